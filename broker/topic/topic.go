@@ -1,0 +1,167 @@
+package topic
+
+import (
+	"errors"
+	"fmt"
+)
+
+// NameLengthMax is the longest topic name that Kafka allows, in bytes.
+const NameLengthMax = 249
+
+// Topic is one topic of the cluster image.
+type Topic struct {
+	ID   ID
+	Name string
+	// Configs holds only what was set for this topic; everything else has its default.
+	Configs map[string]string
+	// Partitions is indexed by partition number and is never empty.
+	Partitions []*Placement
+	// Internal topics belong to the broker (`__consumer_offsets`).
+	Internal bool
+}
+
+// Placement says where a partition lives and who leads it.
+type Placement struct {
+	// Replicas in order of preference; the first is the preferred leader.
+	Replicas []NodeID
+	// ISR is the in-sync set. A member counts only under the session that it was admitted with.
+	ISR []Member
+	// Eligible holds the eligible leader replicas (KIP-966): out of the in-sync set, but known to
+	// hold everything below the high watermark.
+	Eligible []Member
+	// LastKnown is the last in-sync set before the partition ran out of clean candidates. An
+	// operator, or all of its members coming back, must decide who leads then.
+	LastKnown []NodeID
+	// Leader is NoNode while nobody leads.
+	Leader NodeID
+	// LeaderSession is the session that LeaderEpoch was granted to: no other may append under it.
+	LeaderSession Session
+	LeaderEpoch   Epoch
+	// Unclean says that LeaderEpoch began with an unclean election: followers may have to cut below
+	// their high watermark.
+	Unclean bool
+	// PartitionEpoch grows with every change of this placement; proposals compare and set it.
+	PartitionEpoch int32
+}
+
+// Member is a replica in one session.
+type Member struct {
+	Node    NodeID
+	Session Session
+}
+
+// InSync reports whether m is in the in-sync set, in its very session.
+func (p *Placement) InSync(m Member) bool {
+	for _, member := range p.ISR {
+		if member == m {
+			return true
+		}
+	}
+	return false
+}
+
+// Hosts reports whether node holds a replica.
+func (p *Placement) Hosts(node NodeID) bool {
+	for _, replica := range p.Replicas {
+		if replica == node {
+			return true
+		}
+	}
+	return false
+}
+
+// Endpoint is an address that clients may be told.
+type Endpoint struct {
+	// Listener is the listener's name, "PLAINTEXT" unless configured.
+	Listener string
+	Host     string
+	Port     int32
+}
+
+// Broker is one registered broker of the cluster image.
+type Broker struct {
+	ID        NodeID
+	Session   Session
+	Disk      DiskID
+	Endpoints []Endpoint
+	Rack      string
+	Version   string
+	// Fenced brokers lead nothing, are in no in-sync set and are not told to clients.
+	Fenced bool
+}
+
+// Creation asks for a topic. The proposer draws the ID, so that a proposal whose outcome is unknown
+// can be made again: the same ID once more is success.
+type Creation struct {
+	ID         ID
+	Name       string
+	Partitions int32
+	// ReplicationFactor is ignored when Assignments is set.
+	ReplicationFactor int16
+	// Assignments, when not nil, gives the replicas of each partition, preferred leader first.
+	Assignments [][]NodeID
+	Configs     map[string]string
+	Internal    bool
+}
+
+// Growth asks for more partitions.
+type Growth struct {
+	ID ID
+	// Total is the number of partitions wanted in the end.
+	Total int32
+	// Assignments, when not nil, gives the replicas of each added partition.
+	Assignments [][]NodeID
+}
+
+// What can become of a change to the cluster image. The broker's error table turns each into a Kafka
+// error code; ErrOutcomeUnknown and ErrNoController must become retriable ones.
+var (
+	// ErrNameTaken: a topic of that name and another ID exists.
+	ErrNameTaken = errors.New("topic name is taken")
+	// ErrUnknown: no such topic or partition.
+	ErrUnknown = errors.New("topic is unknown")
+	// ErrInvalidName: the name breaks Kafka's rules.
+	ErrInvalidName = errors.New("topic name is invalid")
+	// ErrInvalidPartitions: the number of partitions is zero, negative, too large or shrinks.
+	ErrInvalidPartitions = errors.New("number of partitions is invalid")
+	// ErrInvalidReplicationFactor: zero, negative, or more than there are live brokers.
+	ErrInvalidReplicationFactor = errors.New("replication factor is invalid")
+	// ErrInvalidAssignment: unknown brokers, duplicates or uneven lists.
+	ErrInvalidAssignment = errors.New("replica assignment is invalid")
+	// ErrInvalidConfig: a config key or value that is not honoured.
+	ErrInvalidConfig = errors.New("topic config is invalid")
+	// ErrNoController: no controller was reached before the deadline, nothing was proposed.
+	ErrNoController = errors.New("no controller is reachable")
+	// ErrOutcomeUnknown: the proposal was handed on and no answer came; it may yet happen.
+	ErrOutcomeUnknown = errors.New("outcome is unknown")
+	// ErrStale: a compare-and-set lost against another change.
+	ErrStale = errors.New("state has changed")
+)
+
+// ValidateName applies Kafka's rules for topic names; its error wraps ErrInvalidName.
+func ValidateName(name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%w: it is empty", ErrInvalidName)
+	case name == "." || name == "..":
+		return fmt.Errorf("%w: %q is not allowed", ErrInvalidName, name)
+	case len(name) > NameLengthMax:
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrInvalidName, len(name), NameLengthMax)
+	}
+	for i := range len(name) {
+		if !nameByte(name[i]) {
+			return fmt.Errorf("%w: %q holds a character other than a-z, A-Z, 0-9, '.', '_' and '-'",
+				ErrInvalidName, name)
+		}
+	}
+	return nil
+}
+
+func nameByte(b byte) bool {
+	switch {
+	case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9':
+		return true
+	default:
+		return b == '.' || b == '_' || b == '-'
+	}
+}
