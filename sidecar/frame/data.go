@@ -1,0 +1,160 @@
+package frame
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"outrigger/broker/topic"
+)
+
+// SectionKind says what a leader tells a follower about a partition.
+type SectionKind uint8
+
+// What a data section can be.
+const (
+	// Data carries one batch.
+	Data SectionKind = 1
+	// Probe asks for the follower's tail; it is always answered. Base is the leader's log end.
+	Probe SectionKind = 2
+	// Cut tells the follower to drop every record of an epoch above PrevEpoch, and every offset from
+	// Base on (KIP-101, KIP-279: several rounds may be needed). It is always answered.
+	Cut SectionKind = 3
+	// Commit moves the high watermark of a follower that is known to match. It is not answered.
+	Commit SectionKind = 4
+)
+
+// Section is one partition's part of a data frame.
+type Section struct {
+	Kind      SectionKind
+	Partition topic.Partition
+	// Epoch is the leadership that speaks; the follower drops anything else.
+	Epoch topic.Epoch
+	Base  topic.Offset
+	// Count is the number of offsets in the payload.
+	Count int32
+	// RecordEpoch is the epoch that the batch was first appended under, at most Epoch.
+	RecordEpoch topic.Epoch
+	// PrevEpoch is the epoch of the record before Base, topic.NoEpoch at the start of the log. A
+	// follower whose tail is (Base, PrevEpoch) holds exactly the leader's log up to Base.
+	PrevEpoch topic.Epoch
+	// HighWatermark is the leader's, topic.NoOffset when the follower must not use it yet.
+	HighWatermark topic.Offset
+	// Payload is a RecordBatch, verbatim, base offset and leader epoch already in place.
+	Payload []byte
+}
+
+// Size is the number of bytes that s takes in a frame.
+func (s *Section) Size() int { return DataSectionBytes + len(s.Payload) }
+
+// Builder packs sections for one destination into one frame. The zero value is ready for use.
+type Builder struct {
+	buf      []byte
+	sections int
+}
+
+// Len is the size in bytes of the frame as it stands, 0 when empty.
+func (b *Builder) Len() int {
+	if b.sections == 0 {
+		return 0
+	}
+	return len(b.buf)
+}
+
+// Full reports whether the frame holds as many sections as its header can count.
+func (b *Builder) Full() bool { return b.sections == SectionsMax }
+
+// Add appends a section. The payload is copied: a frame is one contiguous message.
+func (b *Builder) Add(h Header, s *Section) {
+	if b.sections == 0 {
+		h.Kind = KindData
+		b.buf = appendHeader(b.buf[:0], h)
+	}
+	d := appendPartition(b.buf, s.Partition, s.Epoch)
+	d = append(d, byte(s.Kind), 0, 0, 0)
+	d = binary.BigEndian.AppendUint64(d, uint64(s.Base))
+	d = binary.BigEndian.AppendUint32(d, uint32(s.Count))
+	d = binary.BigEndian.AppendUint32(d, uint32(s.RecordEpoch))
+	d = binary.BigEndian.AppendUint32(d, uint32(s.PrevEpoch))
+	d = binary.BigEndian.AppendUint64(d, uint64(s.HighWatermark))
+	d = binary.BigEndian.AppendUint32(d, uint32(len(s.Payload)))
+	b.buf = append(d, s.Payload...)
+	b.sections++
+}
+
+// Take returns the finished frame and empties the builder. The bytes are valid until the next Add.
+func (b *Builder) Take() []byte {
+	if b.sections == 0 {
+		return nil
+	}
+	frame := seal(b.buf, b.sections)
+	b.sections = 0
+	return frame
+}
+
+// ParseData calls fn for each section of a data frame's body. Nothing is called unless the whole body
+// is well formed. Payloads alias body.
+func ParseData(body []byte, sections int, fn func(Section)) error {
+	if err := walkData(body, sections, nil); err != nil {
+		return err
+	}
+	return walkData(body, sections, fn)
+}
+
+func walkData(body []byte, sections int, fn func(Section)) error {
+	for i := range sections {
+		if len(body) < DataSectionBytes {
+			return fmt.Errorf("%w: section %d of %d is cut", ErrMalformed, i, sections)
+		}
+		length := int(binary.BigEndian.Uint32(body[56:]))
+		if length > len(body)-DataSectionBytes {
+			return fmt.Errorf("%w: section %d says %d bytes, %d are left", ErrMalformed, i, length,
+				len(body)-DataSectionBytes)
+		}
+		s := parseSection(body, length)
+		if err := s.validate(); err != nil {
+			return err
+		}
+		if fn != nil {
+			fn(s)
+		}
+		body = body[DataSectionBytes+length:]
+	}
+	if len(body) != 0 {
+		return fmt.Errorf("%w: %d bytes after the last section", ErrMalformed, len(body))
+	}
+	return nil
+}
+
+func parseSection(b []byte, length int) Section {
+	s := Section{
+		Kind:          SectionKind(b[24]),
+		Base:          topic.Offset(binary.BigEndian.Uint64(b[28:])),
+		Count:         int32(binary.BigEndian.Uint32(b[36:])),
+		RecordEpoch:   topic.Epoch(binary.BigEndian.Uint32(b[40:])),
+		PrevEpoch:     topic.Epoch(binary.BigEndian.Uint32(b[44:])),
+		HighWatermark: topic.Offset(binary.BigEndian.Uint64(b[48:])),
+	}
+	s.Partition, s.Epoch = parsePartition(b)
+	if length > 0 {
+		s.Payload = b[DataSectionBytes : DataSectionBytes+length : DataSectionBytes+length]
+	}
+	return s
+}
+
+// validate refuses values that no leader sends, so that the replica machine need not.
+func (s *Section) validate() error {
+	switch {
+	case s.Kind < Data || s.Kind > Commit:
+		return fmt.Errorf("%w: section kind %d", ErrMalformed, s.Kind)
+	case s.Base < 0 || s.HighWatermark < topic.NoOffset || s.Epoch < 0 || s.PrevEpoch < topic.NoEpoch:
+		return fmt.Errorf("%w: negative base, high watermark or epoch", ErrMalformed)
+	case s.Kind == Data && (s.Count <= 0 || len(s.Payload) == 0):
+		return fmt.Errorf("%w: data section with %d offsets in %d bytes", ErrMalformed, s.Count, len(s.Payload))
+	case s.Kind == Data && (s.RecordEpoch < 0 || s.RecordEpoch > s.Epoch || s.PrevEpoch > s.RecordEpoch):
+		return fmt.Errorf("%w: record epoch %d after %d under leader epoch %d", ErrMalformed,
+			s.RecordEpoch, s.PrevEpoch, s.Epoch)
+	case s.Kind != Data && len(s.Payload) != 0:
+		return fmt.Errorf("%w: section kind %d with a payload", ErrMalformed, s.Kind)
+	}
+	return nil
+}

@@ -1,0 +1,35 @@
+// Package frame encodes what the replication half of a node puts on a NATS subject: data frames on
+// `wal.<follower>`, acknowledgement frames on `ack.<leader>`, and heartbeats on `hb.<node>`. It is
+// pure: bytes in, values out.
+//
+// One frame carries sections of many partitions for one destination. Every frame begins with
+//
+//	 0        1        2                 4                                  8
+//	+--------+--------+-----------------+----------------------------------+
+//	| format | kind   | sections        | CRC-32C of all the other bytes   |
+//	+--------+--------+-----------------+----------------------------------+
+//	| 8   cluster id, 16 bytes (zero until the cluster has one)            |
+//	+----------------------------------+-----------------------------------+
+//	| 24  sender node                  | 28  receiver node (-1: everyone)  |
+//	+----------------------------------+-----------------------------------+
+//	| 32  sender session, 8 bytes      | 40  receiver session, 8 bytes     |
+//	+----------------------------------+-----------------------------------+
+//
+// and goes on with its sections. All integers are big-endian. A data section:
+//
+//	16 topic id | 4 partition | 4 leader epoch | 1 kind | 3 zero |
+//	8 base | 4 count | 4 record epoch | 4 previous epoch | 8 high watermark | 4 length | bytes
+//
+// an acknowledgement section:
+//
+//	16 topic id | 4 partition | 4 leader epoch | 4 tail epoch | 1 flags | 3 zero |
+//	8 log end | 8 durable end | 8 high watermark
+//
+// and the one section of a heartbeat:
+//
+//	8 applied image index | 4 age of the oldest unsynced group, ms | 1 flags | 3 zero |
+//	2 peers | peers x (4 node | 8 session | 4 ms since heard on the data path)
+//
+// A frame is refused whole when anything in it is wrong: a lost frame is asked for again, a half
+// understood one would be a hole.
+package frame
