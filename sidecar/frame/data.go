@@ -17,7 +17,8 @@ const (
 	// Probe asks for the follower's tail; it is always answered. Base is the leader's log end.
 	Probe SectionKind = 2
 	// Cut tells the follower to drop every record of an epoch above PrevEpoch, and every offset from
-	// Base on (KIP-101, KIP-279: several rounds may be needed). It is always answered.
+	// Base on (KIP-101, KIP-279: several rounds may be needed). RecordEpoch and HighWatermark repeat
+	// the tail epoch and log end that it answers. It is always answered.
 	Cut SectionKind = 3
 	// Commit moves the high watermark of a follower that is known to match. It is not answered.
 	Commit SectionKind = 4

@@ -1,0 +1,276 @@
+package replica
+
+import (
+	"slices"
+
+	"outrigger/broker/topic"
+)
+
+// Config is the same for every partition of a node.
+type Config struct {
+	Self topic.Member
+	// LagTicksMax is replica.lag.time.max.ms in ticks: a follower that was not caught up for longer
+	// leaves the in-sync set.
+	LagTicksMax int64
+	// RepeatTicks is how long the leader waits for an acknowledgement before it repeats itself; the
+	// wait doubles up to RepeatTicksMax.
+	RepeatTicks, RepeatTicksMax int64
+	// Now is the node's count of ticks; it never goes back.
+	Now func() int64
+	// Window returns the window of a follower node, shared by all partitions.
+	Window func(topic.NodeID) *Window
+}
+
+// LogState is what the machine must know of the partition log when it starts or changes role.
+type LogState struct {
+	Start, End, Durable, HighWatermark topic.Offset
+	Epochs                             []EpochStart
+}
+
+// View is what the cluster image says about the partition.
+type View struct {
+	Placement *topic.Placement
+	// MinInSync is min(min.insync.replicas, replication factor).
+	MinInSync int
+	// Live tells the session of a registered, unfenced broker.
+	Live func(topic.NodeID) (topic.Session, bool)
+}
+
+// Machine is one partition's leader or follower. It has one owner.
+type Machine struct {
+	cfg       Config
+	partition topic.Partition
+	placement *topic.Placement
+	minInSync int
+
+	// The log as this machine knows it. durable <= end, highWatermark <= end.
+	start, end, durable, highWatermark topic.Offset
+	epochs                             epochs
+
+	role       Role
+	epochStart topic.Offset
+	followers  []follower
+	heard      func(topic.Member) bool
+	change     *pendingChange
+	// reviewAt keeps a refused change from being proposed again at once.
+	reviewAt int64
+
+	// As a follower: the last gap that was answered, and when.
+	gapEnd  topic.Offset
+	gapTick int64
+}
+
+// New makes a machine that neither leads nor follows until it is configured.
+func New(cfg Config, partition topic.Partition, log LogState) *Machine {
+	m := &Machine{cfg: cfg, partition: partition, gapEnd: topic.NoOffset}
+	m.role.Epoch = topic.NoEpoch
+	m.reload(log)
+	return m
+}
+
+// Role is the role as last told to the log.
+func (m *Machine) Role() Role { return m.role }
+
+// Placement is the newest one that the machine was configured with, nil before.
+func (m *Machine) Placement() *topic.Placement { return m.placement }
+
+// HighWatermark is the highest offset known to be committed, exclusive.
+func (m *Machine) HighWatermark() topic.Offset { return m.highWatermark }
+
+// LogEnd is the log end as far as the machine was told.
+func (m *Machine) LogEnd() topic.Offset { return m.end }
+
+// Reload replaces what the machine knows of the log, after the log refused an append.
+func (m *Machine) Reload(log LogState) { m.reload(log) }
+
+func (m *Machine) reload(log LogState) {
+	m.start, m.end, m.durable = log.Start, log.End, log.Durable
+	m.highWatermark = max(m.highWatermark, log.HighWatermark)
+	m.epochs = append(m.epochs[:0], log.Epochs...)
+}
+
+// Leads reports whether the image gives the leadership to this node in this very session.
+func (m *Machine) Leads() bool {
+	p := m.placement
+	return p != nil && p.Leader == m.cfg.Self.Node && p.LeaderSession == m.cfg.Self.Session
+}
+
+// NeedsLog reports whether Configure with this view starts another epoch, and so needs the state of
+// the log.
+func (m *Machine) NeedsLog(v View) bool {
+	return m.placement == nil || v.Placement.LeaderEpoch != m.placement.LeaderEpoch
+}
+
+// Configure takes a newer view. log is read only when NeedsLog said so; the caller reads it after
+// everything that it appended or cut on behalf of this machine.
+func (m *Machine) Configure(v View, log LogState, out *Effects) {
+	newEpoch := m.NeedsLog(v)
+	if m.placement != nil && v.Placement.PartitionEpoch < m.placement.PartitionEpoch {
+		return
+	}
+	m.placement, m.minInSync = v.Placement, v.MinInSync
+	if m.change != nil && v.Placement.PartitionEpoch > m.change.PartitionEpoch {
+		m.change = nil
+	}
+	if newEpoch {
+		m.reload(log)
+		m.gapEnd = topic.NoOffset
+		m.change = nil
+		m.dropFollowers()
+	}
+	if !m.Leads() {
+		m.dropFollowers()
+		m.assume(Role{Epoch: v.Placement.LeaderEpoch}, out)
+		return
+	}
+	if newEpoch {
+		m.epochStart = m.end
+	}
+	m.syncFollowers(v, out)
+	m.advance(out)
+	m.gate(out)
+	m.review(out)
+}
+
+// SetHeard tells a leader which members were heard within the leader timeout.
+func (m *Machine) SetHeard(heard func(topic.Member) bool, out *Effects) {
+	m.heard = heard
+	if m.role.Leading {
+		m.gate(out)
+	}
+}
+
+// Appended notes a batch that this node appended as leader. Anything else that the log's writer
+// reports, records of earlier roles among it, changes nothing.
+func (m *Machine) Appended(e Entry, out *Effects) {
+	if !m.role.Leading || e.Epoch != m.role.Epoch || e.Base != m.end {
+		return
+	}
+	m.noteAppend()
+	prev := m.epochs.tail()
+	m.epochs = m.epochs.append(e.Epoch, e.Base)
+	m.end = e.Base + topic.Offset(e.Count)
+	for i := range m.followers {
+		f := &m.followers[i]
+		if !f.known {
+			continue
+		}
+		if f.sent == e.Base && f.window.Open() {
+			e.PrevEpoch = prev
+			m.send(f, e, out)
+		} else {
+			out.Lagging = append(out.Lagging, f.member.Node)
+		}
+	}
+}
+
+// Durable notes the end of what this node has on stable storage, read from the log now: a report
+// that was made before a cut may speak of records that are gone.
+func (m *Machine) Durable(end topic.Offset, out *Effects) {
+	m.durable = min(end, m.end)
+	if m.role.Leading {
+		m.advance(out)
+		return
+	}
+	if m.placement != nil {
+		m.ack(false, out)
+	}
+}
+
+// Busy reports whether time matters to this machine: somebody is behind, or a change is undecided.
+func (m *Machine) Busy() bool {
+	if !m.role.Leading {
+		return false
+	}
+	if m.change != nil {
+		return true
+	}
+	return slices.ContainsFunc(m.followers, func(f follower) bool { return f.behind(m) || !m.inSync(f.member) })
+}
+
+// Tick lets a leader repeat what was not answered and review the in-sync set.
+func (m *Machine) Tick(out *Effects) {
+	if !m.role.Leading {
+		return
+	}
+	for i := range m.followers {
+		m.repeat(&m.followers[i], out)
+	}
+	m.review(out)
+}
+
+// assume tells the log about another role.
+func (m *Machine) assume(r Role, out *Effects) {
+	if r == m.role {
+		return
+	}
+	m.role = r
+	out.Role = &r
+}
+
+// gate recomputes what a leader may accept.
+func (m *Machine) gate(out *Effects) {
+	heard := 0
+	for _, member := range m.placement.ISR {
+		if member == m.cfg.Self || m.heard == nil || m.heard(member) {
+			heard++
+		}
+	}
+	m.assume(Role{
+		Leading:   true,
+		Epoch:     m.placement.LeaderEpoch,
+		AcceptAll: heard >= m.minInSync,
+		AcceptOne: true,
+		Ready:     m.highWatermark >= m.epochStart,
+	}, out)
+}
+
+func (m *Machine) now() int64 { return m.cfg.Now() }
+
+func (m *Machine) inSync(member topic.Member) bool { return m.placement.InSync(member) }
+
+// advance moves the high watermark to what every member of the maximal in-sync set has synced, while
+// the committed set is large enough (KIP-966).
+func (m *Machine) advance(out *Effects) {
+	if len(m.placement.ISR) < m.minInSync {
+		return
+	}
+	hw := m.durable
+	for _, member := range m.placement.ISR {
+		hw = min(hw, m.provenEnd(member))
+	}
+	if m.change != nil {
+		for _, member := range m.change.maximal {
+			hw = min(hw, m.provenEnd(member))
+		}
+	}
+	if hw <= m.highWatermark {
+		return
+	}
+	m.highWatermark = hw
+	out.HighWatermark = hw
+	if !m.role.Ready && hw >= m.epochStart {
+		m.gate(out)
+	}
+	if hw == m.end {
+		// Nothing follows that could carry it: followers learn the final high watermark at once.
+		m.tellCommit(out)
+	}
+}
+
+// provenEnd is how far member is known to hold this log on stable storage.
+func (m *Machine) provenEnd(member topic.Member) topic.Offset {
+	if member == m.cfg.Self {
+		return m.durable
+	}
+	if f := m.follower(member.Node); f != nil && f.member == member && f.known {
+		return f.match
+	}
+	return topic.NoOffset
+}
+
+func (m *Machine) event(out *Effects, kind EventKind, peer topic.NodeID, offset topic.Offset, detail string) {
+	out.Events = append(out.Events, Event{
+		Kind: kind, Partition: m.partition, Epoch: m.role.Epoch, Peer: peer, Offset: offset, Detail: detail,
+	})
+}
