@@ -1,0 +1,110 @@
+package wal
+
+import (
+	"cmp"
+	"fmt"
+
+	"outrigger/broker/topic"
+)
+
+// Kind says what a record does to its partition.
+type Kind uint8
+
+// The kinds of records. Zero is no kind: it is what padding looks like.
+const (
+	// Data holds one record batch.
+	Data Kind = iota + 1
+	// Truncate cuts the partition's log: everything at Base and above is gone.
+	Truncate
+	// LogStart moves the partition's log start to Base.
+	LogStart
+	// HighWatermark checkpoints the partition's high watermark, Base.
+	HighWatermark
+	// Remove says that the partition was removed on a committed tombstone.
+	Remove
+)
+
+// String is the name of the kind, as dumps print it.
+func (k Kind) String() string {
+	switch k {
+	case Data:
+		return "data"
+	case Truncate:
+		return "truncate"
+	case LogStart:
+		return "log-start"
+	case HighWatermark:
+		return "high-watermark"
+	case Remove:
+		return "remove"
+	default:
+		return fmt.Sprintf("kind-%d", uint8(k))
+	}
+}
+
+// Record is one entry of the log.
+type Record struct {
+	Kind      Kind
+	Partition topic.Partition
+	// Epoch is the leader epoch of a Data record.
+	Epoch topic.Epoch
+	// Base is the first offset of a Data record, else the offset that is meant.
+	Base topic.Offset
+	// Count is the number of offsets that a Data record covers.
+	Count int32
+	// Payload is the producer's record batch, verbatim. The log keeps the slice until the record is
+	// durable and never writes to it; nobody may change it after Append.
+	Payload []byte
+}
+
+// Position is the address of a record: the number of its file and the byte offset in it.
+type Position struct {
+	File   uint64
+	Offset int64
+}
+
+// Compare orders positions as the log does.
+func (p Position) Compare(q Position) int {
+	if c := cmp.Compare(p.File, q.File); c != 0 {
+		return c
+	}
+	return cmp.Compare(p.Offset, q.Offset)
+}
+
+// String is "<file>:<offset>".
+func (p Position) String() string { return fmt.Sprintf("%d:%d", p.File, p.Offset) }
+
+// Placed is a record with its address. EncodedLen tells how many bytes lie there.
+type Placed struct {
+	Record
+	At Position
+}
+
+// Group is what is written and synced at once. The log reuses it, and its Records, after Durable has
+// returned.
+type Group struct {
+	Sequence uint64
+	Records  []Placed
+	// Bytes is what the group takes on disk, padding and header included.
+	Bytes int64
+}
+
+// Sink hears of every group, in the order of the log. Both methods are called from the writer
+// goroutine, never concurrently; they must not block or do I/O.
+type Sink interface {
+	// Sealed: the group is closed and its write begins now. It comes before the group's Durable.
+	Sealed(*Group)
+	// Durable: the group is on stable storage (under Interval: written).
+	Durable(*Group)
+}
+
+// Budget is one of the two byte budgets of the queue.
+type Budget int
+
+// The budgets. They are apart so that a backlog of one's own appends never starves what a leader
+// elsewhere waits for: two nodes full of records that wait for each other would never acknowledge.
+const (
+	Leader Budget = iota
+	Follower
+	budgets = 2
+)
