@@ -1,0 +1,318 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"outrigger/broker/topic"
+)
+
+// Config is everything that one broker process is started on, in the terms of its parts.
+type Config struct {
+	Node    Node
+	Kafka   Kafka
+	NATS    NATS
+	Replica Replica
+	WAL     WAL
+	// HTTP are the addresses of /health, /ready and /metrics.
+	HTTP []Address
+
+	settings map[string]Setting
+}
+
+// Node says who this broker is.
+type Node struct {
+	ID topic.NodeID
+	// ClusterID is empty if the configuration does not name one.
+	ClusterID string
+	Rack      string
+	DataDir   string
+	// Voters is empty for a one-node cluster.
+	Voters []Voter
+}
+
+// Kafka is what the broker's side is started on.
+type Kafka struct {
+	Listeners []Listener
+	Topics    TopicDefaults
+	// MessageBytesMax bounds one record batch, RequestBytesMax one request, FetchBytesMax the
+	// records in one answer.
+	MessageBytesMax, RequestBytesMax, FetchBytesMax int
+	// Connections.
+	ConnectionsMax, ConnectionsPerIPMax int
+	// IdleMax closes silent connections; zero never does.
+	IdleMax          time.Duration
+	FetchSessionsMax int
+	// ProducerExpiration is how long a partition remembers a silent producer.
+	ProducerExpiration time.Duration
+}
+
+// TopicDefaults are what a topic gets when its creator says nothing.
+type TopicDefaults struct {
+	Partitions        int32
+	ReplicationFactor int16
+	MinInSyncReplicas int
+	AutoCreate        bool
+	Deletable         bool
+	Unclean           bool
+}
+
+// NATS is what the embedded server is started on.
+type NATS struct {
+	// Client is where operators connect, Cluster where the other brokers do; Cluster's zero value
+	// means a one-node cluster that opens no such listener.
+	Client, Cluster Address
+	ClusterSecret   string
+	Ops, Sys        Login
+	// File is an operator's nats.conf to merge, or empty.
+	File string
+	// TapPayload lets operators read records and brokers' messages.
+	TapPayload bool
+}
+
+// Login is a user and a password; an empty password is still to be drawn.
+type Login struct{ User, Password string }
+
+// Replica are the timers of replication and of the metadata Raft.
+type Replica struct {
+	Heartbeat     time.Duration
+	LeaderTimeout time.Duration
+	LagTimeMax    time.Duration
+	RaftTick      time.Duration
+	RaftElection  time.Duration
+}
+
+// WAL is the durability that was asked for.
+type WAL struct {
+	// FlushAlways syncs before every acknowledgement; otherwise FlushInterval is the period.
+	FlushAlways   bool
+	FlushInterval time.Duration
+}
+
+// Load judges the sources. machine is this machine's resolvable host name, told to clients of a
+// listener that has no host of its own. The error joins every Refusal that was found.
+func Load(sources Sources, machine string) (*Config, []Note, error) {
+	settings, err := gather(sources)
+	if err != nil {
+		return nil, nil, err
+	}
+	table := make(map[string]Key)
+	for _, key := range Table() {
+		table[key.Name] = key
+	}
+	notes, refusals := judge(settings, table)
+	if len(refusals) > 0 {
+		return nil, notes, errors.Join(refusals...)
+	}
+	for name, key := range table {
+		if _, set := settings[name]; !set && key.Default != "" {
+			settings[name] = Setting{Value: key.Default, Source: sourceDefault}
+		}
+	}
+	b := &builder{settings: settings, machine: machine, notes: notes}
+	cfg := b.build()
+	if len(b.refusals) > 0 {
+		return nil, b.notes, errors.Join(b.refusals...)
+	}
+	return cfg, b.notes, nil
+}
+
+// builder carries the settings, all of them well-formed by now, to a Config and collects what does
+// not fit together.
+type builder struct {
+	settings map[string]Setting
+	machine  string
+	notes    []Note
+	refusals []error
+}
+
+func (b *builder) build() *Config {
+	cfg := &Config{settings: b.settings}
+	cfg.Node = b.node()
+	cfg.Kafka = b.kafka(len(cfg.Node.Voters))
+	cfg.NATS = b.nats(cfg.Node)
+	cfg.Replica = b.replica()
+	cfg.WAL = b.wal()
+	cfg.HTTP = b.addresses(keyHTTPListen)
+	return cfg
+}
+
+func (b *builder) node() Node {
+	n := Node{ClusterID: b.text(keyClusterID), Rack: b.text(keyRack), DataDir: b.dataDir()}
+	voters, err := parseVoters(b.text(keyVoters))
+	b.refuse(err)
+	n.Voters = voters
+	n.ID = b.nodeID(len(voters) > 0)
+	if strings.ContainsAny(n.ClusterID, " \t\"\\") || len(n.ClusterID) > 64 {
+		b.refuse(&Refusal{keyClusterID, n.ClusterID, "want at most 64 characters, no blanks or quotes"})
+	}
+	return n
+}
+
+// nodeID takes node.id or its old name. With voters a default would make two nodes that forgot the
+// key the same one.
+func (b *builder) nodeID(needed bool) topic.NodeID {
+	id, old := b.text(keyNodeID), b.text(keyBrokerID)
+	if old == "-1" {
+		old = ""
+	}
+	switch {
+	case id != "" && old != "" && id != old:
+		b.refuse(&Refusal{keyBrokerID, old, "node.id says " + id})
+	case id == "" && old == "" && needed:
+		b.refuse(&Refusal{Key: keyNodeID, Reason: "it is needed as soon as " + keyVoters + " is set"})
+		return topic.NoNode
+	case id == "" && old == "":
+		b.derive(keyNodeID, "1", "a one-node cluster")
+		return 1
+	}
+	number, _ := strconv.ParseInt(cmp.Or(id, old), 10, 32)
+	b.derive(keyNodeID, strconv.FormatInt(number, 10), "from "+keyBrokerID)
+	return topic.NodeID(number)
+}
+
+func (b *builder) dataDir() string {
+	dirs := splitList(b.text(keyLogDirs))
+	switch len(dirs) {
+	case 0:
+		if b.settings[keyLogDir].Source == sourceDefault {
+			b.note(defaultLogDirUsed(b.text(keyLogDir)))
+		}
+		return b.text(keyLogDir)
+	case 1:
+		return dirs[0]
+	default:
+		b.refuse(&Refusal{keyLogDirs, b.text(keyLogDirs),
+			"a node has one write-ahead log: name one directory, on a volume that spans the disks"})
+		return ""
+	}
+}
+
+func (b *builder) kafka(voters int) Kafka {
+	if class := b.text(keyAuthorizer); class != "" {
+		b.refuse(&Refusal{keyAuthorizer, class,
+			"access control does not exist in this version; remove the key to run an open broker"})
+	}
+	listeners, notes, err := listenerSettings{
+		listeners: b.text(keyListeners), advertised: b.text(keyAdvertised),
+		protocolMap: b.text(keyProtocolMap), controllers: b.text(keyControllerListeners),
+		machine: b.machine,
+	}.resolve()
+	b.refuse(err)
+	b.note(notes...)
+	k := Kafka{
+		Listeners:           listeners,
+		Topics:              b.topics(max(voters, 1)),
+		MessageBytesMax:     int(b.number(keyMessageBytes)),
+		RequestBytesMax:     int(b.number(keyRequestBytes)),
+		FetchBytesMax:       int(b.number(keyFetchBytes)),
+		ConnectionsMax:      int(b.number(keyConnections)),
+		ConnectionsPerIPMax: int(b.number(keyConnectionsPerIP)),
+		IdleMax:             max(b.millis(keyIdle), 0),
+		FetchSessionsMax:    int(b.number(keyFetchSessions)),
+		ProducerExpiration:  b.millis(keyProducerExpiration),
+	}
+	if k.RequestBytesMax < k.MessageBytesMax {
+		b.refuse(&Refusal{keyRequestBytes, b.text(keyRequestBytes),
+			fmt.Sprintf("a batch may have %d bytes (%s), so none of that size would arrive",
+				k.MessageBytesMax, keyMessageBytes)})
+	}
+	return k
+}
+
+// topics derives the two numbers that depend on the cluster's size. The voters are the brokers that
+// every node knows of before it has met any; from three voters up, more brokers change neither.
+func (b *builder) topics(brokers int) TopicDefaults {
+	b.derive(keyReplicationFactor, strconv.Itoa(min(3, brokers)), fmt.Sprintf("min(3, %d voters)", brokers))
+	minISR := 1
+	if brokers >= 3 {
+		minISR = 2
+	}
+	b.derive(keyMinISR, strconv.Itoa(minISR), fmt.Sprintf("%d voters", brokers))
+	return TopicDefaults{
+		Partitions:        int32(b.number(keyNumPartitions)),
+		ReplicationFactor: int16(b.number(keyReplicationFactor)),
+		MinInSyncReplicas: int(b.number(keyMinISR)),
+		AutoCreate:        b.flag(keyAutoCreate),
+		Deletable:         b.flag(keyDeleteTopics),
+		Unclean:           b.flag(keyUnclean),
+	}
+}
+
+func (b *builder) replica() Replica {
+	r := Replica{
+		Heartbeat:     b.millis(keyHeartbeat),
+		LeaderTimeout: b.millis(keyLeaderTimeout),
+		LagTimeMax:    b.millis(keyLagTime),
+		RaftTick:      b.millis(keyRaftTick),
+		RaftElection:  b.millis(keyRaftElection),
+	}
+	if r.LeaderTimeout < 2*r.Heartbeat {
+		b.refuse(&Refusal{keyLeaderTimeout, b.text(keyLeaderTimeout),
+			fmt.Sprintf("want at least twice %s (%d ms), or one lost heartbeat is a dead broker",
+				keyHeartbeat, r.Heartbeat.Milliseconds())})
+	}
+	if r.RaftElection < 3*r.RaftTick {
+		b.refuse(&Refusal{keyRaftElection, b.text(keyRaftElection),
+			fmt.Sprintf("want at least three times %s (%d ms)", keyRaftTick, r.RaftTick.Milliseconds())})
+	}
+	return r
+}
+
+func (b *builder) wal() WAL {
+	w := WAL{FlushAlways: b.text(keyFlushPolicy) == "always"}
+	switch {
+	case w.FlushAlways && b.text(keyFlushInterval) != "":
+		b.note(flushIntervalUnused())
+	case !w.FlushAlways:
+		b.derive(keyFlushInterval, "1000", sourceDefault)
+		w.FlushInterval = b.millis(keyFlushInterval)
+	}
+	return w
+}
+
+func (b *builder) text(key string) string { return b.settings[key].Value }
+
+// number reads an Integer that judge has checked; an unset one is zero.
+func (b *builder) number(key string) int64 {
+	number, _ := strconv.ParseInt(b.text(key), 10, 64)
+	return number
+}
+
+func (b *builder) millis(key string) time.Duration {
+	return time.Duration(b.number(key)) * time.Millisecond
+}
+
+func (b *builder) flag(key string) bool { return strings.EqualFold(b.text(key), "true") }
+
+func (b *builder) addresses(key string) []Address {
+	var addresses []Address
+	for _, text := range splitList(b.text(key)) {
+		address, err := ParseAddress(text)
+		if err != nil {
+			b.refuse(&Refusal{key, b.text(key), err.Error()})
+			continue
+		}
+		addresses = append(addresses, address)
+	}
+	return addresses
+}
+
+// derive sets a key that nobody set.
+func (b *builder) derive(key, value, source string) {
+	if b.text(key) == "" {
+		b.settings[key] = Setting{Value: value, Source: source}
+	}
+}
+
+func (b *builder) refuse(err error) {
+	if err != nil {
+		b.refusals = append(b.refusals, err)
+	}
+}
+
+func (b *builder) note(notes ...Note) { b.notes = append(b.notes, notes...) }

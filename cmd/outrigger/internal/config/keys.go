@@ -1,0 +1,251 @@
+package config
+
+import "math"
+
+// Names of the keys that the code asks for. The table below is complete; these are the ones in force.
+const (
+	keyNodeID              = "node.id"
+	keyBrokerID            = "broker.id"
+	keyClusterID           = "cluster.id"
+	keyRack                = "broker.rack"
+	keyProcessRoles        = "process.roles"
+	keyLogDirs             = "log.dirs"
+	keyLogDir              = "log.dir"
+	keyVoters              = "controller.quorum.voters"
+	keyListeners           = "listeners"
+	keyAdvertised          = "advertised.listeners"
+	keyProtocolMap         = "listener.security.protocol.map"
+	keyControllerListeners = "controller.listener.names"
+	keyNumPartitions       = "num.partitions"
+	keyReplicationFactor   = "default.replication.factor"
+	keyMinISR              = "min.insync.replicas"
+	keyAutoCreate          = "auto.create.topics.enable"
+	keyDeleteTopics        = "delete.topic.enable"
+	keyUnclean             = "unclean.leader.election.enable"
+	keyMessageBytes        = "message.max.bytes"
+	keyRequestBytes        = "socket.request.max.bytes"
+	keyFetchBytes          = "fetch.max.bytes"
+	keyFetchSessions       = "max.incremental.fetch.session.cache.slots"
+	keyConnections         = "max.connections"
+	keyConnectionsPerIP    = "max.connections.per.ip"
+	keyIdle                = "connections.max.idle.ms"
+	keyProducerExpiration  = "producer.id.expiration.ms"
+	keyLagTime             = "replica.lag.time.max.ms"
+	keyFlushPolicy         = "log.flush.policy"
+	keyFlushInterval       = "log.flush.interval.ms"
+	keyHeartbeat           = "replica.heartbeat.interval.ms"
+	keyLeaderTimeout       = "replica.leader.timeout.ms"
+	keyRaftTick            = "raft.tick.ms"
+	keyRaftElection        = "raft.election.timeout.ms"
+	keyNATSClient          = "nats.client.listen"
+	keyNATSCluster         = "nats.cluster.listen"
+	keyNATSSecret          = "nats.cluster.secret"
+	keyNATSOpsUser         = "nats.ops.user"
+	keyNATSOpsPassword     = "nats.ops.password"
+	keyNATSSysUser         = "nats.sys.user"
+	keyNATSSysPassword     = "nats.sys.password"
+	keyNATSConfig          = "nats.config"
+	keyNATSTap             = "nats.debug.tap"
+	keyHTTPListen          = "http.listen"
+	keyAuthorizer          = "authorizer.class.name"
+)
+
+// messageBytesMax is what NATS can carry in one message (64 MiB at the most, and our frame's own
+// prefix must fit beside the batch).
+const messageBytesMax = 60 << 20
+
+// DefaultLogDir is Kafka's: a broker that runs on it says so, since it seldom outlives a reboot.
+const DefaultLogDir = "/tmp/kafka-logs"
+
+// kafkaKeys are Kafka's own that are in force, in the order in which they are shown.
+func kafkaKeys() []Key {
+	return []Key{
+		{Name: keyProcessRoles, Kind: List, OneOf: []string{"broker", "controller"}, Effect: Silent,
+			Doc: "Accepted: every Outrigger process is a broker, and a controller if it is a voter."},
+		{Name: keyNodeID, Kind: Integer, Max: math.MaxInt32,
+			Doc: "This broker's number. Needed as soon as there are voters; 1 without them."},
+		{Name: keyBrokerID, Kind: Integer, Min: -1, Max: math.MaxInt32,
+			Doc: "The old name of node.id."},
+		{Name: keyClusterID, Kind: Text,
+			Doc: "The cluster's id. Unset: the first controller draws one, and data directories keep it."},
+		{Name: keyRack, Kind: Text, Doc: "Where this broker stands, for clients that choose by it."},
+		{Name: keyVoters, Kind: List,
+			Doc: "id@host:port of each metadata voter's NATS cluster address. Unset: a one-node cluster."},
+		{Name: keyLogDirs, Kind: List,
+			Doc: "The data directory. One only: a node has one write-ahead log."},
+		{Name: keyLogDir, Kind: Text, Default: DefaultLogDir, Doc: "The data directory if log.dirs is unset."},
+		{Name: keyListeners, Kind: List, Default: "PLAINTEXT://:9092",
+			Doc: "name://host:port to listen on, for Kafka clients. An empty host means every address."},
+		{Name: keyAdvertised, Kind: List,
+			Doc: "name://host:port that clients are told. Unset: the listener's host, or the machine's name."},
+		{Name: keyProtocolMap, Kind: List,
+			Doc: "name:protocol of each listener. Only PLAINTEXT can be opened in this version."},
+		{Name: keyControllerListeners, Kind: List,
+			Doc: "Listeners for Kafka's own controllers; they are not opened: ours speak NATS."},
+		{Name: keyNumPartitions, Kind: Integer, Default: "1", Min: 1, Max: 100_000,
+			Doc: "Partitions of a topic whose creator names no number."},
+		{Name: keyReplicationFactor, Kind: Integer, Min: 1, Max: math.MaxInt16,
+			Doc: "Replicas of a topic whose creator names no number. Unset: min(3, brokers)."},
+		{Name: keyMinISR, Kind: Integer, Min: 1, Max: math.MaxInt16,
+			Doc: "In-sync replicas without which acks=all is refused; min(this, replicas) counts. " +
+				"Unset: 2 from three brokers up, else 1."},
+		{Name: keyAutoCreate, Kind: Flag, Default: "true",
+			Doc: "Whether a client that names an unknown topic creates it."},
+		{Name: keyDeleteTopics, Kind: Flag, Default: "true", Doc: "Whether clients may delete topics."},
+		{Name: keyUnclean, Kind: Flag, Default: "false",
+			Doc: "Whether a replica that may lack acknowledged records may lead when nobody else can."},
+		{Name: keyMessageBytes, Kind: Integer, Default: "1048588", Unit: "bytes", Min: 61, Max: messageBytesMax,
+			Doc: "The largest record batch."},
+		{Name: keyRequestBytes, Kind: Integer, Default: "104857600", Unit: "bytes", Min: 1024, Max: math.MaxInt32,
+			Doc: "The largest request."},
+		{Name: keyFetchBytes, Kind: Integer, Default: "57671680", Unit: "bytes", Min: 1024, Max: math.MaxInt32,
+			Doc: "The most record bytes that one fetch is answered with, but for one whole batch."},
+		{Name: keyFetchSessions, Kind: Integer, Default: "1000", Max: math.MaxInt32,
+			Doc: "Incremental fetch sessions kept."},
+		{Name: keyConnections, Kind: Integer, Default: "2147483647", Min: 1, Max: math.MaxInt32,
+			Doc: "Client connections at once."},
+		{Name: keyConnectionsPerIP, Kind: Integer, Default: "2147483647", Min: 1, Max: math.MaxInt32,
+			Doc: "Client connections at once from one address."},
+		{Name: keyIdle, Kind: Integer, Default: "600000", Unit: "ms", Min: -1, Max: math.MaxInt64 / 1_000_000,
+			Doc: "A connection that is silent this long is closed; -1 never."},
+		{Name: keyProducerExpiration, Kind: Integer, Default: "86400000", Unit: "ms", Min: 1, Max: math.MaxInt64 / 1_000_000,
+			Doc: "A partition forgets a producer that is silent this long."},
+		{Name: keyLagTime, Kind: Integer, Default: "30000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "A follower that has not caught up for this long leaves the in-sync set."},
+		{Name: keyFlushInterval, Kind: Integer, Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "With log.flush.policy=interval, how often the log is synced. Unset: 1000 ms."},
+		{Name: keyAuthorizer, Kind: Text,
+			Doc: "Refused when set: access control does not exist in this version."},
+	}
+}
+
+// ownKeys are Outrigger's.
+func ownKeys() []Key {
+	return []Key{
+		{Name: keyFlushPolicy, Kind: Choice, Default: "always", OneOf: []string{"always", "interval"},
+			Doc: "always: synced before it is acknowledged. interval: acknowledged once written."},
+		{Name: keyHeartbeat, Kind: Integer, Default: "200", Unit: "ms", Min: 10, Max: 3_600_000,
+			Doc: "How often brokers tell each other that they live."},
+		{Name: keyLeaderTimeout, Kind: Integer, Default: "1500", Unit: "ms", Min: 50, Max: 3_600_000,
+			Doc: "A broker silent for this long is suspected; at least twice the heartbeat interval."},
+		{Name: keyRaftTick, Kind: Integer, Default: "100", Unit: "ms", Min: 10, Max: 600_000,
+			Doc: "The unit of time of the metadata Raft, and its heartbeat interval."},
+		{Name: keyRaftElection, Kind: Integer, Default: "1200", Unit: "ms", Min: 50, Max: 3_600_000,
+			Doc: "A voter that hears no controller this long stands for election; at least 3 ticks."},
+		{Name: keyNATSClient, Kind: Text, Default: "127.0.0.1:4222",
+			Doc: "host:port for operators with a NATS client."},
+		{Name: keyNATSCluster, Kind: Text,
+			Doc: "host:port for the other brokers. Unset: this node's port among the voters, on every " +
+				"address unless the voters are on loopback; not opened by a one-node cluster."},
+		{Name: keyNATSSecret, Kind: Text, Secret: true,
+			Doc: "What brokers prove to each other. Needed unless nats.cluster.listen is on loopback."},
+		{Name: keyNATSOpsUser, Kind: Text, Default: "ops", Doc: "The operator's NATS user."},
+		{Name: keyNATSOpsPassword, Kind: Text, Secret: true,
+			Doc: "Unset: random, in nats-operator.json in the data directory."},
+		{Name: keyNATSSysUser, Kind: Text, Default: "admin", Doc: "The NATS system account's user."},
+		{Name: keyNATSSysPassword, Kind: Text, Secret: true,
+			Doc: "Unset: random, in nats-operator.json in the data directory."},
+		{Name: keyNATSConfig, Kind: Text, Doc: "A nats.conf to merge; it may not redefine our accounts."},
+		{Name: keyNATSTap, Kind: Choice, Default: "facts", OneOf: []string{"facts", "payload"},
+			Doc: "payload: operators may also read the records themselves and the brokers' messages."},
+		{Name: keyHTTPListen, Kind: List, Default: "127.0.0.1:9644",
+			Doc: "host:port of /health, /ready and /metrics; empty for none."},
+	}
+}
+
+// inertKeys are Kafka's that a working server.properties may hold and this version does not act on.
+// A number is still checked to be one, since a typing error is worth hearing about early.
+func inertKeys() []Key {
+	var keys []Key
+	for _, group := range []struct {
+		kind  Kind
+		names []string
+	}{{Integer, inertIntegers}, {Flag, inertFlags}, {Text, inertTexts}} {
+		for _, name := range group.names {
+			keys = append(keys, Key{Name: name, Kind: group.kind, Min: anyMin, Max: anyMax, Effect: NoEffect})
+		}
+	}
+	keys = append(keys, Key{Name: "inter.broker.listener.name", Effect: Silent},
+		Key{Name: "security.inter.broker.protocol", Effect: Silent})
+	return keys
+}
+
+// Table returns every key that is not unknown, those in force first.
+func Table() []Key {
+	return append(append(kafkaKeys(), ownKeys()...), inertKeys()...)
+}
+
+var inertIntegers = []string{
+	"num.network.threads", "num.io.threads", "background.threads", "queued.max.requests",
+	"num.recovery.threads.per.data.dir", "num.replica.fetchers", "num.replica.alter.log.dirs.threads",
+	"socket.send.buffer.bytes", "socket.receive.buffer.bytes", "socket.listen.backlog.size",
+	"max.connection.creation.rate", "request.timeout.ms", "max.request.partition.size.limit",
+	"log.segment.bytes", "log.roll.ms", "log.roll.hours", "log.roll.jitter.ms", "log.roll.jitter.hours",
+	"log.retention.bytes", "log.retention.ms", "log.retention.minutes", "log.retention.hours",
+	"log.retention.check.interval.ms", "log.segment.delete.delay.ms", "log.initial.task.delay.ms",
+	"log.index.size.max.bytes", "log.index.interval.bytes", "log.flush.interval.messages",
+	"log.flush.scheduler.interval.ms", "log.flush.offset.checkpoint.interval.ms",
+	"log.flush.start.offset.checkpoint.interval.ms", "log.message.timestamp.before.max.ms",
+	"log.message.timestamp.after.max.ms", "log.message.timestamp.difference.max.ms",
+	"log.cleaner.threads", "log.cleaner.dedupe.buffer.size", "log.cleaner.io.buffer.size",
+	"log.cleaner.backoff.ms", "log.cleaner.delete.retention.ms", "log.cleaner.min.compaction.lag.ms",
+	"log.cleaner.max.compaction.lag.ms", "log.local.retention.ms", "log.local.retention.bytes",
+	"compression.gzip.level", "compression.lz4.level", "compression.zstd.level",
+	"replica.fetch.max.bytes", "replica.fetch.min.bytes", "replica.fetch.wait.max.ms",
+	"replica.fetch.response.max.bytes", "replica.fetch.backoff.ms", "replica.socket.timeout.ms",
+	"replica.socket.receive.buffer.bytes", "replica.high.watermark.checkpoint.interval.ms",
+	"fetch.purgatory.purge.interval.requests", "producer.purgatory.purge.interval.requests",
+	"delete.records.purgatory.purge.interval.requests", "leader.imbalance.check.interval.seconds",
+	"leader.imbalance.per.broker.percentage", "broker.heartbeat.interval.ms", "broker.session.timeout.ms",
+	"initial.broker.registration.timeout.ms", "controlled.shutdown.max.retries",
+	"controlled.shutdown.retry.backoff.ms", "controller.quorum.election.timeout.ms",
+	"controller.quorum.fetch.timeout.ms", "controller.quorum.election.backoff.max.ms",
+	"controller.quorum.append.linger.ms", "controller.quorum.request.timeout.ms",
+	"controller.quorum.retry.backoff.ms", "controller.socket.timeout.ms",
+	"metadata.log.segment.bytes", "metadata.log.segment.ms", "metadata.max.retention.bytes",
+	"metadata.max.retention.ms", "metadata.log.max.record.bytes.between.snapshots",
+	"metadata.log.max.snapshot.interval.ms", "metadata.max.idle.interval.ms",
+	"server.max.startup.time.ms", "quota.window.num", "quota.window.size.seconds",
+	"replication.quota.window.num", "replication.quota.window.size.seconds",
+	"group.initial.rebalance.delay.ms", "group.min.session.timeout.ms", "group.max.session.timeout.ms",
+	"group.max.size", "group.coordinator.threads", "group.coordinator.append.linger.ms",
+	"group.consumer.session.timeout.ms", "group.consumer.min.session.timeout.ms",
+	"group.consumer.max.session.timeout.ms", "group.consumer.heartbeat.interval.ms",
+	"group.consumer.min.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms",
+	"group.consumer.max.size", "group.share.delivery.count.limit", "group.share.max.groups",
+	"group.share.max.size", "group.share.record.lock.duration.ms", "group.share.session.timeout.ms",
+	"group.share.heartbeat.interval.ms", "group.share.partition.max.record.locks",
+	"offsets.topic.num.partitions", "offsets.topic.replication.factor", "offsets.topic.segment.bytes",
+	"offsets.retention.minutes", "offsets.load.buffer.size",
+	"offsets.retention.check.interval.ms", "offset.metadata.max.bytes", "offsets.commit.timeout.ms",
+	"transaction.state.log.num.partitions", "transaction.state.log.replication.factor",
+	"transaction.state.log.min.isr", "transaction.state.log.segment.bytes", "transaction.max.timeout.ms",
+	"transactional.id.expiration.ms", "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+	"transaction.remove.expired.transaction.cleanup.interval.ms", "transaction.state.log.load.buffer.size",
+	"producer.id.expiration.check.interval.ms", "share.coordinator.state.topic.num.partitions",
+	"share.coordinator.state.topic.replication.factor", "share.coordinator.state.topic.min.isr",
+	"share.coordinator.state.topic.segment.bytes", "connections.max.reauth.ms",
+	"connection.failed.authentication.delay.ms", "metrics.num.samples", "metrics.sample.window.ms",
+}
+
+var inertFlags = []string{
+	"auto.leader.rebalance.enable", "controlled.shutdown.enable", "log.cleaner.enable", "log.preallocate",
+	"remote.log.storage.system.enable", "transaction.partition.verification.enable",
+	"unstable.api.versions.enable", "unstable.feature.versions.enable", "broker.id.generation.enable",
+	"auto.include.jmx.reporter", "log.message.downconversion.enable", "telemetry.enable",
+}
+
+var inertTexts = []string{
+	"controller.quorum.bootstrap.servers", "controller.quorum.auto.join.enable", "metadata.log.dir",
+	"log.cleanup.policy", "log.message.timestamp.type", "log.message.format.version",
+	"inter.broker.protocol.version", "log.cleaner.io.max.bytes.per.second",
+	"log.cleaner.min.cleanable.ratio", "log.cleaner.io.buffer.load.factor", "compression.type",
+	"replica.selector.class", "group.coordinator.rebalance.protocols", "group.consumer.assignors",
+	"group.consumer.migration.policy", "max.connections.per.ip.overrides", "metric.reporters",
+	"early.start.listeners", "create.topic.policy.class.name", "alter.config.policy.class.name",
+	"client.quota.callback.class", "super.users", "allow.everyone.if.no.acl.found", "principal.builder.class",
+	"sasl.enabled.mechanisms", "sasl.mechanism.inter.broker.protocol",
+	"sasl.mechanism.controller.protocol", "ssl.keystore.location", "ssl.keystore.type",
+	"ssl.truststore.location", "ssl.truststore.type", "ssl.client.auth", "ssl.enabled.protocols",
+	"zookeeper.connect", "offsets.topic.compression.codec",
+}
