@@ -1,0 +1,85 @@
+package natsconf
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// routesAgeMax is how old a list of peers may be that the number of connections does not contradict.
+const routesAgeMax = time.Second
+
+// routeList is a list of peers and when it was right. The newest spares most calls of Routes the
+// walk over all connections.
+type routeList struct {
+	names       []string
+	connections int
+	at          time.Time
+}
+
+// Routes are the server names of the peers that we are wholly connected to, sorted. A peer counts
+// while each pinned account has its connection: without any of them some traffic goes nowhere. The
+// caller may keep the slice and must not change it.
+func (s *Server) Routes() []string {
+	connections := s.server.NumRoutes()
+	last := s.routes.Load()
+	if last != nil && last.connections == connections && time.Since(last.at) < routesAgeMax {
+		return last.names
+	}
+	now := &routeList{names: s.connectedPeers(), connections: connections, at: time.Now()}
+	s.routes.Store(now)
+	return now.names
+}
+
+// RouteCount is the number of peers that Routes lists.
+func (s *Server) RouteCount() int { return len(s.Routes()) }
+
+func (s *Server) connectedPeers() []string {
+	routes, err := s.server.Routez(nil)
+	if err != nil {
+		return nil
+	}
+	pinned := make(map[string]int)
+	for _, route := range routes.Routes {
+		if slices.Contains(pinnedAccounts, route.Account) {
+			pinned[route.RemoteName]++
+		}
+	}
+	var names []string
+	for name, accounts := range pinned {
+		if accounts >= len(pinnedAccounts) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// WatchRoutes calls changed for every peer that comes or goes, until ctx ends. A lost route is a
+// hint that the peer may be gone, never proof. changed must not block.
+func (s *Server) WatchRoutes(ctx context.Context, every time.Duration, changed func(name string, up bool)) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	var known []string
+	for {
+		now := s.Routes()
+		for _, name := range known {
+			if !slices.Contains(now, name) {
+				changed(name, false)
+			}
+		}
+		for _, name := range now {
+			if !slices.Contains(known, name) {
+				changed(name, true)
+			}
+		}
+		known = now
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.closing:
+			return
+		case <-ticker.C:
+		}
+	}
+}
