@@ -1,15 +1,58 @@
 package wire
 
+import "slices"
+
 // API is one row of the table of what this broker serves.
 type API struct {
-	Key        int16
-	Name       string
-	Advertised int16 // lowest version that ApiVersions names; versions below Min get UNSUPPORTED_VERSION
-	Min, Max   int16 // versions served
+	Key  int16
+	Name string
+	// Advertised is the lowest version that ApiVersions names. Versions from here up to Min are
+	// decoded and answered UNSUPPORTED_VERSION. Only Produce has such versions: librdkafka before
+	// 2.8.1 turns compression off, silently, when a broker does not name Produce v0.
+	Advertised int16
+	Min, Max   int16 // served; Max is never above what kmsg encodes
 }
 
-// Supported returns the served APIs sorted by key. The caller owns the slice.
-func Supported() []API { return nil }
+// Serves reports whether version gets a real answer.
+func (a API) Serves(version int16) bool { return a.Min <= version && version <= a.Max }
+
+// Advertises reports whether ApiVersions names version: it can be decoded and must be answered.
+func (a API) Advertises(version int16) bool { return a.Advertised <= version && version <= a.Max }
+
+// apis is sorted by key. The lowest versions are those of Kafka 4, the highest those of kmsg.
+var apis = []API{
+	{Key: keyProduce, Name: "Produce", Advertised: 0, Min: 3, Max: 13},
+	{Key: keyFetch, Name: "Fetch", Advertised: 4, Min: 4, Max: 18},
+	{Key: 2, Name: "ListOffsets", Advertised: 1, Min: 1, Max: 11},
+	{Key: 3, Name: "Metadata", Advertised: 0, Min: 0, Max: 13},
+	{Key: 10, Name: "FindCoordinator", Advertised: 0, Min: 0, Max: 6},
+	{Key: keyAPIVersions, Name: "ApiVersions", Advertised: 0, Min: 0, Max: 5},
+	{Key: 19, Name: "CreateTopics", Advertised: 2, Min: 2, Max: 7},
+	{Key: 20, Name: "DeleteTopics", Advertised: 1, Min: 1, Max: 6},
+	{Key: 22, Name: "InitProducerId", Advertised: 0, Min: 0, Max: 5},
+	{Key: 23, Name: "OffsetForLeaderEpoch", Advertised: 2, Min: 2, Max: 4},
+	{Key: 32, Name: "DescribeConfigs", Advertised: 1, Min: 1, Max: 4},
+	{Key: 37, Name: "CreatePartitions", Advertised: 0, Min: 0, Max: 3},
+	{Key: 60, Name: "DescribeCluster", Advertised: 0, Min: 0, Max: 2},
+}
+
+// Keys that this package itself treats apart.
+const (
+	keyProduce     = 0
+	keyFetch       = 1
+	keyAPIVersions = 18
+)
+
+// Supported returns the table, sorted by key. The caller owns the slice.
+func Supported() []API { return slices.Clone(apis) }
 
 // Lookup returns the row of key.
-func Lookup(key int16) (API, bool) { return API{}, false }
+func Lookup(key int16) (API, bool) {
+	i, ok := slices.BinarySearchFunc(apis, key, func(a API, key int16) int {
+		return int(a.Key) - int(key)
+	})
+	if !ok {
+		return API{}, false
+	}
+	return apis[i], true
+}
