@@ -1,0 +1,161 @@
+package cluster
+
+import "outrigger/broker/topic"
+
+// apply registers a session. See "Sessions" in the package comment.
+func (c RegisterBroker) apply(b *Batch) Result {
+	fresh := c.Broker
+	fresh.Fenced = false
+	if fresh.ID < 0 || fresh.Session == 0 || fresh.Disk.IsZero() {
+		return Result{Status: Refused}
+	}
+	i, found := b.im.broker(fresh.ID)
+	if !found {
+		b.setBroker(registration{broker: fresh})
+		return Result{}
+	}
+	present := b.im.brokers[i]
+	if present.isRetired(fresh.Session) {
+		return Result{Status: Stale}
+	}
+	if present.broker.Session == fresh.Session {
+		return b.registerAgain(present, fresh)
+	}
+	ended := topic.Member{Node: fresh.ID, Session: present.broker.Session}
+	sameDisk := present.broker.Disk == fresh.Disk
+	whole := sameDisk && (c.FlushAlways || c.CleanStop)
+	b.setBroker(registration{broker: fresh, retired: present.retire()})
+	b.succession(ended, fresh.Session, whole, sameDisk)
+	return Result{}
+}
+
+// registerAgain is a repeated registration, or a fenced broker that woke up: the same process with
+// the same memory and disk. It is live again and out of every in-sync set; where nobody leads and it
+// is eligible, it leads.
+func (b *Batch) registerAgain(present registration, fresh topic.Broker) Result {
+	if present.broker.Disk != fresh.Disk {
+		return Result{Status: Refused}
+	}
+	woken := present.broker.Fenced
+	b.setBroker(registration{broker: fresh, retired: present.retired})
+	if woken {
+		b.sweep(func(t *topic.Topic, p *topic.Placement) *topic.Placement {
+			if p.Leader != topic.NoNode || !p.Hosts(fresh.ID) {
+				return nil
+			}
+			return b.succeed(t, p, p.ISR, unchanged)
+		})
+	}
+	return Result{}
+}
+
+// succession replaces an ended session by the next one of the same node in every placement.
+func (b *Batch) succession(ended topic.Member, session topic.Session, whole, sameDisk bool) {
+	heir := topic.Member{Node: ended.Node, Session: session}
+	inherit := func(m topic.Member) (topic.Member, bool) {
+		if m.Node != ended.Node {
+			return m, true
+		}
+		return heir, whole && m == ended
+	}
+	b.sweep(func(t *topic.Topic, p *topic.Placement) *topic.Placement {
+		if !p.Hosts(ended.Node) {
+			return nil
+		}
+		if next := b.lastHope(t, p, ended, heir); next != nil && sameDisk && !whole {
+			return next
+		}
+		return b.succeed(t, p, without(p.ISR, ended), inherit)
+	})
+}
+
+// lastHope elects a node that comes back on its own disk after an unclean stop under the interval
+// policy, where it was the only one known to hold anything. The rule is to wait for all last-known
+// members and to take the longest log of theirs, and this is all of them; without it, a cluster of
+// one node under that policy would never come back from a crash by itself. The election counts as
+// unclean: records may be missing. It is decided here, in the record that ends the session, and not
+// later, since LastKnown does not tell a crashed member from a wiped one.
+func (b *Batch) lastHope(t *topic.Topic, p *topic.Placement, ended, heir topic.Member) *topic.Placement {
+	for _, known := range [][]topic.Member{p.ISR, p.Eligible} {
+		for _, m := range known {
+			if m != ended {
+				return nil
+			}
+		}
+	}
+	if len(p.ISR)+len(p.Eligible) != 1 {
+		return nil
+	}
+	for _, node := range p.LastKnown {
+		if node != ended.Node {
+			return nil
+		}
+	}
+	next := clone(p)
+	leadUnclean(next, heir)
+	return sealed(p, next)
+}
+
+// apply takes a session out of everything.
+func (c FenceBroker) apply(b *Batch) Result {
+	if len(c.Reason) > ReasonBytesMax {
+		return Result{Status: Refused}
+	}
+	return b.fence(topic.Member{Node: c.Node, Session: c.Session}, false)
+}
+
+// apply is a fence that the session asked for itself and that it does not come back from. Leaders
+// are chosen among the live in-sync replicas as ever; where nobody else is in sync, the partition
+// waits for the node's next session, in which it is eligible.
+func (c ResignBroker) apply(b *Batch) Result {
+	return b.fence(topic.Member{Node: c.Node, Session: c.Session}, true)
+}
+
+// fence is one record for all partitions of a broker: "ready" and acks=all would otherwise wait for
+// the dead member in each of them. Fencing a fenced session again changes nothing.
+func (b *Batch) fence(gone topic.Member, forGood bool) Result {
+	i, found := b.im.broker(gone.Node)
+	if !found {
+		return Result{Status: Unknown}
+	}
+	present := b.im.brokers[i]
+	if present.broker.Session != gone.Session {
+		return Result{Status: Stale}
+	}
+	if present.broker.Fenced && (!forGood || present.isRetired(gone.Session)) {
+		return Result{}
+	}
+	if forGood {
+		present.retired = present.retire()
+	}
+	present.broker.Fenced = true
+	b.setBroker(present)
+	b.sweep(func(t *topic.Topic, p *topic.Placement) *topic.Placement {
+		if !p.InSync(gone) {
+			return nil
+		}
+		return b.succeed(t, p, without(p.ISR, gone), unchanged)
+	})
+	return Result{}
+}
+
+func (r registration) isRetired(session topic.Session) bool {
+	for _, ended := range r.retired {
+		if ended == session {
+			return true
+		}
+	}
+	return false
+}
+
+// retire returns the ended sessions with the present one among them, in fresh memory.
+func (r registration) retire() []topic.Session {
+	if r.isRetired(r.broker.Session) {
+		return r.retired
+	}
+	kept := r.retired
+	if len(kept) >= retiredMax {
+		kept = kept[len(kept)-retiredMax+1:]
+	}
+	return append(append([]topic.Session(nil), kept...), r.broker.Session)
+}

@@ -1,0 +1,142 @@
+package cluster
+
+import "outrigger/broker/topic"
+
+// Command is one change to the image, proposed by any node and committed by the Raft. The set is
+// closed: only this package makes commands, and Decode refuses what it does not know.
+//
+// A proposer may not learn the outcome of its proposal and make it again, so every command is safe
+// to apply twice: a second application finds its effect in place, or finds its epoch or session gone
+// and answers Stale. AllocateProducerIDs alone costs something then: one unused block.
+type Command interface {
+	kind() kind
+	append(w *writer)
+	apply(b *Batch) Result
+}
+
+// SetClusterID names a cluster that has no configured id. The first one wins.
+type SetClusterID struct{ ID string }
+
+// SetLevel finalizes the format level that nodes may speak. It never falls.
+type SetLevel struct{ Level uint16 }
+
+// SetDefaults sets what topics inherit when their own configs are silent. It lives in the image and
+// not in a broker's configuration file, since controller and leaders must judge by the same minimum
+// at the same log index: an eligible replica is forgotten exactly when the high watermark may move
+// without it.
+type SetDefaults struct {
+	// MinInSync is min.insync.replicas, at least 1. What counts is min(MinInSync, replication
+	// factor).
+	MinInSync int32
+	// UncleanElection is unclean.leader.election.enable.
+	UncleanElection bool
+}
+
+// RegisterBroker begins a session of a node, or makes a fenced session live again.
+type RegisterBroker struct {
+	Broker topic.Broker
+	// CleanStop says that the previous run of this node stopped cleanly: everything it held was
+	// synced.
+	CleanStop bool
+	// FlushAlways says that the previous run of this node, too, synced before it acknowledged. Then
+	// nothing that it acknowledged can be missing, however it ended.
+	FlushAlways bool
+}
+
+// FenceBroker takes one session of a node out of everything, in one record.
+type FenceBroker struct {
+	Node    topic.NodeID
+	Session topic.Session
+	// Reason is for people; it is at most ReasonBytesMax long.
+	Reason string
+}
+
+// ResignBroker is what a broker says before a clean stop: its leaderships move, it leaves every
+// in-sync set, and its session can never be made live again.
+type ResignBroker struct {
+	Node    topic.NodeID
+	Session topic.Session
+}
+
+// AlterISR changes in-sync sets, each by compare-and-set, each with a status of its own.
+type AlterISR struct{ Changes []ISRChange }
+
+// ISRChange is a leader's wish for one partition.
+type ISRChange struct {
+	Partition topic.Partition
+	// LeaderEpoch and PartitionEpoch are those of the placement that the leader saw.
+	LeaderEpoch    topic.Epoch
+	PartitionEpoch int32
+	// Leader is who asks, in the session that the epoch was granted to.
+	Leader topic.Member
+	// ISR is the whole set wanted, in any order.
+	ISR []topic.Member
+}
+
+// CreateTopics creates topics, each with a status of its own.
+type CreateTopics struct{ Topics []topic.Creation }
+
+// DeleteTopics deletes topics and leaves tombstones, each with a status of its own.
+type DeleteTopics struct{ IDs []topic.ID }
+
+// CreatePartitions grows topics, each with a status of its own. A topic that has Total partitions
+// already is a success, so that a proposal of unknown outcome can be made again.
+type CreatePartitions struct{ Growths []topic.Growth }
+
+// SetTopicConfigs replaces the configs of one topic.
+type SetTopicConfigs struct {
+	ID      topic.ID
+	Configs map[string]string
+}
+
+// AllocateProducerIDs asks for a block of producer ids that nobody else will ever get.
+type AllocateProducerIDs struct {
+	Node    topic.NodeID
+	Session topic.Session
+}
+
+// ElectUnclean lets live replicas lead partitions that have no clean candidate: the operator's word,
+// or the controller's after all last-known members came back. Each item has a status of its own.
+type ElectUnclean struct{ Elections []UncleanElection }
+
+// UncleanElection names who shall lead one leaderless partition.
+type UncleanElection struct {
+	Partition topic.Partition
+	// PartitionEpoch is that of the placement the decision was made on.
+	PartitionEpoch int32
+	// Node is who shall lead; NoNode means the first live replica.
+	Node topic.NodeID
+}
+
+// kind is the byte that tells commands apart. Numbers are never given out twice.
+type kind uint8
+
+const (
+	kindSetClusterID        kind = 1
+	kindSetLevel            kind = 2
+	kindSetDefaults         kind = 3
+	kindRegisterBroker      kind = 4
+	kindFenceBroker         kind = 5
+	kindResignBroker        kind = 6
+	kindAlterISR            kind = 7
+	kindCreateTopics        kind = 8
+	kindDeleteTopics        kind = 9
+	kindCreatePartitions    kind = 10
+	kindSetTopicConfigs     kind = 11
+	kindAllocateProducerIDs kind = 12
+	kindElectUnclean        kind = 13
+)
+
+func (SetClusterID) kind() kind        { return kindSetClusterID }
+func (SetLevel) kind() kind            { return kindSetLevel }
+func (SetDefaults) kind() kind         { return kindSetDefaults }
+func (RegisterBroker) kind() kind      { return kindRegisterBroker }
+func (FenceBroker) kind() kind         { return kindFenceBroker }
+func (ResignBroker) kind() kind        { return kindResignBroker }
+func (AlterISR) kind() kind            { return kindAlterISR }
+func (CreateTopics) kind() kind        { return kindCreateTopics }
+func (DeleteTopics) kind() kind        { return kindDeleteTopics }
+func (CreatePartitions) kind() kind    { return kindCreatePartitions }
+func (SetTopicConfigs) kind() kind     { return kindSetTopicConfigs }
+func (AllocateProducerIDs) kind() kind { return kindAllocateProducerIDs }
+func (ElectUnclean) kind() kind        { return kindElectUnclean }

@@ -1,0 +1,177 @@
+package cluster
+
+import (
+	"fmt"
+	"hash/fnv"
+
+	"outrigger/broker/topic"
+)
+
+// ImageBytesMax bounds an encoded image: a few million partitions.
+const ImageBytesMax = 512 << 20
+
+const imageVersion = 1
+
+// Encode writes the whole image, the same bytes for the same image on every node. With the notation
+// of Encode for commands:
+//
+//	version u8 = 1 | level u16 | u applied | s cluster id
+//	v default min in sync | u8 default unclean | v next producer id | v placed | u buried
+//	[ broker | u8 fenced | [session] ]                                    by node id
+//	[ id | s name | configs | u8 internal | [ placement ] ]               by topic id
+//	[ id | u order ]                                                      tombstones, by order
+//
+//	placement   [v replica] | [member] in sync | [member] eligible | [v node] last known
+//	            v leader | leader session | v leader epoch | u8 unclean | v partition epoch
+func (im *Image) Encode() []byte {
+	w := writer{bytes: make([]byte, 0, 1024+256*im.byID.count)}
+	w.u8(imageVersion)
+	w.u16(im.level)
+	w.uvarint(im.applied)
+	w.string(im.clusterID)
+	im.defaults.append(&w)
+	w.varint(im.nextProducerID)
+	w.varint(im.placed)
+	w.uvarint(im.buried)
+	w.uvarint(uint64(len(im.brokers)))
+	for i := range im.brokers {
+		w.registration(&im.brokers[i])
+	}
+	w.uvarint(uint64(im.byID.count))
+	for t := range im.byID.all() {
+		w.topic(t)
+	}
+	w.uvarint(uint64(im.burials.count))
+	for s := range im.burials.all() {
+		w.raw(s.id[:])
+		w.uvarint(s.order)
+	}
+	return w.bytes
+}
+
+// DecodeImage reads what Image.Encode wrote and checks the result as Check does.
+func DecodeImage(b []byte) (*Image, error) {
+	if len(b) > ImageBytesMax {
+		return nil, fmt.Errorf("decode image: %w: %d bytes, at most %d", ErrFormat, len(b), ImageBytesMax)
+	}
+	r := reader{bytes: b}
+	if version := r.u8(); r.err == nil && version != imageVersion {
+		r.fail("version %d", version)
+	}
+	im := r.image()
+	if err := r.finish(); err != nil {
+		return nil, fmt.Errorf("decode image: %w", err)
+	}
+	if err := im.Check(); err != nil {
+		return nil, fmt.Errorf("decode image: %w: %w", ErrFormat, err)
+	}
+	return im, nil
+}
+
+// Hash tells images apart: it is that of the encoded image. Nodes compare it at equal indexes.
+func (im *Image) Hash() uint64 {
+	h := fnv.New64a()
+	h.Write(im.Encode())
+	return h.Sum64()
+}
+
+func (w *writer) registration(r *registration) {
+	w.broker(&r.broker)
+	w.bool(r.broker.Fenced)
+	w.uvarint(uint64(len(r.retired)))
+	for _, session := range r.retired {
+		w.u64(uint64(session))
+	}
+}
+
+func (w *writer) topic(t *topic.Topic) {
+	w.raw(t.ID[:])
+	w.string(t.Name)
+	w.strings(t.Configs)
+	w.bool(t.Internal)
+	w.uvarint(uint64(len(t.Partitions)))
+	for _, p := range t.Partitions {
+		w.placement(p)
+	}
+}
+
+func (w *writer) placement(p *topic.Placement) {
+	w.nodes(p.Replicas)
+	w.members(p.ISR)
+	w.members(p.Eligible)
+	w.nodes(p.LastKnown)
+	w.varint(int64(p.Leader))
+	w.u64(uint64(p.LeaderSession))
+	w.varint(int64(p.LeaderEpoch))
+	w.bool(p.Unclean)
+	w.varint(int64(p.PartitionEpoch))
+}
+
+// Least encoded sizes of what an image lists.
+const (
+	registrationBytesMin = 30
+	topicBytesMin        = 20
+	placementBytesMin    = 17
+	tombstoneBytesMin    = 17
+)
+
+func (r *reader) image() *Image {
+	im := &Image{level: r.u16()}
+	if r.err == nil && (im.level == 0 || im.level > Level) {
+		r.fail("level %d, this build speaks up to %d", im.level, Level)
+	}
+	im.applied = r.uvarint()
+	im.clusterID = r.string()
+	im.defaults = SetDefaults{MinInSync: r.i32(), UncleanElection: r.bool()}
+	im.nextProducerID = r.varint()
+	im.placed = r.varint()
+	im.buried = r.uvarint()
+	im.brokers = list(r, registrationBytesMin, r.registration)
+	b := im.Edit()
+	for range r.count(topicBytesMin) {
+		r.topicInto(b)
+		if r.err != nil {
+			return nil
+		}
+	}
+	for range r.count(tombstoneBytesMin) {
+		s := tombstone{id: r.topicID(), order: r.uvarint()}
+		b.im.tombstones = b.im.tombstones.with(s, orderTombstone(s.id))
+		b.im.burials = b.im.burials.with(s, orderBurial(s.order))
+	}
+	return b.Image()
+}
+
+func (r *reader) registration() registration {
+	broker := r.broker()
+	broker.Fenced = r.bool()
+	return registration{broker: broker, retired: list(r, 8, r.session)}
+}
+
+// topicInto reads a topic and adds it, unless one like it is there.
+func (r *reader) topicInto(b *Batch) {
+	t := &topic.Topic{ID: r.topicID(), Name: r.string(), Configs: r.strings(), Internal: r.bool()}
+	t.Partitions = list(r, placementBytesMin, r.placement)
+	if r.err != nil {
+		return
+	}
+	if _, twice := b.im.TopicByID(t.ID); twice || b.nameable(t.Name) != OK || len(t.Partitions) == 0 {
+		r.fail("topic %q twice, unnameable or empty", t.Name)
+		return
+	}
+	b.insert(t)
+}
+
+func (r *reader) placement() *topic.Placement {
+	return &topic.Placement{
+		Replicas:       r.nodes(),
+		ISR:            r.members(),
+		Eligible:       r.members(),
+		LastKnown:      r.nodes(),
+		Leader:         r.node(),
+		LeaderSession:  r.session(),
+		LeaderEpoch:    topic.Epoch(r.i32()),
+		Unclean:        r.bool(),
+		PartitionEpoch: r.i32(),
+	}
+}

@@ -1,0 +1,103 @@
+package cluster
+
+import "outrigger/broker/topic"
+
+// apply judges every change by itself: one lost compare-and-set does not refuse the others.
+func (c AlterISR) apply(b *Batch) Result {
+	items := make([]Status, len(c.Changes))
+	for i, change := range c.Changes {
+		items[i] = b.alterISR(change)
+	}
+	return Result{Items: items}
+}
+
+// alterISR commits a leader's wish. Members are checked here, at commit, and not where the wish was
+// made: a replica that was restarted or wiped meanwhile must not ride in on an old proposal.
+func (b *Batch) alterISR(c ISRChange) Status {
+	t, p, found := b.placement(c.Partition)
+	if !found {
+		return Unknown
+	}
+	if c.LeaderEpoch != p.LeaderEpoch || p.Leader == topic.NoNode ||
+		c.Leader != (topic.Member{Node: p.Leader, Session: p.LeaderSession}) {
+		return Stale
+	}
+	if sameSet(c.ISR, p.ISR) {
+		return OK // Also a proposal of unknown outcome, made again after it was committed.
+	}
+	if c.PartitionEpoch != p.PartitionEpoch {
+		return Stale
+	}
+	if !b.admissible(c, p) {
+		return Refused
+	}
+	next := b.succeed(t, p, c.ISR, unchanged)
+	b.editable(t).Partitions[c.Partition.Index] = next
+	return OK
+}
+
+// admissible reports whether the wanted set has its leader, each node once, and only live replicas.
+func (b *Batch) admissible(c ISRChange, p *topic.Placement) bool {
+	leads := false
+	for i, m := range c.ISR {
+		if _, twice := memberOf(c.ISR[:i], m.Node); twice {
+			return false
+		}
+		if !p.Hosts(m.Node) || !b.im.Live(m) {
+			return false
+		}
+		leads = leads || m == c.Leader
+	}
+	return leads
+}
+
+// apply lets live replicas lead where no clean candidate is left.
+func (c ElectUnclean) apply(b *Batch) Result {
+	items := make([]Status, len(c.Elections))
+	for i, election := range c.Elections {
+		items[i] = b.electUnclean(election)
+	}
+	return Result{Items: items}
+}
+
+func (b *Batch) electUnclean(c UncleanElection) Status {
+	t, p, found := b.placement(c.Partition)
+	if !found {
+		return Unknown
+	}
+	if p.Leader != topic.NoNode || c.PartitionEpoch != p.PartitionEpoch {
+		return Stale
+	}
+	for _, node := range p.Replicas {
+		m, live := b.im.member(node)
+		if !live || c.Node != topic.NoNode && c.Node != node {
+			continue
+		}
+		next := clone(p)
+		leadUnclean(next, m)
+		b.editable(t).Partitions[c.Partition.Index] = sealed(p, next)
+		return OK
+	}
+	return Refused
+}
+
+func (b *Batch) placement(p topic.Partition) (*topic.Topic, *topic.Placement, bool) {
+	t, found := b.im.TopicByID(p.Topic)
+	if !found || p.Index < 0 || int(p.Index) >= len(t.Partitions) {
+		return nil, nil, false
+	}
+	return t, t.Partitions[p.Index], true
+}
+
+// sameSet reports whether two sets without duplicates hold the same members in any order.
+func sameSet(a, b []topic.Member) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for _, m := range a {
+		if other, found := memberOf(b, m.Node); !found || other != m {
+			return false
+		}
+	}
+	return true
+}
