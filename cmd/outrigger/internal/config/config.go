@@ -70,8 +70,8 @@ type NATS struct {
 	Ops, Sys        Login
 	// File is an operator's nats.conf to merge, or empty.
 	File string
-	// TapPayload lets operators read records and brokers' messages.
-	TapPayload bool
+	// Tap is "off", "facts" or "payload".
+	Tap string
 }
 
 // Login is a user and a password; an empty password is still to be drawn.

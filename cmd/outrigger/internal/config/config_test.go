@@ -49,14 +49,14 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 	want := &Config{
 		Node: Node{ID: 1, DataDir: "/tmp/kafka-logs"},
 		Kafka: Kafka{
-			Listeners: []Listener{{Name: "PLAINTEXT", Address: Address{"", 9092},
+			Listeners: []Listener{{Name: "PLAINTEXT", Addresses: []Address{Address{"", 9092}},
 				Advertised: Address{"machine.example.net", 9092}}},
 			Topics:          TopicDefaults{1, 1, 1, true, true, false},
 			MessageBytesMax: 1048588, RequestBytesMax: 104857600, FetchBytesMax: 57671680,
 			ConnectionsMax: 2147483647, ConnectionsPerIPMax: 2147483647, IdleMax: 10 * time.Minute,
 			FetchSessionsMax: 1000, ProducerExpiration: 24 * time.Hour,
 		},
-		NATS:    NATS{Client: Address{"127.0.0.1", 4222}, Ops: Login{User: "ops"}, Sys: Login{User: "admin"}},
+		NATS:    NATS{Client: Address{"127.0.0.1", 4222}, Ops: Login{User: "ops"}, Sys: Login{User: "admin"}, Tap: "facts"},
 		Replica: Replica{200 * time.Millisecond, 1500 * time.Millisecond, 30 * time.Second, 100 * time.Millisecond, 1200 * time.Millisecond},
 		WAL:     WAL{FlushAlways: true},
 		HTTP:    []Address{{"127.0.0.1", 9644}},
@@ -77,7 +77,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 func TestKafkasOwnServerPropertiesStarts(t *testing.T) {
 	name := "testdata/kraft-server.properties"
 	cfg, notes := mustLoad(t, Sources{File: name, Properties: readFile(t, name)})
-	wantListeners := []Listener{{Name: "PLAINTEXT", Address: Address{"", 9092}, Advertised: Address{"localhost", 9092}}}
+	wantListeners := []Listener{{Name: "PLAINTEXT", Addresses: []Address{Address{"", 9092}}, Advertised: Address{"localhost", 9092}}}
 	if !reflect.DeepEqual(cfg.Kafka.Listeners, wantListeners) {
 		t.Errorf("got listeners %+v, want %+v", cfg.Kafka.Listeners, wantListeners)
 	}
@@ -117,8 +117,8 @@ func TestKafkasStaticVotersNameNATSAddresses(t *testing.T) {
 		t.Errorf("got node %+v, want %+v", cfg.Node, wantNode)
 	}
 	wantListeners := []Listener{
-		{Name: "EXTERNAL", Address: Address{"0.0.0.0", 9092}, Advertised: Address{"kafka-2.example.net", 9092}},
-		{Name: "INTERNAL", Address: Address{"10.0.0.2", 19092}, Advertised: Address{"10.0.0.2", 19092}},
+		{Name: "EXTERNAL", Addresses: []Address{Address{"0.0.0.0", 9092}}, Advertised: Address{"kafka-2.example.net", 9092}},
+		{Name: "INTERNAL", Addresses: []Address{Address{"10.0.0.2", 19092}}, Advertised: Address{"10.0.0.2", 19092}},
 	}
 	if !reflect.DeepEqual(cfg.Kafka.Listeners, wantListeners) {
 		t.Errorf("got listeners %+v, want %+v", cfg.Kafka.Listeners, wantListeners)
@@ -246,15 +246,17 @@ func TestListenersAndWhatClientsAreTold(t *testing.T) {
 		s    listenerSettings
 		want string // "NAME listen -> told" per listener, or the reason
 	}{
-		{"own host is told", listenerSettings{listeners: "PLAINTEXT://127.0.0.1:9092"}, "PLAINTEXT 127.0.0.1:9092 -> 127.0.0.1:9092"},
-		{"wildcard tells the machine", listenerSettings{listeners: "PLAINTEXT://0.0.0.0:9092"}, "PLAINTEXT 0.0.0.0:9092 -> m:9092"},
-		{"IPv6 wildcard tells the machine", listenerSettings{listeners: "PLAINTEXT://[::]:9092"}, "PLAINTEXT [::]:9092 -> m:9092"},
-		{"lower case names", listenerSettings{listeners: "plaintext://h:1"}, "PLAINTEXT h:1 -> h:1"},
-		{"advertised", listenerSettings{listeners: "PLAINTEXT://:9092", advertised: "PLAINTEXT://public:19092"}, "PLAINTEXT :9092 -> public:19092"},
-		{"advertised without host", listenerSettings{listeners: "PLAINTEXT://:9092", advertised: "PLAINTEXT://:9092"}, "PLAINTEXT :9092 -> m:9092"},
-		{"any port", listenerSettings{listeners: "PLAINTEXT://127.0.0.1:0"}, "PLAINTEXT 127.0.0.1:0 -> 127.0.0.1:0"},
-		{"both loopbacks", listenerSettings{listeners: "PLAINTEXT://127.0.0.1:1,V6://[::1]:1", protocolMap: "PLAINTEXT:PLAINTEXT,V6:PLAINTEXT",
-			advertised: "V6://127.0.0.1:1"}, "PLAINTEXT 127.0.0.1:1 -> 127.0.0.1:1; V6 [::1]:1 -> 127.0.0.1:1"},
+		{"own host is told", listenerSettings{listeners: "PLAINTEXT://127.0.0.1:9092"}, "PLAINTEXT [127.0.0.1:9092] -> 127.0.0.1:9092"},
+		{"wildcard tells the machine", listenerSettings{listeners: "PLAINTEXT://0.0.0.0:9092"}, "PLAINTEXT [0.0.0.0:9092] -> m:9092"},
+		{"IPv6 wildcard tells the machine", listenerSettings{listeners: "PLAINTEXT://[::]:9092"}, "PLAINTEXT [[::]:9092] -> m:9092"},
+		{"lower case names", listenerSettings{listeners: "plaintext://h:1"}, "PLAINTEXT [h:1] -> h:1"},
+		{"advertised", listenerSettings{listeners: "PLAINTEXT://:9092", advertised: "PLAINTEXT://public:19092"}, "PLAINTEXT [:9092] -> public:19092"},
+		{"advertised without host", listenerSettings{listeners: "PLAINTEXT://:9092", advertised: "PLAINTEXT://:9092"}, "PLAINTEXT [:9092] -> m:9092"},
+		{"any port", listenerSettings{listeners: "PLAINTEXT://127.0.0.1:0"}, "PLAINTEXT [127.0.0.1:0] -> 127.0.0.1:0"},
+		{"one name on both loopbacks", listenerSettings{listeners: "PLAINTEXT://127.0.0.1:1,PLAINTEXT://[::1]:1", advertised: "PLAINTEXT://127.0.0.1:1"},
+			"PLAINTEXT [127.0.0.1:1 [::1]:1] -> 127.0.0.1:1"},
+		{"a name for each loopback", listenerSettings{listeners: "PLAINTEXT://127.0.0.1:1,V6://[::1]:1", protocolMap: "PLAINTEXT:PLAINTEXT,V6:PLAINTEXT",
+			advertised: "V6://127.0.0.1:1"}, "PLAINTEXT [127.0.0.1:1] -> 127.0.0.1:1; V6 [[::1]:1] -> 127.0.0.1:1"},
 		{"0.0.0.0 advertised", listenerSettings{listeners: "PLAINTEXT://:9092", advertised: "PLAINTEXT://0.0.0.0:9092"},
 			"no client can connect to 0.0.0.0; name a host that clients can resolve"},
 		{"[::] advertised", listenerSettings{listeners: "PLAINTEXT://:9092", advertised: "PLAINTEXT://[::]:9092"},
@@ -262,7 +264,7 @@ func TestListenersAndWhatClientsAreTold(t *testing.T) {
 		{"port 0 advertised", listenerSettings{listeners: "PLAINTEXT://:9092", advertised: "PLAINTEXT://h:0"}, "clients need a port other than 0"},
 		{"advertised but not there", listenerSettings{listeners: "PLAINTEXT://:9092", advertised: "OTHER://h:1"}, "OTHER is not among the listeners"},
 		{"advertised twice", listenerSettings{listeners: "PLAINTEXT://:9092", advertised: "PLAINTEXT://h:1,PLAINTEXT://h:2"}, "the name PLAINTEXT occurs twice"},
-		{"same name", listenerSettings{listeners: "PLAINTEXT://:1,PLAINTEXT://:2"}, "the name PLAINTEXT occurs twice"},
+		{"same name", listenerSettings{listeners: "PLAINTEXT://:1,PLAINTEXT://:2"}, "the name PLAINTEXT occurs twice, with different ports"},
 		{"same port", listenerSettings{listeners: "A://h:1,B://h:1", protocolMap: "A:PLAINTEXT,B:PLAINTEXT"}, "A and B listen on the same port"},
 		{"same port under a wildcard", listenerSettings{listeners: "A://:1,B://h:1", protocolMap: "A:PLAINTEXT,B:PLAINTEXT"}, "A and B listen on the same port"},
 		{"TLS", listenerSettings{listeners: "SSL://:9093"}, "SSL wants SSL, and this version speaks PLAINTEXT only"},
@@ -273,14 +275,14 @@ func TestListenersAndWhatClientsAreTold(t *testing.T) {
 		{"no port", listenerSettings{listeners: "PLAINTEXT://h"}, `"PLAINTEXT://h": want host:port, with brackets around an IPv6 address`},
 		{"bare IPv6", listenerSettings{listeners: "PLAINTEXT://::1:9092"}, `"PLAINTEXT://::1:9092": want host:port, with brackets around an IPv6 address`},
 		{"controllers only", listenerSettings{listeners: "CONTROLLER://:9093", controllers: "CONTROLLER"}, "no listener is left to open for Kafka clients"},
-		{"controller beside SSL map", listenerSettings{listeners: "PLAINTEXT://h:1,C://:2", controllers: "c", protocolMap: "C:SSL"}, "PLAINTEXT h:1 -> h:1"},
+		{"controller beside SSL map", listenerSettings{listeners: "PLAINTEXT://h:1,C://:2", controllers: "c", protocolMap: "C:SSL"}, "PLAINTEXT [h:1] -> h:1"},
 	} {
 		c.s.machine = "m"
 		listeners, _, err := c.s.resolve()
 		var refusal *Refusal
 		var got []string
 		for _, l := range listeners {
-			got = append(got, fmt.Sprintf("%s %v -> %v", l.Name, l.Address, l.Advertised))
+			got = append(got, fmt.Sprintf("%s %v -> %v", l.Name, l.Addresses, l.Advertised))
 		}
 		text := strings.Join(got, "; ")
 		if errors.As(err, &refusal) {

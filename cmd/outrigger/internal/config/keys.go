@@ -146,8 +146,8 @@ func ownKeys() []Key {
 		{Name: keyNATSSysPassword, Kind: Text, Secret: true,
 			Doc: "Unset: random, in nats-operator.json in the data directory."},
 		{Name: keyNATSConfig, Kind: Text, Doc: "A nats.conf to merge; it may not redefine our accounts."},
-		{Name: keyNATSTap, Kind: Choice, Default: "facts", OneOf: []string{"facts", "payload"},
-			Doc: "payload: operators may also read the records themselves and the brokers' messages."},
+		{Name: keyNATSTap, Kind: Choice, Default: "facts", OneOf: []string{"off", "facts", "payload"},
+			Doc: "What operators may see of replication. payload: the records themselves, too."},
 		{Name: keyHTTPListen, Kind: List, Default: "127.0.0.1:9644",
 			Doc: "host:port of /health, /ready and /metrics; empty for none."},
 	}

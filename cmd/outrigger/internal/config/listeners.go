@@ -10,10 +10,12 @@ import (
 	"strings"
 )
 
-// Listener is one address that Kafka clients may connect to.
+// Listener is one named way in for Kafka clients.
 type Listener struct {
 	Name string
-	Address
+	// Addresses are what to bind, all with the same port. Kafka allows one; we allow a name several
+	// times (127.0.0.1 and [::1]), so that both loopbacks lead to the same endpoint.
+	Addresses []Address
 	// Advertised is what clients of this listener are told. Its port is zero if the listener's is:
 	// then the port that was bound is told.
 	Advertised Address
@@ -101,9 +103,13 @@ func (s listenerSettings) resolve() ([]Listener, []Note, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	listeners := make([]Listener, 0, len(opened))
+	var listeners []Listener
 	for _, e := range opened {
-		listener := Listener{Name: e.name, Address: e.Address, Advertised: e.Address}
+		if i := indexOf(listeners, e.name); i >= 0 {
+			listeners[i].Addresses = append(listeners[i].Addresses, e.Address)
+			continue
+		}
+		listener := Listener{Name: e.name, Addresses: []Address{e.Address}, Advertised: e.Address}
 		if address, ok := told[e.name]; ok {
 			listener.Advertised = address
 		}
@@ -116,6 +122,10 @@ func (s listenerSettings) resolve() ([]Listener, []Note, error) {
 	return listeners, notes, nil
 }
 
+func indexOf(listeners []Listener, name string) int {
+	return slices.IndexFunc(listeners, func(l Listener) bool { return l.Name == name })
+}
+
 // toOpen parses `listeners` and leaves out those of Kafka's controllers.
 func (s listenerSettings) toOpen() ([]endpoint, []Note, error) {
 	protocols, err := s.protocols()
@@ -124,16 +134,17 @@ func (s listenerSettings) toOpen() ([]endpoint, []Note, error) {
 	}
 	var opened []endpoint
 	var notes []Note
-	seen := make(map[string]bool)
+	ports := make(map[string]int)
 	for _, text := range splitList(s.listeners) {
 		e, err := parseEndpoint(text)
 		if err != nil {
 			return nil, nil, &Refusal{keyListeners, s.listeners, err.Error()}
 		}
-		if seen[e.name] {
-			return nil, nil, &Refusal{keyListeners, s.listeners, fmt.Sprintf("the name %s occurs twice", e.name)}
+		if port, seen := ports[e.name]; seen && port != e.Port {
+			return nil, nil, &Refusal{keyListeners, s.listeners,
+				fmt.Sprintf("the name %s occurs twice, with different ports", e.name)}
 		}
-		seen[e.name] = true
+		ports[e.name] = e.Port
 		if s.isController(e.name) {
 			notes = append(notes, controllerListenerClosed(e.name))
 			continue

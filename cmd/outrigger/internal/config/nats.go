@@ -18,7 +18,7 @@ func (b *builder) nats(node Node) NATS {
 		Ops:           Login{b.text(keyNATSOpsUser), b.text(keyNATSOpsPassword)},
 		Sys:           Login{b.text(keyNATSSysUser), b.text(keyNATSSysPassword)},
 		File:          b.text(keyNATSConfig),
-		TapPayload:    b.text(keyNATSTap) == "payload",
+		Tap:           b.text(keyNATSTap),
 	}
 	if n.Ops.User == n.Sys.User {
 		b.refuse(&Refusal{keyNATSSysUser, n.Sys.User, "it is the name of " + keyNATSOpsUser + " too"})

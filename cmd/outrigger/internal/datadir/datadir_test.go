@@ -1,0 +1,294 @@
+package datadir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func mustOpen(t *testing.T, path string, owner Owner) *Dir {
+	t.Helper()
+	d, err := Open(path, owner)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	return d
+}
+
+// snapshot lists every file under path with its content, to show that nothing was touched.
+func snapshot(t *testing.T, path string) string {
+	t.Helper()
+	var out strings.Builder
+	err := filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(&out, name, info.Mode(), info.ModTime().UnixNano())
+		if info.Mode().IsRegular() {
+			content, err := os.ReadFile(name)
+			fmt.Fprintf(&out, "%q\n", content)
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestIdentitySurvivesRestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "b")
+	first := mustOpen(t, path, Owner{Cluster: "c", Node: 3})
+	if first.CleanStop() {
+		t.Error("a new directory claims a clean stop")
+	}
+	want := first.Identity()
+	if want.Disk.IsZero() || want.Cluster != "c" || want.Node != 3 {
+		t.Fatalf("got %+v", want)
+	}
+	if err := first.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	second := mustOpen(t, path, Owner{Node: 3})
+	if got := second.Identity(); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if !second.CleanStop() {
+		t.Error("the clean stop was forgotten")
+	}
+	if err := second.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	third := mustOpen(t, path, Owner{Node: 3})
+	defer third.Close(false)
+	if third.CleanStop() {
+		t.Error("an unclean stop passes for a clean one")
+	}
+}
+
+func TestClusterIsRecordedOnceItIsKnown(t *testing.T) {
+	path := t.TempDir()
+	d := mustOpen(t, path, Owner{Node: 1})
+	if err := d.SetCluster("x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.SetCluster("y"); err == nil || d.Identity().Cluster != "x" {
+		t.Errorf("got %v and cluster %q, want a refusal and x", err, d.Identity().Cluster)
+	}
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	again := mustOpen(t, path, Owner{Node: 1})
+	defer again.Close(false)
+	if got := again.Identity().Cluster; got != "x" {
+		t.Errorf("got cluster %q, want x", got)
+	}
+}
+
+func TestForeignDirectoriesAreRefusedUntouched(t *testing.T) {
+	ours := Identity{Cluster: "c1", Node: 1, Disk: [16]byte{1}}
+	for _, c := range []struct {
+		name    string
+		files   map[string]string
+		owner   Owner
+		problem string
+		remedy  string
+	}{
+		{"other node", map[string]string{metaName: string(ours.encode())}, Owner{Node: 2},
+			"belongs to node 1, and this is node 2", "set node.id=1 or name another directory"},
+		{"other cluster", map[string]string{metaName: string(ours.encode())}, Owner{Cluster: "c2", Node: 1},
+			"belongs to cluster c1, and this broker is to join c2", "set cluster.id=c1 or name another directory"},
+		{"other format", map[string]string{metaName: "format=outrigger\nformat.version=7\n"}, Owner{Node: 1},
+			`has format version "7", and this version of Outrigger reads 1`, "start the version that wrote it, or name another directory"},
+		{"Kafka's", map[string]string{metaName: "version=1\ncluster.id=x\nnode.id=1\ndirectory.id=y\n"}, Owner{Node: 1},
+			"belongs to another program, its meta.properties was not written by Outrigger", "name another directory"},
+		{"damaged", map[string]string{metaName: "format=outrigger\nformat.version=1\nnode.id=x\n"}, Owner{Node: 1},
+			`has a damaged meta.properties (node.id is "x")`, "restore that file, or name another directory"},
+		{"damaged disk id", map[string]string{metaName: "format=outrigger\nformat.version=1\nnode.id=1\ndisk.id=12\n"}, Owner{Node: 1},
+			`has a damaged meta.properties (disk.id is "12")`, "restore that file, or name another directory"},
+		{"somebody's files", map[string]string{"thesis.tex": "x"}, Owner{Node: 1},
+			"holds thesis.tex but no meta.properties, so it is not Outrigger's", "name an empty or a new directory"},
+	} {
+		path := t.TempDir()
+		for name, content := range c.files {
+			if err := os.WriteFile(filepath.Join(path, name), []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := snapshot(t, path)
+		_, err := Open(path, c.owner)
+		want := fmt.Sprintf("data directory %s %s: %s", path, c.problem, c.remedy)
+		if err == nil || err.Error() != want {
+			t.Errorf("%s:\ngot  %v\nwant %s", c.name, err, want)
+		}
+		if checked := Check(path, c.owner); fmt.Sprint(checked) != fmt.Sprint(err) {
+			t.Errorf("%s: Check says %v, Open %v", c.name, checked, err)
+		}
+		if after := snapshot(t, path); after != before {
+			t.Errorf("%s: got\n%s\nwant\n%s", c.name, after, before)
+		}
+	}
+}
+
+func TestLeftoversOfAnInterruptedStartAreNobodys(t *testing.T) {
+	path := t.TempDir()
+	for _, name := range []string{lockName, metaName + ".tmp"} {
+		if err := os.WriteFile(filepath.Join(path, name), []byte("x"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(path, "lost+found"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d := mustOpen(t, path, Owner{Node: 1})
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLockedDirectoryNamesItsHolder(t *testing.T) {
+	path := t.TempDir()
+	d := mustOpen(t, path, Owner{Node: 1})
+	before := snapshot(t, path)
+	for name, open := range map[string]func() error{
+		"Check": func() error { return Check(path, Owner{Node: 1}) },
+		"Open":  func() error { _, err := Open(path, Owner{Node: 1}); return err },
+	} {
+		err := open()
+		want := fmt.Sprintf("data directory %s is in use by process %d: stop it, or name another directory", path, os.Getpid())
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", name, err, want)
+		}
+		var refusal *Refusal
+		if !errors.As(err, &refusal) || !refusal.Held || refusal.HeldBy != os.Getpid() {
+			t.Errorf("%s: got %+v", name, refusal)
+		}
+	}
+	if after := snapshot(t, path); after != before {
+		t.Errorf("got\n%s\nwant\n%s", after, before)
+	}
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(path, Owner{Node: 1}); err != nil {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+// TestLockDiesWithItsHolder runs this test binary as the holder and kills it.
+func TestLockDiesWithItsHolder(t *testing.T) {
+	if path := os.Getenv("DATADIR_HOLD"); path != "" {
+		mustOpen(t, path, Owner{Node: 1})
+		fmt.Println("held")
+		select {}
+	}
+	path := t.TempDir()
+	command := exec.Command(os.Args[0], "-test.run=^TestLockDiesWithItsHolder$")
+	command.Env = append(os.Environ(), "DATADIR_HOLD="+path)
+	output, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := output.Read(make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	var refusal *Refusal
+	if err := Check(path, Owner{Node: 1}); !errors.As(err, &refusal) || refusal.HeldBy != command.Process.Pid {
+		t.Errorf("got %v, want held by %d", err, command.Process.Pid)
+	}
+	if err := command.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = command.Wait()
+	d := mustOpen(t, path, Owner{Node: 1})
+	defer d.Close(false)
+	if d.CleanStop() {
+		t.Error("a killed holder left a clean stop")
+	}
+}
+
+func TestUnusablePathsAreRefused(t *testing.T) {
+	base := t.TempDir()
+	file := filepath.Join(base, "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	readOnly := filepath.Join(base, "read-only")
+	if err := os.Mkdir(readOnly, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	for path, problem := range map[string]string{
+		file:                         "cannot be read",
+		filepath.Join(file, "x"):     "cannot be",
+		readOnly:                     "cannot be written",
+		filepath.Join(readOnly, "x"): "cannot be made",
+	} {
+		if os.Getuid() == 0 && strings.HasPrefix(path, readOnly) {
+			continue // root may write everything
+		}
+		_, err := Open(path, Owner{Node: 1})
+		want := "data directory " + path + " " + problem
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want %s...", err, want)
+		}
+	}
+}
+
+func TestPasswordsAreDrawnOnceAndPrivate(t *testing.T) {
+	path := t.TempDir()
+	d := mustOpen(t, path, Owner{Node: 1})
+	defer d.Close(false)
+	want := Operator{URL: "nats://127.0.0.1:4222", Ops: Login{User: "ops"}, Sys: Login{User: "admin", Password: "chosen"}}
+	first, filled, err := d.Operator(want)
+	if err != nil || !filled {
+		t.Fatalf("got %v, %v", filled, err)
+	}
+	if len(first.Ops.Password) < 20 || first.Sys.Password != "chosen" {
+		t.Errorf("got %+v", first)
+	}
+	info, err := os.Stat(filepath.Join(path, operatorName))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("got mode %v, %v, want 0600", info.Mode(), err)
+	}
+	second, _, err := d.Operator(want)
+	if err != nil || second != first {
+		t.Errorf("got %+v, %v; want the same as before, %+v", second, err, first)
+	}
+}
+
+func TestChosenPasswordsAreNotWrittenDown(t *testing.T) {
+	path := t.TempDir()
+	d := mustOpen(t, path, Owner{Node: 1})
+	defer d.Close(false)
+	want := Operator{Ops: Login{"ops", "a"}, Sys: Login{"admin", "b"}}
+	got, filled, err := d.Operator(want)
+	if err != nil || filled || got != want {
+		t.Errorf("got %+v, %v, %v", got, filled, err)
+	}
+	if _, err := os.Stat(filepath.Join(path, operatorName)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want no file", err)
+	}
+}
+
+func FuzzMetaPropertiesNeverPanics(f *testing.F) {
+	f.Add(Identity{Cluster: "c", Node: 1, Disk: [16]byte{1}}.encode())
+	f.Fuzz(func(t *testing.T, content []byte) {
+		id, err := decode(content)
+		if err == nil && (id.Node < 0 || id.Disk.IsZero()) {
+			t.Errorf("took %+v", id)
+		}
+	})
+}

@@ -1,0 +1,71 @@
+package datadir
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/magiconair/properties"
+
+	"outrigger/broker/topic"
+)
+
+// FormatVersion is the only format of a data directory that this version reads and writes.
+const FormatVersion = 1
+
+const formatName = "outrigger"
+
+// Identity is who a data directory belongs to.
+type Identity struct {
+	// Cluster is empty while the cluster has no id yet.
+	Cluster string
+	Node    topic.NodeID
+	// Disk is drawn at random when the directory is made.
+	Disk topic.DiskID
+}
+
+// errForeign: meta.properties is not ours. The operator names another directory.
+var errForeign = errors.New("it was not written by Outrigger")
+
+// formatError: the directory is ours, in a format that we cannot read.
+type formatError struct{ version string }
+
+func (e *formatError) Error() string { return "its format version is " + e.version }
+
+// encode writes meta.properties.
+func (id Identity) encode() []byte {
+	return fmt.Appendf(nil, "# Written by Outrigger. A broker refuses a directory whose ids are not its own.\n"+
+		"format=%s\nformat.version=%d\ncluster.id=%s\nnode.id=%d\ndisk.id=%s\n",
+		formatName, FormatVersion, id.Cluster, id.Node, id.Disk)
+}
+
+// decode reads meta.properties.
+func decode(content []byte) (Identity, error) {
+	loader := properties.Loader{Encoding: properties.UTF8, DisableExpansion: true}
+	parsed, err := loader.LoadBytes(content)
+	if err != nil {
+		return Identity{}, fmt.Errorf("read properties: %w", err)
+	}
+	values := parsed.Map()
+	if values["format"] != formatName {
+		return Identity{}, errForeign
+	}
+	if version := values["format.version"]; version != strconv.Itoa(FormatVersion) {
+		return Identity{}, &formatError{version}
+	}
+	node, err := strconv.ParseInt(values["node.id"], 10, 32)
+	if err != nil || node < 0 {
+		return Identity{}, fmt.Errorf("node.id is %q", values["node.id"])
+	}
+	id := Identity{Cluster: values["cluster.id"], Node: topic.NodeID(node)}
+	disk, err := hex.DecodeString(values["disk.id"])
+	if err != nil || len(disk) != len(id.Disk) {
+		return Identity{}, fmt.Errorf("disk.id is %q", values["disk.id"])
+	}
+	copy(id.Disk[:], disk)
+	if id.Disk.IsZero() {
+		return Identity{}, errors.New("disk.id is zero")
+	}
+	return id, nil
+}
