@@ -1,0 +1,71 @@
+package partition
+
+import (
+	"errors"
+	"log/slog"
+	"math"
+	"time"
+
+	"outrigger/broker/wal"
+)
+
+// Config is what a Store needs. Open fills in the defaults.
+type Config struct {
+	// WAL configures the node's log, which the Store opens. Its Sink must be nil: the Store is it.
+	WAL wal.Config
+	// TailBytesMax bounds the durable batches that all partitions together keep in memory, 64 MiB
+	// unless set. What is not durable yet comes on top and is bounded by the queues of the WAL.
+	TailBytesMax int64
+	// UnackedBytesMax bounds what one partition holds above its high watermark, 32 MiB unless set.
+	// Append waits for room below it. One batch is always let through, however large.
+	UnackedBytesMax int64
+	// ProducersMax bounds the producer ids that one partition remembers, 5,000 unless set. At the
+	// bound those that wrote longest ago are forgotten.
+	ProducersMax int
+	// ProducerIDExpiration is how long after its last batch an idempotent producer is forgotten,
+	// 24 h unless set (`producer.id.expiration.ms`).
+	ProducerIDExpiration time.Duration
+	// HighWatermarkCheckpoint is the least time between two checkpoints of the high watermarks, 5 s
+	// unless set. A longer one costs nothing but a lower high watermark after a crash, until the
+	// leader tells the present one.
+	HighWatermarkCheckpoint time.Duration
+	// Observer is told what is sealed and what is durable. It may be nil, or be set later.
+	Observer Observer
+	// Now is a monotonic clock, the one that leases are counted on. It must be set.
+	Now func() time.Duration
+	// Logger must be set.
+	Logger *slog.Logger
+}
+
+// Forever is a lease that does not end.
+const Forever time.Duration = math.MaxInt64
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.TailBytesMax, 64<<20)
+	setDefault(&c.UnackedBytesMax, 32<<20)
+	setDefault(&c.ProducersMax, 5000)
+	setDefault(&c.ProducerIDExpiration, 24*time.Hour)
+	setDefault(&c.HighWatermarkCheckpoint, 5*time.Second)
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var unset T
+	if *field == unset {
+		*field = value
+	}
+}
+
+func (c Config) validate() error {
+	switch {
+	case c.Now == nil:
+		return errors.New("partition store needs a clock")
+	case c.Logger == nil:
+		return errors.New("partition store needs a logger")
+	case c.WAL.Sink != nil:
+		return errors.New("partition store is the sink of its WAL: leave it unset")
+	case c.TailBytesMax < 0 || c.UnackedBytesMax < 0 || c.ProducersMax < 0:
+		return errors.New("partition store bounds must not be negative")
+	}
+	return nil
+}

@@ -1,0 +1,193 @@
+package partition
+
+import (
+	"sync"
+
+	"outrigger/broker/batch"
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+)
+
+// Log is one partition's log. It is safe for concurrent use.
+type Log struct {
+	partition topic.Partition
+	store     *Store
+	// touched marks the log while a durable group is worked through. It belongs to the WAL's writer
+	// goroutine.
+	touched bool
+
+	// mu is held briefly: never over I/O, a wait or a callback. Under it only the WAL's own mutex is
+	// taken, by Append, and that one is never held while the WAL calls us.
+	mu struct {
+		sync.Mutex
+		role Role
+		// failed is why the log takes nothing any more: ErrRemoved, ErrStopped or wal.ErrFailed.
+		failed error
+
+		start, highWatermark, durable, end topic.Offset
+
+		// index holds all batches; the first `committed` lie wholly below the high watermark, the
+		// first `settled` are durable.
+		index              index
+		committed, settled int
+		// tail holds the bytes of the last tail.len() batches of the index.
+		tail queue[held]
+		// heldCount numbers what was ever held, so that none is mistaken for another.
+		heldCount uint64
+
+		epochs         epochCache
+		producers      *producerTable
+		producersStale bool // only during replay
+
+		cuts cuts
+		room room
+
+		// bytes is the size of all batches, room.unacked of those above the high watermark.
+		bytes              int64
+		savedHighWatermark topic.Offset
+
+		// awaitHigh holds commit waiters and long polls, awaitDurable those of acks=1.
+		awaitHigh, awaitDurable waiters
+	}
+}
+
+// held is a batch kept in memory.
+type held struct {
+	payload []byte
+	number  uint64
+}
+
+// Role is what a node is allowed to do with a partition now.
+type Role struct {
+	// Leading: this node was elected in Epoch.
+	Leading bool
+	Epoch   topic.Epoch
+	// AcceptAll lets acks=all batches in: enough in-sync replicas are heard.
+	AcceptAll bool
+	// AcceptOne lets acks=0 and acks=1 batches in.
+	AcceptOne bool
+	// Ready: the high watermark has reached the start of Epoch, so "latest" has an answer.
+	Ready bool
+}
+
+// State is a moment of a log.
+type State struct {
+	LogStart, HighWatermark, DurableEnd, LogEnd topic.Offset
+	// TailEpoch is the epoch of the last record, NoEpoch in an empty log.
+	TailEpoch topic.Epoch
+	Role      Role
+	// Size is the bytes of all batches, Unacked of those above the high watermark.
+	Size, Unacked int64
+	// Cuts counts the truncations of this log since Open. A DurableEnd that bears another count
+	// speaks of records that may have been cut.
+	Cuts uint64
+}
+
+func newLog(s *Store, p topic.Partition) *Log {
+	l := &Log{partition: p, store: s}
+	l.mu.role = Role{Epoch: topic.NoEpoch}
+	l.mu.producers = newProducerTable(s.cfg.ProducersMax)
+	l.mu.room.bytesMax = s.cfg.UnackedBytesMax
+	return l
+}
+
+// Partition names the partition whose log this is.
+func (l *Log) Partition() topic.Partition { return l.partition }
+
+// State returns the log's present state.
+func (l *Log) State() State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return State{
+		LogStart:      l.mu.start,
+		HighWatermark: l.mu.highWatermark,
+		DurableEnd:    l.mu.durable,
+		LogEnd:        l.mu.end,
+		TailEpoch:     l.mu.epochs.tail(),
+		Role:          l.mu.role,
+		Size:          l.mu.bytes,
+		Unacked:       l.mu.room.unacked,
+		Cuts:          l.mu.cuts.count,
+	}
+}
+
+// Assume sets what this node may do with the partition. Losing the leadership, or getting it in a
+// new epoch, ends every wait with ErrNotLeader; the flags may change within an epoch, and then
+// nobody is woken but those who wait for room. A role of an older epoch is ignored: epochs never go
+// backwards (failure mode 42).
+func (l *Log) Assume(r Role) {
+	l.mu.Lock()
+	if r.Epoch < l.mu.role.Epoch {
+		l.mu.Unlock()
+		return
+	}
+	var woken wakeList
+	if r.Leading != l.mu.role.Leading || r.Epoch != l.mu.role.Epoch {
+		woken = l.dismissLocked(ErrNotLeader)
+	}
+	l.mu.role = r
+	l.mu.Unlock()
+	woken.call()
+}
+
+// dismissLocked ends all waits.
+func (l *Log) dismissLocked(err error) wakeList {
+	woken := make(wakeList, 0, len(l.mu.awaitHigh)+len(l.mu.awaitDurable))
+	woken = l.mu.awaitHigh.all(err, woken)
+	woken = l.mu.awaitDurable.all(err, woken)
+	l.mu.room.dismiss(err)
+	return woken
+}
+
+// fail makes the log take nothing any more, and ends all waits. The first reason stays.
+func (l *Log) fail(err error) {
+	l.mu.Lock()
+	if l.mu.failed == nil {
+		l.mu.failed = err
+	}
+	woken := l.dismissLocked(err)
+	l.mu.Unlock()
+	woken.call()
+}
+
+// remove appends the Remove record r, whose space is reserved, and lets go of all memory. Waiters
+// hear ErrNotLeader: their client looks for the partition elsewhere.
+func (l *Log) remove(r wal.Record) {
+	l.mu.Lock()
+	l.mu.failed = ErrRemoved
+	l.store.appender.Append(wal.Follower, r)
+	woken := l.dismissLocked(ErrNotLeader)
+	l.mu.role = Role{Epoch: l.mu.role.Epoch}
+	l.mu.index, l.mu.committed, l.mu.settled = index{}, 0, 0
+	l.mu.tail = queue[held]{}
+	l.mu.producers = newProducerTable(l.store.cfg.ProducersMax)
+	l.mu.bytes, l.mu.room.unacked = 0, 0
+	l.mu.Unlock()
+	woken.call()
+}
+
+// extendLocked adds a batch to everything that is derived from batches. r.Base is the log end.
+func (l *Log) extendLocked(h batch.Header, r wal.Record) {
+	l.mu.index.push(extent{
+		base:    r.Base,
+		latest:  h.MaxTimestamp,
+		count:   r.Count,
+		epoch:   r.Epoch,
+		bytes:   int32(len(r.Payload)),
+		encoded: int32(wal.EncodedLen(r)),
+	})
+	l.mu.epochs.note(r.Epoch, r.Base)
+	l.mu.producers.record(h, r.Base, l.store.cfg.Now())
+	l.mu.end = r.Base + topic.Offset(r.Count)
+	l.mu.bytes += int64(len(r.Payload))
+	l.mu.room.unacked += int64(len(r.Payload))
+}
+
+// enqueueLocked hands a batch to the WAL and extends the log by it. Both happen under the mutex, so
+// the order of the WAL is the order of offsets (failure mode 29).
+func (l *Log) enqueueLocked(b wal.Budget, h batch.Header, r wal.Record) {
+	l.store.appender.Append(b, r)
+	l.extendLocked(h, r)
+	l.mu.heldCount++
+	l.mu.tail.push(held{payload: r.Payload, number: l.mu.heldCount})
+}

@@ -1,0 +1,201 @@
+package partition
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"outrigger/broker/batch"
+	"outrigger/broker/topic"
+)
+
+// windowLength is how many batches of a producer are remembered (checklist 13): an idempotent client
+// has at most five in flight.
+const windowLength = 5
+
+// producerBatch is what is remembered of one batch of an idempotent producer.
+type producerBatch struct {
+	epoch       int16
+	first, last int32 // sequence numbers, both inclusive
+	base, end   topic.Offset
+}
+
+// producer is the state of one producer id: its last committed batches and, behind them, every
+// batch above the high watermark. The two parts make a truncation above the high watermark exact:
+// dropping batches from the back uncovers just what was remembered before they came.
+type producer struct {
+	batches   queue[producerBatch]
+	committed int
+	heard     time.Duration
+}
+
+func (p *producer) newest() producerBatch { return *p.batches.at(p.batches.len() - 1) }
+
+// settled reports whether all that is remembered of the producer is committed.
+func (p *producer) settled() bool { return p.committed == p.batches.len() }
+
+// producerTable holds the producers of one partition. It is derived from the log alone (checklist
+// 14): a follower that replays the same batches has the same table.
+//
+// The number of producers is bounded. A full table forgets the eighth that wrote longest ago and has
+// nothing uncommitted; a forgotten producer's next batch is taken with any sequence, as from one
+// never seen, so it can no longer be told from a duplicate. Producers with uncommitted batches are
+// never forgotten; those batches have a bound of their own.
+type producerTable struct {
+	byID map[int64]*producer
+	// uncommitted lists the producers' batches above the high watermark in log order.
+	uncommitted queue[uncommittedBatch]
+	producerMax int
+	evictAt     int
+}
+
+type uncommittedBatch struct {
+	id  int64
+	end topic.Offset
+}
+
+func newProducerTable(producerMax int) *producerTable {
+	return &producerTable{byID: map[int64]*producer{}, producerMax: producerMax, evictAt: producerMax}
+}
+
+// judge says whether a batch may be appended. A duplicate is not an error: it is answered with the
+// offsets that it has already (failure mode 49).
+func (t *producerTable) judge(h batch.Header) (original producerBatch, duplicate bool, err error) {
+	if !sequenced(h) {
+		return producerBatch{}, false, nil
+	}
+	p := t.byID[h.ProducerID]
+	if p == nil {
+		return producerBatch{}, false, nil // any sequence will do: we may merely have forgotten it
+	}
+	newest := p.newest()
+	switch {
+	case h.ProducerEpoch < newest.epoch:
+		return producerBatch{}, false, fmt.Errorf("%w: producer %d has epoch %d, the batch %d",
+			ErrInvalidProducerEpoch, h.ProducerID, newest.epoch, h.ProducerEpoch)
+	case h.ProducerEpoch > newest.epoch && h.BaseSequence != 0:
+		return producerBatch{}, false, fmt.Errorf("%w: producer %d starts epoch %d at %d, not 0",
+			ErrOutOfOrderSequence, h.ProducerID, h.ProducerEpoch, h.BaseSequence)
+	case h.ProducerEpoch > newest.epoch:
+		return producerBatch{}, false, nil
+	}
+	if original, ok := p.remembered(h); ok {
+		return original, true, nil
+	}
+	if want := addSequence(newest.last, 1); h.BaseSequence != want {
+		return producerBatch{}, false, fmt.Errorf("%w: producer %d sent %d, want %d",
+			ErrOutOfOrderSequence, h.ProducerID, h.BaseSequence, want)
+	}
+	return producerBatch{}, false, nil
+}
+
+// remembered finds the batch with h's very sequence numbers among the last of the same epoch.
+func (p *producer) remembered(h batch.Header) (producerBatch, bool) {
+	last := addSequence(h.BaseSequence, h.LastOffsetDelta)
+	newest := p.batches.len() - 1
+	for i := newest; i >= 0 && i > newest-windowLength; i-- {
+		b := *p.batches.at(i)
+		if b.epoch == h.ProducerEpoch && b.first == h.BaseSequence && b.last == last {
+			return b, true
+		}
+	}
+	return producerBatch{}, false
+}
+
+// record takes in a batch that is now part of the log, uncommitted. It does not judge: what a leader
+// appended is a fact for its followers and for a replay.
+func (t *producerTable) record(h batch.Header, base topic.Offset, now time.Duration) {
+	if !sequenced(h) {
+		return
+	}
+	p := t.byID[h.ProducerID]
+	if p == nil {
+		t.makeRoom()
+		p = &producer{}
+		t.byID[h.ProducerID] = p
+	}
+	end := base + topic.Offset(h.LastOffsetDelta) + 1
+	p.heard = now
+	p.batches.push(producerBatch{
+		epoch: h.ProducerEpoch,
+		first: h.BaseSequence,
+		last:  addSequence(h.BaseSequence, h.LastOffsetDelta),
+		base:  base,
+		end:   end,
+	})
+	t.uncommitted.push(uncommittedBatch{id: h.ProducerID, end: end})
+}
+
+// commit moves what lies below the high watermark from the second part of the state to the first.
+func (t *producerTable) commit(highWatermark topic.Offset) {
+	for t.uncommitted.len() > 0 && t.uncommitted.at(0).end <= highWatermark {
+		p := t.byID[t.uncommitted.pop().id]
+		p.committed++
+		if p.committed > windowLength {
+			p.batches.pop()
+			p.committed--
+		}
+	}
+}
+
+// cut forgets the batches that end above end, which must not be below the high watermark: what was
+// committed has pushed older batches out of the window, and those only the log still knows.
+func (t *producerTable) cut(end topic.Offset) {
+	kept := t.uncommitted.len()
+	for kept > 0 && t.uncommitted.at(kept-1).end > end {
+		kept--
+		id := t.uncommitted.at(kept).id
+		p := t.byID[id]
+		p.batches.cut(p.batches.len() - 1)
+		if p.batches.len() == 0 {
+			delete(t.byID, id)
+		}
+	}
+	t.uncommitted.cut(kept)
+}
+
+// expire forgets producers of which nothing was heard for longer than silence. It counts elapsed
+// time, so a restart begins anew: forgetting late costs memory, forgetting early a duplicate.
+func (t *producerTable) expire(now, silence time.Duration) {
+	for id, p := range t.byID {
+		if now-p.heard > silence && p.settled() {
+			delete(t.byID, id)
+		}
+	}
+}
+
+// makeRoom keeps the table below its bound. It forgets many at once, so that the sort is paid for by
+// as many insertions.
+func (t *producerTable) makeRoom() {
+	if len(t.byID) < t.evictAt {
+		return
+	}
+	type candidate struct {
+		id  int64
+		end topic.Offset
+	}
+	var idle []candidate
+	for id, p := range t.byID {
+		if p.settled() {
+			idle = append(idle, candidate{id: id, end: p.newest().end})
+		}
+	}
+	slices.SortFunc(idle, func(a, b candidate) int { return int(min(max(a.end-b.end, -1), 1)) })
+	step := max(1, t.producerMax/8)
+	for _, c := range idle[:min(len(idle), len(t.byID)-t.producerMax+step)] {
+		delete(t.byID, c.id)
+	}
+	t.evictAt = max(t.producerMax, len(t.byID)+step)
+}
+
+// sequenced reports whether a batch takes part in idempotence. Control batches carry a producer id
+// but no sequence.
+func sequenced(h batch.Header) bool {
+	return h.ProducerID >= 0 && h.BaseSequence >= 0 && !h.Control()
+}
+
+// addSequence counts on from s; after 2^31-1 comes 0.
+func addSequence(s, n int32) int32 {
+	return int32((int64(s) + int64(n)) & math.MaxInt32)
+}

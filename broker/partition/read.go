@@ -1,0 +1,245 @@
+package partition
+
+import (
+	"fmt"
+
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+)
+
+// ReadResult is what Read found.
+type ReadResult struct {
+	// Batches are whole record batches in offset order. They are immutable and may be kept.
+	Batches                         [][]byte
+	HighWatermark, LogStart, LogEnd topic.Offset
+}
+
+// Read reads committed batches from the one that holds `from` on: from memory if they are there,
+// else from the WAL. A batch is returned whole or not at all (checklist 21); bytesMax bounds them
+// all together, except that with minOne the first comes however large it is. At or above the high
+// watermark there is nothing to read; below the log start or above the log end the error is
+// ErrOffsetOutOfRange, and the offsets of the result hold all the same.
+func (l *Log) Read(from topic.Offset, bytesMax int, minOne bool) (ReadResult, error) {
+	pieces, result, err := l.committedPieces(from, bytesMax, minOne)
+	if err != nil || len(pieces) == 0 {
+		return result, err
+	}
+	if err := l.store.load(pieces); err != nil {
+		return result, fmt.Errorf("read batches from %d: %w", from, err)
+	}
+	result.Batches = make([][]byte, len(pieces))
+	for i := range pieces {
+		result.Batches[i] = pieces[i].payload
+	}
+	return result, nil
+}
+
+// piece is a batch that is to be read. What memory holds of it is there already; the rest can be
+// read after the mutex was let go, since the WAL never rewrites what is durable.
+type piece struct {
+	extent
+	payload []byte
+}
+
+func (l *Log) committedPieces(
+	from topic.Offset, bytesMax int, minOne bool,
+) ([]piece, ReadResult, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	result := ReadResult{
+		HighWatermark: l.mu.highWatermark,
+		LogStart:      l.mu.start,
+		LogEnd:        l.mu.end,
+	}
+	switch {
+	case l.mu.failed == ErrRemoved:
+		return nil, result, ErrRemoved
+	case from < l.mu.start || from > l.mu.end:
+		return nil, result, ErrOffsetOutOfRange
+	}
+	first := l.mu.index.covering(from)
+	return l.piecesLocked(first, l.mu.committed, bytesMax, minOne), result, nil
+}
+
+// pieces lists the batches from the one that holds `from` on that end at or below end, committed or
+// not: at least one if there is one, about bytesMax in all.
+func (l *Log) pieces(from, end topic.Offset, bytesMax int) []piece {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, until := l.boundaryLocked(end)
+	return l.piecesLocked(l.mu.index.covering(from), until, bytesMax, true)
+}
+
+// piecesLocked lists the batches with index first <= i < until, as far as bytesMax reaches.
+func (l *Log) piecesLocked(first, until, bytesMax int, minOne bool) []piece {
+	count, left := 0, bytesMax
+	for i := first; i < until; i++ {
+		left -= int(l.mu.index.at(i).bytes)
+		if left < 0 && (count > 0 || !minOne) {
+			break
+		}
+		count++
+	}
+	if count == 0 {
+		return nil
+	}
+	pieces := make([]piece, count)
+	for i := range pieces {
+		pieces[i] = piece{extent: *l.mu.index.at(first + i), payload: l.heldLocked(first + i)}
+	}
+	return pieces
+}
+
+// heldLocked is the bytes of batch i if memory has them. The tail covers the end of the index.
+func (l *Log) heldLocked(i int) []byte {
+	inTail := i - (l.mu.index.len() - l.mu.tail.len())
+	if inTail < 0 {
+		return nil
+	}
+	return l.mu.tail.at(inTail).payload
+}
+
+// ReadTail lists batches from the one that holds `from` on, from memory alone, beyond the high
+// watermark and beyond the durable end too: at least one if there is one, about bytesMax in all. It
+// is not ok if memory does not reach back to `from` (or `from` is beyond the log end); at the log
+// end there is nothing, and that is ok.
+func (l *Log) ReadTail(from topic.Offset, bytesMax int) (entries []Entry, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.failed == ErrRemoved || from > l.mu.end || from < l.mu.start {
+		return nil, false
+	}
+	first := l.mu.index.covering(from)
+	if first < l.mu.index.len()-l.mu.tail.len() {
+		return nil, false
+	}
+	for _, p := range l.piecesLocked(first, l.mu.index.len(), bytesMax, true) {
+		entries = append(entries, l.entryLocked(p.base, p.count, p.epoch, p.payload))
+	}
+	return entries, true
+}
+
+func (l *Log) entryLocked(
+	base topic.Offset, count int32, epoch topic.Epoch, payload []byte,
+) Entry {
+	return Entry{
+		Partition: l.partition,
+		Epoch:     epoch,
+		PrevEpoch: l.mu.epochs.of(base - 1),
+		Base:      base,
+		Count:     count,
+		Payload:   payload,
+	}
+}
+
+// Position tells where in the WAL the batch that holds offset lies. It is not ok if there is no such
+// batch or it is not durable yet.
+func (l *Log) Position(offset topic.Offset) (at wal.Position, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := l.mu.index.covering(offset)
+	if offset < l.mu.start || i >= l.mu.settled {
+		return wal.Position{}, false
+	}
+	return l.mu.index.at(i).at, true
+}
+
+// load reads what memory did not hold. Neighbours in the WAL are read together.
+func (s *Store) load(pieces []piece) error {
+	for i := 0; i < len(pieces); {
+		if pieces[i].payload != nil {
+			i++
+			continue
+		}
+		run := neighbours(pieces[i:])
+		if err := s.loadRun(run); err != nil {
+			return err
+		}
+		i += len(run)
+	}
+	return nil
+}
+
+// neighbours returns the longest front of pieces, none of which is in memory, that one sequential
+// read can bring at a cost of at most twice their bytes.
+func neighbours(pieces []piece) []piece {
+	first := pieces[0]
+	wanted := int64(0)
+	for i, p := range pieces {
+		wanted += int64(p.encoded)
+		span := p.at.Offset + int64(p.encoded) - first.at.Offset
+		if p.payload != nil || p.at.File != first.at.File || span > 2*wanted {
+			return pieces[:i]
+		}
+	}
+	return pieces
+}
+
+// loadRun reads one run of neighbours.
+func (s *Store) loadRun(run []piece) error {
+	if len(run) == 1 {
+		payload, err := s.reader.ReadPayload(run[0].at, int64(run[0].encoded))
+		run[0].payload = payload
+		return err
+	}
+	last := run[len(run)-1]
+	next := run[0].at
+	for missing := run; len(missing) > 0; {
+		span := int(last.at.Offset + int64(last.encoded) - next.Offset)
+		records, after, err := s.reader.Scan(next, span)
+		for _, r := range records {
+			if len(missing) > 0 && r.At == missing[0].at {
+				missing[0].payload = r.Payload
+				missing = missing[1:]
+			}
+		}
+		if len(missing) == 0 {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if after.Compare(next) <= 0 || after.Compare(missing[0].at) > 0 {
+			return fmt.Errorf("scan for the batch at %v stopped at %v: %w",
+				missing[0].at, after, wal.ErrDamaged)
+		}
+		next = after
+	}
+	return nil
+}
+
+// Scan lists the batches that lie in the WAL from position `from` on, of all partitions, as far as
+// they still belong to a log here: cut and removed ones are left out. PrevEpoch is filled in. end
+// says that `next` is the durable end.
+func (s *Store) Scan(
+	from wal.Position, bytesMax int,
+) (entries []Entry, next wal.Position, end bool, err error) {
+	records, next, err := s.reader.Scan(from, bytesMax)
+	if end = isEnd(err); err != nil && !end {
+		return nil, from, false, fmt.Errorf("scan node WAL from %v: %w", from, err)
+	}
+	for _, r := range records {
+		if r.Kind != wal.Data {
+			continue
+		}
+		l := s.Log(r.Partition)
+		if l == nil {
+			continue
+		}
+		if e, ok := l.scanned(r); ok {
+			entries = append(entries, e)
+		}
+	}
+	return entries, next, end, nil
+}
+
+// scanned makes an Entry of a record if it is the one that the log has at its offset.
+func (l *Log) scanned(r wal.Placed) (Entry, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := l.mu.index.covering(r.Base)
+	if i >= l.mu.settled || l.mu.index.at(i).at != r.At {
+		return Entry{}, false
+	}
+	return l.entryLocked(r.Base, r.Count, r.Epoch, r.Payload), true
+}

@@ -1,0 +1,121 @@
+package partition
+
+import (
+	"fmt"
+
+	"outrigger/broker/batch"
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+)
+
+// replay rebuilds the logs from the records of the WAL, in one pass and without keeping a payload.
+// Everything that it rebuilds was durable, so durable end and log end agree when it is done.
+func (s *Store) replay(each func(func(wal.Placed) error) error) error {
+	logs := s.mu.logs // nobody else knows the store yet
+	err := each(func(r wal.Placed) error {
+		if r.Kind == wal.Remove {
+			delete(logs, r.Partition)
+			return nil
+		}
+		l := logs[r.Partition]
+		if l == nil {
+			l = newLog(s, r.Partition)
+			logs[r.Partition] = l
+		}
+		if err := l.replay(r); err != nil {
+			return fmt.Errorf("replay %v: %w", r.Partition, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("replay node WAL: %w", err)
+	}
+	for _, l := range logs {
+		if err := l.finishReplay(); err != nil {
+			return fmt.Errorf("replay %v: %w", l.partition, err)
+		}
+	}
+	return nil
+}
+
+// replay takes in one record.
+func (l *Log) replay(r wal.Placed) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch r.Kind {
+	case wal.Data:
+		return l.replayDataLocked(r)
+	case wal.Truncate:
+		if r.Base < l.mu.highWatermark {
+			l.mu.producersStale = true
+		}
+		l.cutLocked(r.Base, nil)
+	case wal.LogStart:
+		l.moveStartLocked(r.Base)
+	case wal.HighWatermark:
+		l.commitLocked(r.Base, nil)
+		l.mu.savedHighWatermark = l.mu.highWatermark
+	default:
+		return fmt.Errorf("record at %v is of unknown kind %d", r.At, r.Kind)
+	}
+	return nil
+}
+
+// replayDataLocked takes in a batch. The WAL yields records in the order of Append, so the batch
+// starts at the log end; one that does not is damage that the WAL did not see.
+func (l *Log) replayDataLocked(r wal.Placed) error {
+	h, err := batch.ParseHeader(r.Payload)
+	if err != nil {
+		return fmt.Errorf("parse batch at %v: %w", r.At, err)
+	}
+	if r.Base != l.mu.end || r.Epoch < l.mu.epochs.tail() || r.Count != h.LastOffsetDelta+1 {
+		return fmt.Errorf("batch at %v has base %d, epoch %d, count %d; log ends at %d, epoch %d",
+			r.At, r.Base, r.Epoch, r.Count, l.mu.end, l.mu.epochs.tail())
+	}
+	l.extendLocked(h, r.Record)
+	l.settleLocked(r.At)
+	return nil
+}
+
+// finishReplay rebuilds the producers of a log that was once cut below its high watermark: while the
+// records pass by, those below the cut cannot be read again.
+func (l *Log) finishReplay() error {
+	l.mu.Lock()
+	stale, end := l.mu.producersStale, l.mu.end
+	l.mu.producersStale = false
+	l.mu.Unlock()
+	if !stale {
+		return nil
+	}
+	producers, err := l.rebuildProducers(end)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.producers = producers
+	l.mu.producers.commit(l.mu.highWatermark)
+	return nil
+}
+
+// moveStartLocked drops what lies wholly below start. A start beyond the log end leaves an empty log
+// that goes on from there.
+func (l *Log) moveStartLocked(start topic.Offset) {
+	if start <= l.mu.start {
+		return
+	}
+	if start > l.mu.end {
+		l.cutLocked(l.mu.start, nil)
+		l.mu.end, l.mu.highWatermark, l.mu.durable = start, start, start
+	}
+	l.mu.start = start
+	l.commitLocked(start, nil)
+	dropped := l.mu.index.covering(start)
+	for i := range dropped {
+		l.mu.bytes -= int64(l.mu.index.at(i).bytes)
+	}
+	l.mu.index.drop(dropped)
+	l.mu.committed -= dropped
+	l.mu.settled -= dropped
+	l.mu.epochs.drop(start)
+}

@@ -1,0 +1,123 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+)
+
+// Run runs the WAL's writer until ctx ends, and then ends every wait. At the end of ctx the high
+// watermarks are checkpointed and the WAL is drained; after a clean stop the error is nil. A WAL
+// that failed is the error, and nothing is appended any more: the node has to stop.
+func (s *Store) Run(ctx context.Context) error { return s.run(ctx, s.walLog.Run) }
+
+func (s *Store) run(ctx context.Context, write func(context.Context) error) error {
+	// The writer must still take the checkpoints after ctx has ended, so its own context ends later.
+	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	saved := make(chan struct{})
+	unhook := context.AfterFunc(ctx, func() {
+		defer close(saved)
+		s.saveHighWatermarks()
+		stop()
+	})
+	err := write(writing)
+	if !unhook() {
+		<-saved
+	}
+	if err == nil {
+		s.fail(ErrStopped)
+		return nil
+	}
+	if !errors.Is(err, wal.ErrFailed) {
+		err = fmt.Errorf("%w: %w", wal.ErrFailed, err)
+	}
+	s.fail(err)
+	return fmt.Errorf("run node WAL: %w", err)
+}
+
+// Close releases a Store that was opened and never run.
+func (s *Store) Close() error {
+	s.fail(ErrStopped)
+	if err := s.walLog.Close(); err != nil {
+		return fmt.Errorf("close node WAL: %w", err)
+	}
+	return nil
+}
+
+// fail makes all logs, also those that are created later, take nothing any more.
+func (s *Store) fail(err error) {
+	s.mu.Lock()
+	if s.mu.failed == nil {
+		s.mu.failed = err
+	}
+	s.mu.Unlock()
+	for _, l := range s.snapshot() {
+		l.fail(err)
+	}
+}
+
+// Tick passes time, about a second of it: high watermarks are checkpointed and silent producers
+// forgotten when their time has come. It does no I/O. One goroutine calls it.
+func (s *Store) Tick() {
+	now := s.cfg.Now()
+	if now-s.savedAt >= s.cfg.HighWatermarkCheckpoint {
+		s.savedAt = now
+		s.saveHighWatermarks()
+	}
+	// Expiry may be late by a sixteenth: walking all producers each second would be idle cost.
+	if now-s.expiredAt >= s.cfg.ProducerIDExpiration/16 {
+		s.expiredAt = now
+		for _, l := range s.snapshot() {
+			l.expireProducers()
+		}
+	}
+}
+
+// saveHighWatermarks queues a checkpoint record for every log whose high watermark has moved. A full
+// WAL is no reason to wait: the next round comes.
+func (s *Store) saveHighWatermarks() {
+	for _, l := range s.snapshot() {
+		if !l.saveHighWatermark() {
+			return
+		}
+	}
+}
+
+// saveHighWatermark queues the log's checkpoint, if it is due. It is false when the WAL is full. A
+// crash before the record is durable leaves an older checkpoint, which is lower and so just as true.
+func (l *Log) saveHighWatermark() bool {
+	r := wal.Record{Kind: wal.HighWatermark, Partition: l.partition, Epoch: topic.NoEpoch}
+	size := wal.EncodedLen(r)
+	if !l.highWatermarkMoved() {
+		return true
+	}
+	if !l.store.appender.TryReserve(wal.Leader, size) {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.failed != nil || l.mu.highWatermark == l.mu.savedHighWatermark {
+		l.store.appender.Release(wal.Leader, size)
+		return true
+	}
+	r.Base = l.mu.highWatermark
+	l.store.appender.Append(wal.Leader, r)
+	l.mu.savedHighWatermark = r.Base
+	return true
+}
+
+func (l *Log) highWatermarkMoved() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.failed == nil && l.mu.highWatermark != l.mu.savedHighWatermark
+}
+
+func (l *Log) expireProducers() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.producers.expire(l.store.cfg.Now(), l.store.cfg.ProducerIDExpiration)
+}

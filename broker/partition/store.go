@@ -1,0 +1,198 @@
+package partition
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+)
+
+// Store is the partition logs of one node over its WAL. All methods are safe for concurrent use,
+// except that Create and Remove of one partition must come from one caller.
+type Store struct {
+	cfg Config
+	// walLog is run; while it runs it is used through appender and reader alone.
+	walLog   *wal.Log
+	appender appender
+	reader   reader
+	// lease is when the node's leadership lease ends, on the clock cfg.Now.
+	lease atomic.Int64
+
+	mu struct {
+		sync.RWMutex
+		logs map[topic.Partition]*Log
+		// removing counts the Remove records of a partition that are on their way through the WAL.
+		removing map[topic.Partition]removals
+		observer Observer
+		// failed is why the store takes nothing any more.
+		failed error
+	}
+
+	// savedAt and expiredAt are when high watermarks were last checkpointed and producers expired.
+	// They belong to the goroutine that calls Tick.
+	savedAt, expiredAt time.Duration
+
+	// tail belongs to the goroutine that calls Sealed and Durable.
+	tail tailQueue
+}
+
+// appender is what the logs write to: the node WAL. Append is called under a log's mutex and must
+// not block; Reserve may wait.
+type appender interface {
+	Reserve(ctx context.Context, b wal.Budget, bytes int64) error
+	TryReserve(b wal.Budget, bytes int64) bool
+	Release(b wal.Budget, bytes int64)
+	Append(b wal.Budget, r wal.Record)
+}
+
+// reader reads durable records back. Both methods may be called concurrently.
+type reader interface {
+	ReadPayload(at wal.Position, encodedLen int64) ([]byte, error)
+	Scan(from wal.Position, bytesMax int) ([]wal.Placed, wal.Position, error)
+}
+
+// removals counts the Remove records of a partition that a pass has not met yet.
+type removals [passes]int
+
+// Open opens the WAL and rebuilds every partition log from its records. No node leads anything yet
+// and there is no lease: both must be granted (Log.Assume, SetLease) before an append is taken.
+func Open(cfg Config) (*Store, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	s := newStore(cfg)
+	cfg.WAL.Sink = sink{s}
+	walLog, err := wal.Open(cfg.WAL)
+	if err != nil {
+		return nil, fmt.Errorf("open node WAL: %w", err)
+	}
+	s.walLog, s.appender, s.reader = walLog, walLog, walLog
+	if err := s.replay(walLog.Replay); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func newStore(cfg Config) *Store {
+	s := &Store{cfg: cfg, tail: tailQueue{bytesMax: cfg.TailBytesMax}}
+	s.mu.logs = map[topic.Partition]*Log{}
+	s.mu.removing = map[topic.Partition]removals{}
+	s.mu.observer = cfg.Observer
+	s.savedAt, s.expiredAt = cfg.Now(), cfg.Now()
+	s.lease.Store(math.MinInt64)
+	return s
+}
+
+// SetObserver sets who is told what is sealed and durable. It must be called before Run.
+func (s *Store) SetObserver(o Observer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.observer = o
+}
+
+// SetLease sets until when this node may act as leader of anything, on the clock Config.Now; Forever
+// never ends. At or after it appends are refused before they happen, while committed data is still
+// served. Before the first call there is no lease.
+func (s *Store) SetLease(until time.Duration) { s.lease.Store(int64(until)) }
+
+func (s *Store) leased() bool { return int64(s.cfg.Now()) < s.lease.Load() }
+
+// Log returns the log of p, nil if this node has none.
+func (s *Store) Log(p topic.Partition) *Log {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.mu.logs[p]
+}
+
+// Create returns the log of p and makes an empty one if there is none. Nothing is written: a log
+// without records need not survive a restart, for the cluster image names its partition.
+func (s *Store) Create(p topic.Partition) *Log {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.mu.logs[p]; l != nil {
+		return l
+	}
+	l := newLog(s, p)
+	l.mu.failed = s.mu.failed
+	s.mu.logs[p] = l
+	return l
+}
+
+// Remove takes the log of p away for good. Only a committed tombstone may cause it, never the mere
+// absence of p from some list (failure mode 34). If the WAL is full the error is wal.ErrFull and
+// nothing has happened.
+//
+// A crash before the Remove record is durable leaves the log; whoever applies the tombstone again
+// removes it again. After it, a replay drops the log.
+func (s *Store) Remove(p topic.Partition) error {
+	l := s.Log(p)
+	if l == nil {
+		return nil
+	}
+	r := wal.Record{Kind: wal.Remove, Partition: p, Epoch: topic.NoEpoch}
+	size := wal.EncodedLen(r)
+	if !s.appender.TryReserve(wal.Follower, size) {
+		return fmt.Errorf("remove partition %v: %w", p, wal.ErrFull)
+	}
+	// From here on the sink ignores what it hears of p, until the Remove record has come through:
+	// 1. Remove counts, then appends its record. 2. Create makes a new log of p, which appends.
+	// 3. The sink hears of old records: without the count it would take them for the new log's.
+	s.countRemoval(p)
+	l.remove(r)
+
+	s.mu.Lock()
+	delete(s.mu.logs, p)
+	s.mu.Unlock()
+	return nil
+}
+
+// Partitions lists the partitions that have a log here, sorted.
+func (s *Store) Partitions() []topic.Partition {
+	s.mu.RLock()
+	partitions := make([]topic.Partition, 0, len(s.mu.logs))
+	for p := range s.mu.logs {
+		partitions = append(partitions, p)
+	}
+	s.mu.RUnlock()
+	slices.SortFunc(partitions, comparePartitions)
+	return partitions
+}
+
+// Stats are the store's numbers for metrics.
+type Stats struct {
+	Partitions int
+	// TailBytes is what is counted against Config.TailBytesMax.
+	TailBytes int64
+}
+
+// Stats returns the store's numbers.
+func (s *Store) Stats() Stats {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return Stats{Partitions: len(s.mu.logs), TailBytes: s.tail.bytes.Load()}
+}
+
+// snapshot lists the logs, so that they can be visited without holding the store's mutex.
+func (s *Store) snapshot() []*Log {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	logs := make([]*Log, 0, len(s.mu.logs))
+	for _, l := range s.mu.logs {
+		logs = append(logs, l)
+	}
+	return logs
+}
+
+func comparePartitions(a, b topic.Partition) int {
+	if c := slices.Compare(a.Topic[:], b.Topic[:]); c != 0 {
+		return c
+	}
+	return int(a.Index) - int(b.Index)
+}
