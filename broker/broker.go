@@ -1,0 +1,171 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"outrigger/broker/partition"
+	"outrigger/broker/topic"
+)
+
+// Broker serves Kafka clients on one node.
+type Broker struct {
+	config    Config
+	cluster   Cluster
+	logs      *partition.Store
+	logger    *slog.Logger
+	sockets   *Sockets
+	handlers  map[int16]handler
+	meters    *meters
+	offenders *offenders
+	creations creations
+	ids       producerIDs
+	// memory holds the bytes of large requests in flight.
+	memory *semaphore.Weighted
+	census census
+}
+
+// New opens the listeners, unless cfg brings them along, and registers the metrics. Clients may
+// connect from now on and are served from Run on.
+func New(
+	cfg Config, cluster Cluster, logs *partition.Store, logger *slog.Logger,
+	registerer prometheus.Registerer,
+) (*Broker, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("configure broker: %w", err)
+	}
+	b := &Broker{config: cfg, cluster: cluster, logs: logs, logger: logger, sockets: cfg.Sockets}
+	b.memory = semaphore.NewWeighted(cfg.Connections.NodeInFlightBytes)
+	b.meters = newMeters(cfg.Metrics)
+	b.offenders = newOffenders(logger, b.meters.badInput)
+	b.creations.inFlight = map[string]*creation{}
+	b.ids.turn = make(chan struct{}, 1)
+	b.census.perIP = map[string]int{}
+	b.handlers = b.handlerTable()
+	collectors := append(b.meters.collectors(), newInventory(b))
+	for _, collector := range collectors {
+		if err := registerer.Register(collector); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	if b.sockets == nil {
+		sockets, err := Listen(context.Background(), cfg.Listeners)
+		if err != nil {
+			return nil, err
+		}
+		b.sockets = sockets
+	}
+	return b, nil
+}
+
+// Endpoints are what to register for this broker, ports resolved.
+func (b *Broker) Endpoints() []topic.Endpoint { return b.sockets.Endpoints() }
+
+// Run serves until ctx ends, then lets every connection write the answers it has, and returns when
+// all goroutines have.
+func (b *Broker) Run(ctx context.Context) error {
+	var acceptors, connections sync.WaitGroup
+	for _, open := range b.sockets.open {
+		acceptors.Go(func() { b.accept(ctx, open, &connections) })
+	}
+	<-ctx.Done()
+	err := b.sockets.Close()
+	acceptors.Wait()
+	connections.Wait()
+	return err
+}
+
+const (
+	acceptBackOffMin = 5 * time.Millisecond
+	acceptBackOffMax = time.Second
+)
+
+// accept takes connections from one socket until it is closed. Any other error (no descriptors
+// left) passes; it is waited out with growing pauses, since the socket stays readable meanwhile.
+func (b *Broker) accept(ctx context.Context, from socket, connections *sync.WaitGroup) {
+	pause := acceptBackOffMin
+	for {
+		accepted, err := from.Accept()
+		if err == nil {
+			pause = acceptBackOffMin
+			b.admit(ctx, from.listener, accepted, connections)
+			continue
+		}
+		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			return
+		}
+		b.meters.acceptErrors.Inc()
+		b.logger.Warn("accept connection", keyListener, from.listener, keyError, err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+			pause = min(2*pause, acceptBackOffMax)
+		}
+	}
+}
+
+// admit serves the connection on a goroutine of its own, or closes it if there are too many.
+func (b *Broker) admit(
+	ctx context.Context, listener string, accepted net.Conn, connections *sync.WaitGroup,
+) {
+	ip := addressOf(accepted.RemoteAddr())
+	if !b.census.enter(ip, b.config.Connections) {
+		b.meters.refused.Inc()
+		b.offenders.report(offence{Address: ip, Reason: reasonTooMany})
+		_ = accepted.Close() // it was never ours
+		return
+	}
+	gauge := b.meters.connections.WithLabelValues(listener)
+	gauge.Inc()
+	b.meters.accepted.WithLabelValues(listener).Inc()
+	connections.Go(func() {
+		defer gauge.Dec()
+		defer b.census.leave(ip)
+		newConnection(b, listener, ip, accepted).serve(ctx)
+	})
+}
+
+// addressOf is the host part: a client that comes back from another port is the same offender.
+func addressOf(a net.Addr) string {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.IP.String()
+	}
+	return a.String()
+}
+
+// census counts connections.
+type census struct {
+	mu    sync.Mutex
+	open  int
+	perIP map[string]int
+}
+
+func (c *census) enter(ip string, limits ConnectionLimits) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open >= limits.Max || c.perIP[ip] >= limits.MaxPerIP {
+		return false
+	}
+	c.open++
+	c.perIP[ip]++
+	return true
+}
+
+func (c *census) leave(ip string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open--
+	if c.perIP[ip]--; c.perIP[ip] == 0 {
+		delete(c.perIP, ip)
+	}
+}

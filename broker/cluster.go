@@ -1,0 +1,41 @@
+package broker
+
+import (
+	"context"
+
+	"outrigger/broker/topic"
+)
+
+// Cluster is what the broker wants from the replication side: who leads what, and a way to change
+// it. All methods may be called by many goroutines at once.
+type Cluster interface {
+	// View is the newest published image. It never blocks.
+	View() View
+	// Changed is closed when a newer View than the one current at the call has been published.
+	Changed() <-chan struct{}
+	// CreateTopics proposes topics and returns one error per creation. Nil means committed, and
+	// applied in this node's View. A creation with the same ID may be proposed again. The errors
+	// wrap those of package topic.
+	CreateTopics(context.Context, []topic.Creation) []error
+	// DeleteTopics removes topics; one error per id, nil as for CreateTopics.
+	DeleteTopics(context.Context, []topic.ID) []error
+	// CreatePartitions grows topics; one error per growth, nil as for CreateTopics.
+	CreatePartitions(context.Context, []topic.Growth) []error
+	// ProducerIDs hands out a block of producer ids that nobody else ever gets.
+	ProducerIDs(context.Context) (first int64, count int32, err error)
+}
+
+// View is one published image of the cluster. It is immutable and free to read for ever.
+type View interface {
+	ClusterID() string
+	// Controller is topic.NoNode while unknown.
+	Controller() topic.NodeID
+	// Broker finds a registered broker, fenced or not.
+	Broker(topic.NodeID) (topic.Broker, bool)
+	// Brokers are the live (unfenced) ones, sorted by id.
+	Brokers() []topic.Broker
+	TopicByName(string) (*topic.Topic, bool)
+	TopicByID(topic.ID) (*topic.Topic, bool)
+	// Topics are sorted by name.
+	Topics() []*topic.Topic
+}

@@ -1,0 +1,179 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"outrigger/broker/topic"
+)
+
+// Config is everything that the broker can be told. Zero values mean the defaults named here, which
+// are Kafka's where Kafka has the key.
+type Config struct {
+	// Node is this broker's `node.id`.
+	Node topic.NodeID
+	// Listeners are opened by New, unless Sockets is set.
+	Listeners []Listener
+	// Sockets were opened earlier, by Listen: clients queue in the kernel while a node recovers. The
+	// broker takes them over and closes them.
+	Sockets *Sockets
+	// Topics are the defaults of topics.
+	Topics TopicDefaults
+	// Connections bounds what one client, and all of them, may hold.
+	Connections ConnectionLimits
+	// Requests bounds what a request may ask for.
+	Requests RequestLimits
+	// Metrics bounds the cardinality of what /metrics shows.
+	Metrics MetricLimits
+	// Properties is the node's whole configuration as it is in force, for DescribeConfigs.
+	Properties []Property
+}
+
+// TopicDefaults holds what a topic gets that does not say otherwise.
+type TopicDefaults struct {
+	// AutoCreateOff is the negation of `auto.create.topics.enable` (true).
+	AutoCreateOff bool
+	// DeleteOff is the negation of `delete.topic.enable` (true).
+	DeleteOff bool
+	// Partitions is `num.partitions` (1).
+	Partitions int32
+	// ReplicationFactor is `default.replication.factor` (1; whoever knows the number of brokers sets
+	// min(3, brokers)).
+	ReplicationFactor int16
+	// MinInSyncReplicas is `min.insync.replicas` (1). The replication side enforces it; the broker
+	// only describes it.
+	MinInSyncReplicas int32
+	// MessageBytesMax is `message.max.bytes` (1,048,588), the bound on one record batch as sent,
+	// compressed. A topic's `max.message.bytes` overrides it.
+	MessageBytesMax int32
+	// UncleanElection is `unclean.leader.election.enable` (false), described only.
+	UncleanElection bool
+}
+
+// ConnectionLimits bounds connections.
+type ConnectionLimits struct {
+	// Max is `max.connections` (no bound), MaxPerIP is `max.connections.per.ip` (no bound).
+	Max, MaxPerIP int
+	// Idle is `connections.max.idle.ms` (10 min): a connection that neither sends a byte nor has a
+	// request in flight for so long is closed, and so is one that takes no byte of an answer.
+	Idle time.Duration
+	// InFlight is how many requests of a connection may wait for their answers (128).
+	InFlight int
+	// InFlightBytes is how many bytes those requests may hold (32 MiB). One request more than fits
+	// is taken, so that every frame passes.
+	InFlightBytes int64
+	// NodeInFlightBytes is how many bytes all requests above 4 KiB may hold together (1 GiB).
+	NodeInFlightBytes int64
+}
+
+// RequestLimits bounds requests.
+type RequestLimits struct {
+	// BytesMax is `socket.request.max.bytes` (100 MiB), checked before anything is allocated.
+	BytesMax int32
+	// FetchBytesMax is `fetch.max.bytes` (55 MiB): no fetch answer holds more, but for one batch.
+	FetchBytesMax int32
+	// AppendWait is how long a produce may wait for room in the log (1 s) before it is refused with
+	// a retriable error. The requests behind it on the connection wait too, so this is short.
+	AppendWait time.Duration
+	// AutoCreateWait is how long a metadata request waits for the topics it creates (2 s).
+	AutoCreateWait time.Duration
+	// TimeoutMax caps the timeouts that clients ask for in administrative requests (5 min).
+	TimeoutMax time.Duration
+	// TopicPartitionsMax is the most partitions that one topic may be asked for (100,000).
+	TopicPartitionsMax int32
+}
+
+// MetricLimits bounds cardinality.
+type MetricLimits struct {
+	// Topics is how many topics have counters of their own (1,000); the others share one.
+	Topics int
+	// Partitions is how many partitions have gauges of their own (1,000); the others have none.
+	Partitions int
+}
+
+// Property is one configuration key in force.
+type Property struct {
+	Name, Value string
+	// Set: the operator set it, it is not a default.
+	Set bool
+	// Sensitive values are never shown.
+	Sensitive bool
+}
+
+const (
+	messageBytesMax    = 1_048_588
+	requestBytesMax    = 100 << 20
+	fetchBytesMax      = 55 << 20
+	inFlightMax        = 128
+	inFlightBytesMax   = 32 << 20
+	nodeInFlightBytes  = 1 << 30
+	topicPartitionsMax = 100_000
+	metricTopicsMax    = 1_000
+	metricPartsMax     = 1_000
+)
+
+// withDefaults fills in what was left zero.
+func (c Config) withDefaults() Config {
+	orDefault(&c.Topics.Partitions, 1)
+	orDefault(&c.Topics.ReplicationFactor, 1)
+	orDefault(&c.Topics.MinInSyncReplicas, 1)
+	orDefault(&c.Topics.MessageBytesMax, messageBytesMax)
+	orDefault(&c.Connections.Max, math.MaxInt)
+	orDefault(&c.Connections.MaxPerIP, math.MaxInt)
+	orDefault(&c.Connections.Idle, 10*time.Minute)
+	orDefault(&c.Connections.InFlight, inFlightMax)
+	orDefault(&c.Connections.InFlightBytes, inFlightBytesMax)
+	orDefault(&c.Connections.NodeInFlightBytes, nodeInFlightBytes)
+	orDefault(&c.Requests.BytesMax, requestBytesMax)
+	orDefault(&c.Requests.FetchBytesMax, fetchBytesMax)
+	orDefault(&c.Requests.AppendWait, time.Second)
+	orDefault(&c.Requests.AutoCreateWait, 2*time.Second)
+	orDefault(&c.Requests.TimeoutMax, 5*time.Minute)
+	orDefault(&c.Requests.TopicPartitionsMax, topicPartitionsMax)
+	orDefault(&c.Metrics.Topics, metricTopicsMax)
+	orDefault(&c.Metrics.Partitions, metricPartsMax)
+	return c
+}
+
+// validate refuses what cannot work, naming the key.
+func (c Config) validate() error {
+	if c.Sockets == nil && len(c.Listeners) == 0 {
+		return errors.New("listeners: none given")
+	}
+	checks := []struct {
+		key string
+		bad bool
+		got any
+	}{
+		{"node.id", c.Node < 0, c.Node},
+		{"num.partitions", c.Topics.Partitions < 1, c.Topics.Partitions},
+		{"default.replication.factor", c.Topics.ReplicationFactor < 1, c.Topics.ReplicationFactor},
+		{"min.insync.replicas", c.Topics.MinInSyncReplicas < 1, c.Topics.MinInSyncReplicas},
+		{"message.max.bytes", c.Topics.MessageBytesMax < 1, c.Topics.MessageBytesMax},
+		{"max.connections", c.Connections.Max < 1, c.Connections.Max},
+		{"max.connections.per.ip", c.Connections.MaxPerIP < 1, c.Connections.MaxPerIP},
+		{"connections.max.idle.ms", c.Connections.Idle < 0, c.Connections.Idle},
+		{"socket.request.max.bytes", c.Requests.BytesMax < 1, c.Requests.BytesMax},
+		{"fetch.max.bytes", c.Requests.FetchBytesMax < 1024, c.Requests.FetchBytesMax},
+	}
+	for _, check := range checks {
+		if check.bad {
+			return fmt.Errorf("%s: %v is out of range", check.key, check.got)
+		}
+	}
+	if c.Requests.BytesMax < c.Topics.MessageBytesMax {
+		return fmt.Errorf("socket.request.max.bytes: %d is below message.max.bytes, %d",
+			c.Requests.BytesMax, c.Topics.MessageBytesMax)
+	}
+	return nil
+}
+
+// orDefault sets *v to value if it is zero.
+func orDefault[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}

@@ -1,0 +1,167 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"outrigger/broker/topic"
+)
+
+// describeConfigs tells every config of topics and of this broker, with its source.
+func (b *Broker) describeConfigs(
+	_ context.Context, _ *request, q *kmsg.DescribeConfigsRequest,
+) kmsg.Response {
+	view := b.cluster.View()
+	response := kmsg.NewPtrDescribeConfigsResponse()
+	for i := range q.Resources {
+		asked := &q.Resources[i]
+		answer := kmsg.NewDescribeConfigsResponseResource()
+		answer.ResourceType, answer.ResourceName = asked.ResourceType, asked.ResourceName
+		configs, why, message := b.describeResource(view, asked)
+		if why != codeNone {
+			answer.ErrorCode, answer.ErrorMessage = int16(why), kmsg.StringPtr(message)
+			b.meters.failure("DescribeConfigs", why)
+		}
+		answer.Configs = []kmsg.DescribeConfigsResponseResourceConfig{}
+		for _, c := range configs {
+			if len(asked.ConfigNames) == 0 || slices.Contains(asked.ConfigNames, c.name) {
+				answer.Configs = append(answer.Configs, c.answer(q))
+			}
+		}
+		response.Resources = append(response.Resources, answer)
+	}
+	return response
+}
+
+func (b *Broker) describeResource(
+	view View, asked *kmsg.DescribeConfigsRequestResource,
+) ([]resourceConfig, code, string) {
+	switch asked.ResourceType {
+	case kmsg.ConfigResourceTypeTopic:
+		if err := topic.ValidateName(asked.ResourceName); err != nil {
+			return nil, codeBefore(err), err.Error()
+		}
+		t, ok := view.TopicByName(asked.ResourceName)
+		if !ok {
+			return nil, codeUnknownTopicOrPartition, "topic does not exist"
+		}
+		var configs []resourceConfig
+		for _, c := range describeTopicConfigs(t.Configs, b.topicDefaults()) {
+			configs = append(configs, resourceConfig{topicConfig: c})
+		}
+		return configs, codeNone, ""
+	case kmsg.ConfigResourceTypeBroker:
+		own := strconv.Itoa(int(b.config.Node))
+		if asked.ResourceName != "" && asked.ResourceName != own {
+			return nil, codeInvalidRequest, "this is broker " + own
+		}
+		return b.brokerConfigs(), codeNone, ""
+	default:
+		return nil, codeInvalidRequest, "resources of this type have no configs here"
+	}
+}
+
+// resourceConfig is one config of a topic or broker.
+type resourceConfig struct {
+	topicConfig
+	readOnly, sensitive bool
+}
+
+func (c resourceConfig) answer(
+	q *kmsg.DescribeConfigsRequest,
+) kmsg.DescribeConfigsResponseResourceConfig {
+	answer := kmsg.NewDescribeConfigsResponseResourceConfig()
+	answer.Name, answer.ReadOnly, answer.IsSensitive = c.name, c.readOnly, c.sensitive
+	answer.Source, answer.ConfigType = c.source, c.kind
+	answer.IsDefault = c.source == kmsg.ConfigSourceDefaultConfig
+	value := func(text string) *string {
+		if c.sensitive {
+			return nil
+		}
+		return &text
+	}
+	answer.Value = value(c.value)
+	if q.IncludeSynonyms {
+		for _, s := range c.synonyms {
+			synonym := kmsg.NewDescribeConfigsResponseResourceConfigConfigSynonym()
+			synonym.Name, synonym.Value, synonym.Source = s.name, value(s.value), s.source
+			answer.ConfigSynonyms = append(answer.ConfigSynonyms, synonym)
+		}
+	}
+	if q.IncludeDocumentation && c.about != "" {
+		answer.Documentation = kmsg.StringPtr(c.about)
+	}
+	return answer
+}
+
+// brokerConfigs are the configs of this broker, sorted by name: what it goes by itself, and the
+// further keys of the node. None can be altered while it runs.
+func (b *Broker) brokerConfigs() []resourceConfig {
+	byName := map[string]resourceConfig{}
+	for _, c := range b.ownConfigs() {
+		c.source, c.readOnly = kmsg.ConfigSourceDefaultConfig, true
+		byName[c.name] = c
+	}
+	for _, p := range b.config.Properties {
+		c, own := byName[p.Name]
+		if !own {
+			c.name, c.value, c.kind, c.readOnly = p.Name, p.Value, kmsg.ConfigTypeString, true
+			c.source = kmsg.ConfigSourceDefaultConfig
+		}
+		if p.Set {
+			c.source = kmsg.ConfigSourceStaticBrokerConfig
+		}
+		c.sensitive = p.Sensitive
+		if c.sensitive {
+			c.kind = kmsg.ConfigTypePassword
+		}
+		byName[p.Name] = c
+	}
+	configs := make([]resourceConfig, 0, len(byName))
+	for _, c := range byName {
+		c.synonyms = []configSynonym{{c.name, c.value, c.source}}
+		configs = append(configs, c)
+	}
+	slices.SortFunc(configs, func(a, b resourceConfig) int { return cmp.Compare(a.name, b.name) })
+	return configs
+}
+
+// ownConfigs are the keys that the broker itself goes by.
+func (b *Broker) ownConfigs() []resourceConfig {
+	t, c, r := b.config.Topics, b.config.Connections, b.config.Requests
+	own := func(name string, kind kmsg.ConfigType, value string) resourceConfig {
+		var config resourceConfig
+		config.name, config.kind, config.value = name, kind, value
+		return config
+	}
+	number := func(name string, kind kmsg.ConfigType, value int64) resourceConfig {
+		return own(name, kind, strconv.FormatInt(value, 10))
+	}
+	flag := func(name string, value bool) resourceConfig {
+		return own(name, kmsg.ConfigTypeBoolean, strconv.FormatBool(value))
+	}
+	return []resourceConfig{
+		flag("auto.create.topics.enable", !t.AutoCreateOff),
+		own("compression.type", kmsg.ConfigTypeString, "producer"),
+		number("connections.max.idle.ms", kmsg.ConfigTypeLong, c.Idle.Milliseconds()),
+		number("default.replication.factor", kmsg.ConfigTypeInt, int64(t.ReplicationFactor)),
+		flag("delete.topic.enable", !t.DeleteOff),
+		number("fetch.max.bytes", kmsg.ConfigTypeInt, int64(r.FetchBytesMax)),
+		own("log.cleanup.policy", kmsg.ConfigTypeList, "delete"),
+		number("max.connections", kmsg.ConfigTypeInt, kafkaInt(c.Max)),
+		number("max.connections.per.ip", kmsg.ConfigTypeInt, kafkaInt(c.MaxPerIP)),
+		number("message.max.bytes", kmsg.ConfigTypeInt, int64(t.MessageBytesMax)),
+		number("min.insync.replicas", kmsg.ConfigTypeInt, int64(t.MinInSyncReplicas)),
+		number("node.id", kmsg.ConfigTypeInt, int64(b.config.Node)),
+		number("num.partitions", kmsg.ConfigTypeInt, int64(t.Partitions)),
+		number("socket.request.max.bytes", kmsg.ConfigTypeInt, int64(r.BytesMax)),
+		flag("unclean.leader.election.enable", t.UncleanElection),
+	}
+}
+
+// kafkaInt caps a bound at the largest value of Kafka's INT, by which it says "no bound".
+func kafkaInt(n int) int64 { return min(int64(n), 1<<31-1) }

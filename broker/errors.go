@@ -1,0 +1,184 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"outrigger/broker/batch"
+	"outrigger/broker/partition"
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+)
+
+// code is a Kafka error code. Nothing below this package knows them.
+type code int16
+
+// The codes that the broker answers with.
+const (
+	codeNone                     code = 0
+	codeOffsetOutOfRange         code = 1
+	codeCorruptMessage           code = 2
+	codeUnknownTopicOrPartition  code = 3
+	codeLeaderNotAvailable       code = 5
+	codeNotLeaderOrFollower      code = 6
+	codeRequestTimedOut          code = 7
+	codeMessageTooLarge          code = 10
+	codeCoordinatorNotAvailable  code = 15
+	codeCoordinatorLoading       code = 14
+	codeInvalidTopic             code = 17
+	codeNotEnoughReplicas        code = 19
+	codeNotEnoughAfterAppend     code = 20
+	codeInvalidRequiredAcks      code = 21
+	codeInvalidTimestamp         code = 32
+	codeUnsupportedVersion       code = 35
+	codeTopicAlreadyExists       code = 36
+	codeInvalidPartitions        code = 37
+	codeInvalidReplicationFactor code = 38
+	codeInvalidReplicaAssignment code = 39
+	codeInvalidConfig            code = 40
+	codeNotController            code = 41
+	codeInvalidRequest           code = 42
+	codeUnsupportedForFormat     code = 43
+	codeOutOfOrderSequence       code = 45
+	codeInvalidProducerEpoch     code = 47
+	codeInvalidTxnState          code = 48
+	codeStorageError             code = 56
+	codeFetchSessionIDNotFound   code = 70
+	codeListenerNotFound         code = 72
+	codeTopicDeletionDisabled    code = 73
+	codeFencedLeaderEpoch        code = 74
+	codeUnknownLeaderEpoch       code = 75
+	codeUnsupportedCompression   code = 76
+	codeOffsetNotAvailable       code = 78
+	codeInvalidRecord            code = 87
+	codeUnknownTopicID           code = 100
+	codeMismatchedEndpointType   code = 114
+	codeUnsupportedEndpointType  code = 115
+	codeRebootstrapRequired      code = 129
+)
+
+var codeNames = map[code]string{
+	codeNone: "NONE", codeOffsetOutOfRange: "OFFSET_OUT_OF_RANGE", codeCorruptMessage: "CORRUPT_MESSAGE",
+	codeUnknownTopicOrPartition: "UNKNOWN_TOPIC_OR_PARTITION",
+	codeLeaderNotAvailable:      "LEADER_NOT_AVAILABLE",
+	codeNotLeaderOrFollower:     "NOT_LEADER_OR_FOLLOWER", codeRequestTimedOut: "REQUEST_TIMED_OUT",
+	codeMessageTooLarge: "MESSAGE_TOO_LARGE", codeCoordinatorNotAvailable: "COORDINATOR_NOT_AVAILABLE",
+	codeCoordinatorLoading: "COORDINATOR_LOAD_IN_PROGRESS", codeInvalidTopic: "INVALID_TOPIC_EXCEPTION",
+	codeNotEnoughReplicas:    "NOT_ENOUGH_REPLICAS",
+	codeNotEnoughAfterAppend: "NOT_ENOUGH_REPLICAS_AFTER_APPEND",
+	codeInvalidRequiredAcks:  "INVALID_REQUIRED_ACKS", codeInvalidTimestamp: "INVALID_TIMESTAMP",
+	codeUnsupportedVersion: "UNSUPPORTED_VERSION", codeTopicAlreadyExists: "TOPIC_ALREADY_EXISTS",
+	codeInvalidPartitions:        "INVALID_PARTITIONS",
+	codeInvalidReplicationFactor: "INVALID_REPLICATION_FACTOR",
+	codeInvalidReplicaAssignment: "INVALID_REPLICA_ASSIGNMENT", codeInvalidConfig: "INVALID_CONFIG",
+	codeNotController: "NOT_CONTROLLER", codeInvalidRequest: "INVALID_REQUEST",
+	codeUnsupportedForFormat: "UNSUPPORTED_FOR_MESSAGE_FORMAT",
+	codeOutOfOrderSequence:   "OUT_OF_ORDER_SEQUENCE_NUMBER",
+	codeInvalidProducerEpoch: "INVALID_PRODUCER_EPOCH", codeInvalidTxnState: "INVALID_TXN_STATE",
+	codeStorageError: "KAFKA_STORAGE_ERROR", codeFetchSessionIDNotFound: "FETCH_SESSION_ID_NOT_FOUND",
+	codeListenerNotFound: "LISTENER_NOT_FOUND", codeTopicDeletionDisabled: "TOPIC_DELETION_DISABLED",
+	codeFencedLeaderEpoch: "FENCED_LEADER_EPOCH", codeUnknownLeaderEpoch: "UNKNOWN_LEADER_EPOCH",
+	codeUnsupportedCompression: "UNSUPPORTED_COMPRESSION_TYPE",
+	codeOffsetNotAvailable:     "OFFSET_NOT_AVAILABLE", codeInvalidRecord: "INVALID_RECORD",
+	codeUnknownTopicID: "UNKNOWN_TOPIC_ID", codeMismatchedEndpointType: "MISMATCHED_ENDPOINT_TYPE",
+	codeUnsupportedEndpointType: "UNSUPPORTED_ENDPOINT_TYPE",
+	codeRebootstrapRequired:     "REBOOTSTRAP_REQUIRED",
+}
+
+// String is Kafka's name of the code.
+func (c code) String() string {
+	if name, ok := codeNames[c]; ok {
+		return name
+	}
+	return strconv.Itoa(int(c))
+}
+
+// fault is one row of the error table.
+type fault struct {
+	err error
+	// before: what the client hears when nothing was changed on its behalf.
+	before code
+	// after: what it hears when the change was made, or may have been. It says "unknown", never
+	// "no": a client that is told "no" may write the record again under another offset.
+	after code
+}
+
+// faults is the one table from our errors to Kafka's codes. Every sentinel of the packages below
+// that can reach an API stands here; a test walks it.
+var faults = []fault{
+	// The log. NOT_LEADER_OR_FOLLOWER makes clients look for the leader. Losing leadership after the
+	// append says nothing about the record: the new leader may hold it.
+	{partition.ErrNotLeader, codeNotLeaderOrFollower, codeRequestTimedOut},
+	{partition.ErrNotReady, codeOffsetNotAvailable, codeRequestTimedOut},
+	{partition.ErrNotEnoughReplicas, codeNotEnoughReplicas, codeNotEnoughAfterAppend},
+	{partition.ErrOutOfOrderSequence, codeOutOfOrderSequence, codeRequestTimedOut},
+	{partition.ErrInvalidProducerEpoch, codeInvalidProducerEpoch, codeRequestTimedOut},
+	{partition.ErrOffsetOutOfRange, codeOffsetOutOfRange, codeRequestTimedOut},
+	{partition.ErrRemoved, codeUnknownTopicOrPartition, codeRequestTimedOut},
+	{partition.ErrStopped, codeNotLeaderOrFollower, codeRequestTimedOut},
+	// What only the replication side meets; here it would be our bug, which is no news of a record.
+	{partition.ErrGap, codeRequestTimedOut, codeRequestTimedOut},
+	{partition.ErrDiverged, codeRequestTimedOut, codeRequestTimedOut},
+	{partition.ErrLeading, codeRequestTimedOut, codeRequestTimedOut},
+	{partition.ErrMalformed, codeCorruptMessage, codeRequestTimedOut},
+	// The WAL. Full is back-pressure: nothing happened, try again. Kafka has no code for "later", and
+	// NOT_ENOUGH_REPLICAS is the one that all clients take for "not persisted, retry".
+	{wal.ErrFull, codeNotEnoughReplicas, codeRequestTimedOut},
+	{wal.ErrFailed, codeStorageError, codeRequestTimedOut},
+	{wal.ErrDamaged, codeStorageError, codeRequestTimedOut},
+	{wal.ErrTooLarge, codeMessageTooLarge, codeRequestTimedOut},
+	{wal.ErrClosed, codeNotLeaderOrFollower, codeRequestTimedOut},
+	{wal.ErrNoSpace, codeStorageError, codeRequestTimedOut},
+	{wal.ErrEnd, codeStorageError, codeRequestTimedOut},
+	// What a batch may have wrong; all are found before anything is appended. CORRUPT_MESSAGE is
+	// retriable, since the bytes were damaged on their way.
+	{batch.ErrCorrupt, codeCorruptMessage, codeRequestTimedOut},
+	{batch.ErrInvalidRecord, codeInvalidRecord, codeRequestTimedOut},
+	{batch.ErrInvalidTimestamp, codeInvalidTimestamp, codeRequestTimedOut},
+	{batch.ErrUnsupportedMagic, codeUnsupportedForFormat, codeRequestTimedOut},
+	{batch.ErrUnsupportedCodec, codeUnsupportedCompression, codeRequestTimedOut},
+	{batch.ErrTooLarge, codeMessageTooLarge, codeRequestTimedOut},
+	// The cluster image.
+	{topic.ErrNameTaken, codeTopicAlreadyExists, codeTopicAlreadyExists},
+	{topic.ErrUnknown, codeUnknownTopicOrPartition, codeUnknownTopicOrPartition},
+	{topic.ErrInvalidName, codeInvalidTopic, codeInvalidTopic},
+	{topic.ErrInvalidPartitions, codeInvalidPartitions, codeInvalidPartitions},
+	{topic.ErrInvalidReplicationFactor, codeInvalidReplicationFactor, codeInvalidReplicationFactor},
+	{topic.ErrInvalidAssignment, codeInvalidReplicaAssignment, codeInvalidReplicaAssignment},
+	{topic.ErrInvalidConfig, codeInvalidConfig, codeInvalidConfig},
+	{topic.ErrNoController, codeNotController, codeRequestTimedOut},
+	{topic.ErrOutcomeUnknown, codeRequestTimedOut, codeRequestTimedOut},
+	{topic.ErrStale, codeRequestTimedOut, codeRequestTimedOut},
+	{errInvalidRequest, codeInvalidRequest, codeInvalidRequest},
+	// A deadline, or this broker stopping.
+	{context.DeadlineExceeded, codeRequestTimedOut, codeRequestTimedOut},
+	{context.Canceled, codeRequestTimedOut, codeRequestTimedOut},
+}
+
+// codeBefore is what err means when nothing was changed on the client's behalf.
+func codeBefore(err error) code {
+	f, _ := findFault(err)
+	return f.before
+}
+
+// codeAfter is what err means when a change was made, or may have been.
+func codeAfter(err error) code {
+	f, _ := findFault(err)
+	return f.after
+}
+
+// findFault finds the row of err. An error without a row becomes REQUEST_TIMED_OUT: retriable, and
+// silent about the outcome. It is never success, and never UNKNOWN_SERVER_ERROR, on which clients
+// resend what was written.
+func findFault(err error) (fault, bool) {
+	if err == nil {
+		return fault{}, true
+	}
+	for _, f := range faults {
+		if errors.Is(err, f.err) {
+			return f, true
+		}
+	}
+	return fault{err: err, before: codeRequestTimedOut, after: codeRequestTimedOut}, false
+}

@@ -1,0 +1,118 @@
+package broker
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"outrigger/broker/batch"
+	"outrigger/broker/partition"
+	"outrigger/broker/topic"
+)
+
+const (
+	// produceServed is the lowest version that is served. Those below are advertised since old
+	// versions of librdkafka do not compress unless they are.
+	produceServed = 3
+	produceZstd   = 7
+	produceByID   = 13
+	// timestampAhead is `message.timestamp.after.max.ms`: no record may claim a later time.
+	timestampAhead = time.Hour
+)
+
+// produce judges and appends all batches of the request, and returns what to wait for. It runs on
+// the connection's reader and is what keeps a client's records in order.
+func (b *Broker) produce(ctx context.Context, r *request, q *kmsg.ProduceRequest) *produceWait {
+	ctx, cancel := context.WithTimeout(ctx, b.config.Requests.AppendWait)
+	defer cancel()
+	view := b.cluster.View()
+	w := newProduceWait(b, r, q)
+	for i := range q.Topics {
+		asked := &q.Topics[i]
+		t, unknown := topicOf(view, asked.Topic, asked.TopicID, r.Version >= produceByID)
+		if t != nil {
+			w.meters[i] = b.meters.topic(t.Name)
+			w.meters[i].produces.Inc()
+		}
+		for j := range asked.Partitions {
+			p := &asked.Partitions[j]
+			if refused := judgeProduce(r.Version, q); refused != codeNone {
+				w.fail(i, j, refused)
+				continue
+			}
+			if unknown != codeNone {
+				w.fail(i, j, unknown)
+				continue
+			}
+			b.append(ctx, w, place{i, j}, b.resolve(t, p.Partition))
+		}
+	}
+	w.begun()
+	return w
+}
+
+// judgeProduce refuses what no partition of the request can be served for.
+func judgeProduce(version int16, q *kmsg.ProduceRequest) code {
+	switch {
+	case version < produceServed:
+		return codeUnsupportedVersion
+	case q.Acks != -1 && q.Acks != 0 && q.Acks != 1:
+		return codeInvalidRequiredAcks
+	case q.TransactionID != nil:
+		return codeInvalidTxnState // nobody here gave out the transaction that it claims
+	default:
+		return codeNone
+	}
+}
+
+// place is a partition's position in the request, and so in the answer.
+type place struct{ topic, partition int }
+
+// append judges one batch and appends it.
+func (b *Broker) append(ctx context.Context, w *produceWait, at place, to target) {
+	if to.code != codeNone {
+		w.fail(at.topic, at.partition, to.code)
+		return
+	}
+	records := w.request.Topics[at.topic].Partitions[at.partition].Records
+	header, err := batch.Validate(records, batch.Limits{
+		BytesMax: b.messageBytesMax(to.topic), Zstd: w.version >= produceZstd,
+	})
+	if err != nil {
+		b.offenders.report(offence{
+			Address: w.client, Reason: reasonBatch, ClientID: w.clientID, API: "Produce",
+			Version: w.version, Err: err,
+		})
+		w.refuse(at, codeBefore(err), err.Error())
+		return
+	}
+	switch {
+	case header.Transactional():
+		w.fail(at.topic, at.partition, codeInvalidTxnState)
+		return
+	case header.MaxTimestamp > w.arrived.Add(timestampAhead).UnixMilli():
+		w.refuse(at, codeInvalidTimestamp, "timestamp is too far in the future")
+		return
+	}
+	appended, err := to.log.Append(ctx, records, partition.AppendOptions{Acks: w.request.Acks})
+	if err != nil {
+		w.fail(at.topic, at.partition, codeBefore(err))
+		return
+	}
+	w.meters[at.topic].appended(int64(header.Records), int64(len(records)))
+	w.appended(at, to.log, appended)
+}
+
+// messageBytesMax is the bound on a batch: the topic's own, or the default.
+func (b *Broker) messageBytesMax(t *topic.Topic) int {
+	if t != nil && len(t.Configs) > 0 {
+		if text, ok := t.Configs[configMessageBytes]; ok {
+			if own, err := strconv.Atoi(text); err == nil {
+				return own
+			}
+		}
+	}
+	return int(b.config.Topics.MessageBytesMax)
+}
