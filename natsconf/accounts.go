@@ -96,7 +96,10 @@ func exportTaps(accounts map[string]*server.Account) error {
 
 // opsPermissions let an operator ask and listen, and nothing else.
 func opsPermissions(debugTap string) *server.Permissions {
-	subscribe := []string{"_INBOX.>", "sidecar.event.>", "sidecar.tap.>"}
+	subscribe := []string{"_INBOX.>", "sidecar.event.>"}
+	if debugTap != TapOff {
+		subscribe = append(subscribe, "sidecar.tap.>")
+	}
 	if debugTap == TapPayload {
 		for _, tap := range tappedSubjects {
 			subscribe = append(subscribe, tap.subject)

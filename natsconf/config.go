@@ -22,7 +22,7 @@ const (
 
 // Values of Config.DebugTap: what operators may read of the node's traffic.
 const (
-	// TapOff publishes no taps.
+	// TapOff lets operators listen to no taps, so that none is published.
 	TapOff = "off"
 	// TapFacts is the default: `sidecar.tap.>` tells epochs, offsets and sizes.
 	TapFacts = "facts"

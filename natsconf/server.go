@@ -53,7 +53,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	fatal := make(chan error, 1)
 	s := &Server{
 		server: embedded, options: options, secrets: secrets, config: c,
-		logger:  &logger{log: c.Logger, fatal: fatal},
+		logger:  newLogger(c.Logger, fatal),
 		fatal:   fatal,
 		closing: make(chan struct{}),
 	}

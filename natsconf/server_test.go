@@ -119,6 +119,27 @@ func TestPeersFindEachOtherAndAreMissedWhenGone(t *testing.T) {
 	<-ended
 }
 
+func TestPeerThatComesBackIsConnectedAgain(t *testing.T) {
+	b := start(t, config(2))
+	address := b.ClusterAddr()
+	// only a knows where b is
+	a := start(t, config(1, address))
+	eventually(t, "connected", func() bool { return a.RouteCount() == 1 })
+	b.Shutdown()
+	eventually(t, "missed", func() bool { return a.RouteCount() == 0 })
+	c := config(2)
+	c.ClusterListen = address
+	start(t, c)
+	eventually(t, "connected again", func() bool { return a.RouteCount() == 1 })
+}
+
+func TestNodesThatKnowOnlyAThirdFindEachOther(t *testing.T) {
+	a := start(t, config(1))
+	b := start(t, config(2, a.ClusterAddr()))
+	c := start(t, config(3, a.ClusterAddr()))
+	eventually(t, "full mesh", func() bool { return b.RouteCount() == 2 && c.RouteCount() == 2 })
+}
+
 func TestTakenPortIsNamed(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -145,6 +145,20 @@ func TestOperatorOnAnotherNodeSeesEventsAndTaps(t *testing.T) {
 	eventually(t, "all taps are asked for", func() bool { return nodes[1].TapInterest("other", 0) })
 }
 
+func TestTapsThatAreOffCannotBeListenedTo(t *testing.T) {
+	c := config(1)
+	c.DebugTap = natsconf.TapOff
+	n := startNode(t, c)
+	conn, violations := operator(t, n, "ops")
+	if _, err := conn.SubscribeSync("sidecar.tap.>"); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, violations, "sidecar.tap.>")
+	if n.TapInterest("t", 0) {
+		t.Error("a refused subscription counts as interest")
+	}
+}
+
 func TestPayloadTapReadsTheWireAndCannotWriteIt(t *testing.T) {
 	nodes := startCluster(t, func(c *natsconf.Config) { c.DebugTap = natsconf.TapPayload })
 	follower := subscribe(t, nodes[1], bus.Replication, "REPL", "wal.1", nodes[0])
