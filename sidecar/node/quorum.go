@@ -2,6 +2,8 @@ package node
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 
 	"outrigger/broker/topic"
 	"outrigger/sidecar/raft"
@@ -13,16 +15,29 @@ type QuorumConfig struct {
 	// SnapshotLogBytes is the size of the log behind the newest snapshot at which a new one is
 	// taken. The log is held in memory, so this bounds memory too. Default 4 MiB.
 	SnapshotLogBytes int64
-	// TailBytes of the log stay behind a snapshot, for followers that lag a little. Default 1 MiB.
+	// TailBytes of the log stay behind a snapshot, for followers that lag a little. Default 1 MiB,
+	// never more than SnapshotLogBytes.
 	TailBytes int64
 }
+
+// Defaults of QuorumConfig.
+const (
+	defaultSnapshotLogBytes = 4 << 20
+	defaultTailBytes        = 1 << 20
+	// eventsMax bounds the events kept for an owner that does not fetch them; the oldest go.
+	eventsMax = 1024
+	// snapshotPatience is how many times SnapshotLogBytes the log may grow while a follower pulls
+	// the current snapshot.
+	snapshotPatience = 4
+)
 
 // Quorum is one node's part in the metadata Raft: the pure machine, its store, its state machine
 // and its way out. It has no goroutine, clock or lock: one owner calls it.
 //
 // The owner feeds what has arrived (StepMessage, Tick, Propose, ReadIndex, Transfer, Change), as
 // much as there is, and then calls Turn once: everything fed is made durable in one synced write,
-// and only then answered. An error of Turn is final.
+// and only then answered. After a pause it steps every message that has arrived before it ticks
+// (see raft.Machine.Tick). An error of Turn is final: the Quorum must be closed and dropped.
 type Quorum struct {
 	machine *raft.Machine
 	store   Store
@@ -33,66 +48,10 @@ type Quorum struct {
 	applied   uint64
 	proposals []proposal
 	reads     []read
+	readID    uint64
 	events    []raft.Event
 	failed    error
 }
-
-// Store keeps what the Raft must not forget. A Quorum calls it from its owner's goroutine only, one
-// call at a time. An error is final: the Quorum is dropped with it, since nobody knows what a failed
-// write left behind.
-type Store interface {
-	// Load reads everything back after a start.
-	Load() (raft.State, error)
-	// Save writes the batch atomically; with Batch.Sync it is on stable storage on return.
-	Save(b raft.Batch) error
-	// SaveSnapshot makes data the current snapshot and removes the entries up to compactTo, durable
-	// on return.
-	SaveSnapshot(s raft.Snapshot, data []byte, compactTo uint64) error
-	// InstallSnapshot makes the staged snapshot the current one, empties log and staging area and
-	// writes the hard state, in one durable write.
-	InstallSnapshot(s raft.Snapshot, hard raft.HardState) error
-	// ReadSnapshot reads up to length bytes of the current snapshot, or of the staged one, and
-	// fails if that is not the one of this index.
-	ReadSnapshot(index uint64, staged bool, offset uint64, length int) ([]byte, error)
-}
-
-// StateMachine is what the log is for. It is called from the owner's goroutine only.
-type StateMachine interface {
-	// Apply carries out one committed command. Every node gets the same commands at the same
-	// indices, so the result must depend on nothing else.
-	Apply(index uint64, command []byte) (result []byte)
-	// Snapshot encodes the state after the last Apply. Equal states must encode equally.
-	Snapshot() []byte
-	// Restore replaces the state by one that Snapshot encoded after index.
-	Restore(index uint64, data []byte) error
-}
-
-// Sender hands messages to the network. Send must not block and may drop; it may keep m.
-type Sender interface {
-	Send(to topic.NodeID, m raft.Message)
-}
-
-// Errors that a proposal or a read ends with, beside those of package raft.
-var (
-	// ErrOutcomeUnknown: leadership was lost first; the proposal may yet happen, so the caller
-	// proposes it again in a form that can stand being applied twice.
-	ErrOutcomeUnknown = errors.New("outcome of the proposal is unknown")
-	// ErrStopped: the Quorum has failed or was closed.
-	ErrStopped = errors.New("quorum has stopped")
-)
-
-// ErrNotLeader tells where the leader is; errors.Is(err, raft.ErrNotLeader) holds. Nothing has
-// happened.
-type ErrNotLeader struct {
-	// Leader is NoNode while unknown.
-	Leader topic.NodeID
-}
-
-// Error implements error.
-func (e ErrNotLeader) Error() string { return raft.ErrNotLeader.Error() }
-
-// Unwrap makes errors.Is(err, raft.ErrNotLeader) hold.
-func (e ErrNotLeader) Unwrap() error { return raft.ErrNotLeader }
 
 // proposal waits for its entry to be applied.
 type proposal struct {
@@ -102,53 +61,165 @@ type proposal struct {
 
 // read waits for its confirmation and then for its index.
 type read struct {
-	id    uint64
-	index uint64 // 0 until confirmed
-	done  func(index uint64, err error)
+	id        uint64
+	term      uint64
+	confirmed bool
+	index     uint64
+	done      func(index uint64, err error)
 }
 
-// Status is a snapshot of a Quorum for status pages and metrics.
-type Status struct {
+// QuorumStatus is a snapshot of a Quorum for status pages and metrics.
+type QuorumStatus struct {
 	raft.Status
+	// Applied is the last index that the state machine has seen.
 	Applied uint64
+	// Proposals and Reads are waiting here.
+	Proposals int
+	Reads     int
 }
 
-// NewQuorum loads the store, restores the state machine and builds the machine. Nothing is sent
-// before the first Turn.
+// NewQuorum loads the store, restores the state machine and builds the machine. It sends nothing
+// and applies nothing before the first Turn.
 func NewQuorum(cfg QuorumConfig, store Store, state StateMachine, sender Sender) (*Quorum, error) {
-	return nil, errors.New("not built yet")
+	if cfg.SnapshotLogBytes == 0 {
+		cfg.SnapshotLogBytes = defaultSnapshotLogBytes
+	}
+	if cfg.TailBytes == 0 {
+		cfg.TailBytes = defaultTailBytes
+	}
+	cfg.TailBytes = min(cfg.TailBytes, cfg.SnapshotLogBytes)
+	stored, err := store.Load()
+	if err != nil {
+		return nil, fmt.Errorf("load raft state: %w", err)
+	}
+	machine, err := raft.New(cfg.Raft, stored)
+	if err != nil {
+		return nil, err
+	}
+	q := &Quorum{machine: machine, store: store, state: state, sender: sender, cfg: cfg}
+	if s := stored.Snapshot; !s.IsZero() {
+		data, err := q.readSnapshot(s, false)
+		if err != nil {
+			return nil, err
+		}
+		if raft.HashOf(data) != s.Hash {
+			return nil, fmt.Errorf("%w: snapshot %d does not have its hash", raft.ErrDamaged, s.Index)
+		}
+		if err := state.Restore(s.Index, data); err != nil {
+			return nil, fmt.Errorf("restore snapshot %d: %w", s.Index, err)
+		}
+		q.applied = s.Index
+	}
+	return q, nil
 }
 
 // StepMessage feeds one message from the network.
-func (q *Quorum) StepMessage(m raft.Message) { q.machine.Step(m) }
+func (q *Quorum) StepMessage(m raft.Message) {
+	if q.failed == nil {
+		q.machine.Step(m)
+	}
+}
 
 // Tick feeds one unit of time. The owner steps every message that has already arrived before it
 // ticks: after a pause, what peers said meanwhile counts before anything expires.
-func (q *Quorum) Tick() { q.machine.Tick() }
+func (q *Quorum) Tick() {
+	if q.failed == nil {
+		q.machine.Tick()
+	}
+}
 
-// Propose feeds one command. done is called exactly once, from Turn or from Propose itself, and
-// must only enqueue: with the state machine's result, with ErrNotLeader, raft.ErrFull,
-// raft.ErrTransferring or raft.ErrTooLarge (nothing happened), or with ErrOutcomeUnknown.
-func (q *Quorum) Propose(command []byte, done func(result []byte, err error)) {}
+// Propose feeds one command. done is called exactly once, from a later Turn, from Close or from
+// Propose itself, and must only enqueue. It gets the state machine's result; or ErrNotLeader,
+// raft.ErrFull, raft.ErrTransferring, raft.ErrTooLarge or ErrStopped, and nothing has happened; or
+// ErrOutcomeUnknown.
+func (q *Quorum) Propose(command []byte, done func(result []byte, err error)) {
+	if q.failed != nil {
+		done(nil, ErrStopped)
+		return
+	}
+	index, term, err := q.machine.Propose(command)
+	if err != nil {
+		done(nil, q.refusal(err))
+		return
+	}
+	q.proposals = append(q.proposals, proposal{index: index, term: term, done: done})
+}
 
-// ReadIndex calls done (which must only enqueue) once this node has been confirmed as the leader
-// and has applied everything that was committed before the call.
-func (q *Quorum) ReadIndex(done func(index uint64, err error)) {}
+// ReadIndex calls done once this node has been confirmed as the leader and has applied everything
+// that was committed before the call. done must only enqueue; its errors are those of Propose, but
+// for ErrOutcomeUnknown: a read may always be asked again.
+func (q *Quorum) ReadIndex(done func(index uint64, err error)) {
+	if q.failed != nil {
+		done(0, ErrStopped)
+		return
+	}
+	q.readID++
+	if err := q.machine.ReadIndex(q.readID); err != nil {
+		done(0, q.refusal(err))
+		return
+	}
+	q.reads = append(q.reads, read{id: q.readID, term: q.machine.Brief().Term, done: done})
+}
 
-// Transfer hands leadership to a voter, or with topic.NoNode to the one that is furthest.
-func (q *Quorum) Transfer(to topic.NodeID) error { return nil }
+// Transfer hands leadership to a voter, or with topic.NoNode to the live one that is furthest. It
+// has happened when Status says so, and is given up after an election timeout.
+func (q *Quorum) Transfer(to topic.NodeID) error {
+	if q.failed != nil {
+		return ErrStopped
+	}
+	return q.refusal(q.machine.Transfer(to))
+}
 
-// Change proposes one change of the membership.
-func (q *Quorum) Change(c raft.Change) error { return nil }
+// Change proposes one change of the membership; Status tells what became of it. A node that is
+// removed while it runs asks to join again: stop it first.
+func (q *Quorum) Change(c raft.Change) error {
+	if q.failed != nil {
+		return ErrStopped
+	}
+	_, err := q.machine.Change(c)
+	return q.refusal(err)
+}
 
-// Turn carries out the effects of everything fed since the last Turn.
-func (q *Quorum) Turn() error { return nil }
+// Close fails everything that waits; the Quorum takes no more calls.
+func (q *Quorum) Close() {
+	if q.failed == nil {
+		q.failed = ErrStopped
+	}
+	q.failWaiting(func(uint64) bool { return true })
+}
 
-// Close fails all waiting proposals and reads; the Quorum takes no more calls.
-func (q *Quorum) Close() {}
+// Brief is the cheap part of Status.
+func (q *Quorum) Brief() raft.Brief { return q.machine.Brief() }
+
+// Applied is the last index that the state machine has seen.
+func (q *Quorum) Applied() uint64 { return q.applied }
 
 // Status tells role, term, indices, members and peers.
-func (q *Quorum) Status() Status { return Status{} }
+func (q *Quorum) Status() QuorumStatus {
+	return QuorumStatus{Status: q.machine.Status(), Applied: q.applied,
+		Proposals: len(q.proposals), Reads: len(q.reads)}
+}
 
-// Events returns what happened since the last call.
-func (q *Quorum) Events() []raft.Event { return nil }
+// Events returns what happened since the last call, the newest 1024 of it.
+func (q *Quorum) Events() []raft.Event {
+	events := q.events
+	q.events = nil
+	return events
+}
+
+// EntryAt is a held log entry, for checkers.
+func (q *Quorum) EntryAt(index uint64) (raft.Entry, bool) { return q.machine.EntryAt(index) }
+
+func (q *Quorum) refusal(err error) error {
+	if errors.Is(err, raft.ErrNotLeader) {
+		return ErrNotLeader{Leader: q.machine.Brief().Leader}
+	}
+	return err
+}
+
+func (q *Quorum) keepEvents(events []raft.Event) {
+	q.events = append(q.events, events...)
+	if excess := len(q.events) - eventsMax; excess > 0 {
+		q.events = slices.Delete(q.events, 0, excess)
+	}
+}

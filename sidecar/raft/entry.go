@@ -93,8 +93,8 @@ type Batch struct {
 	TruncateFrom uint64
 	// Entries follow what is left of the log without a gap.
 	Entries []Entry
-	// Chunk, when not nil, is appended to the staged snapshot.
-	Chunk *Chunk
+	// Chunks are appended to the staged snapshot.
+	Chunks []Chunk
 	// Sync says that the batch must be on stable storage when the write returns. Without it a crash
 	// may lose the batch (never a part of it, never an earlier synced one).
 	Sync bool
@@ -102,7 +102,7 @@ type Batch struct {
 
 // Empty reports whether there is nothing to write.
 func (b Batch) Empty() bool {
-	return b.HardState == nil && b.TruncateFrom == 0 && len(b.Entries) == 0 && b.Chunk == nil
+	return b.HardState == nil && b.TruncateFrom == 0 && len(b.Entries) == 0 && len(b.Chunks) == 0
 }
 
 // Chunk is a piece of a snapshot that is being pulled. A chunk at offset 0 starts the staging area

@@ -1,6 +1,9 @@
 package raft
 
 import (
+	"bytes"
+	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,4 +94,96 @@ func memberList(members []Member) string {
 		names[i] = member.String()
 	}
 	return strconv.Itoa(len(members)) + " [" + strings.Join(names, " ") + "]"
+}
+
+// Apply makes the next membership; ErrBadChange if the change does not fit.
+func (s Membership) Apply(c Change) (Membership, error) {
+	owner, taken := s.ByNode(c.Member.Node)
+	next := Membership{Voters: slices.Clone(s.Voters), Learners: slices.Clone(s.Learners)}
+	bad := func(why string) (Membership, error) {
+		return s, fmt.Errorf("%w: %s %s: %s", ErrBadChange, c.Kind, c.Member, why)
+	}
+	switch c.Kind {
+	case AddLearner:
+		if taken {
+			return bad("the node id belongs to " + owner.String())
+		}
+		next.Learners = insertMember(next.Learners, c.Member)
+	case Promote:
+		if !s.IsLearner(c.Member) {
+			return bad("it is no learner")
+		}
+		next.Learners = removeMember(next.Learners, c.Member)
+		next.Voters = insertMember(next.Voters, c.Member)
+	case Remove:
+		switch {
+		case owner != c.Member || !taken:
+			return bad("it is no member")
+		case s.IsVoter(c.Member) && len(s.Voters) == 1:
+			return bad("it is the last voter")
+		}
+		next.Learners = removeMember(next.Learners, c.Member)
+		next.Voters = removeMember(next.Voters, c.Member)
+	default:
+		return bad("unknown change")
+	}
+	return next, nil
+}
+
+func insertMember(list []Member, m Member) []Member {
+	at, _ := slices.BinarySearchFunc(list, m, compareMembers)
+	return slices.Insert(list, at, m)
+}
+
+func removeMember(list []Member, m Member) []Member {
+	return slices.DeleteFunc(list, func(o Member) bool { return o == m })
+}
+
+func compareMembers(a, b Member) int {
+	if c := cmp.Compare(a.Node, b.Node); c != 0 {
+		return c
+	}
+	return bytes.Compare(a.Disk[:], b.Disk[:])
+}
+
+// placedMembership is a membership and the entry that brought it.
+type placedMembership struct {
+	index uint64
+	Membership
+}
+
+// memberships is the history that a truncation can fall back on: the last one is in force. An entry
+// counts from its append on, since a majority that waited for its commit would be counted by two
+// rules at once.
+type memberships []placedMembership
+
+func (h memberships) current() Membership { return h[len(h)-1].Membership }
+
+// index is the entry that brought the current membership.
+func (h memberships) index() uint64 { return h[len(h)-1].index }
+
+// at is the membership in force at an entry.
+func (h memberships) at(index uint64) Membership {
+	for i := len(h) - 1; i > 0; i-- {
+		if h[i].index <= index {
+			return h[i].Membership
+		}
+	}
+	return h[0].Membership
+}
+
+// truncateFrom takes back what the entries at and behind index brought.
+func (h memberships) truncateFrom(index uint64) memberships {
+	for len(h) > 1 && h[len(h)-1].index >= index {
+		h = h[:len(h)-1]
+	}
+	return h
+}
+
+// compact forgets what lies before the membership in force at index.
+func (h memberships) compact(index uint64) memberships {
+	for len(h) > 1 && h[1].index <= index {
+		h = h[1:]
+	}
+	return h
 }

@@ -70,7 +70,7 @@ type Envelope struct {
 	To        topic.NodeID
 	ToDisk    topic.DiskID
 	ToSession topic.Session
-	// Term is the sender's term; in a PreVote it is the term before the one it would campaign for.
+	// Term is the sender's term.
 	Term uint64
 }
 
@@ -82,17 +82,18 @@ type Message struct {
 	Envelope
 
 	// Index and LogTerm: Append: the entry before Entries. PreVote, Vote: the candidate's last
-	// entry. AppendReply, OfferReply: Index is the last entry known to equal the leader's (Match),
-	// or with Reject the hint: where and under which term the leader should look next.
-	// ChunkRequest, ChunkReply: the snapshot's index and term.
+	// entry. AppendReply, OfferReply: Index is the last entry that is durable and equals the
+	// leader's; with Reject it is the Append's Index, and (Hint, LogTerm) tell where and under
+	// which term at most the leader should look next. ChunkRequest, ChunkReply: the snapshot's.
 	Index   uint64
 	LogTerm uint64
+	Hint    uint64
 	// Entries: Append.
 	Entries []Entry
-	// Commit: Append, Offer: the leader's commit index as far as the receiver may use it.
+	// Commit: Append: the leader's commit index. ChunkRequest: the follower's.
 	Commit uint64
 	// Round: Append, Offer and their replies: the read round that an answer confirms. Hello and its
-	// reply: the asker's counter.
+	// reply: the asker's counter. PreVote, its reply: the term that is asked for.
 	Round uint64
 	// Reject: any reply: the answer is no.
 	Reject bool
@@ -102,7 +103,7 @@ type Message struct {
 	Founding bool
 	// Blank: Hello, HelloReply: the sender holds no log.
 	Blank bool
-	// Leader: HelloReply: whom the sender follows, or NoNode. Learned: see LeaderTerm in Status.
+	// Leader: HelloReply: whom the sender follows, or NoNode.
 	Leader topic.NodeID
 	// Voters: Hello, HelloReply: the sender's configured voters, sorted.
 	Voters []topic.NodeID

@@ -29,9 +29,9 @@ type Ready struct {
 	// Reads are confirmed: complete them once Index has been applied.
 	Reads []Read
 	// Install, when not nil, says that this staged snapshot is complete: verify its hash, restore
-	// the state machine, make it the current snapshot (log and staging area emptied, in one durable
-	// write with the Batch's successor hard state Hard), then call Installed. If the bytes do not
-	// match the hash, call InstallFailed.
+	// the state machine, make it the current snapshot (log and staging area emptied, hard state
+	// written, in one durable write), then call Machine.Installed. If the bytes do not match the
+	// hash, call Machine.InstallFailed instead.
 	Install *Install
 	// Events are for logs and counters.
 	Events []Event
