@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -97,7 +98,7 @@ func (im *Image) checkIndexes() error {
 	byID, byName, folds := 0, 0, 0
 	last := ""
 	for t := range im.byName.all() {
-		if byName > 0 && t.Name <= last {
+		if t.Name <= last || topic.ValidateName(t.Name) != nil {
 			return broken("topic %q after %q", t.Name, last)
 		}
 		if other, found := im.TopicByID(t.ID); !found || other != t {
@@ -115,7 +116,12 @@ func (im *Image) checkIndexes() error {
 		last = t.Name
 		byName++
 	}
-	for range im.byID.all() {
+	var previous topic.ID
+	for t := range im.byID.all() {
+		if bytes.Compare(t.ID[:], previous[:]) <= 0 {
+			return broken("topic %s after %s", t.ID, previous)
+		}
+		previous = t.ID
 		byID++
 	}
 	if byID != byName || byID != im.byID.count || byName != im.byName.count || folds != im.folded.count {
@@ -128,12 +134,14 @@ func (im *Image) checkTombstones() error {
 	if im.burials.count != im.tombstones.count || im.burials.count > TombstonesMax {
 		return broken("%d tombstones, %d burials", im.tombstones.count, im.burials.count)
 	}
+	next := uint64(0)
 	for s := range im.burials.all() {
+		if s.order < next || s.order >= im.buried {
+			return broken("tombstone of %s has order %d, want %d to %d", s.id, s.order, next, im.buried)
+		}
+		next = s.order + 1
 		if other, found := im.tombstones.get(orderTombstone(s.id)); !found || other != s {
 			return broken("tombstone of %s is lost", s.id)
-		}
-		if s.order >= im.buried {
-			return broken("tombstone of %s from the future", s.id)
 		}
 	}
 	return nil

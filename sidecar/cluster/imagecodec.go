@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"bytes"
 	"fmt"
 	"hash/fnv"
+	"sort"
 
 	"outrigger/broker/topic"
 )
@@ -127,19 +129,38 @@ func (r *reader) image() *Image {
 	im.placed = r.varint()
 	im.buried = r.uvarint()
 	im.brokers = list(r, registrationBytesMin, r.registration)
-	b := im.Edit()
-	for range r.count(topicBytesMin) {
-		r.topicInto(b)
-		if r.err != nil {
-			return nil
+	topics := list(r, topicBytesMin, r.topic)
+	tombstones := list(r, tombstoneBytesMin, r.tombstone)
+	if r.err != nil {
+		return nil
+	}
+	im.index(topics)
+	im.entomb(tombstones)
+	return im
+}
+
+// index builds the indexes of topics; their order and whether they are unique is Check's to say.
+func (im *Image) index(topics []*topic.Topic) {
+	im.byID = build(topics)
+	byName := append([]*topic.Topic(nil), topics...)
+	sort.Slice(byName, func(i, j int) bool { return byName[i].Name < byName[j].Name })
+	im.byName = build(byName)
+	var folded []string
+	for _, t := range topics {
+		if collides(t.Name) {
+			folded = append(folded, t.Name)
 		}
 	}
-	for range r.count(tombstoneBytesMin) {
-		s := tombstone{id: r.topicID(), order: r.uvarint()}
-		b.im.tombstones = b.im.tombstones.with(s, orderTombstone(s.id))
-		b.im.burials = b.im.burials.with(s, orderBurial(s.order))
-	}
-	return b.Image()
+	sort.Slice(folded, func(i, j int) bool { return fold(folded[i]) < fold(folded[j]) })
+	im.folded = build(folded)
+}
+
+// entomb builds the indexes of tombstones, likewise.
+func (im *Image) entomb(burials []tombstone) {
+	im.burials = build(burials)
+	byID := append([]tombstone(nil), burials...)
+	sort.Slice(byID, func(i, j int) bool { return bytes.Compare(byID[i].id[:], byID[j].id[:]) < 0 })
+	im.tombstones = build(byID)
 }
 
 func (r *reader) registration() registration {
@@ -148,19 +169,13 @@ func (r *reader) registration() registration {
 	return registration{broker: broker, retired: list(r, 8, r.session)}
 }
 
-// topicInto reads a topic and adds it, unless one like it is there.
-func (r *reader) topicInto(b *Batch) {
+func (r *reader) topic() *topic.Topic {
 	t := &topic.Topic{ID: r.topicID(), Name: r.string(), Configs: r.strings(), Internal: r.bool()}
 	t.Partitions = list(r, placementBytesMin, r.placement)
-	if r.err != nil {
-		return
-	}
-	if _, twice := b.im.TopicByID(t.ID); twice || b.nameable(t.Name) != OK || len(t.Partitions) == 0 {
-		r.fail("topic %q twice, unnameable or empty", t.Name)
-		return
-	}
-	b.insert(t)
+	return t
 }
+
+func (r *reader) tombstone() tombstone { return tombstone{id: r.topicID(), order: r.uvarint()} }
 
 func (r *reader) placement() *topic.Placement {
 	return &topic.Placement{

@@ -89,13 +89,13 @@ func (b *Batch) placement(p topic.Partition) (*topic.Topic, *topic.Placement, bo
 	return t, t.Partitions[p.Index], true
 }
 
-// sameSet reports whether two sets without duplicates hold the same members in any order.
-func sameSet(a, b []topic.Member) bool {
-	if len(a) != len(b) {
+// sameSet reports whether wanted holds the members of the committed set, each once, in any order.
+func sameSet(wanted, committed []topic.Member) bool {
+	if len(wanted) != len(committed) {
 		return false
 	}
-	for _, m := range a {
-		if other, found := memberOf(b, m.Node); !found || other != m {
+	for _, m := range committed {
+		if other, found := memberOf(wanted, m.Node); !found || other != m {
 			return false
 		}
 	}

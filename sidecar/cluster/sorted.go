@@ -17,6 +17,17 @@ type sorted[T any] struct {
 	count  int
 }
 
+// build makes a list of values that are in order already.
+func build[T any](values []T) sorted[T] {
+	s := sorted[T]{count: len(values)}
+	for len(values) > 0 {
+		n := min(len(values), chunkMax)
+		s.chunks = append(s.chunks, values[:n:n])
+		values = values[n:]
+	}
+	return s
+}
+
 // find returns the place of the sought element, or the place where it belongs.
 func (s sorted[T]) find(compare func(T) int) (chunk, at int, found bool) {
 	chunk = sort.Search(len(s.chunks), func(i int) bool {

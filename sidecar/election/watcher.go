@@ -20,10 +20,10 @@ type WatcherConfig struct {
 	// were stopped ourselves and know nothing: everybody gets a fresh wait. Default: half the
 	// timeout, so that a late tick can never use up a whole wait by itself.
 	PauseTicks int
-	// HintPercent of the wait that is left remain after a hint. Default: 25.
+	// HintPercent of the wait that is left remain after a hint. Default: 50.
 	HintPercent int
 	// HintTicksMin remain at least. It must span several heartbeats, or a hint would be proof.
-	// Default: half the timeout.
+	// Default: a quarter of the timeout, at least 1.
 	HintTicksMin int
 }
 
@@ -31,11 +31,11 @@ func (c WatcherConfig) withDefaults() WatcherConfig {
 	if c.TimeoutTicks < 1 {
 		panic(fmt.Sprintf("election: timeout of %d ticks", c.TimeoutTicks))
 	}
-	half := max(1, c.TimeoutTicks/2)
-	setDefault(&c.RepeatTicks, max(1, c.TimeoutTicks/4))
+	half, quarter := max(1, c.TimeoutTicks/2), max(1, c.TimeoutTicks/4)
+	setDefault(&c.RepeatTicks, quarter)
 	setDefault(&c.PauseTicks, half)
-	setDefault(&c.HintPercent, 25)
-	setDefault(&c.HintTicksMin, half)
+	setDefault(&c.HintPercent, 50)
+	setDefault(&c.HintTicksMin, quarter)
 	return c
 }
 

@@ -1,0 +1,173 @@
+package cluster
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"outrigger/broker/topic"
+)
+
+// dice draws commands that often, but not always, make sense for the image.
+type dice struct {
+	*rand.Rand
+	sessions map[topic.NodeID]int
+}
+
+func newDice(seed uint64) *dice {
+	return &dice{Rand: rand.New(rand.NewPCG(seed, 1)), sessions: map[topic.NodeID]int{}}
+}
+
+func (d *dice) node() topic.NodeID { return topic.NodeID(d.IntN(5) + 1) }
+
+func (d *dice) command(im *Image) Command {
+	node := d.node()
+	session := sessionOf(node, d.sessions[node])
+	switch d.IntN(14) {
+	case 0:
+		d.sessions[node]++
+		return d.registration(node)
+	case 1:
+		return d.registration(node)
+	case 2, 3:
+		return FenceBroker{Node: node, Session: session}
+	case 4:
+		return ResignBroker{Node: node, Session: session}
+	case 5, 6, 7, 8:
+		return d.alter(im)
+	case 9:
+		return d.creation()
+	case 10:
+		return d.deletion(im)
+	case 11:
+		return d.configs(im)
+	case 12:
+		return d.election(im)
+	default:
+		return AllocateProducerIDs{Node: node, Session: session}
+	}
+}
+
+func (d *dice) registration(node topic.NodeID) Command {
+	r := register(node, max(1, d.sessions[node]))
+	r.Broker.Disk = diskOf(node, d.IntN(8)/7)
+	r.FlushAlways, r.CleanStop = d.IntN(3) > 0, d.IntN(2) == 0
+	d.sessions[node] = max(1, d.sessions[node])
+	return r
+}
+
+func (d *dice) topic(im *Image) *topic.Topic {
+	topics := im.Topics()
+	if len(topics) == 0 {
+		return nil
+	}
+	return topics[d.IntN(len(topics))]
+}
+
+func (d *dice) alter(im *Image) Command {
+	var c AlterISR
+	for range d.IntN(4) {
+		t := d.topic(im)
+		if t == nil {
+			break
+		}
+		i := d.IntN(len(t.Partitions))
+		p := t.Partitions[i]
+		change := ISRChange{Partition: topic.Partition{Topic: t.ID, Index: int32(i)},
+			LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch - int32(d.IntN(10)/9),
+			Leader: topic.Member{Node: p.Leader, Session: p.LeaderSession}}
+		for _, node := range p.Replicas {
+			if node == p.Leader || d.IntN(2) == 0 {
+				change.ISR = append(change.ISR, member(node, d.sessions[node]))
+			}
+		}
+		c.Changes = append(c.Changes, change)
+	}
+	return c
+}
+
+func (d *dice) creation() Command {
+	c := creation(fmt.Sprintf("t%d", d.IntN(30)), int32(d.IntN(4)), int16(d.IntN(4)))
+	c.ID[15] = byte(d.IntN(3))
+	if d.IntN(2) == 0 {
+		c.Configs = minimum(fmt.Sprint(d.IntN(4)))
+	}
+	if d.IntN(5) == 0 {
+		c.Configs = map[string]string{ConfigUncleanElection: "true"}
+	}
+	return CreateTopics{Topics: []topic.Creation{c}}
+}
+
+func (d *dice) deletion(im *Image) Command {
+	t := d.topic(im)
+	if t == nil {
+		return DeleteTopics{}
+	}
+	if d.IntN(3) == 0 {
+		return DeleteTopics{IDs: []topic.ID{t.ID, t.ID}}
+	}
+	return CreatePartitions{Growths: []topic.Growth{{ID: t.ID, Total: int32(d.IntN(6))}}}
+}
+
+func (d *dice) configs(im *Image) Command {
+	t := d.topic(im)
+	if t == nil || d.IntN(3) == 0 {
+		return SetDefaults{MinInSync: int32(d.IntN(3) + 1)}
+	}
+	return SetTopicConfigs{ID: t.ID, Configs: minimum(fmt.Sprint(d.IntN(3) + 1))}
+}
+
+func (d *dice) election(im *Image) Command {
+	waiting := im.Undecided()
+	if len(waiting) == 0 {
+		return ElectUnclean{}
+	}
+	u := waiting[d.IntN(len(waiting))]
+	return ElectUnclean{Elections: []UncleanElection{{Partition: u.Partition,
+		PartitionEpoch: u.Placement.PartitionEpoch, Node: topic.NoNode}}}
+}
+
+// TestRandomCommandsKeepEveryInvariant lets world check each image, and compares three nodes: one
+// publishes after every command, one after many, one restarts from a snapshot now and then.
+func TestRandomCommandsKeepEveryInvariant(t *testing.T) {
+	seeds, steps := uint64(40), 400
+	if testing.Short() {
+		seeds = 5
+	}
+	for seed := range seeds {
+		d := newDice(seed)
+		w := newWorld(t, 0)
+		lazy := Empty().Edit()
+		restarted := Empty()
+		for range steps {
+			c := d.command(w.im)
+			want := w.apply(c)
+			got := lazy.Apply(w.index, c)
+			if fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Fatalf("seed %d index %d: %+v: got %v, want %v", seed, w.index, c, got, want)
+			}
+			batch := restarted.Edit()
+			batch.Apply(w.index, c)
+			restarted = batch.Image()
+			if d.IntN(20) == 0 {
+				restarted = reopened(t, restarted)
+			}
+		}
+		if a, b, c := w.im.Hash(), lazy.Image().Hash(), restarted.Hash(); a != b || a != c {
+			t.Fatalf("seed %d: hashes %x, %x and %x differ", seed, a, b, c)
+		}
+	}
+}
+
+// reopened is the image after a snapshot and a restart.
+func reopened(t testing.TB, im *Image) *Image {
+	t.Helper()
+	fresh, err := DecodeImage(im.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fresh.Hash() != im.Hash() {
+		t.Fatalf("hash after a snapshot: got %x, want %x", fresh.Hash(), im.Hash())
+	}
+	return fresh
+}
