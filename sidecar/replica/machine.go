@@ -126,6 +126,8 @@ func (m *Machine) Configure(v View, log LogState, out *Effects) {
 	if newEpoch {
 		m.epochStart = m.end
 	}
+	// The role comes first: everything that is sent speaks in its epoch.
+	m.gate(out)
 	m.syncFollowers(v, out)
 	m.advance(out)
 	m.gate(out)
@@ -274,3 +276,6 @@ func (m *Machine) event(out *Effects, kind EventKind, peer topic.NodeID, offset 
 		Kind: kind, Partition: m.partition, Epoch: m.role.Epoch, Peer: peer, Offset: offset, Detail: detail,
 	})
 }
+
+// Close releases what is in flight; the machine takes no more input.
+func (m *Machine) Close() { m.dropFollowers() }

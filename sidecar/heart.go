@@ -1,0 +1,76 @@
+package sidecar
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"outrigger/broker/topic"
+	"outrigger/sidecar/bus"
+	"outrigger/sidecar/frame"
+)
+
+// beatHeart publishes a heartbeat at every interval, on an account and connection of its own: frames
+// of a megabyte must not delay it.
+func (s *Sidecar) beatHeart(ctx context.Context) error {
+	ticker := time.NewTicker(s.cfg.HeartbeatInterval)
+	defer ticker.Stop()
+	subject := heartbeatSubject(s.cfg.Node)
+	var buf []byte
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		current := s.current()
+		unsynced := s.replication.unsyncedAge()
+		buf = frame.AppendHeartbeat(buf[:0], frame.Header{
+			Cluster: clusterKey(current.image.ClusterID()), From: s.cfg.Node, FromSession: s.cfg.Session,
+		}, frame.Heartbeat{
+			Applied:           current.image.AppliedIndex(),
+			UnsyncedAgeMillis: uint32(unsynced.Milliseconds()),
+			Disclaims:         s.disclaims(),
+			Peers:             s.replication.echoes(),
+		})
+		if err := s.bus.Publish(bus.Heartbeat, subject, buf); err != nil {
+			s.log.Warn("heartbeat not published", slog.String("error", err.Error()))
+		}
+	}
+}
+
+// disclaims reports whether this node's data path hangs: then it must lead nothing, although its heart
+// beats.
+func (s *Sidecar) disclaims() bool { return s.replication.unsyncedAge() > s.cfg.LeaderTimeout }
+
+// subscribeHeartbeats takes the peers' heartbeats, and answers whoever asks whether this session is
+// there.
+func (s *Sidecar) subscribeHeartbeats() error {
+	err := s.bus.Subscribe(bus.Heartbeat, "hb.*", func(m bus.Message) {
+		h, sections, body, err := frame.ParseHeader(m.Data)
+		if err != nil || h.Kind != frame.KindHeartbeat {
+			s.metrics.malformed.WithLabelValues("heartbeat").Inc()
+			return
+		}
+		if h.From == s.cfg.Node || h.Cluster != clusterKey(s.current().image.ClusterID()) {
+			return
+		}
+		hb, err := frame.ParseHeartbeat(body, sections)
+		if err != nil {
+			s.metrics.malformed.WithLabelValues("heartbeat").Inc()
+			return
+		}
+		s.beats.put(beat{from: topic.Member{Node: h.From, Session: h.FromSession}, Heartbeat: hb})
+	})
+	if err != nil {
+		return err
+	}
+	return s.bus.Subscribe(bus.Heartbeat, pingSubject(s.cfg.Node), func(m bus.Message) {
+		if s.disclaims() {
+			return
+		}
+		if err := s.bus.Respond(bus.Heartbeat, m, []byte(s.cfg.Session.String())); err != nil {
+			s.log.Debug("ping not answered", slog.String("error", err.Error()))
+		}
+	})
+}

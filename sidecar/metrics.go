@@ -1,0 +1,90 @@
+package sidecar
+
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"outrigger/sidecar/node"
+)
+
+// metrics are the sidecar's counters. The labels are few and fixed.
+type metrics struct {
+	framesSent, framesUnsent, frameBytesSent prometheus.Counter
+	raftSendFailures, raftRefused            prometheus.Counter
+	eventsDropped                            prometheus.Counter
+	malformed                                *prometheus.CounterVec
+	watcherTriggers                          counter
+	partitionElections                       counter
+	raftElections                            counter
+
+	// triggers and elections are read by status.
+	triggers, elections, raftWins atomic.Uint64
+	replication                   atomic.Pointer[node.Counters]
+}
+
+// counter counts for status and for Prometheus alike.
+type counter struct{ value *atomic.Uint64 }
+
+// Inc adds one.
+func (c counter) Inc() { c.value.Add(1) }
+
+func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
+	if registerer == nil {
+		registerer = prometheus.NewRegistry()
+	}
+	r := register{registerer}
+	m := &metrics{
+		framesSent:       r.counter("frames_sent_total", "Data frames handed to NATS."),
+		framesUnsent:     r.counter("frames_unsent_total", "Frames that NATS did not take; they are asked for again."),
+		frameBytesSent:   r.counter("frame_bytes_sent_total", "Bytes of data frames handed to NATS."),
+		raftSendFailures: r.counter("raft_unsent_total", "Raft messages that NATS did not take."),
+		raftRefused:      r.counter("raft_refused_total", "Raft messages of another cluster, disk or session."),
+		eventsDropped:    r.counter("events_dropped_total", "Operator events and taps that were not published."),
+		malformed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "outrigger_malformed_total", Help: "Messages on NATS that could not be read, by kind.",
+		}, []string{"kind"}),
+	}
+	registerer.MustRegister(m.malformed)
+	m.watcherTriggers, m.partitionElections = counter{&m.triggers}, counter{&m.elections}
+	m.raftElections = counter{&m.raftWins}
+	m.replication.Store(&node.Counters{})
+	r.read("watcher_triggers_total", "Requests that the timeout watcher made.", m.triggers.Load)
+	r.read("partition_elections_total", "Partition leaders elected while this node was the controller.", m.elections.Load)
+	r.read("raft_elections_total", "Elections of the metadata Raft that this node won.", m.raftWins.Load)
+	r.read("isr_shrinks_total", "In-sync sets that this node proposed to shrink.", func() uint64 { return m.counters().Shrinks })
+	r.read("isr_expands_total", "In-sync sets that this node proposed to grow.", func() uint64 { return m.counters().Expansions })
+	r.read("gaps_total", "Gaps in the replicated stream that were asked for again.", func() uint64 { return m.counters().Gaps })
+	r.read("frames_refused_total", "Frames that were damaged, or of another cluster or session.", func() uint64 { return m.counters().FramesRefused })
+	r.read("stale_total", "Sections and acknowledgements of another epoch or session.", func() uint64 { return m.counters().Stale })
+	r.read("log_cuts_total", "Logs of this node that were cut to their leader's.", func() uint64 { return m.counters().Cuts })
+	r.read("replication_faults_total", "Contradictions between logs; a human acts.", func() uint64 { return m.counters().Faults })
+	r.gauge("unsynced_age_seconds", "Age of the oldest group on its way to the disk.", func() float64 {
+		return s.replication.unsyncedAge().Seconds()
+	})
+	r.gauge("raft_term", "Term of the metadata Raft.", func() float64 { return float64(s.status.Load().Term) })
+	r.gauge("raft_commit_index", "Commit index of the metadata Raft.", func() float64 { return float64(s.status.Load().Commit) })
+	return m
+}
+
+func (m *metrics) counters() node.Counters { return *m.replication.Load() }
+
+// register makes metrics under one prefix.
+type register struct{ prometheus.Registerer }
+
+const metricPrefix = "outrigger_"
+
+func (r register) counter(name, help string) prometheus.Counter {
+	c := prometheus.NewCounter(prometheus.CounterOpts{Name: metricPrefix + name, Help: help})
+	r.MustRegister(c)
+	return c
+}
+
+func (r register) read(name, help string, value func() uint64) {
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: metricPrefix + name, Help: help},
+		func() float64 { return float64(value()) }))
+}
+
+func (r register) gauge(name, help string, value func() float64) {
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: metricPrefix + name, Help: help}, value))
+}

@@ -1,0 +1,520 @@
+package node
+
+import (
+	"errors"
+	"iter"
+	"slices"
+
+	"outrigger/broker/partition"
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+	"outrigger/sidecar/frame"
+	"outrigger/sidecar/replica"
+)
+
+// ReplicationConfig is what a Replication is made of.
+type ReplicationConfig struct {
+	Self topic.Member
+	// Cluster stands in every frame; see SetCluster.
+	Cluster frame.Cluster
+	// LagTicksMax is replica.lag.time.max.ms in ticks.
+	LagTicksMax int64
+	// RepeatTicks and RepeatTicksMax bound how long a leader waits before it asks again.
+	RepeatTicks, RepeatTicksMax int64
+	// WindowBytes bounds what is sent to one follower node and not acknowledged.
+	WindowBytes int64
+	// FrameBytes is the size at which a frame is sent although more is waiting.
+	FrameBytes int
+	// ScanBytes is how much of the WAL one catch-up read takes.
+	ScanBytes int
+}
+
+// Logs is the node's partition logs. It is called from the owner's goroutine.
+type Logs interface {
+	// Create returns the log of p and makes it if there is none.
+	Create(p topic.Partition) PartitionLog
+	// Remove drops the log of p: only on a committed tombstone. The error is retried.
+	Remove(p topic.Partition) error
+	// Partitions lists the logs that exist, sorted.
+	Partitions() []topic.Partition
+}
+
+// PartitionLog is the sidecar's side of one partition log; see package partition.
+type PartitionLog interface {
+	Assume(partition.Role)
+	State() partition.State
+	Epochs() []partition.EpochStart
+	AppendReplica(partition.Entry) error
+	Truncate(topic.Offset) error
+	SetHighWatermark(topic.Offset)
+	ReadTail(from topic.Offset, bytesMax int) ([]partition.Entry, bool)
+	Position(topic.Offset) (wal.Position, bool)
+}
+
+// Wire takes finished frames. Both methods may drop; neither keeps the bytes.
+type Wire interface {
+	SendData(to topic.NodeID, frame []byte)
+	SendAcks(to topic.NodeID, frame []byte)
+}
+
+// Image is what replication reads of the cluster image.
+type Image interface {
+	// Brokers lists the live ones.
+	Brokers() []topic.Broker
+	// All walks the topics by name, TopicCount counts them.
+	All() iter.Seq[*topic.Topic]
+	TopicCount() int
+	TopicByID(topic.ID) (*topic.Topic, bool)
+	// MinInSync is min(min.insync.replicas, replication factor) of the topic.
+	MinInSync(*topic.Topic) int
+	// Deleted reports whether a committed tombstone names the topic.
+	Deleted(topic.ID) bool
+}
+
+// ScanRequest asks the owner to read the WAL for a follower that is further behind than the tail
+// memory reaches. The answer goes to Scanned.
+type ScanRequest struct {
+	To       topic.NodeID
+	From     wal.Position
+	BytesMax int
+}
+
+// Replication is the data half of a node: one replica machine per partition that this node hosts,
+// frames in and out, windows and catch-up. It has no goroutine, clock or lock: one owner feeds it
+// what has come and then calls Flush once, so that everything fed shares frames.
+type Replication struct {
+	cfg   ReplicationConfig
+	logs  Logs
+	wire  Wire
+	image Image
+	now   int64
+
+	slots map[topic.Partition]*slot
+	// seen holds the topics of the last image as they were configured.
+	seen map[topic.ID]*topic.Topic
+	// lives is the live brokers' sessions of the last image.
+	lives map[topic.NodeID]topic.Session
+	peers map[topic.NodeID]*peer
+	// order lists the peers by node, so that nothing depends on the order of a map.
+	order []*peer
+	// busy holds the slots that ticks matter to.
+	busy []*slot
+	// heard tells which members were heard within the leader timeout.
+	heard func(topic.Member) bool
+
+	fx      replica.Effects
+	changes []replica.Change
+	scans   []ScanRequest
+	events  []replica.Event
+	removed []topic.Partition
+
+	// Tap, when set, is told of every data section that is sent. It must not block.
+	Tap func(topicName string, s *replica.Outgoing)
+
+	counters Counters
+}
+
+// Counters only grow.
+type Counters struct {
+	// FramesRefused were malformed, damaged, or of another cluster or session.
+	FramesRefused uint64
+	Gaps          uint64
+	Stale         uint64
+	Cuts          uint64
+	Faults        uint64
+	Shrinks       uint64
+	Expansions    uint64
+}
+
+// slot is one hosted partition.
+type slot struct {
+	partition topic.Partition
+	name      string
+	machine   *replica.Machine
+	log       PartitionLog
+	// busy says that the slot is listed in Replication.busy.
+	busy bool
+	// ack is what is to be answered at the next Flush, nil if nothing.
+	ack *frame.Ack
+	// lagging says for which peers the slot is queued.
+	lagging []topic.NodeID
+}
+
+// NewReplication makes a Replication that hosts nothing until the first image.
+func NewReplication(cfg ReplicationConfig, logs Logs, wire Wire) *Replication {
+	return &Replication{
+		cfg: cfg, logs: logs, wire: wire,
+		slots: map[topic.Partition]*slot{}, seen: map[topic.ID]*topic.Topic{},
+		lives: map[topic.NodeID]topic.Session{}, peers: map[topic.NodeID]*peer{},
+	}
+}
+
+// SetCluster names the cluster, once it has an id. Until then frames carry the nil id, which only
+// nodes that have none accept.
+func (r *Replication) SetCluster(c frame.Cluster) { r.cfg.Cluster = c }
+
+// SetHeard says which members were heard within the leader timeout. The owner calls it when an answer
+// changes.
+func (r *Replication) SetHeard(heard func(topic.Member) bool) {
+	r.heard = heard
+	for t := range r.topics() {
+		for i := range t.Partitions {
+			if s := r.slots[topic.Partition{Topic: t.ID, Index: int32(i)}]; s != nil {
+				r.step(s, func(fx *replica.Effects) { s.machine.SetHeard(heard, fx) })
+			}
+		}
+	}
+}
+
+func (r *Replication) topics() iter.Seq[*topic.Topic] {
+	if r.image == nil {
+		return func(func(*topic.Topic) bool) {}
+	}
+	return r.image.All()
+}
+
+// SetImage takes a newer image and reconfigures what it changes.
+func (r *Replication) SetImage(im Image) {
+	livesChanged := r.updateLives(im)
+	r.image = im
+	for t := range im.All() {
+		if r.seen[t.ID] == t && !livesChanged {
+			continue
+		}
+		r.configureTopic(t)
+		r.seen[t.ID] = t
+	}
+	if len(r.seen) > im.TopicCount() {
+		r.dropDeleted()
+	}
+}
+
+// updateLives notes which sessions are live, and reports whether that has changed.
+func (r *Replication) updateLives(im Image) bool {
+	lives := map[topic.NodeID]topic.Session{}
+	for _, b := range im.Brokers() {
+		lives[b.ID] = b.Session
+	}
+	changed := len(lives) != len(r.lives)
+	for node, session := range lives {
+		changed = changed || r.lives[node] != session
+	}
+	r.lives = lives
+	return changed
+}
+
+func (r *Replication) live(node topic.NodeID) (topic.Session, bool) {
+	session, ok := r.lives[node]
+	return session, ok
+}
+
+func (r *Replication) configureTopic(t *topic.Topic) {
+	minInSync := r.image.MinInSync(t)
+	for i, placement := range t.Partitions {
+		if !placement.Hosts(r.cfg.Self.Node) {
+			continue
+		}
+		p := topic.Partition{Topic: t.ID, Index: int32(i)}
+		s := r.slots[p]
+		if s == nil {
+			s = r.open(p, t.Name)
+		}
+		r.configure(s, replica.View{
+			Placement: placement, MinInSync: min(minInSync, len(placement.Replicas)), Live: r.live,
+		})
+	}
+}
+
+func (r *Replication) open(p topic.Partition, name string) *slot {
+	log := r.logs.Create(p)
+	s := &slot{partition: p, name: name, log: log}
+	s.machine = replica.New(replica.Config{
+		Self: r.cfg.Self, LagTicksMax: r.cfg.LagTicksMax,
+		RepeatTicks: r.cfg.RepeatTicks, RepeatTicksMax: r.cfg.RepeatTicksMax,
+		Now:    func() int64 { return r.now },
+		Window: func(node topic.NodeID) *replica.Window { return &r.peer(node).window },
+	}, p, logState(log))
+	r.slots[p] = s
+	r.step(s, func(fx *replica.Effects) { s.machine.SetHeard(r.heard, fx) })
+	return s
+}
+
+// configure ends an epoch before it reads where the log ends: a leader's appends race with this, and
+// none may come between the reading and the next epoch.
+func (r *Replication) configure(s *slot, v replica.View) {
+	var state replica.LogState
+	if s.machine.NeedsLog(v) {
+		s.log.Assume(partition.Role{Epoch: v.Placement.LeaderEpoch})
+		state = logState(s.log)
+	}
+	r.step(s, func(fx *replica.Effects) { s.machine.Configure(v, state, fx) })
+}
+
+func logState(log PartitionLog) replica.LogState {
+	state := log.State()
+	out := replica.LogState{
+		Start: state.LogStart, End: state.LogEnd, Durable: state.DurableEnd, HighWatermark: state.HighWatermark,
+	}
+	for _, e := range log.Epochs() {
+		out.Epochs = append(out.Epochs, replica.EpochStart{Epoch: e.Epoch, Start: e.Start})
+	}
+	return out
+}
+
+// dropDeleted removes the logs of topics that a committed tombstone names. A topic that is merely
+// absent keeps its logs (failure mode 34).
+func (r *Replication) dropDeleted() {
+	for id := range r.seen {
+		if _, ok := r.image.TopicByID(id); ok {
+			continue
+		}
+		for i := range r.seen[id].Partitions {
+			r.close(topic.Partition{Topic: id, Index: int32(i)})
+		}
+		delete(r.seen, id)
+	}
+	r.removeLogs()
+}
+
+// DropStrays removes logs that were left from before a restart and whose topics a committed tombstone
+// names. The owner calls it once the first image is there.
+func (r *Replication) DropStrays() {
+	for _, p := range r.logs.Partitions() {
+		if r.slots[p] == nil && r.image.Deleted(p.Topic) {
+			r.removed = append(r.removed, p)
+		}
+	}
+	r.removeLogs()
+}
+
+func (r *Replication) close(p topic.Partition) {
+	s := r.slots[p]
+	if s == nil {
+		return
+	}
+	s.log.Assume(partition.Role{Epoch: topic.NoEpoch})
+	delete(r.slots, p)
+	s.machine.Close()
+	r.busy = slices.DeleteFunc(r.busy, func(b *slot) bool { return b == s })
+	for _, peer := range r.order {
+		peer.forget(s)
+	}
+	r.removed = append(r.removed, p)
+}
+
+// removeLogs removes what is due; a full WAL leaves the rest for the next tick.
+func (r *Replication) removeLogs() {
+	slices.SortFunc(r.removed, comparePartition)
+	r.removed = slices.DeleteFunc(r.removed, func(p topic.Partition) bool {
+		return !r.image.Deleted(p.Topic) || r.logs.Remove(p) == nil
+	})
+}
+
+func comparePartition(a, b topic.Partition) int {
+	if c := slices.Compare(a.Topic[:], b.Topic[:]); c != 0 {
+		return c
+	}
+	return int(a.Index - b.Index)
+}
+
+// Sealed takes batches that entered a WAL group, in WAL order: what this node appended as leader goes
+// out now, before its own sync ends.
+func (r *Replication) Sealed(entries []partition.Entry) {
+	for i := range entries {
+		e := &entries[i]
+		if s := r.slots[e.Partition]; s != nil && s.machine.Role().Leading {
+			r.step(s, func(fx *replica.Effects) { s.machine.Appended(entry(e), fx) })
+		}
+	}
+}
+
+func entry(e *partition.Entry) replica.Entry {
+	return replica.Entry{Epoch: e.Epoch, PrevEpoch: e.PrevEpoch, Base: e.Base, Count: e.Count, Payload: e.Payload}
+}
+
+// Durable takes the partitions that a synced group touched. How far each is durable is read from the
+// log now: 1. a group with offsets 100 to 120 is synced, 2. the log is cut to 100 and takes other
+// records, 3. the report of 1 is read here; it must not count for the new ones.
+func (r *Replication) Durable(touched []topic.Partition) {
+	for _, p := range touched {
+		if s := r.slots[p]; s != nil {
+			end := s.log.State().DurableEnd
+			r.step(s, func(fx *replica.Effects) { s.machine.Durable(end, fx) })
+		}
+	}
+}
+
+// Decided takes what became of a change that Changes returned.
+func (r *Replication) Decided(p topic.Partition, partitionEpoch int32, v replica.Verdict) {
+	if s := r.slots[p]; s != nil {
+		r.step(s, func(fx *replica.Effects) { s.machine.Decided(partitionEpoch, v, fx) })
+	}
+}
+
+// Tick passes time. Only partitions with something undecided are visited.
+func (r *Replication) Tick(ticks int64) {
+	r.now += ticks
+	busy := r.busy
+	r.busy = nil
+	for _, s := range busy {
+		s.busy = false
+		r.step(s, s.machine.Tick)
+	}
+	if len(r.removed) > 0 {
+		r.removeLogs()
+	}
+}
+
+// step runs one input of one machine and carries out its effects in their order.
+func (r *Replication) step(s *slot, input func(*replica.Effects)) {
+	fx := r.fx
+	r.fx = replica.Effects{}
+	fx.Reset()
+	input(&fx)
+	r.carryOut(s, &fx)
+	r.fx = fx
+	if !s.busy && s.machine.Busy() {
+		s.busy = true
+		r.busy = append(r.busy, s)
+	}
+}
+
+func (r *Replication) carryOut(s *slot, fx *replica.Effects) {
+	if fx.Role != nil {
+		s.log.Assume(partition.Role{
+			Leading: fx.Role.Leading, Epoch: fx.Role.Epoch,
+			AcceptAll: fx.Role.AcceptAll, AcceptOne: fx.Role.AcceptOne, Ready: fx.Role.Ready,
+		})
+	}
+	if fx.Cut != topic.NoOffset && !r.cut(s, fx.Cut) {
+		return
+	}
+	if fx.Append != nil {
+		r.append(s, fx.Append)
+	}
+	if fx.HighWatermark != topic.NoOffset {
+		s.log.SetHighWatermark(fx.HighWatermark)
+	}
+	for i := range fx.Sections {
+		r.send(s, &fx.Sections[i])
+	}
+	if fx.Ack != nil {
+		r.answer(s, fx.Ack, fx.AckTo)
+	}
+	for _, node := range fx.Lagging {
+		r.peer(node).queue(s)
+	}
+	if fx.Change != nil {
+		r.changes = append(r.changes, *fx.Change)
+	}
+	for _, e := range fx.Events {
+		r.note(e)
+	}
+}
+
+// cut truncates. When the WAL has no room for the truncation the log stays as it is, and so must the
+// machine: nothing is answered, and the leader's next probe finds the old tail.
+func (r *Replication) cut(s *slot, to topic.Offset) bool {
+	if err := s.log.Truncate(to); err != nil {
+		s.machine.Reload(logState(s.log))
+		return false
+	}
+	return true
+}
+
+// append hands a follower's batch to its log. A log without room refuses; the leader sends it again.
+func (r *Replication) append(s *slot, section *frame.Section) {
+	err := s.log.AppendReplica(partition.Entry{
+		Partition: s.partition, Epoch: section.RecordEpoch, PrevEpoch: section.PrevEpoch,
+		Base: section.Base, Count: section.Count, Payload: section.Payload,
+	})
+	if err == nil {
+		return
+	}
+	if !errors.Is(err, wal.ErrFull) && !errors.Is(err, wal.ErrFailed) {
+		r.note(replica.Event{
+			Kind: replica.EventFault, Partition: s.partition, Epoch: section.Epoch, Offset: section.Base,
+			Detail: err.Error(),
+		})
+	}
+	r.step(s, func(fx *replica.Effects) { s.machine.Refused(logState(s.log), fx) })
+}
+
+func (r *Replication) note(e replica.Event) {
+	switch e.Kind {
+	case replica.EventStale:
+		r.counters.Stale++
+		return
+	case replica.EventGap:
+		r.counters.Gaps++
+	case replica.EventCut:
+		r.counters.Cuts++
+	case replica.EventFault:
+		r.counters.Faults++
+	case replica.EventShrink:
+		r.counters.Shrinks++
+	case replica.EventExpand:
+		r.counters.Expansions++
+	}
+	if len(r.events) < replicaEventsMax {
+		r.events = append(r.events, e)
+	}
+}
+
+// replicaEventsMax bounds the events between two calls of Events; more are counted and not told.
+const replicaEventsMax = 256
+
+// Events returns what happened since the last call.
+func (r *Replication) Events() []replica.Event {
+	events := r.events
+	r.events = nil
+	return events
+}
+
+// Changes returns the in-sync sets to propose, in one batch.
+func (r *Replication) Changes() []replica.Change {
+	changes := r.changes
+	r.changes = nil
+	return changes
+}
+
+// Scans returns the WAL reads that are wanted.
+func (r *Replication) Scans() []ScanRequest {
+	scans := r.scans
+	r.scans = nil
+	return scans
+}
+
+// Counters returns the counters.
+func (r *Replication) Counters() Counters { return r.counters }
+
+// Busy reports whether ticks matter now.
+func (r *Replication) Busy() bool { return len(r.busy) > 0 || len(r.removed) > 0 }
+
+// PartitionStatus is one hosted partition as status shows it.
+type PartitionStatus struct {
+	Partition topic.Partition
+	Topic     string
+	Leading   bool
+	Epoch     topic.Epoch
+	Log       partition.State
+	Followers []replica.Progress
+}
+
+// Partitions reports every hosted partition that this node leads.
+func (r *Replication) Partitions() []PartitionStatus {
+	var out []PartitionStatus
+	for t := range r.topics() {
+		for i := range t.Partitions {
+			s := r.slots[topic.Partition{Topic: t.ID, Index: int32(i)}]
+			if s == nil || !s.machine.Role().Leading {
+				continue
+			}
+			out = append(out, PartitionStatus{
+				Partition: s.partition, Topic: s.name, Leading: true, Epoch: s.machine.Role().Epoch,
+				Log: s.log.State(), Followers: s.machine.Followers(),
+			})
+		}
+	}
+	return out
+}

@@ -1,0 +1,162 @@
+package sidecar
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"outrigger/broker/topic"
+	"outrigger/sidecar/bus"
+	"outrigger/sidecar/cluster"
+	"outrigger/sidecar/election"
+	"outrigger/sidecar/frame"
+	"outrigger/sidecar/node"
+	"outrigger/sidecar/raftstore"
+)
+
+// Sidecar is the replication side of one node. It implements broker.Cluster.
+type Sidecar struct {
+	cfg     Config
+	log     *slog.Logger
+	bus     *bus.Bus
+	store   *raftstore.Store
+	metrics *metrics
+
+	meta        *metadata
+	replication *replication
+
+	beats    *mailbox[beat]
+	triggers *mailbox[election.Request]
+	asks     *mailbox[topic.Member]
+	events   *mailbox[event]
+	table    atomic.Pointer[election.Table]
+	view     atomic.Pointer[published]
+	status   atomic.Pointer[node.Status]
+	// resigning stops this node from registering again.
+	resigning atomic.Bool
+	publishMu sync.Mutex
+}
+
+// published is one state of the cluster as this node shows it.
+type published struct {
+	image      *cluster.Image
+	controller topic.NodeID
+	// changed is closed when a newer state is published.
+	changed chan struct{}
+}
+
+// Bounds of the sidecar's mailboxes. What does not fit is lost, and comes again: heartbeats, triggers
+// and questions all repeat; events are told at best.
+const (
+	beatsMax    = 4096
+	triggersMax = 1024
+	asksMax     = 256
+)
+
+// New opens the metadata store and joins the parts. Nothing runs, and nothing is heard or said, until
+// Run.
+func New(cfg Config) (*Sidecar, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	s := &Sidecar{
+		cfg: cfg, log: cfg.Logger, bus: cfg.Bus,
+		beats: newMailbox[beat](beatsMax), triggers: newMailbox[election.Request](triggersMax),
+		asks: newMailbox[topic.Member](asksMax), events: newMailbox[event](eventsMax),
+	}
+	s.metrics = newMetrics(s, cfg.Registerer)
+	s.table.Store(&election.Table{})
+	s.view.Store(&published{image: cluster.Empty(), controller: topic.NoNode, changed: make(chan struct{})})
+	s.status.Store(&node.Status{})
+	store, err := raftstore.Open(filepath.Join(cfg.DataDir, "metadata"), cfg.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("open metadata store: %w", err)
+	}
+	s.store = store
+	if s.meta, err = newMetadata(s, store); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	s.replication = newReplication(s)
+	cfg.Logs.SetObserver(s.replication)
+	return s, nil
+}
+
+func (s *Sidecar) self() topic.Member {
+	return topic.Member{Node: s.cfg.Node, Session: s.cfg.Session}
+}
+
+func (s *Sidecar) current() *published { return s.view.Load() }
+
+// publish shows a newer state, once per turn of the Quorum. It is called from the metadata goroutine.
+func (s *Sidecar) publish(im *cluster.Image, status node.Status, dirty bool) {
+	s.status.Store(&status)
+	before := s.view.Load()
+	if !dirty && before.controller == status.Leader && before.image == im {
+		return
+	}
+	s.view.Store(&published{image: im, controller: status.Leader, changed: make(chan struct{})})
+	close(before.changed)
+	s.replication.wake()
+	s.beats.wake()
+	if status.Leader == s.cfg.Node && before.image != im {
+		s.tellChanges(before.image, im)
+	}
+}
+
+// Run does the sidecar's work until the context ends, and returns when every goroutine has. An error
+// means that this node must stop.
+func (s *Sidecar) Run(ctx context.Context) error {
+	defer func() {
+		if err := s.store.Close(); err != nil {
+			s.log.Error("metadata store not closed", slog.String("error", err.Error()))
+		}
+	}()
+	for _, subscribe := range []func() error{s.subscribeHeartbeats, s.replication.subscribe, s.subscribeRaft} {
+		if err := subscribe(); err != nil {
+			return fmt.Errorf("subscribe: %w", err)
+		}
+	}
+	// Whoever hears the first message of this node can reach its subscriptions.
+	for _, lane := range []bus.Lane{bus.Heartbeat, bus.Raft, bus.Replication, bus.Acks, bus.Catchup} {
+		if err := s.bus.Flush(ctx, lane); err != nil {
+			return fmt.Errorf("announce subscriptions: %w", err)
+		}
+	}
+	if err := s.serve(); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, run := range []func(context.Context) error{
+		s.meta.run, s.replication.run, s.replication.scan, s.replication.proposeChanges,
+		newWatch(s).run, s.pullTriggers, s.electionWorker, s.askSuspects, s.beatHeart,
+		s.register, s.tellEvents,
+	} {
+		group.Go(func() error { return run(ctx) })
+	}
+	return group.Wait()
+}
+
+// clusterKey is the cluster id as frames carry it: the 16 bytes that a Kafka cluster id encodes, or a
+// hash of one that does not look like that; zero while there is none.
+func clusterKey(id string) frame.Cluster {
+	var key frame.Cluster
+	if id == "" {
+		return key
+	}
+	if raw, err := base64.RawURLEncoding.DecodeString(id); err == nil && len(raw) == len(key) {
+		copy(key[:], raw)
+		return key
+	}
+	sum := sha256.Sum256([]byte(id))
+	copy(key[:], sum[:])
+	return key
+}

@@ -1,0 +1,202 @@
+package sidecar
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"outrigger/broker/topic"
+	"outrigger/sidecar/bus"
+	"outrigger/sidecar/node"
+	"outrigger/sidecar/replica"
+)
+
+// Status is what one node answers to `sidecar.status`: itself, the partitions that it leads, and, on
+// the controller, those that nobody leads.
+type Status struct {
+	Node    topic.NodeID `json:"node"`
+	Session string       `json:"session"`
+	Cluster string       `json:"cluster"`
+	Version string       `json:"version"`
+	PID     int          `json:"pid"`
+	// Role is that in the metadata Raft: leader, follower, candidate or learner.
+	Role       string       `json:"role"`
+	Term       uint64       `json:"term"`
+	Commit     uint64       `json:"commit"`
+	Applied    uint64       `json:"applied"`
+	Controller topic.NodeID `json:"controller"`
+	// Fenced is what the image says of this session; also true before it is registered.
+	Fenced     bool              `json:"fenced"`
+	Brokers    []topic.NodeID    `json:"live_brokers"`
+	Partitions []PartitionStatus `json:"partitions"`
+
+	RaftElections      uint64 `json:"raft_elections"`
+	PartitionElections uint64 `json:"partition_elections"`
+	WatcherTriggers    uint64 `json:"watcher_triggers"`
+	ISRShrinks         uint64 `json:"isr_shrinks"`
+	Gaps               uint64 `json:"gaps"`
+	Faults             uint64 `json:"faults"`
+}
+
+// PartitionStatus is one partition as its leader sees it.
+type PartitionStatus struct {
+	Topic         string           `json:"topic"`
+	Partition     int32            `json:"partition"`
+	Leader        topic.NodeID     `json:"leader"`
+	Epoch         topic.Epoch      `json:"epoch"`
+	Replicas      []topic.NodeID   `json:"replicas"`
+	ISR           []topic.NodeID   `json:"isr"`
+	LogEnd        topic.Offset     `json:"log_end"`
+	HighWatermark topic.Offset     `json:"high_watermark"`
+	Followers     []FollowerStatus `json:"followers"`
+}
+
+// FollowerStatus is one follower as its leader sees it.
+type FollowerStatus struct {
+	Node topic.NodeID `json:"node"`
+	// Lag is the log end less the follower's durable end, -1 while unknown.
+	Lag  topic.Offset `json:"lag"`
+	Mode string       `json:"mode"`
+}
+
+// statusWait bounds the wait for the replication goroutine.
+const statusWait = 500 * time.Millisecond
+
+// Status reports this node. A node whose replication goroutine does not answer in time reports no
+// partitions.
+func (s *Sidecar) Status() Status {
+	current, raftStatus := s.current(), *s.status.Load()
+	counters := s.metrics.counters()
+	status := Status{
+		Node: s.cfg.Node, Session: s.cfg.Session.String(), Cluster: current.image.ClusterID(),
+		Version: s.cfg.Version, PID: os.Getpid(), Role: raftRole(raftStatus), Term: raftStatus.Term,
+		Commit: raftStatus.Commit, Applied: raftStatus.Applied, Controller: current.controller,
+		Fenced: !s.registered(current.image), Partitions: s.partitions(),
+		RaftElections:      raftStatus.Elections,
+		PartitionElections: s.metrics.elections.Load(),
+		WatcherTriggers:    s.metrics.triggers.Load(),
+		ISRShrinks:         counters.Shrinks, Gaps: counters.Gaps, Faults: counters.Faults,
+	}
+	for _, b := range current.image.Brokers() {
+		status.Brokers = append(status.Brokers, b.ID)
+	}
+	if current.controller == s.cfg.Node {
+		status.Partitions = append(status.Partitions, leaderless(current)...)
+	}
+	return status
+}
+
+func raftRole(status node.Status) string {
+	if !status.Voter {
+		return "learner"
+	}
+	return status.Role.String()
+}
+
+// partitions asks the replication goroutine what it leads.
+func (s *Sidecar) partitions() []PartitionStatus {
+	answer := make(chan []node.PartitionStatus, 1)
+	s.replication.ask(func(m *node.Replication) { answer <- m.Partitions() })
+	timeout := time.NewTimer(statusWait)
+	defer timeout.Stop()
+	select {
+	case led := <-answer:
+		out := make([]PartitionStatus, 0, len(led))
+		for i := range led {
+			out = append(out, s.partitionStatus(&led[i]))
+		}
+		return out
+	case <-timeout.C:
+		return nil
+	}
+}
+
+func (s *Sidecar) partitionStatus(p *node.PartitionStatus) PartitionStatus {
+	out := PartitionStatus{
+		Topic: p.Topic, Partition: p.Partition.Index, Leader: s.cfg.Node, Epoch: p.Epoch,
+		LogEnd: p.Log.LogEnd, HighWatermark: p.Log.HighWatermark,
+	}
+	if placement, ok := s.current().image.Partition(p.Partition); ok {
+		out.Replicas, out.ISR = placement.Replicas, nodesOf(placement.ISR)
+	}
+	for _, f := range p.Followers {
+		out.Followers = append(out.Followers, followerStatus(f, p.Log.LogEnd))
+	}
+	return out
+}
+
+func followerStatus(f replica.Progress, logEnd topic.Offset) FollowerStatus {
+	lag := topic.NoOffset
+	if f.Known {
+		lag = max(0, logEnd-f.Match)
+	}
+	return FollowerStatus{Node: f.Member.Node, Lag: lag, Mode: f.Mode}
+}
+
+// leaderless lists the partitions that nobody leads.
+func leaderless(current *published) []PartitionStatus {
+	var out []PartitionStatus
+	for t := range current.image.All() {
+		for i, p := range t.Partitions {
+			if p.Leader != topic.NoNode {
+				continue
+			}
+			out = append(out, PartitionStatus{
+				Topic: t.Name, Partition: int32(i), Leader: topic.NoNode, Epoch: p.LeaderEpoch,
+				Replicas: p.Replicas, ISR: nodesOf(p.ISR),
+			})
+		}
+	}
+	return out
+}
+
+// statusPartitionsMax keeps the answer of a large node under the payload limit.
+const statusPartitionsMax = 3000
+
+// serve announces the micro service that the nats CLI sees.
+func (s *Sidecar) serve() error {
+	kafka := ""
+	if len(s.cfg.Endpoints) > 0 {
+		kafka = fmt.Sprintf("%s:%d", s.cfg.Endpoints[0].Host, s.cfg.Endpoints[0].Port)
+	}
+	err := s.bus.Service(bus.ServiceConfig{
+		Name: "sidecar", Version: s.cfg.Version,
+		Description: fmt.Sprintf("Outrigger sidecar of broker %d", s.cfg.Node),
+		Metadata: map[string]string{
+			"node": strconv.Itoa(int(s.cfg.Node)), "cluster": s.cfg.ClusterID, "kafka_addr": kafka,
+			"pid": strconv.Itoa(os.Getpid()), "version": s.cfg.Version,
+		},
+		Status: s.statusJSON,
+		Stats:  s.stats,
+	})
+	if err != nil {
+		return fmt.Errorf("announce sidecar service: %w", err)
+	}
+	return nil
+}
+
+func (s *Sidecar) statusJSON() []byte {
+	status := s.Status()
+	if len(status.Partitions) > statusPartitionsMax {
+		status.Partitions = status.Partitions[:statusPartitionsMax]
+	}
+	data, err := json.Marshal(status)
+	if err != nil {
+		return fmt.Appendf(nil, `{"node":%d,"error":%q}`, s.cfg.Node, err)
+	}
+	return data
+}
+
+// stats are the live numbers beside the endpoint's own in `nats micro stats`.
+func (s *Sidecar) stats() any {
+	raftStatus, counters := *s.status.Load(), s.metrics.counters()
+	return map[string]any{
+		"node": s.cfg.Node, "role": raftRole(raftStatus), "term": raftStatus.Term,
+		"commit": raftStatus.Commit, "applied": raftStatus.Applied,
+		"raft_elections": raftStatus.Elections, "partition_elections": s.metrics.elections.Load(),
+		"watcher_triggers": s.metrics.triggers.Load(), "isr_shrinks": counters.Shrinks,
+		"gaps": counters.Gaps, "faults": counters.Faults, "frames_refused": counters.FramesRefused,
+	}
+}

@@ -1,0 +1,90 @@
+package sidecar
+
+import (
+	"log/slog"
+	"strconv"
+
+	"outrigger/broker/topic"
+	"outrigger/sidecar/bus"
+	"outrigger/sidecar/raft"
+)
+
+// Subjects; design.md section 4 has their list. Identifiers come last.
+func heartbeatSubject(node topic.NodeID) string  { return "hb." + number(node) }
+func pingSubject(node topic.NodeID) string       { return "hb.ping." + number(node) }
+func electionSubject(node topic.NodeID) string   { return "local." + number(node) + ".election" }
+func walSubject(node topic.NodeID) string        { return "wal." + number(node) }
+func ackSubject(node topic.NodeID) string        { return "ack." + number(node) }
+func proposeSubject(node topic.NodeID) string    { return "raft.propose." + number(node) }
+func reportSubject(node topic.NodeID) string     { return "raft.report." + number(node) }
+func raftReplySubject(node topic.NodeID) string  { return "raft.reply." + number(node) }
+func chunkSubject(node topic.NodeID) string      { return "catchup." + number(node) }
+func chunkReplySubject(node topic.NodeID) string { return "catchup.reply." + number(node) }
+
+func raftSubject(t raft.Type, node topic.NodeID) string {
+	return "raft." + t.String() + "." + number(node)
+}
+
+func number(node topic.NodeID) string { return strconv.Itoa(int(node)) }
+
+// raftSender puts the Raft's messages on NATS as requests whose replies come to one subject of ours.
+// It never waits for an answer: a reply is a message like any other, and the machine repeats what it
+// misses. Per peer the order is that of one connection, and what is under way is bounded by the
+// machine's own windows.
+type raftSender struct{ s *Sidecar }
+
+// Send implements node.Sender.
+func (r raftSender) Send(to topic.NodeID, m raft.Message) {
+	data := raft.Encode(m)
+	lane, request, reply := bus.Raft, raftSubject(m.Type, to), raftReplySubject(r.s.cfg.Node)
+	answer := raftReplySubject(to)
+	if m.Type == raft.ChunkRequest || m.Type == raft.ChunkReply {
+		lane, request, reply = bus.Catchup, chunkSubject(to), chunkReplySubject(r.s.cfg.Node)
+		answer = chunkReplySubject(to)
+	}
+	var err error
+	if m.Type.IsReply() {
+		err = r.s.bus.Publish(lane, answer, data)
+	} else {
+		err = r.s.bus.PublishRequest(lane, request, reply, data)
+	}
+	if err != nil {
+		r.s.metrics.raftSendFailures.Inc()
+	}
+}
+
+// subscribeRaft takes everything of the Raft account off the wire, in the order in which it comes.
+func (s *Sidecar) subscribeRaft() error {
+	self := s.cfg.Node
+	propose, reported := proposeSubject(self), reportSubject(self)
+	err := s.bus.Subscribe(bus.Raft, "raft.*."+number(self), func(m bus.Message) {
+		switch m.Subject {
+		case propose:
+			s.proposed(m)
+		case reported:
+			s.reported(m)
+		default:
+			s.raftMessage(m)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.bus.Subscribe(bus.Catchup, chunkSubject(self), s.raftMessage); err != nil {
+		return err
+	}
+	return s.bus.Subscribe(bus.Catchup, chunkReplySubject(self), s.raftMessage)
+}
+
+func (s *Sidecar) raftMessage(m bus.Message) {
+	if len(m.Data) == 0 {
+		return // the server's own "no responders": a peer that is not there yet
+	}
+	msg, err := raft.Decode(m.Data)
+	if err != nil {
+		s.metrics.malformed.WithLabelValues("raft").Inc()
+		s.log.Debug("raft message refused", slog.String("subject", m.Subject), slog.String("error", err.Error()))
+		return
+	}
+	s.meta.messages.put(msg)
+}

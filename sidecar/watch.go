@@ -1,0 +1,299 @@
+package sidecar
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"outrigger/broker/partition"
+	"outrigger/broker/topic"
+	"outrigger/sidecar/bus"
+	"outrigger/sidecar/election"
+	"outrigger/sidecar/frame"
+)
+
+// watchTick is the watcher's unit of time.
+const watchTick = 100 * time.Millisecond
+
+func (s *Sidecar) watcherConfig() election.WatcherConfig {
+	return election.WatcherConfig{
+		Self: s.cfg.Node, TimeoutTicks: int((s.cfg.LeaderTimeout + watchTick - 1) / watchTick),
+	}
+}
+
+// beat is a heartbeat that arrived.
+type beat struct {
+	from topic.Member
+	frame.Heartbeat
+}
+
+// watch owns the table "last heard, per node". It collects, then acts, and acting is putting a
+// request into a mailbox: it never publishes, waits, calls the Raft or takes somebody's lock, and so
+// it cannot be stopped by what it watches.
+type watch struct {
+	s       *Sidecar
+	watcher *election.Watcher
+	// heardAt is when each session was last heard, for the leadership lease and for the gate on
+	// acks=all.
+	heardAt map[topic.Member]time.Duration
+	// voucherAt is when each node last vouched for this node's leaderships: heard, and not ahead of
+	// this node's image.
+	voucherAt map[topic.NodeID]time.Duration
+	heard     map[topic.Member]bool
+	routes    map[topic.NodeID]bool
+	image     *published
+	tickedAt  time.Duration
+}
+
+func newWatch(s *Sidecar) *watch {
+	return &watch{
+		s: s, watcher: election.NewWatcher(s.watcherConfig()),
+		heardAt: map[topic.Member]time.Duration{}, voucherAt: map[topic.NodeID]time.Duration{},
+		heard: map[topic.Member]bool{}, routes: map[topic.NodeID]bool{}, tickedAt: s.cfg.Now(),
+	}
+}
+
+func (w *watch) run(ctx context.Context) error {
+	ticker := time.NewTicker(watchTick)
+	defer ticker.Stop()
+	var beats []beat
+	for {
+		tick := false
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			tick = true
+		case <-w.s.beats.signal:
+		}
+		w.sync()
+		// Heartbeats that wait in the queue are not silence.
+		beats = w.s.beats.take(beats)
+		for _, b := range beats {
+			w.take(b)
+		}
+		if tick {
+			w.tick()
+		}
+	}
+}
+
+// sync follows the image.
+func (w *watch) sync() {
+	current := w.s.current()
+	if current == w.image {
+		return
+	}
+	before := w.image
+	w.image = current
+	if before == nil || before.image != current.image {
+		w.watcher.Sync(current.image.Brokers())
+		w.grant(before)
+	}
+}
+
+// grant gives a fresh wait to whom an applied election made a leader.
+func (w *watch) grant(before *published) {
+	if before == nil {
+		return
+	}
+	granted := map[topic.NodeID]bool{}
+	for t := range w.image.image.All() {
+		old, ok := before.image.TopicByID(t.ID)
+		if old == t {
+			continue
+		}
+		for i, p := range t.Partitions {
+			if !ok || i >= len(old.Partitions) || old.Partitions[i].LeaderEpoch != p.LeaderEpoch {
+				granted[p.Leader] = true
+			}
+		}
+	}
+	for node := range granted {
+		w.watcher.Grant(node)
+	}
+}
+
+// take refreshes everything that the sender claims. A sender whose data path hangs disclaims it: its
+// heart beats, and it is silent all the same.
+func (w *watch) take(b beat) {
+	now := w.s.cfg.Now()
+	if b.Disclaims {
+		return
+	}
+	if !w.watcher.Heard(b.from) {
+		return
+	}
+	w.heardAt[b.from] = now
+	w.s.meta.reports.put(report{kind: reportHeard, member: b.from})
+	// A node that was stopped for long hears its peers before it has read that it was deposed. Who is
+	// ahead of this node's image does not vouch for what the image says.
+	if b.Applied <= w.image.image.AppliedIndex() {
+		w.voucherAt[b.from.Node] = now
+		w.lease(now)
+	}
+	if !w.heard[b.from] {
+		w.tellHeard(now)
+	}
+}
+
+// tick lets time pass: suspicions, hints, and who is no longer heard.
+func (w *watch) tick() {
+	now := w.s.cfg.Now()
+	w.hints()
+	elapsed := int((now - w.tickedAt) / watchTick)
+	w.tickedAt += time.Duration(elapsed) * watchTick
+	for _, suspicion := range w.watcher.Tick(elapsed) {
+		w.s.metrics.watcherTriggers.Inc()
+		w.s.log.Info("peer is silent", slog.String("suspicion", suspicion.String()))
+		w.s.triggers.put(election.Request{
+			Reporter: w.s.self(), Suspect: suspicion.Member, SilentTicks: suspicion.SilentTicks,
+		})
+	}
+	table := w.watcher.Snapshot()
+	w.s.table.Store(&table)
+	w.lease(now)
+	w.tellHeard(now)
+}
+
+// hints compares the connected routes with those of the last tick. A lost route shortens the wait; it
+// is never proof.
+func (w *watch) hints() {
+	routes := map[topic.NodeID]bool{}
+	for _, name := range w.s.cfg.Routes() {
+		if id, ok := w.s.cfg.NodeOf(name); ok {
+			routes[id] = true
+		}
+	}
+	for node := range w.routes {
+		if !routes[node] {
+			w.watcher.Hint(node)
+			w.s.meta.reports.put(report{kind: reportHint, member: topic.Member{Node: node}})
+		}
+	}
+	w.routes = routes
+}
+
+// tellHeard tells the replica machines which members were heard within the leader timeout, when that
+// has changed.
+func (w *watch) tellHeard(now time.Duration) {
+	heard := map[topic.Member]bool{}
+	for member, at := range w.heardAt {
+		if now-at < w.s.cfg.LeaderTimeout {
+			heard[member] = true
+		}
+	}
+	if maps.Equal(heard, w.heard) {
+		return
+	}
+	for member := range w.heard {
+		if !heard[member] {
+			delete(w.heardAt, member)
+		}
+	}
+	w.heard = heard
+	w.s.replication.setHeard(func(m topic.Member) bool { return heard[m] })
+}
+
+// lease extends the right to act as leader: until one leader timeout after this node last heard the
+// controller, or enough members to commit with.
+func (w *watch) lease(now time.Duration) {
+	until := now + w.s.cfg.LeaderTimeout
+	im := w.image.image
+	needed := min(int(im.Defaults().MinInSync), len(im.Registered())) - 1
+	if needed > 0 {
+		until = w.vouchedAt(needed) + w.s.cfg.LeaderTimeout
+		if at, ok := w.voucherAt[w.image.controller]; ok {
+			until = max(until, at+w.s.cfg.LeaderTimeout)
+		}
+	}
+	if needed <= 0 {
+		until = partition.Forever
+	}
+	w.s.cfg.Logs.SetLease(until)
+}
+
+// vouchedAt is when at least n peers had last vouched.
+func (w *watch) vouchedAt(n int) time.Duration {
+	times := slices.Sorted(maps.Values(w.voucherAt))
+	if len(times) < n {
+		return -w.s.cfg.LeaderTimeout
+	}
+	return times[len(times)-n]
+}
+
+// pullTriggers publishes the watcher's requests on the node-internal subject, on a connection of its
+// own. A request that is lost comes again.
+func (s *Sidecar) pullTriggers(ctx context.Context) error {
+	var requests []election.Request
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.triggers.signal:
+		}
+		requests = s.triggers.take(requests)
+		for _, r := range requests {
+			if err := s.bus.Publish(bus.Election, electionSubject(s.cfg.Node), r.Encode()); err != nil {
+				s.log.Warn("election request not published", slog.String("error", err.Error()))
+			}
+			s.event("watcher.fired", map[string]any{
+				"node": s.cfg.Node, "suspect": r.Suspect.Node, "silent_ticks": r.SilentTicks,
+			})
+		}
+	}
+}
+
+// electionWorker consumes the requests, coalesces them (a dead node that leads 5,000 partitions is one
+// report), checks that they still hold, and reports to the controller with a deadline. What is lost
+// here is asked for again by the watcher.
+func (s *Sidecar) electionWorker(ctx context.Context) error {
+	requests := newMailbox[election.Request](election.PendingMax)
+	err := s.bus.QueueSubscribe(bus.Election, electionSubject(s.cfg.Node), "election", func(m bus.Message) {
+		r, err := election.DecodeRequest(m.Data)
+		if err != nil {
+			s.metrics.malformed.WithLabelValues("election").Inc()
+			return
+		}
+		requests.put(r)
+	})
+	if err != nil {
+		return err
+	}
+	var pending election.Pending
+	var batch []election.Request
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-requests.signal:
+		}
+		batch = requests.take(batch)
+		for _, r := range batch {
+			pending.Add(r)
+		}
+		current := s.current()
+		for _, r := range pending.Take(*s.table.Load(), current.image) {
+			s.report(ctx, current.controller, r)
+		}
+	}
+}
+
+// report brings one request to the controller.
+func (s *Sidecar) report(ctx context.Context, controller topic.NodeID, r election.Request) {
+	if controller == s.cfg.Node {
+		s.meta.reports.put(report{kind: reportRequest, request: r})
+		return
+	}
+	if controller == topic.NoNode {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.LeaderTimeout/2)
+	defer cancel()
+	if _, err := s.bus.Request(ctx, bus.Raft, reportSubject(controller), r.Encode()); err != nil {
+		s.log.Debug("report did not reach the controller", slog.Int("controller", int(controller)),
+			slog.String("error", err.Error()))
+	}
+}
