@@ -1,23 +1,150 @@
 package wal
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"sort"
+)
 
-// DumpRecord is one thing found in the log's files: a file header, a group header or a record.
+// DumpRecord is one thing found in the log's files: exactly one of File, Group and Record is set. A
+// record's payload holds only during the call.
 type DumpRecord struct {
 	At Position
-	// File is set for a file header, Group for a group header; else it is Record.
+	// Bytes that it takes there, without padding.
+	Bytes  int64
 	File   *FileHeader
 	Group  *GroupHeader
-	Record Record
+	Record *Record
+	// Name of the file.
+	Name string
 }
 
-// FileHeader is the header of a file.
-type FileHeader struct{}
-
-// GroupHeader is the header of a group.
-type GroupHeader struct{}
-
-// Dump reads every file in dir and verifies every checksum.
+// Dump reads every file in dir, verifies every checksum, and calls fn with all that is valid, in the
+// order of the files: also what a recovery would leave behind, such as groups behind a torn one. It
+// returns the places where bytes are missing or bad that were synced; a torn tail is none. It takes
+// no lock and changes nothing, so it can look at a log in use, whose tail may then move under it.
 func Dump(fs FS, dir string, fn func(DumpRecord)) (damage []Damage, err error) {
-	return nil, errors.ErrUnsupported
+	w, _, err := newWalk(fs, dir, true)
+	if err != nil {
+		return nil, fmt.Errorf("dump write-ahead log: %w", err)
+	}
+	d := &dump{walk: w, fn: fn, damage: w.gaps()}
+	if err := errors.Join(d.run(), w.close()); err != nil {
+		return nil, fmt.Errorf("dump write-ahead log: %w", err)
+	}
+	return d.damage, nil
+}
+
+// dump remembers a little of each valid group, to follow the chain when all has been seen.
+type dump struct {
+	walk   *walk
+	fn     func(DumpRecord)
+	groups []link
+	damage []Damage
+}
+
+// link is a valid group as the chain sees it.
+type link struct {
+	at       Position
+	end      int64
+	chain    chain
+	previous uint32
+}
+
+func (d *dump) run() error {
+	for _, f := range d.walk.files {
+		if err := d.file(f); err != nil {
+			return err
+		}
+	}
+	d.judge()
+	sort.SliceStable(d.damage, func(i, k int) bool {
+		return d.damage[i].At.Compare(d.damage[k].At) < 0
+	})
+	return nil
+}
+
+func (d *dump) file(f *walked) error {
+	err := d.walk.open(f)
+	var damage *Damage
+	if errors.As(err, &damage) {
+		d.damage = append(d.damage, *damage)
+	} else if err != nil {
+		return err
+	}
+	if f.header.Generation != f.number {
+		// Without a header the session is unknown, and with it which groups belong here.
+		return nil
+	}
+	header := f.header
+	d.fn(DumpRecord{At: Position{File: f.number}, Bytes: fileHeaderBytes, File: &header, Name: f.name})
+	return d.walk.search(f, blockBytes, func(h GroupHeader, b []byte, at Position) error {
+		return d.group(f, h, b, at)
+	})
+}
+
+func (d *dump) group(f *walked, h GroupHeader, b []byte, at Position) error {
+	d.walk.testify(h.Synced, fmt.Sprintf("group %d at %s byte %d", h.Sequence, f.name, at.Offset))
+	d.groups = append(d.groups, link{
+		at:       at,
+		end:      at.Offset + alignUp(int64(h.Length)),
+		chain:    chain{sequence: h.Sequence, crc: h.CRC},
+		previous: h.Previous,
+	})
+	d.fn(DumpRecord{At: at, Bytes: int64(h.Length), Group: &h, Name: f.name})
+	err := eachRecord(b, &h, at, func(p Placed) error {
+		d.fn(DumpRecord{At: p.At, Bytes: EncodedLen(p.Record), Record: &p.Record, Name: f.name})
+		return nil
+	})
+	if damage := (*Damage)(nil); errors.As(d.walk.located(f, at, err), &damage) {
+		d.damage = append(d.damage, *damage)
+	}
+	return nil
+}
+
+// judge follows the chain through the groups that were found, as recovery would. Where it breaks and
+// something says that the next group was synced, that is damage, and it goes on from the next group
+// with a higher sequence.
+func (d *dump) judge() {
+	last := chain{}
+	end := Position{File: 1, Offset: blockBytes}
+	i := 0
+	for {
+		for k := i; k < len(d.groups); k++ {
+			g := d.groups[k]
+			first := end.File != g.at.File && g.at.Offset == blockBytes
+			next := end == g.at || first
+			if next && g.chain.sequence == last.sequence+1 && g.previous == last.crc {
+				last, end, i = g.chain, Position{File: g.at.File, Offset: g.end}, k+1
+			}
+		}
+		if d.walk.floor <= last.sequence {
+			return
+		}
+		d.damage = append(d.damage, d.broken(last, end, i))
+		for i < len(d.groups) && d.groups[i].chain.sequence <= last.sequence {
+			i++
+		}
+		if i == len(d.groups) {
+			return
+		}
+		g := d.groups[i]
+		last, end = g.chain, Position{File: g.at.File, Offset: g.end}
+		i++
+	}
+}
+
+// broken describes the place behind the last good group.
+func (d *dump) broken(last chain, end Position, i int) Damage {
+	at := end
+	if i < len(d.groups) && d.groups[i].at.File > end.File {
+		// Nothing valid follows in this file: the next one should have gone on.
+		at = Position{File: end.File + 1, Offset: blockBytes}
+	}
+	return Damage{
+		At:   at,
+		File: fileName(d.walk.dir, at.File, fileSuffix),
+		Reason: fmt.Sprintf("group %d is missing or bad, but %s says that %d was synced",
+			last.sequence+1, d.walk.witness, d.walk.floor),
+	}
 }

@@ -4,135 +4,228 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io"
+	"sync"
 	"time"
-
-	"outrigger/broker/topic"
 )
 
-// What can become of a call.
-var (
-	// ErrFull: the queue or the disk has no room and the context ended. Nothing happened; retry.
-	ErrFull = errors.New("write-ahead log is full")
-	// ErrTooLarge: the record can never fit. Reject it.
-	ErrTooLarge = errors.New("record is too large for the write-ahead log")
-	// ErrFailed: a write or sync on reserved space went wrong, nothing of this log can be trusted to
-	// become durable any more. The node stops.
-	ErrFailed = errors.New("write-ahead log failed")
-	// ErrClosed: the log has been stopped.
-	ErrClosed = errors.New("write-ahead log is closed")
-	// ErrDamaged: bytes that were synced are not what was written. Always a *Damage, with the place.
-	ErrDamaged = errors.New("write-ahead log is damaged")
-	// ErrEnd: a scan has reached the durable end.
-	ErrEnd = errors.New("end of the write-ahead log")
-	// ErrNoSpace: what an FS says when the device is full. The log turns it into back-pressure.
-	ErrNoSpace = errors.New("no space left on device")
-)
+// Log is the write-ahead log of a node. Open recovers it, Run writes it; everything else may be
+// called from any goroutine.
+type Log struct {
+	cfg Config
+	// direct says that the file system grants direct I/O.
+	direct bool
+	// recovered is where the chain stood at Open; replayable are the files that it runs through.
+	recovered  chain
+	replayable []extent
+	// wake tells the writer of the first record in an empty queue, makeFile the preparer of a file
+	// taken. Both hold one token: a second adds nothing.
+	wake     chan struct{}
+	makeFile chan struct{}
+	// spares are files to use again, for whoever makes files: Open, then the preparer. Recycling a
+	// drained file will mean to rename it to a spare and to put it here.
+	spares  []string
+	blocks  blockPool
+	handles handleCache
 
-// LockedError says that another process holds the log's directory.
-type LockedError struct{ PID int }
+	lockOnce sync.Once
+	lock     io.Closer
 
-// Error names the holder.
-func (e *LockedError) Error() string {
-	return fmt.Sprintf("write-ahead log is locked by process %d", e.PID)
+	mu struct {
+		sync.Mutex
+		state  state
+		cause  error
+		ran    bool
+		ledger ledger
+		// queue holds what Append enqueued and the writer has not taken.
+		queue []queued
+		// segments: the file in use first, then those ahead. nextFile is the number of the next one.
+		segments []*segment
+		nextFile uint64
+		// extents of all files, oldest first; the last one's end is the durable end.
+		extents []extent
+		// synced is the highest sequence known to be on stable storage.
+		synced uint64
+		// oldest is when the oldest record that is not durable was appended; zero if there is none.
+		oldest time.Time
+	}
 }
 
-// Damage is a place where synced bytes are not what was written. errors.Is(d, ErrDamaged) holds.
-type Damage struct {
-	At Position
-	// File is the name of the file.
-	File   string
-	Reason string
-}
+// state of a Log. Stopping accepts what was reserved but promises nothing more; closed and failed
+// drop what comes.
+type state int
 
-// Error names the place.
-func (d *Damage) Error() string {
-	return fmt.Sprintf("%s at byte %d: %s", d.File, d.At.Offset, d.Reason)
-}
-
-// Unwrap makes a Damage an ErrDamaged.
-func (d *Damage) Unwrap() error { return ErrDamaged }
-
-// Policy says when a group counts as durable.
-type Policy struct {
-	// Interval, when not zero, is the time between syncs: groups are reported Durable once written
-	// and a crash of the machine loses up to this much of them. Zero syncs every group first.
-	Interval time.Duration
-}
-
-// Always syncs every group before it is reported Durable.
-var Always = Policy{}
-
-// DirectMode says whether to bypass the page cache.
-type DirectMode int
-
-// Direct I/O: where the file system grants it (the default), or never.
 const (
-	DirectAuto DirectMode = iota
-	DirectOff
+	running state = iota
+	stopping
+	closed
+	failed
 )
 
-// Config configures a Log.
-type Config struct {
-	FS              FS
-	Dir             string
-	FileBytes       int64
-	GroupBytesMax   int64
-	QueueBytesMax   [budgets]int64
-	RecordBytesMax  int64
-	Direct          DirectMode
-	Sync            Policy
-	Session         topic.Session
-	Sink            Sink
-	Replay          func(Placed) error
-	Logger          *slog.Logger
-	SpaceRetryDelay time.Duration
+// queued is a record on its way to the writer.
+type queued struct {
+	record Record
+	budget Budget
+	bytes  int64
+	at     time.Time
 }
 
-// Log is the write-ahead log.
-type Log struct{}
-
-// Open recovers the log in cfg.Dir.
-func Open(cfg Config) (*Log, error) { return nil, errors.ErrUnsupported }
-
-// Replay calls fn with every surviving record, in order.
-func (l *Log) Replay(fn func(Placed) error) error { return errors.ErrUnsupported }
-
-// Run writes until ctx ends.
-func (l *Log) Run(ctx context.Context) error { return errors.ErrUnsupported }
-
-// Close releases what the log holds.
-func (l *Log) Close() error { return errors.ErrUnsupported }
-
-// Reserve takes room for one record of that encoded length.
+// Reserve promises room in the queue and on disk for one record of that encoded length, and waits for
+// it until ctx ends; then the error wraps ErrFull and nothing has happened. Waiters are served in
+// order. Each reservation is used by exactly one Append of a record of that EncodedLen, or given back
+// with Release.
 func (l *Log) Reserve(ctx context.Context, b Budget, bytes int64) error {
-	return errors.ErrUnsupported
+	if bytes > l.cfg.RecordBytesMax {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, bytes, l.cfg.RecordBytesMax)
+	}
+	l.mu.Lock()
+	if err := l.refusalLocked(); err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	if l.mu.ledger.tryReserve(b, bytes) {
+		l.mu.Unlock()
+		return nil
+	}
+	w := l.mu.ledger.wait(b, bytes)
+	l.mu.Unlock()
+
+	select {
+	case <-w.done:
+		return w.err
+	case <-ctx.Done():
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.mu.ledger.abandon(b, w) {
+		return w.err
+	}
+	return fmt.Errorf("%w: %w", ErrFull, context.Cause(ctx))
 }
 
-// TryReserve is Reserve without waiting.
-func (l *Log) TryReserve(b Budget, bytes int64) bool { return false }
-
-// Release gives back a reservation that is not needed.
-func (l *Log) Release(b Budget, bytes int64) {}
-
-// EncodedLen is the number of bytes that r takes in the log.
-func EncodedLen(r Record) int64 { return 48 + (int64(len(r.Payload))+7)&^7 }
-
-// Append enqueues r under a reservation of EncodedLen(r).
-func (l *Log) Append(b Budget, r Record) {}
-
-// ReadPayload reads one durable record.
-func (l *Log) ReadPayload(at Position, encodedLen int64) ([]byte, error) {
-	return nil, errors.ErrUnsupported
+// TryReserve is Reserve without waiting. It does not overtake those who wait.
+func (l *Log) TryReserve(b Budget, bytes int64) bool {
+	if bytes > l.cfg.RecordBytesMax {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refusalLocked() == nil && l.mu.ledger.tryReserve(b, bytes)
 }
 
-// Scan reads durable records in order.
-func (l *Log) Scan(from Position, bytesMax int) (recs []Placed, next Position, err error) {
-	return nil, from, errors.ErrUnsupported
+// Release gives back a reservation that no Append will use.
+func (l *Log) Release(b Budget, bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.ledger.release(b, bytes)
 }
 
-// End is the durable end.
-func (l *Log) End() Position { return Position{} }
+// Append enqueues r under a reservation of EncodedLen(r). The order of Append calls is the order of
+// the log. It never blocks on I/O and never fails; after the log has failed or closed, the record is
+// dropped, which Run has reported or reports.
+func (l *Log) Append(b Budget, r Record) {
+	if !r.Kind.known() {
+		panicf("append a record of %s", r.Kind)
+	}
+	q := queued{record: r, budget: b, bytes: EncodedLen(r), at: time.Now()}
+	l.mu.Lock()
+	if l.mu.state == closed || l.mu.state == failed {
+		l.mu.ledger.release(b, q.bytes)
+		l.mu.Unlock()
+		return
+	}
+	l.mu.ledger.use(b, q.bytes)
+	l.mu.queue = append(l.mu.queue, q)
+	if l.mu.oldest.IsZero() {
+		l.mu.oldest = q.at
+	}
+	l.mu.Unlock()
+	nudge(l.wake)
+}
 
-// OS is the operating system's file system.
-func OS() FS { return nil }
+// End is the durable end: the position at which the next group will be found.
+func (l *Log) End() Position {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.endLocked()
+}
+
+// Age tells for how long the oldest record that is not durable has been waiting, zero if there is
+// none. A disk that hangs shows here while everything else still answers.
+func (l *Log) Age() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.oldest.IsZero() {
+		return 0
+	}
+	return time.Since(l.mu.oldest)
+}
+
+// Close gives up the lock of the directory and the files open for reading. It is for a log whose Run
+// has returned or was never called.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.mu.state != failed {
+		l.mu.state = closed
+	}
+	l.mu.ledger.refuse(ErrClosed)
+	l.mu.Unlock()
+	return errors.Join(l.handles.close(), l.closeSegments(), l.unlock())
+}
+
+func (l *Log) endLocked() Position {
+	if n := len(l.mu.extents); n > 0 {
+		last := l.mu.extents[n-1]
+		return Position{File: last.number, Offset: last.end}
+	}
+	return Position{File: 1, Offset: blockBytes}
+}
+
+// refusalLocked is why nothing can be reserved any more.
+func (l *Log) refusalLocked() error {
+	switch l.mu.state {
+	case stopping, closed:
+		return ErrClosed
+	case failed:
+		return l.mu.cause
+	default:
+		return nil
+	}
+}
+
+// fail makes every later and every waiting call fail. There is no way back: what the device has of
+// the writes since the last successful sync is unknown, and a later sync that succeeds says nothing
+// about them.
+func (l *Log) fail(cause error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.state != failed {
+		l.mu.state = failed
+		l.mu.cause = fmt.Errorf("%w: %w", ErrFailed, cause)
+		l.mu.ledger.refuse(l.mu.cause)
+	}
+	return l.mu.cause
+}
+
+// closeSegments closes the files that Run did not get to own.
+func (l *Log) closeSegments() error {
+	l.mu.Lock()
+	segments := l.mu.segments
+	l.mu.segments = nil
+	l.mu.ledger.setSpace(nil)
+	l.mu.Unlock()
+	return closeAll(segments)
+}
+
+func (l *Log) unlock() (err error) {
+	l.lockOnce.Do(func() { err = l.lock.Close() })
+	return err
+}
+
+// nudge leaves a token in c unless one is there.
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

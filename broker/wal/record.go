@@ -42,6 +42,8 @@ func (k Kind) String() string {
 	}
 }
 
+func (k Kind) known() bool { return k >= Data && k <= Remove }
+
 // Record is one entry of the log.
 type Record struct {
 	Kind      Kind

@@ -1,0 +1,139 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"outrigger/broker/topic"
+)
+
+// Defaults and limits of a Config.
+const (
+	defaultFileBytes     = 64 << 20
+	defaultGroupBytes    = 2 << 20
+	defaultQueueBytes    = 64 << 20
+	defaultFilesAhead    = 2
+	defaultSpaceRetry    = time.Second
+	fileBytesMin         = 64 << 10
+	fileBytesMax         = 4 << 30
+	recordShareOfFileMax = 4
+)
+
+// Policy says when a group counts as durable.
+type Policy struct {
+	// Interval, when not zero, is the time between syncs: a group is reported Durable as soon as its
+	// write has completed. A crash of the process loses nothing then, but a crash of the machine or a
+	// loss of power takes what was written since the last sync, acknowledged or not. Zero syncs every
+	// group before it is reported.
+	Interval time.Duration
+}
+
+// Always syncs every group before it is reported Durable.
+var Always = Policy{}
+
+// DirectMode says whether to bypass the page cache.
+type DirectMode int
+
+// Direct I/O: where the file system grants it (the default), or never.
+const (
+	DirectAuto DirectMode = iota
+	DirectOff
+)
+
+// Config configures a Log. Everything without "required" has a default.
+type Config struct {
+	// FS holds the files, OS() unless given; Dir (required) is made when missing.
+	FS  FS
+	Dir string
+	// Session (required) of this process start. It must be new at every Open.
+	Session topic.Session
+	// Sink hears of sealed and durable groups; nil for nobody.
+	Sink Sink
+	// Replay, when not nil, is called by Open with every surviving record, as Log.Replay would, but
+	// without reading the files a second time. What it built must be thrown away if Open fails.
+	Replay func(Placed) error
+	// Logger hears of changes of state only. Nothing is logged unless given.
+	Logger *slog.Logger
+
+	// FileBytes is the size of a file, 64 MiB by default, a multiple of 4 KiB.
+	FileBytes int64
+	// FilesAhead is how many files wait ready behind the one in use, 2 by default. Each is room that
+	// Reserve can promise.
+	FilesAhead int
+	// GroupBytesMax bounds a group, 2 MiB by default; a larger record makes a group of its own.
+	GroupBytesMax int64
+	// RecordBytesMax bounds EncodedLen of one record, by default a quarter of FileBytes, which it must
+	// not exceed: what is left at the end of a file when a record does not fit is lost to Reserve.
+	RecordBytesMax int64
+	// QueueBytesMax bounds, for Leader and Follower apart, the bytes between Reserve and Durable. 64
+	// MiB each by default; at least RecordBytesMax.
+	QueueBytesMax [2]int64
+	// Direct I/O is used where it works unless this is DirectOff.
+	Direct DirectMode
+	// Sync is Always by default.
+	Sync Policy
+	// SpaceRetry is how long to wait before asking a full disk for a new file again, 1 s by default.
+	SpaceRetry time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.FS == nil {
+		c.FS = OS()
+	}
+	if c.Sink == nil {
+		c.Sink = nobody{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&c.FileBytes, defaultFileBytes)
+	setDefault(&c.GroupBytesMax, min(defaultGroupBytes, c.FileBytes-blockBytes))
+	setDefault(&c.RecordBytesMax, c.FileBytes/recordShareOfFileMax)
+	setDefault(&c.QueueBytesMax[Leader], max(defaultQueueBytes, c.RecordBytesMax))
+	setDefault(&c.QueueBytesMax[Follower], max(defaultQueueBytes, c.RecordBytesMax))
+	setDefault(&c.FilesAhead, defaultFilesAhead)
+	setDefault(&c.SpaceRetry, defaultSpaceRetry)
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (c Config) validate() error {
+	switch {
+	case c.Dir == "":
+		return errors.New("no directory is given")
+	case c.Session == 0:
+		return errors.New("no session is given")
+	case c.FileBytes < fileBytesMin || c.FileBytes > fileBytesMax || c.FileBytes%blockBytes != 0:
+		return fmt.Errorf("file size %d is not a multiple of %d between %d and %d",
+			c.FileBytes, blockBytes, fileBytesMin, int64(fileBytesMax))
+	case c.GroupBytesMax < blockBytes || c.GroupBytesMax > c.FileBytes-blockBytes ||
+		c.GroupBytesMax%blockBytes != 0:
+		return fmt.Errorf("group size %d is not a multiple of %d that fits a file of %d",
+			c.GroupBytesMax, blockBytes, c.FileBytes)
+	case c.RecordBytesMax < recordHeaderBytes || c.RecordBytesMax > c.FileBytes/recordShareOfFileMax:
+		return fmt.Errorf("record size %d is more than a quarter of the file size %d",
+			c.RecordBytesMax, c.FileBytes)
+	case c.QueueBytesMax[Leader] < c.RecordBytesMax || c.QueueBytesMax[Follower] < c.RecordBytesMax:
+		return fmt.Errorf("queue sizes %v are below the record size %d",
+			c.QueueBytesMax, c.RecordBytesMax)
+	case c.FilesAhead < 2:
+		return fmt.Errorf("%d files ahead are too few, 2 is the least", c.FilesAhead)
+	case c.Sync.Interval < 0 || c.SpaceRetry < 0:
+		return errors.New("a duration is negative")
+	}
+	return nil
+}
+
+// nobody is the Sink of a log that nobody listens to.
+type nobody struct{}
+
+func (nobody) Sealed(*Group)  {}
+func (nobody) Durable(*Group) {}

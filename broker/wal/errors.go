@@ -1,0 +1,55 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What can become of a call.
+var (
+	// ErrFull: the queue or the disk has no room and the context ended. Nothing happened; retry.
+	ErrFull = errors.New("write-ahead log is full")
+	// ErrTooLarge: the record can never fit. Reject it.
+	ErrTooLarge = errors.New("record is too large for the write-ahead log")
+	// ErrFailed: a write or sync on reserved space went wrong; nothing handed to this log since its
+	// last Durable can be trusted to be on disk or off it. The node stops.
+	ErrFailed = errors.New("write-ahead log failed")
+	// ErrClosed: the log has been stopped. Retry elsewhere.
+	ErrClosed = errors.New("write-ahead log is closed")
+	// ErrDamaged: bytes that were synced are not what was written. It always comes in a *Damage that
+	// names the place. The operator decides; the log changes and deletes nothing.
+	ErrDamaged = errors.New("write-ahead log is damaged")
+	// ErrEnd: a scan has reached the durable end. Wait for the next Durable, then go on.
+	ErrEnd = errors.New("end of the write-ahead log")
+	// ErrNotDurable: a read at or beyond the durable end. A bug of the caller.
+	ErrNotDurable = errors.New("position is not durable")
+	// ErrNoSpace: what an FS says when the device is full. The log turns it into back-pressure.
+	ErrNoSpace = errors.New("no space left on device")
+)
+
+// LockedError says that another process holds the log's directory.
+type LockedError struct {
+	// PID of the holder, zero if it could not be read.
+	PID int
+}
+
+// Error names the holder.
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("write-ahead log is locked by process %d", e.PID)
+}
+
+// Damage is a place where synced bytes are not what was written. errors.Is(d, ErrDamaged) holds.
+type Damage struct {
+	At Position
+	// File is the full name of the file.
+	File   string
+	Reason string
+}
+
+// Error names the place.
+func (d *Damage) Error() string {
+	return fmt.Sprintf("%s: %s at byte %d: %s", ErrDamaged, d.File, d.At.Offset, d.Reason)
+}
+
+// Unwrap makes a Damage an ErrDamaged.
+func (d *Damage) Unwrap() error { return ErrDamaged }

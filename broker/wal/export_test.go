@@ -1,0 +1,79 @@
+package wal
+
+// Accounts is what Reserve has promised and not got back: bytes of the queue, file space, and
+// reservations not used; and how many wait.
+func (l *Log) Accounts() (queued, unplaced, reservations int64, waiting int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for b := range l.mu.ledger.queued {
+		queued += l.mu.ledger.queued[b]
+		unplaced += l.mu.ledger.unplaced[b]
+		reservations += l.mu.ledger.reservations[b]
+		waiting += len(l.mu.ledger.waiting[b].list)
+	}
+	return queued, unplaced, reservations, waiting
+}
+
+// Ready is how many files stand by, the one in use included.
+func (l *Log) Ready() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.mu.segments)
+}
+
+// Direct says whether direct I/O is used.
+func (l *Log) Direct() bool { return l.direct }
+
+// Sizes and codec for the tests that stand outside.
+const (
+	BlockBytes        = blockBytes
+	GroupHeaderBytes  = groupHeaderBytes
+	RecordHeaderBytes = recordHeaderBytes
+)
+
+// FileName of a file in dir.
+func FileName(dir string, number uint64) string { return fileName(dir, number, fileSuffix) }
+
+// PutGroup encodes a whole group, unpadded.
+func PutGroup(h GroupHeader, records []Record) []byte {
+	g := openGroup{}
+	s := &segment{number: h.Generation, capacity: 1 << 30, used: blockBytes,
+		seed: recordSeed(h.Generation, h.Session)}
+	length := int64(groupHeaderBytes)
+	for _, r := range records {
+		length += EncodedLen(r)
+	}
+	g.begin(s, blockBytes, alignUp(length))
+	for _, r := range records {
+		g.add(&queued{record: r, bytes: EncodedLen(r)})
+	}
+	g.seal(chain{sequence: h.Sequence - 1, crc: h.Previous}, h.Session, h.Synced)
+	return g.buffer[:g.length]
+}
+
+// ParseGroup decodes and verifies a group.
+func ParseGroup(b []byte) (GroupHeader, []Record, error) {
+	h, err := parseGroupHeader(b)
+	if err != nil {
+		return h, nil, err
+	}
+	if int64(len(b)) < int64(h.Length) {
+		return h, nil, errShort
+	}
+	b = b[:h.Length]
+	if err := h.verify(b); err != nil {
+		return h, nil, err
+	}
+	var records []Record
+	err = eachRecord(b, &h, Position{File: h.Generation, Offset: blockBytes}, func(p Placed) error {
+		records = append(records, p.Record)
+		return nil
+	})
+	return h, records, err
+}
+
+// ParseRecord decodes one record.
+func ParseRecord(b []byte, seed uint32) (Record, int64, error) { return parseRecord(b, seed) }
+
+// ParseFileHeader decodes a file header.
+func ParseFileHeader(b []byte) (FileHeader, error) { return parseFileHeader(b) }

@@ -1,0 +1,87 @@
+package wal
+
+import (
+	"hash/crc32"
+	"time"
+
+	"outrigger/broker/topic"
+)
+
+// openGroup is a group on its way: filled, sealed, written, durable, and then used again.
+type openGroup struct {
+	group Group
+	// buffer is aligned; length of it is in use, the first groupHeaderBytes are left for the header.
+	buffer []byte
+	length int64
+	// limit is how long it may get: the group bound, or what the file has left.
+	limit   int64
+	bodyCRC uint32
+	crc     uint32
+	segment *segment
+	offset  int64
+	// born is when its first record was appended.
+	born time.Time
+	// bytes and records per budget, for the ledger.
+	bytes   [2]int64
+	records [2]int64
+}
+
+// begin makes g an empty group that will lie at offset of s.
+func (g *openGroup) begin(s *segment, offset, limit int64) {
+	clear(g.group.Records)
+	*g = openGroup{
+		group:   Group{Records: g.group.Records[:0]},
+		buffer:  g.buffer,
+		length:  groupHeaderBytes,
+		limit:   limit,
+		segment: s,
+		offset:  offset,
+	}
+	if int64(len(g.buffer)) < limit {
+		g.buffer = alignedBytes(limit)
+	}
+}
+
+// add encodes the record straight into the buffer; false means that the group is full.
+func (g *openGroup) add(q *queued) bool {
+	if g.length+q.bytes > g.limit {
+		return false
+	}
+	at := Position{File: g.segment.number, Offset: g.offset + g.length}
+	n := int64(putRecord(g.buffer[g.length:], &q.record, g.segment.seed))
+	g.bodyCRC = crc32.Update(g.bodyCRC, castagnoli, g.buffer[g.length:g.length+n])
+	g.length += n
+	if len(g.group.Records) == 0 {
+		g.born = q.at
+	}
+	g.group.Records = append(g.group.Records, Placed{Record: q.record, At: at})
+	g.bytes[q.budget] += q.bytes
+	g.records[q.budget]++
+	return true
+}
+
+// seal writes the header behind which the chain goes on, and pads to a block.
+func (g *openGroup) seal(last chain, session topic.Session, synced uint64) {
+	h := GroupHeader{
+		Sequence:   last.sequence + 1,
+		Generation: g.segment.number,
+		Session:    session,
+		Synced:     synced,
+		Length:     uint32(g.length),
+		Records:    uint32(len(g.group.Records)),
+		Previous:   last.crc,
+	}
+	putGroupHeader(g.buffer[:g.length], &h, g.bodyCRC)
+	padded := alignUp(g.length)
+	clear(g.buffer[g.length:padded])
+	g.group.Sequence = h.Sequence
+	g.group.Bytes = padded
+	g.crc = h.CRC
+}
+
+// chain is the end of the chain of groups: the next one must name this CRC and carry the sequence
+// after this.
+type chain struct {
+	sequence uint64
+	crc      uint32
+}

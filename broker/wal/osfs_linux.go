@@ -1,0 +1,40 @@
+package wal
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const directFlag = unix.O_DIRECT
+
+// allocate takes space for the file without writing it. Where the file system cannot, the zeros that
+// are written next take it.
+func allocate(f *os.File, bytes int64) error {
+	for {
+		err := unix.Fallocate(int(f.Fd()), 0, 0, bytes)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EOPNOTSUPP):
+			return f.Truncate(bytes)
+		default:
+			return err
+		}
+	}
+}
+
+func dataSync(f *os.File) error {
+	for {
+		if err := unix.Fdatasync(int(f.Fd())); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// dropCache makes a buffered file be read from the device: after a failed sync of an earlier process
+// the page cache can hold clean pages that never reached it, and recovery would believe them.
+func dropCache(f *os.File) {
+	// Advice only: where it is refused, the cache is all there is.
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+}

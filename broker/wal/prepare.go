@@ -1,0 +1,194 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// fillBytes is how much is zero-filled at once. It is small, so that a group that wants the device
+// never waits for more than one of these.
+const fillBytes = 1 << 20
+
+// prepare keeps files ready ahead of the writer until ctx ends. A full disk is not an error: it tries
+// again, and Reserve waits meanwhile.
+func (l *Log) prepare(ctx context.Context) error {
+	full := false
+	for {
+		err := l.makeMissing(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrNoSpace):
+			if !full {
+				l.cfg.Logger.Warn("no space for the write-ahead log, appends wait", "err", err)
+			}
+			full = true
+			if !pause(ctx, l.cfg.SpaceRetry) {
+				return nil
+			}
+			continue
+		case err != nil:
+			return err
+		case full:
+			full = false
+			l.cfg.Logger.Info("space for the write-ahead log again")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.makeFile:
+		}
+	}
+}
+
+// pause waits for d; false means that ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// makeMissing makes files until there is one in use and enough ahead.
+func (l *Log) makeMissing(ctx context.Context) error {
+	for {
+		l.mu.Lock()
+		missing := len(l.mu.segments) < l.cfg.FilesAhead+1
+		l.mu.Unlock()
+		if !missing {
+			return nil
+		}
+		if err := l.makeSegment(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// makeSegment makes the next file and promises its space. Only one goroutine does this at a time:
+// Open, then the preparer.
+//
+// The file is allocated, written through once (blocks that were written before take a direct write
+// twice as fast) and synced with its header before it gets its name, and the directory is synced
+// before the writer hears of it. So after a crash anywhere a named file has a valid header, and no
+// group was ever written to a file whose name could be lost.
+func (l *Log) makeSegment(ctx context.Context) error {
+	l.mu.Lock()
+	number, synced := l.mu.nextFile, l.mu.synced
+	l.mu.Unlock()
+	file, name, err := l.blank(ctx, number)
+	if err != nil {
+		return fmt.Errorf("make file %d: %w", number, err)
+	}
+	if err := l.christen(file, name, number, synced); err != nil {
+		// Its name may have changed already: then the next attempt replaces it.
+		err = errors.Join(err, file.Close(), ignoreMissing(l.cfg.FS.Remove(name)))
+		return fmt.Errorf("make file %d: %w", number, err)
+	}
+	s := &segment{
+		number:   number,
+		file:     file,
+		capacity: l.cfg.FileBytes,
+		used:     blockBytes,
+		seed:     recordSeed(number, l.cfg.Session),
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.nextFile++
+	l.mu.segments = append(l.mu.segments, s)
+	l.mu.ledger.setSpace(l.mu.segments)
+	l.mu.ledger.grant()
+	return nil
+}
+
+// christen gives a blank file its header and its name.
+func (l *Log) christen(file File, name string, number, synced uint64) error {
+	block := alignedBytes(blockBytes)
+	putFileHeader(block, FileHeader{
+		Generation: number,
+		Session:    l.cfg.Session,
+		Synced:     synced,
+		Bytes:      l.cfg.FileBytes,
+	})
+	if _, err := file.WriteAt(block, 0); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	if err := l.cfg.FS.Rename(name, fileName(l.cfg.Dir, number, fileSuffix)); err != nil {
+		return err
+	}
+	return l.cfg.FS.SyncDir(l.cfg.Dir)
+}
+
+// blank returns a file of full size whose blocks have all been written: a spare, or a new one.
+func (l *Log) blank(ctx context.Context, number uint64) (File, string, error) {
+	for len(l.spares) > 0 {
+		name := l.spares[0]
+		file, err := l.openSpare(name)
+		if err != nil {
+			return nil, "", err
+		}
+		l.spares = l.spares[1:]
+		if file != nil {
+			return file, name, nil
+		}
+	}
+	name := fileName(l.cfg.Dir, number, unfinishedSuffix)
+	file, err := l.cfg.FS.Create(name, l.direct)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := l.zeroFill(ctx, file); err != nil {
+		return nil, "", errors.Join(err, file.Close(), l.cfg.FS.Remove(name))
+	}
+	return file, name, nil
+}
+
+// openSpare returns nil for a spare of another size, which it removes.
+func (l *Log) openSpare(name string) (File, error) {
+	file, err := l.cfg.FS.Open(name, l.direct)
+	if err != nil {
+		return nil, err
+	}
+	size, err := file.Size()
+	if err == nil && size == l.cfg.FileBytes {
+		return file, nil
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, err
+	}
+	return nil, l.cfg.FS.Remove(name)
+}
+
+func (l *Log) zeroFill(ctx context.Context, file File) error {
+	if err := file.Allocate(l.cfg.FileBytes); err != nil {
+		return err
+	}
+	zeros := alignedBytes(min(fillBytes, l.cfg.FileBytes))
+	for offset := int64(0); offset < l.cfg.FileBytes; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n := min(int64(len(zeros)), l.cfg.FileBytes-offset)
+		if _, err := file.WriteAt(zeros[:n], offset); err != nil {
+			return err
+		}
+		offset += n
+	}
+	return nil
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,220 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// scanBytesMin is the least that a scan reads at once, whatever it was asked for.
+const scanBytesMin = 64 << 10
+
+// ReadPayload reads the payload of the durable record at that position, whose EncodedLen is known,
+// and verifies its checksum; bad bytes are a *Damage. The memory is fresh.
+func (l *Log) ReadPayload(at Position, encodedLen int64) ([]byte, error) {
+	e, ok := l.extent(at.File)
+	if !ok || at.Offset < blockBytes || encodedLen < recordHeaderBytes ||
+		at.Offset+encodedLen > e.end {
+		return nil, fmt.Errorf("read %d bytes at %s: %w", encodedLen, at, ErrNotDurable)
+	}
+	start := alignDown(at.Offset)
+	span := alignUp(at.Offset+encodedLen) - start
+	if span > smallReadBytes {
+		return l.readRecord(alignedBytes(span), e, at, encodedLen)
+	}
+	b := l.blocks.take()
+	payload, err := l.readRecord(b[:span], e, at, encodedLen)
+	payload = slices.Clone(payload)
+	l.blocks.giveBack(b)
+	return payload, err
+}
+
+// readRecord reads into b, which spans the record's blocks, and returns the payload inside of it.
+func (l *Log) readRecord(b []byte, e extent, at Position, encodedLen int64) ([]byte, error) {
+	start := alignDown(at.Offset)
+	if err := l.readBlocks(b, e.number, start); err != nil {
+		return nil, err
+	}
+	seed := recordSeed(e.number, e.session)
+	r, n, err := parseRecord(b[at.Offset-start:][:encodedLen], seed)
+	if err == nil && n != encodedLen {
+		err = fmt.Errorf("record is %d bytes long, not %d", n, encodedLen)
+	}
+	if err != nil {
+		return nil, l.damage(at, "record: "+err.Error())
+	}
+	return r.Payload, nil
+}
+
+// Scan returns durable records in order, beginning with the one at from: the position of a record,
+// or one that Scan returned, or zero for the start of the log. It reads about bytesMax bytes at once,
+// more only if the first record alone is larger, and returns where to go on. ErrEnd comes when that
+// is the durable end, be it with the last records or without any. The payloads are fresh memory.
+//
+// Every record's own checksum is verified; bytes that fail are a *Damage. Reads are as direct as the
+// writes: a buffered read would fill the page cache with what nobody reads twice, and its read-ahead
+// would cache blocks beyond the durable end just before they are written past the cache.
+func (l *Log) Scan(from Position, bytesMax int) (recs []Placed, next Position, err error) {
+	budget := max(alignUp(int64(bytesMax)), scanBytesMin)
+	for {
+		e, at, ok := l.resume(from)
+		if !ok {
+			return nil, at, ErrEnd
+		}
+		recs, next, err := l.scan(e, at, budget)
+		if err != nil {
+			return nil, at, err
+		}
+		if len(recs) == 0 && next.Compare(at) > 0 {
+			from = next
+			continue
+		}
+		if len(recs) == 0 {
+			// The first record does not fit; next.Offset is the same, so ask for all of it.
+			budget, err = l.span(e, at)
+			if err != nil {
+				return nil, at, err
+			}
+			continue
+		}
+		if next.Compare(l.End()) == 0 {
+			err = ErrEnd
+		}
+		return recs, next, err
+	}
+}
+
+// resume finds the file to go on in; at the durable end there is none.
+func (l *Log) resume(from Position) (e extent, at Position, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(l.mu.extents, from.File, byNumber)
+	for ; i < len(l.mu.extents); i++ {
+		e := l.mu.extents[i]
+		if e.number > from.File {
+			from = Position{File: e.number}
+		}
+		from.Offset = max(from.Offset, blockBytes)
+		if from.Offset < e.end {
+			return e, from, true
+		}
+	}
+	return extent{}, l.endLocked(), false
+}
+
+func byNumber(e extent, number uint64) int {
+	switch {
+	case e.number < number:
+		return -1
+	case e.number > number:
+		return 1
+	default:
+		return 0
+	}
+}
+
+func (l *Log) extent(number uint64) (extent, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i, ok := slices.BinarySearchFunc(l.mu.extents, number, byNumber)
+	if !ok {
+		return extent{}, false
+	}
+	return l.mu.extents[i], true
+}
+
+// scan reads one stretch of one file and decodes it.
+func (l *Log) scan(e extent, at Position, budget int64) ([]Placed, Position, error) {
+	start := alignDown(at.Offset)
+	b := alignedBytes(min(e.end-start, budget))
+	if err := l.readBlocks(b, e.number, start); err != nil {
+		return nil, at, err
+	}
+	s := stretch{bytes: b, start: start, last: start+int64(len(b)) == e.end, extent: e,
+		seed: recordSeed(e.number, e.session)}
+	recs, offset, err := s.records(at.Offset)
+	if err != nil {
+		return nil, at, l.damage(Position{File: e.number, Offset: offset}, err.Error())
+	}
+	return recs, Position{File: e.number, Offset: offset}, nil
+}
+
+// span is how many bytes of whole blocks the record at that position lies in.
+func (l *Log) span(e extent, at Position) (int64, error) {
+	start := alignDown(at.Offset)
+	b := alignedBytes(min(2*blockBytes, e.end-start))
+	if err := l.readBlocks(b, e.number, start); err != nil {
+		return 0, err
+	}
+	n, err := recordLen(b[at.Offset-start:])
+	if err != nil || at.Offset+n > e.end {
+		return 0, l.damage(at, "record length is impossible")
+	}
+	return alignUp(at.Offset+n) - start, nil
+}
+
+// stretch is a piece of the durable part of a file, from block to block. What begins at an offset in
+// it shows in the first byte there: a group header's magic, a record's kind, or padding.
+type stretch struct {
+	bytes []byte
+	start int64
+	// last says that the durable part ends with the stretch: nothing may be cut off by its end.
+	last   bool
+	extent extent
+	seed   uint32
+}
+
+// records decodes from offset on and returns where it had to stop, or where the error is.
+func (s *stretch) records(offset int64) ([]Placed, int64, error) {
+	var recs []Placed
+	for offset < s.start+int64(len(s.bytes)) {
+		b := s.bytes[offset-s.start:]
+		switch {
+		case offset%blockBytes == 0 && endian.Uint32(b) == groupMagic:
+			h, err := parseGroupHeader(b)
+			if err != nil || h.Generation != s.extent.number || h.Session != s.extent.session {
+				return nil, offset, errors.New("group header is not of this file")
+			}
+			offset += groupHeaderBytes
+		case b[0] == 0 && offset%blockBytes != 0:
+			offset = alignUp(offset)
+		default:
+			r, n, err := parseRecord(b, s.seed)
+			if errors.Is(err, errShort) && !s.last {
+				return recs, offset, nil
+			}
+			if err != nil {
+				return nil, offset, fmt.Errorf("record: %w", err)
+			}
+			recs = append(recs, Placed{Record: r, At: Position{File: s.extent.number, Offset: offset}})
+			offset += n
+		}
+	}
+	return recs, offset, nil
+}
+
+// readBlocks fills b from the file; what is read has been written, so the end of the file is damage.
+func (l *Log) readBlocks(b []byte, number uint64, offset int64) error {
+	h, err := l.handles.take(number, func() (File, error) {
+		return l.cfg.FS.Open(fileName(l.cfg.Dir, number, fileSuffix), l.direct)
+	})
+	if err != nil {
+		return fmt.Errorf("open file %d: %w", number, err)
+	}
+	n, err := h.file.ReadAt(b, offset)
+	if back := l.handles.giveBack(h); back != nil && err == nil {
+		err = back
+	}
+	if n == len(b) && (err == nil || errors.Is(err, io.EOF)) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		return l.damage(Position{File: number, Offset: offset + int64(n)}, "file ends here")
+	}
+	return fmt.Errorf("read file %d at byte %d: %w", number, offset, err)
+}
+
+func (l *Log) damage(at Position, reason string) *Damage {
+	return &Damage{At: at, File: fileName(l.cfg.Dir, at.File, fileSuffix), Reason: reason}
+}

@@ -1,0 +1,285 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Open recovers the log in cfg.Dir and makes it ready to Run. When it returns, every record that it
+// found is on stable storage, so that their ends may be told to others.
+//
+// An error that wraps ErrDamaged names the place; nothing has been changed or deleted then. A full
+// disk is no error: Reserve waits for space.
+func Open(cfg Config) (*Log, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("configure write-ahead log: %w", err)
+	}
+	if err := cfg.FS.MakeDir(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("make directory of write-ahead log: %w", err)
+	}
+	lock, err := cfg.FS.Lock(filepath.Join(cfg.Dir, lockName))
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{
+		cfg:      cfg,
+		wake:     make(chan struct{}, 1),
+		makeFile: make(chan struct{}, 1),
+		lock:     lock,
+	}
+	l.mu.ledger = ledger{queueMax: cfg.QueueBytesMax, wasteMax: charge(cfg.RecordBytesMax)}
+	if err := l.recover(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open write-ahead log: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// recover finds the end of the chain and leaves the directory as if the log had just been stopped
+// there. Every step may be cut short by a crash and done again:
+//
+//	walk     changes nothing;
+//	secure   syncs what the chain runs through and the directory, before anything is changed;
+//	tidy     gives up the files that were ready ahead, the last one first, each with the directory
+//	         synced, so that no gap in the numbers ever shows; torn bytes stay where they are;
+//	new file the first file of this session, with a number that no file of the chain has.
+func (l *Log) recover() error {
+	direct, err := l.probe()
+	if err != nil {
+		return err
+	}
+	l.direct = direct
+	w, others, err := newWalk(l.cfg.FS, l.cfg.Dir, direct)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(w.recover(l.cfg.Replay), w.close()); err != nil {
+		return err
+	}
+	if err := l.secure(w); err != nil {
+		return err
+	}
+	if err := l.tidy(w, others); err != nil {
+		return err
+	}
+	l.adopt(w)
+	err = l.makeSegment(context.Background())
+	if errors.Is(err, ErrNoSpace) {
+		l.cfg.Logger.Warn("no space for the write-ahead log, appends wait", "err", err)
+		return nil
+	}
+	return err
+}
+
+// probe finds out whether direct writes work here: some file systems refuse them only when written.
+func (l *Log) probe() (bool, error) {
+	if l.cfg.Direct == DirectOff {
+		return false, nil
+	}
+	name := filepath.Join(l.cfg.Dir, probeName)
+	if err := ignoreMissing(l.cfg.FS.Remove(name)); err != nil {
+		return false, fmt.Errorf("probe for direct I/O: %w", err)
+	}
+	file, err := l.cfg.FS.Create(name, true)
+	if errors.Is(err, ErrNoSpace) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("probe for direct I/O: %w", err)
+	}
+	granted := file.Direct()
+	if granted {
+		_, err := file.WriteAt(alignedBytes(blockBytes), 0)
+		granted = err == nil || errors.Is(err, ErrNoSpace)
+	}
+	if err := errors.Join(file.Close(), l.cfg.FS.Remove(name)); err != nil {
+		return false, fmt.Errorf("probe for direct I/O: %w", err)
+	}
+	if !granted {
+		l.cfg.Logger.Warn("direct I/O refused, the write-ahead log goes through the page cache",
+			"dir", l.cfg.Dir)
+	}
+	return granted, nil
+}
+
+// recover follows the chain through all files, replays its records and judges how it ends.
+func (w *walk) recover(replay func(Placed) error) error {
+	if damage := w.gaps(); len(damage) > 0 {
+		return &damage[0]
+	}
+	for _, f := range w.files {
+		if err := w.open(f); err != nil {
+			return err
+		}
+		if err := w.follow(f, f.size, replayGroup(replay)); err != nil {
+			return err
+		}
+	}
+	return w.judge()
+}
+
+// replayGroup decodes the records of each group even if nobody listens: a group that does not decode
+// is better found now.
+func replayGroup(replay func(Placed) error) func(GroupHeader, []byte, Position) error {
+	if replay == nil {
+		replay = func(Placed) error { return nil }
+	}
+	return func(h GroupHeader, b []byte, at Position) error {
+		return eachRecord(b, &h, at, replay)
+	}
+}
+
+// judge decides whether the chain ends in a torn tail or in damage. It ends after some group n-1;
+// whatever valid is found behind that place, in this file or a later one, is a witness. If one of
+// them says that n was synced, n has been lost since: damage. If none does, nobody was ever told that
+// n is durable (under Always), and the tail is torn.
+//
+// Groups behind a torn one can be valid without saying so: they were written, and not synced, before
+// the same crash, or they are leftovers that a recovery has already decided to leave behind.
+func (w *walk) judge() error {
+	tail := w.tail()
+	for i := max(tail, 0); i < len(w.files); i++ {
+		f := w.files[i]
+		if err := w.open(f); err != nil {
+			return err
+		}
+		h, err := w.peek(f, f.end)
+		if err != nil {
+			return err
+		}
+		f.used = h.Length > 0
+		err = w.search(f, f.end, func(h GroupHeader, _ []byte, at Position) error {
+			f.used = true
+			w.testify(h.Synced, fmt.Sprintf("group %d at %s byte %d", h.Sequence, f.name, at.Offset))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if w.floor <= w.chain.sequence {
+		return nil
+	}
+	f := w.suspect(tail)
+	return w.damage(f, f.end, fmt.Sprintf("group %d is missing or bad, but %s says that %d was synced",
+		w.chain.sequence+1, w.witness, w.floor))
+}
+
+// tail is the index of the last file that the chain runs through, -1 if there is none.
+func (w *walk) tail() int {
+	for i := len(w.files) - 1; i >= 0; i-- {
+		if w.files[i].last > 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// suspect is the file in which the group after the chain should be: the one that the chain ends in if
+// anything follows there, else the next.
+func (w *walk) suspect(tail int) *walked {
+	if tail < 0 {
+		return w.files[0]
+	}
+	if !w.files[tail].used && tail+1 < len(w.files) {
+		return w.files[tail+1]
+	}
+	return w.files[tail]
+}
+
+// secure syncs every file with groups that nothing says were synced, and the directory. Until then
+// they may be in the cache of the device or of the kernel only: nobody may hear of them.
+func (l *Log) secure(w *walk) error {
+	for _, f := range w.files {
+		if f.last <= w.floor {
+			continue
+		}
+		file, err := l.cfg.FS.Open(f.name, l.direct)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", f.name, err)
+		}
+		if err := errors.Join(file.Sync(), file.Close()); err != nil {
+			return fmt.Errorf("sync %s: %w", f.name, err)
+		}
+	}
+	if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
+		return fmt.Errorf("sync %s: %w", l.cfg.Dir, err)
+	}
+	return nil
+}
+
+// tidy gives up the unused files at the end and removes what was being filled.
+func (l *Log) tidy(w *walk, others []string) error {
+	for i := len(w.files) - 1; i > w.tail() && !w.files[i].used; i-- {
+		spare := fileName(l.cfg.Dir, w.files[i].number, spareSuffix)
+		if err := l.cfg.FS.Rename(w.files[i].name, spare); err != nil {
+			return fmt.Errorf("give up %s: %w", w.files[i].name, err)
+		}
+		if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
+			return fmt.Errorf("give up %s: %w", w.files[i].name, err)
+		}
+		l.spares = append(l.spares, spare)
+		w.files = w.files[:i]
+	}
+	for _, name := range others {
+		full := filepath.Join(l.cfg.Dir, name)
+		if _, ok := parseName(name, spareSuffix); ok && !slices.Contains(l.spares, full) {
+			l.spares = append(l.spares, full)
+		} else if strings.HasSuffix(name, unfinishedSuffix) {
+			if err := l.cfg.FS.Remove(full); err != nil {
+				return fmt.Errorf("remove %s: %w", full, err)
+			}
+		}
+	}
+	return nil
+}
+
+// adopt takes over what the walk has found.
+func (l *Log) adopt(w *walk) {
+	l.recovered = w.chain
+	l.mu.synced = w.chain.sequence
+	l.mu.nextFile = 1
+	for _, f := range w.files {
+		l.mu.nextFile = f.number + 1
+		if f.last > 0 {
+			l.mu.extents = append(l.mu.extents,
+				extent{number: f.number, session: f.header.Session, end: f.end})
+		}
+	}
+	l.replayable = append([]extent(nil), l.mu.extents...)
+	l.cfg.Logger.Info("write-ahead log recovered", "dir", l.cfg.Dir, "groups", w.chain.sequence,
+		"files", len(w.files), "end", l.endLocked().String(), "direct", l.direct)
+}
+
+// Replay calls fn with every record that Open has found, in order; payloads hold only during the
+// call. It reads the files a second time: Config.Replay does the same during Open.
+func (l *Log) Replay(fn func(Placed) error) error {
+	w := &walk{fs: l.cfg.FS, dir: l.cfg.Dir, direct: l.direct}
+	err := errors.Join(l.replay(w, fn), w.close())
+	if err != nil {
+		return fmt.Errorf("replay write-ahead log: %w", err)
+	}
+	return nil
+}
+
+func (l *Log) replay(w *walk, fn func(Placed) error) error {
+	for _, e := range l.replayable {
+		name := fileName(l.cfg.Dir, e.number, fileSuffix)
+		f := &walked{number: e.number, name: name, end: blockBytes}
+		if err := w.open(f); err != nil {
+			return err
+		}
+		if err := w.follow(f, e.end, replayGroup(fn)); err != nil {
+			return err
+		}
+		if f.end != e.end {
+			return w.damage(f, f.end, fmt.Sprintf("group %d was good at open and is bad now",
+				w.chain.sequence+1))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package wal
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"outrigger/broker/topic"
+)
+
+// segment is a file that the writer fills or will fill.
+type segment struct {
+	number   uint64
+	file     File
+	capacity int64
+	// used counts from the start of the file to the end of the last sealed group. Log's mutex guards
+	// it, since Reserve counts what is left.
+	used int64
+	// seed of the records' checksums.
+	seed uint32
+}
+
+// extent is what readers know of a file: everything from the header to end is durable.
+type extent struct {
+	number  uint64
+	session topic.Session
+	end     int64
+}
+
+// The names in the directory. A file is made, or made anew, under a name that recovery ignores, and
+// renamed when its header is synced. Numbers have no gaps, so that a missing file is noticed.
+const (
+	fileSuffix = ".wal"
+	// spareSuffix: allocated and written once, ready to get a new header and a number.
+	spareSuffix = ".spare"
+	// unfinishedSuffix: being zero-filled; removed at Open.
+	unfinishedSuffix = ".new"
+	lockName         = "lock"
+	probeName        = "probe" + unfinishedSuffix
+)
+
+func fileName(dir string, number uint64, suffix string) string {
+	return filepath.Join(dir, fmt.Sprintf("%020d%s", number, suffix))
+}
+
+// parseName splits a base name; ok is false for names that are not the log's.
+func parseName(name, suffix string) (number uint64, ok bool) {
+	digits, found := strings.CutSuffix(name, suffix)
+	if !found || len(digits) != 20 {
+		return 0, false
+	}
+	number, err := strconv.ParseUint(digits, 10, 64)
+	return number, err == nil && number > 0
+}
+
+func panicf(format string, args ...any) { panic(fmt.Sprintf("wal: "+format, args...)) }

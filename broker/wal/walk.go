@@ -1,0 +1,277 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+)
+
+// walk reads the files of a directory in order and follows the chain of groups through them. Memory:
+// one window of a file, or one group if that is larger.
+type walk struct {
+	fs     FS
+	dir    string
+	direct bool
+	files  []*walked
+	window window
+	// chain is the last group that was accepted.
+	chain chain
+	// floor is the highest sequence that anything valid says was synced, and witness says where.
+	floor   uint64
+	witness string
+}
+
+// walked is one file of a walk.
+type walked struct {
+	number uint64
+	name   string
+	header FileHeader
+	size   int64
+	// end is where the chain leaves the file, last the sequence of its last group there, zero if the
+	// chain does not run through it.
+	end  int64
+	last uint64
+	// used says that a group of this life of the file was at least begun at its start.
+	used bool
+}
+
+// newWalk lists the files. A gap in their numbers is damage: they are made, and given up, one after
+// the other, with the directory synced in between.
+func newWalk(fs FS, dir string, direct bool) (*walk, []string, error) {
+	names, err := fs.List(dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list %s: %w", dir, err)
+	}
+	w := &walk{fs: fs, dir: dir, direct: direct}
+	var others []string
+	for _, name := range names {
+		if number, ok := parseName(name, fileSuffix); ok {
+			full := fileName(dir, number, fileSuffix)
+			w.files = append(w.files, &walked{number: number, name: full, end: blockBytes})
+		} else {
+			others = append(others, name)
+		}
+	}
+	sort.Slice(w.files, func(i, k int) bool { return w.files[i].number < w.files[k].number })
+	sort.Strings(others)
+	return w, others, nil
+}
+
+// gaps reports the missing files.
+func (w *walk) gaps() []Damage {
+	var damage []Damage
+	next := uint64(1)
+	for _, f := range w.files {
+		if f.number != next {
+			reason := "file is missing"
+			if f.number > next+1 {
+				reason = fmt.Sprintf("files up to number %d are missing", f.number-1)
+			}
+			damage = append(damage, Damage{
+				At:     Position{File: next},
+				File:   fileName(w.dir, next, fileSuffix),
+				Reason: reason,
+			})
+		}
+		next = f.number + 1
+	}
+	return damage
+}
+
+// open reads the header of f and leaves the window on the file. Headers and sizes were synced before
+// the file got its name, so what is wrong here is damage at any time.
+func (w *walk) open(f *walked) error {
+	file, err := w.fs.Open(f.name, w.direct)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", f.name, err)
+	}
+	if err := w.window.reset(file); err != nil {
+		return fmt.Errorf("size of %s: %w", f.name, err)
+	}
+	f.size = w.window.size
+	b, err := w.window.view(0, fileHeaderBytes)
+	if err != nil && !errors.Is(err, errShort) {
+		return fmt.Errorf("read %s: %w", f.name, err)
+	}
+	f.header, err = parseFileHeader(b)
+	switch {
+	case errors.Is(err, errVersion):
+		return fmt.Errorf("read %s: %w", f.name, err)
+	case err != nil:
+		return w.damage(f, 0, "file header: "+err.Error())
+	case f.header.Generation != f.number:
+		return w.damage(f, 0, fmt.Sprintf("file header is of file %d", f.header.Generation))
+	case f.header.Bytes != f.size:
+		return w.damage(f, min(f.size, f.header.Bytes),
+			fmt.Sprintf("file is %d bytes long, was made with %d", f.size, f.header.Bytes))
+	}
+	w.testify(f.header.Synced, f.name)
+	return nil
+}
+
+func (w *walk) close() error { return w.window.close() }
+
+// testify notes a statement that everything up to a sequence was synced. Such a statement holds for
+// ever: whatever recovery came between has kept what was synced.
+func (w *walk) testify(synced uint64, witness string) {
+	if synced > w.floor {
+		w.floor, w.witness = synced, witness
+	}
+}
+
+// follow accepts groups of the open file from f.end as long as they continue the chain, up to limit.
+// fn hears of each.
+func (w *walk) follow(f *walked, limit int64, fn func(GroupHeader, []byte, Position) error) error {
+	for f.end < limit {
+		h, b, err := w.group(f, f.end)
+		if err != nil {
+			return err
+		}
+		if b == nil || h.Sequence != w.chain.sequence+1 || h.Previous != w.chain.crc {
+			return nil
+		}
+		at := Position{File: f.number, Offset: f.end}
+		if err := fn(h, b, at); err != nil {
+			return w.located(f, at, err)
+		}
+		w.testify(h.Synced, fmt.Sprintf("group %d at %s byte %d", h.Sequence, f.name, f.end))
+		w.chain = chain{sequence: h.Sequence, crc: h.CRC}
+		f.last = h.Sequence
+		f.end += alignUp(int64(h.Length))
+	}
+	return nil
+}
+
+// group reads the group at offset of the open file; nil bytes mean that there is no valid one of this
+// life of the file. An error is one of reading: it must never pass for the end of the log.
+func (w *walk) group(f *walked, offset int64) (GroupHeader, []byte, error) {
+	h, err := w.peek(f, offset)
+	if err != nil || h.Length == 0 {
+		return h, nil, err
+	}
+	b, err := w.window.view(offset, int64(h.Length))
+	if errors.Is(err, errShort) {
+		return h, nil, nil
+	}
+	if err != nil {
+		return h, nil, fmt.Errorf("read %s at byte %d: %w", f.name, offset, err)
+	}
+	if h.verify(b) != nil {
+		return h, nil, nil
+	}
+	return h, b, nil
+}
+
+// peek reads the header of the group at offset, not verified; a zero Length means that there is none
+// of this life of the file. Old groups of a recycled file have another generation; what a torn tail
+// left in a file that was made anew under the same number has another session.
+func (w *walk) peek(f *walked, offset int64) (GroupHeader, error) {
+	b, err := w.window.view(offset, groupHeaderBytes)
+	if err != nil && !errors.Is(err, errShort) {
+		return GroupHeader{}, fmt.Errorf("read %s at byte %d: %w", f.name, offset, err)
+	}
+	h, err := parseGroupHeader(b)
+	if err != nil || h.Generation != f.number || h.Session != f.header.Session {
+		return GroupHeader{}, nil
+	}
+	return h, nil
+}
+
+// search looks at every block of the open file from offset on for a valid group, calls fn with it and
+// goes on behind it.
+func (w *walk) search(f *walked, offset int64, fn func(GroupHeader, []byte, Position) error) error {
+	for offset < f.size {
+		h, b, err := w.group(f, offset)
+		if err != nil {
+			return err
+		}
+		if b == nil {
+			offset += blockBytes
+			continue
+		}
+		if err := fn(h, b, Position{File: f.number, Offset: offset}); err != nil {
+			return err
+		}
+		offset += alignUp(int64(h.Length))
+	}
+	return nil
+}
+
+func (w *walk) damage(f *walked, offset int64, reason string) *Damage {
+	return &Damage{At: Position{File: f.number, Offset: offset}, File: f.name, Reason: reason}
+}
+
+// located turns a malformed record into a Damage and leaves other errors alone.
+func (w *walk) located(f *walked, at Position, err error) error {
+	var m *malformed
+	if errors.As(err, &m) {
+		return w.damage(f, at.Offset+m.offset, m.Error())
+	}
+	return err
+}
+
+// windowBytes is how much is read at once.
+const windowBytes = 4 << 20
+
+// window shows a file through one large aligned buffer.
+type window struct {
+	file  File
+	size  int64
+	bytes []byte
+	// start of the buffer in the file and how much of it is filled.
+	start, filled int64
+}
+
+// reset closes the file that the window was on.
+func (w *window) reset(file File) error {
+	err := w.close()
+	w.file = file
+	if err != nil {
+		return err
+	}
+	w.size, err = file.Size()
+	return err
+}
+
+func (w *window) close() error {
+	if w.file == nil {
+		return nil
+	}
+	err := w.file.Close()
+	w.file, w.size, w.start, w.filled = nil, 0, 0, 0
+	return err
+}
+
+// view returns n bytes at offset; they hold until the next call. At the end of the file it returns
+// what there is, and errShort.
+func (w *window) view(offset, n int64) ([]byte, error) {
+	if offset+n > w.size {
+		return nil, errShort
+	}
+	if offset < w.start || offset+n > w.start+w.filled {
+		if err := w.load(offset, n); err != nil {
+			return nil, err
+		}
+	}
+	at := offset - w.start
+	return w.bytes[at : at+n : at+n], nil
+}
+
+func (w *window) load(offset, n int64) error {
+	start := alignDown(offset)
+	want := max(alignUp(offset+n)-start, min(windowBytes, alignUp(w.size)-start))
+	if int64(len(w.bytes)) < want {
+		w.bytes = alignedBytes(want)
+	}
+	w.filled = 0
+	got, err := w.file.ReadAt(w.bytes[:want], start)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if start+int64(got) < offset+n {
+		return fmt.Errorf("%d bytes at byte %d: %w", got, start, io.ErrUnexpectedEOF)
+	}
+	w.start, w.filled = start, int64(got)
+	return nil
+}

@@ -1,0 +1,350 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// writer is the goroutine inside Run. It alone fills and seals groups, calls the Sink and decides
+// what is written where; the disk goroutine does the I/O, one job at a time, so that the next group
+// fills meanwhile.
+type writer struct {
+	log  *Log
+	disk *disk
+	// pending are records taken from the queue, of which the first next are in groups.
+	pending []queued
+	next    int
+	// open is being filled, inflight written; free are groups to use again.
+	open     *openGroup
+	inflight *job
+	free     []*openGroup
+	// current is the file that open will lie in; full are files that it has left, to be closed after
+	// the next sync; dirty are files written since the last sync.
+	current  *segment
+	full     []*segment
+	dirty    []*segment
+	last     chain
+	written  uint64
+	synced   uint64
+	lastSync time.Time
+}
+
+// Run writes until ctx ends, then what is queued, then returns nil. An error that wraps ErrFailed
+// means that a write, a sync or the making of a file went wrong; the log stays failed. Run is called
+// once. All goroutines of the log are its own and have ended when it returns, and the lock of the
+// directory is given up; reading is still possible until Close.
+func (l *Log) Run(ctx context.Context) error {
+	l.mu.Lock()
+	if l.mu.ran || l.mu.state != running {
+		l.mu.Unlock()
+		return fmt.Errorf("run: %w", ErrClosed)
+	}
+	l.mu.ran = true
+	l.mu.Unlock()
+
+	w := &writer{log: l, disk: newDisk(), last: l.recovered, lastSync: time.Now()}
+	w.synced, w.written = w.last.sequence, w.last.sequence
+	preparing, stop := context.WithCancel(ctx)
+	broken := make(chan error, 1)
+	var group sync.WaitGroup
+	group.Go(w.disk.run)
+	group.Go(func() {
+		if err := l.prepare(preparing); err != nil {
+			broken <- err
+		}
+	})
+	err := w.run(ctx, broken)
+	if err != nil {
+		err = l.fail(err)
+	}
+	stop()
+	close(w.disk.jobs)
+	group.Wait()
+	w.drop()
+	return errors.Join(err, closeAll(w.full), l.closeSegments(), l.unlock())
+}
+
+// run is the loop: fill, submit when the disk is free, wait for whatever comes next.
+func (w *writer) run(ctx context.Context, broken <-chan error) error {
+	var tick <-chan time.Time
+	if period := w.log.cfg.Sync.Interval; period > 0 {
+		ticker := time.NewTicker(period)
+		defer ticker.Stop()
+		tick = ticker.C
+	}
+	stop := ctx.Done()
+	for {
+		w.fill()
+		if w.inflight == nil && w.open != nil {
+			w.submit()
+			continue
+		}
+		if stop == nil && w.inflight == nil && w.finish() {
+			return w.farewell()
+		}
+		select {
+		case <-w.log.wake:
+		case err := <-w.disk.results:
+			if err := w.completed(err); err != nil {
+				return err
+			}
+		case <-tick:
+			w.syncIdle()
+		case err := <-broken:
+			return err
+		case <-stop:
+			stop = nil
+			w.log.stop()
+		}
+	}
+}
+
+// fill moves records from the queue into the open group until one of them runs out.
+func (w *writer) fill() {
+	for {
+		if w.next == len(w.pending) && !w.refill() {
+			return
+		}
+		q := &w.pending[w.next]
+		if w.open == nil {
+			w.begin(q.bytes)
+		}
+		if !w.open.add(q) {
+			return
+		}
+		w.next++
+	}
+}
+
+// refill swaps the used-up pending records for the queue.
+func (w *writer) refill() bool {
+	clear(w.pending)
+	l := w.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w.pending, l.mu.queue = l.mu.queue, w.pending[:0]
+	w.next = 0
+	return len(w.pending) > 0
+}
+
+// begin opens a group that has room for a first record of that length, in the next file if this one
+// has no room.
+func (w *writer) begin(bytes int64) {
+	need := alignUp(groupHeaderBytes + bytes)
+	if w.current == nil || w.current.used+need > w.current.capacity {
+		w.rotate(need)
+	}
+	g := &openGroup{}
+	if n := len(w.free); n > 0 {
+		g, w.free = w.free[n-1], w.free[:n-1]
+	}
+	limit := min(max(w.log.cfg.GroupBytesMax, need), w.current.capacity-w.current.used)
+	g.begin(w.current, w.current.used, limit)
+	w.open = g
+}
+
+// rotate takes the next of the files ahead. Reserve has promised its space, so there is one.
+func (w *writer) rotate(need int64) {
+	l := w.log
+	l.mu.Lock()
+	if w.current != nil {
+		w.full = append(w.full, w.current)
+		l.mu.segments = l.mu.segments[1:]
+	}
+	if len(l.mu.segments) == 0 || l.mu.segments[0].capacity-l.mu.segments[0].used < need {
+		panicf("reserved space is missing: %d files, %d bytes wanted", len(l.mu.segments), need)
+	}
+	w.current = l.mu.segments[0]
+	l.mu.ledger.setSpace(l.mu.segments)
+	l.mu.Unlock()
+	nudge(l.makeFile)
+}
+
+// submit seals the open group and hands it to the disk. The Sink hears of it first: shipping starts
+// before the write does.
+func (w *writer) submit() {
+	g := w.open
+	w.open = nil
+	g.seal(w.last, w.log.cfg.Session, w.synced)
+	w.last = chain{sequence: g.group.Sequence, crc: g.crc}
+	w.log.placed(g)
+	w.log.cfg.Sink.Sealed(&g.group)
+	w.start(&job{group: g})
+}
+
+// start hands j to the disk, with the files to sync after the write.
+func (w *writer) start(j *job) {
+	if j.group != nil && (len(w.dirty) == 0 || w.dirty[len(w.dirty)-1] != j.group.segment) {
+		w.dirty = append(w.dirty, j.group.segment)
+	}
+	period := w.log.cfg.Sync.Interval
+	if period == 0 || time.Since(w.lastSync) >= period {
+		j.sync, w.dirty = w.dirty, nil
+		j.close, w.full = w.full, nil
+	}
+	w.inflight = j
+	w.disk.jobs <- j
+}
+
+// completed takes the result of the job in flight. The next group goes to the disk before the Sink
+// hears of this one, so that the disk does not wait for the Sink.
+func (w *writer) completed(err error) error {
+	j := w.inflight
+	w.inflight = nil
+	if err != nil {
+		return err
+	}
+	if j.group != nil {
+		w.written = j.group.group.Sequence
+	}
+	if j.sync != nil {
+		w.synced = w.written
+		w.lastSync = time.Now()
+	}
+	w.fill()
+	if w.open != nil {
+		w.submit()
+	}
+	if j.group != nil {
+		w.log.durable(j.group, w.synced, w.oldest())
+		w.log.cfg.Sink.Durable(&j.group.group)
+		w.recycle(j.group)
+	}
+	return nil
+}
+
+// oldest is when the oldest record in the writer's hands was appended.
+func (w *writer) oldest() time.Time {
+	switch {
+	case w.inflight != nil && w.inflight.group != nil:
+		return w.inflight.group.born
+	case w.open != nil:
+		return w.open.born
+	case w.next < len(w.pending):
+		return w.pending[w.next].at
+	default:
+		return time.Time{}
+	}
+}
+
+// recycle keeps g for later, unless a record of unusual size has made it large.
+func (w *writer) recycle(g *openGroup) {
+	if int64(len(g.buffer)) <= w.log.cfg.GroupBytesMax {
+		g.begin(nil, 0, 0)
+		w.free = append(w.free, g)
+	}
+}
+
+// syncIdle syncs, under the interval policy, what no later group will take along.
+func (w *writer) syncIdle() {
+	if w.inflight == nil && len(w.dirty) > 0 {
+		w.lastSync = time.Time{}
+		w.start(&job{})
+	}
+}
+
+// finish closes the log if nothing is left to write; from then on Append drops.
+func (w *writer) finish() bool {
+	l := w.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.mu.queue) > 0 {
+		return false
+	}
+	l.mu.state = closed
+	return true
+}
+
+// farewell syncs what the interval policy left and then writes an empty group, if there is room. It
+// states that everything before it was synced: without it, damage to the very last group of a clean
+// stop would look like a torn tail.
+func (w *writer) farewell() error {
+	if w.last == w.log.recovered {
+		return nil
+	}
+	w.lastSync = time.Time{}
+	if len(w.dirty) > 0 {
+		w.start(&job{})
+		if err := w.completed(<-w.disk.results); err != nil {
+			return err
+		}
+	}
+	if w.current.used+blockBytes > w.current.capacity {
+		return nil
+	}
+	g := &openGroup{}
+	g.begin(w.current, w.current.used, blockBytes)
+	g.seal(w.last, w.log.cfg.Session, w.synced)
+	w.lastSync = time.Time{}
+	w.start(&job{group: g})
+	return <-w.disk.results
+}
+
+// drop gives back what a failed log still held, so that the accounts end at zero.
+func (w *writer) drop() {
+	l := w.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w.inflight != nil && w.inflight.group != nil {
+		for b, bytes := range w.inflight.group.bytes {
+			l.mu.ledger.durable(Budget(b), bytes)
+		}
+	}
+	if w.open != nil {
+		for b := range w.open.bytes {
+			l.mu.ledger.drop(Budget(b), w.open.records[b], w.open.bytes[b])
+		}
+	}
+	for _, list := range [][]queued{w.pending[w.next:], l.mu.queue} {
+		for _, q := range list {
+			l.mu.ledger.drop(q.budget, 1, q.bytes)
+		}
+	}
+	l.mu.queue = nil
+	w.pending, w.open, w.inflight = nil, nil, nil
+}
+
+// placed consumes the space of a sealed group.
+func (l *Log) placed(g *openGroup) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g.segment.used = g.offset + g.group.Bytes
+	for b := range g.bytes {
+		l.mu.ledger.place(Budget(b), g.records[b], g.bytes[b])
+	}
+	l.mu.ledger.setSpace(l.mu.segments)
+	l.mu.ledger.grant()
+}
+
+// durable moves the durable end behind g and frees its share of the queue.
+func (l *Log) durable(g *openGroup, synced uint64, oldest time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	end := g.offset + g.group.Bytes
+	if n := len(l.mu.extents); n > 0 && l.mu.extents[n-1].number == g.segment.number {
+		l.mu.extents[n-1].end = end
+	} else {
+		l.mu.extents = append(l.mu.extents,
+			extent{number: g.segment.number, session: l.cfg.Session, end: end})
+	}
+	l.mu.synced = synced
+	if oldest.IsZero() && len(l.mu.queue) > 0 {
+		oldest = l.mu.queue[0].at
+	}
+	l.mu.oldest = oldest
+	for b, bytes := range g.bytes {
+		l.mu.ledger.durable(Budget(b), bytes)
+	}
+	l.mu.ledger.grant()
+}
+
+// stop refuses new reservations; those that were granted may still be used.
+func (l *Log) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.state = stopping
+	l.mu.ledger.refuse(ErrClosed)
+}
