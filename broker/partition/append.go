@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"outrigger/broker/batch"
@@ -37,7 +38,7 @@ type Appended struct {
 // any more. On an error nothing was appended, no offset was used up and b is untouched.
 //
 // Errors: ErrNotLeader, ErrNotEnoughReplicas, ErrOutOfOrderSequence, ErrInvalidProducerEpoch,
-// wal.ErrFull (ctx ended), wal.ErrFailed, ErrStopped; ErrMalformed if b is no batch at all.
+// wal.ErrFull (ctx ended), wal.ErrTooLarge, wal.ErrFailed, ErrStopped; ErrMalformed if b is no batch.
 func (l *Log) Append(ctx context.Context, b []byte, o AppendOptions) (Appended, error) {
 	h, err := batch.ParseHeader(b)
 	if err != nil {
@@ -55,7 +56,7 @@ func (l *Log) Append(ctx context.Context, b []byte, o AppendOptions) (Appended, 
 	}
 	if err := l.store.appender.Reserve(ctx, wal.Leader, size); err != nil {
 		l.giveRoom(bytes)
-		return Appended{}, fmt.Errorf("reserve space for a batch: %w", err)
+		return Appended{}, reservationError(err)
 	}
 	a, err := l.assign(h, r, o)
 	if err != nil || a.Duplicate {
@@ -64,6 +65,14 @@ func (l *Log) Append(ctx context.Context, b []byte, o AppendOptions) (Appended, 
 		l.giveRoom(bytes)
 	}
 	return a, err
+}
+
+// reservationError says in this package's words that the WAL has stopped.
+func reservationError(err error) error {
+	if errors.Is(err, wal.ErrClosed) {
+		return fmt.Errorf("reserve space for a batch: %w: %w", ErrStopped, err)
+	}
+	return fmt.Errorf("reserve space for a batch: %w", err)
 }
 
 // admit judges a batch without appending it.

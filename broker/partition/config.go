@@ -11,7 +11,8 @@ import (
 
 // Config is what a Store needs. Open fills in the defaults.
 type Config struct {
-	// WAL configures the node's log, which the Store opens. Its Sink must be nil: the Store is it.
+	// WAL configures the node's log, which the Store opens. Its Sink and Replay must be nil: the
+	// Store is both.
 	WAL wal.Config
 	// TailBytesMax bounds the durable batches that all partitions together keep in memory, 64 MiB
 	// unless set. What is not durable yet comes on top and is bounded by the queues of the WAL.
@@ -62,8 +63,8 @@ func (c Config) validate() error {
 		return errors.New("partition store needs a clock")
 	case c.Logger == nil:
 		return errors.New("partition store needs a logger")
-	case c.WAL.Sink != nil:
-		return errors.New("partition store is the sink of its WAL: leave it unset")
+	case c.WAL.Sink != nil || c.WAL.Replay != nil:
+		return errors.New("partition store is sink and replay of its WAL: leave them unset")
 	case c.TailBytesMax < 0 || c.UnackedBytesMax < 0 || c.ProducersMax < 0:
 		return errors.New("partition store bounds must not be negative")
 	}

@@ -8,31 +8,30 @@ import (
 	"outrigger/broker/wal"
 )
 
-// replay rebuilds the logs from the records of the WAL, in one pass and without keeping a payload.
-// Everything that it rebuilds was durable, so durable end and log end agree when it is done.
-func (s *Store) replay(each func(func(wal.Placed) error) error) error {
+// replay takes in one record of the WAL, on the way of Open: the records pass by once, in order, and
+// no payload is kept. All of them are durable, so durable end and log end agree when it is over.
+func (s *Store) replay(r wal.Placed) error {
 	logs := s.mu.logs // nobody else knows the store yet
-	err := each(func(r wal.Placed) error {
-		if r.Kind == wal.Remove {
-			delete(logs, r.Partition)
-			return nil
-		}
-		l := logs[r.Partition]
-		if l == nil {
-			l = newLog(s, r.Partition)
-			logs[r.Partition] = l
-		}
-		if err := l.replay(r); err != nil {
-			return fmt.Errorf("replay %v: %w", r.Partition, err)
-		}
+	if r.Kind == wal.Remove {
+		delete(logs, r.Partition)
 		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("replay node WAL: %w", err)
 	}
-	for _, l := range logs {
+	l := logs[r.Partition]
+	if l == nil {
+		l = newLog(s, r.Partition)
+		logs[r.Partition] = l
+	}
+	if err := l.replay(r); err != nil {
+		return fmt.Errorf("replay %v: %w", r.Partition, err)
+	}
+	return nil
+}
+
+// finishReplay does what could not be done while the records passed by.
+func (s *Store) finishReplay() error {
+	for _, l := range s.mu.logs {
 		if err := l.finishReplay(); err != nil {
-			return fmt.Errorf("replay %v: %w", l.partition, err)
+			return fmt.Errorf("%v: %w", l.partition, err)
 		}
 	}
 	return nil
@@ -81,20 +80,19 @@ func (l *Log) replayDataLocked(r wal.Placed) error {
 // records pass by, those below the cut cannot be read again.
 func (l *Log) finishReplay() error {
 	l.mu.Lock()
-	stale, end := l.mu.producersStale, l.mu.end
+	stale, end, highWatermark := l.mu.producersStale, l.mu.end, l.mu.highWatermark
 	l.mu.producersStale = false
 	l.mu.Unlock()
 	if !stale {
 		return nil
 	}
-	producers, err := l.rebuildProducers(end)
+	producers, err := l.rebuildProducers(end, highWatermark)
 	if err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mu.producers = producers
-	l.mu.producers.commit(l.mu.highWatermark)
 	return nil
 }
 

@@ -39,7 +39,8 @@ func (s *Store) run(ctx context.Context, write func(context.Context) error) erro
 	return fmt.Errorf("run node WAL: %w", err)
 }
 
-// Close releases a Store that was opened and never run.
+// Close ends all waits and releases the files. It is for a Store whose Run has returned, or that was
+// never run.
 func (s *Store) Close() error {
 	s.fail(ErrStopped)
 	if err := s.walLog.Close(); err != nil {

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -69,13 +70,14 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s := newStore(cfg)
 	cfg.WAL.Sink = sink{s}
+	cfg.WAL.Replay = s.replay
 	walLog, err := wal.Open(cfg.WAL)
 	if err != nil {
 		return nil, fmt.Errorf("open node WAL: %w", err)
 	}
 	s.walLog, s.appender, s.reader = walLog, walLog, walLog
-	if err := s.replay(walLog.Replay); err != nil {
-		return nil, err
+	if err := s.finishReplay(); err != nil {
+		return nil, errors.Join(fmt.Errorf("replay node WAL: %w", err), walLog.Close())
 	}
 	return s, nil
 }
@@ -164,6 +166,10 @@ func (s *Store) Partitions() []topic.Partition {
 	slices.SortFunc(partitions, comparePartitions)
 	return partitions
 }
+
+// UnsyncedAge tells for how long the oldest record that is not durable has been waiting, zero if
+// there is none: a disk that hangs shows here while all else still answers.
+func (s *Store) UnsyncedAge() time.Duration { return s.walLog.Age() }
 
 // Stats are the store's numbers for metrics.
 type Stats struct {

@@ -75,7 +75,7 @@ func (l *Log) Truncate(to topic.Offset) error {
 		}
 		var producers *producerTable
 		if belowCommitted {
-			if producers, err = l.rebuildProducers(end); err != nil {
+			if producers, err = l.rebuildProducers(end, end); err != nil {
 				return fmt.Errorf("truncate to %d: %w", end, err)
 			}
 		}
@@ -179,8 +179,9 @@ func (l *Log) cutLocked(to topic.Offset, producers *producerTable) {
 	l.mu.room.grant()
 }
 
-// rebuildProducers derives the producers' state from the batches below end, by reading them.
-func (l *Log) rebuildProducers(end topic.Offset) (*producerTable, error) {
+// rebuildProducers derives the producers' state from the batches below end, by reading them. What
+// lies below highWatermark is committed.
+func (l *Log) rebuildProducers(end, highWatermark topic.Offset) (*producerTable, error) {
 	producers := newProducerTable(l.store.cfg.ProducersMax)
 	for from := topic.Offset(0); ; {
 		pieces := l.pieces(from, end, rebuildBytes)
@@ -196,7 +197,7 @@ func (l *Log) rebuildProducers(end topic.Offset) (*producerTable, error) {
 				return nil, fmt.Errorf("rebuild producer state at %d: %w", p.base, err)
 			}
 			producers.record(h, p.base, l.store.cfg.Now())
-			producers.commit(p.end())
+			producers.commit(min(p.end(), highWatermark))
 			from = p.end()
 		}
 	}

@@ -1,0 +1,550 @@
+package partition
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"outrigger/broker/batch"
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+)
+
+var seedFlag = flag.Uint64("seed", 0, "run the model test with this seed alone")
+
+// modelBatch is a batch as the model knows it. Its number is never used twice.
+type modelBatch struct {
+	number  int
+	base    topic.Offset
+	count   int32
+	epoch   topic.Epoch
+	payload []byte
+	header  batch.Header
+}
+
+func (b modelBatch) end() topic.Offset { return b.base + topic.Offset(b.count) }
+
+// modelLog is a partition log as a list, with everything computed from scratch when asked.
+type modelLog struct {
+	batches       []modelBatch
+	highWatermark topic.Offset
+	role          Role
+}
+
+func (m *modelLog) end() topic.Offset {
+	if len(m.batches) == 0 {
+		return 0
+	}
+	return m.batches[len(m.batches)-1].end()
+}
+
+func (m *modelLog) tailEpoch() topic.Epoch {
+	if len(m.batches) == 0 {
+		return topic.NoEpoch
+	}
+	return m.batches[len(m.batches)-1].epoch
+}
+
+func (m *modelLog) cut(to topic.Offset) {
+	m.batches = slices.DeleteFunc(slices.Clone(m.batches), func(b modelBatch) bool { return b.end() > to })
+	m.highWatermark = min(m.highWatermark, m.end())
+}
+
+// durable is the end of the front of the log that is all durable.
+func (m *modelLog) durable(numbers map[int]bool) topic.Offset {
+	end := topic.Offset(0)
+	for _, b := range m.batches {
+		if !numbers[b.number] {
+			break
+		}
+		end = b.end()
+	}
+	return end
+}
+
+// judge applies the rules of idempotence to the whole log.
+func (m *modelLog) judge(h batch.Header) (original modelBatch, duplicate bool, err error) {
+	var own []modelBatch
+	for _, b := range m.batches {
+		if b.header.ProducerID == h.ProducerID {
+			own = append(own, b)
+		}
+	}
+	if h.ProducerID < 0 || len(own) == 0 {
+		return modelBatch{}, false, nil
+	}
+	last := own[len(own)-1].header
+	if h.ProducerEpoch < last.ProducerEpoch {
+		return modelBatch{}, false, ErrInvalidProducerEpoch
+	}
+	if h.ProducerEpoch > last.ProducerEpoch {
+		if h.BaseSequence != 0 {
+			return modelBatch{}, false, ErrOutOfOrderSequence
+		}
+		return modelBatch{}, false, nil
+	}
+	for _, b := range slices.Backward(own[max(0, len(own)-5):]) {
+		if b.header.ProducerEpoch == h.ProducerEpoch && b.header.BaseSequence == h.BaseSequence &&
+			b.header.LastOffsetDelta == h.LastOffsetDelta {
+			return b, true, nil
+		}
+	}
+	if h.BaseSequence != last.BaseSequence+last.LastOffsetDelta+1 {
+		return modelBatch{}, false, ErrOutOfOrderSequence
+	}
+	return modelBatch{}, false, nil
+}
+
+// written is one record that the model expects in the WAL.
+type written struct {
+	kind      wal.Kind
+	partition topic.Partition
+	base      topic.Offset
+	batch     modelBatch
+}
+
+// world drives a store over a journal and the model beside it.
+type world struct {
+	*fixture
+	random  *rand.Rand
+	logs    map[topic.Partition]*modelLog
+	written []written // in WAL order, without high watermarks
+	durable int       // how many of them are durable
+	numbers int
+	epoch   topic.Epoch
+	trace   []string
+}
+
+func (w *world) note(format string, args ...any) {
+	w.trace = append(w.trace, fmt.Sprintf(format, args...))
+}
+
+func (w *world) fail(format string, args ...any) {
+	w.Helper()
+	for _, line := range w.trace[max(0, len(w.trace)-60):] {
+		w.Log(line)
+	}
+	w.Fatalf(format, args...)
+}
+
+func (w *world) partition() topic.Partition {
+	return topic.Partition{Topic: p0.Topic, Index: w.random.Int32N(3)}
+}
+
+// model finds or makes the model of p and the log that it models.
+func (w *world) model(p topic.Partition) (*modelLog, *Log) {
+	if w.logs[p] == nil {
+		w.logs[p] = &modelLog{role: Role{Epoch: topic.NoEpoch}}
+	}
+	return w.logs[p], w.store.Create(p)
+}
+
+func (w *world) spec() spec {
+	s := spec{count: 1 + w.random.Int32N(3), timestamp: w.random.Int64N(1000)}
+	if w.random.IntN(3) > 0 {
+		s.idempotent, s.producer = true, w.random.Int64N(3)
+		s.epoch = int16(w.random.IntN(2))
+		s.sequence = w.random.Int32N(4)
+	}
+	return s
+}
+
+// follows makes a spec that continues its producer, so that most appends succeed.
+func (w *world) follows(m *modelLog) spec {
+	s := w.spec()
+	if !s.idempotent || w.random.IntN(4) == 0 {
+		return s
+	}
+	for i := len(m.batches) - 1; i >= 0; i-- {
+		h := m.batches[i].header
+		if h.ProducerID == s.producer {
+			s.epoch, s.sequence = h.ProducerEpoch, h.BaseSequence+h.LastOffsetDelta+1
+			if w.random.IntN(4) == 0 { // a retry
+				s.sequence, s.count = h.BaseSequence, h.LastOffsetDelta+1
+			}
+			return s
+		}
+	}
+	return s
+}
+
+func (w *world) push(p topic.Partition, m *modelLog, payload []byte, epoch topic.Epoch) {
+	h, err := batch.ParseHeader(payload)
+	if err != nil {
+		w.fail("parse: %v", err)
+	}
+	w.numbers++
+	b := modelBatch{number: w.numbers, base: m.end(), count: h.LastOffsetDelta + 1, epoch: epoch,
+		payload: slices.Clone(payload), header: h}
+	m.batches = append(m.batches, b)
+	w.written = append(w.written, written{wal.Data, p, b.base, b})
+}
+
+func (w *world) append() {
+	p := w.partition()
+	m, l := w.model(p)
+	b := build(w.follows(m))
+	h, _ := batch.ParseHeader(b)
+	got, err := l.Append(context.Background(), b, AppendOptions{Acks: AcksAll})
+	w.note("append %d: %+v %v", p.Index, got, err)
+	if !m.role.Leading {
+		if !errors.Is(err, ErrNotLeader) {
+			w.fail("append to a follower: got %v", err)
+		}
+		return
+	}
+	original, duplicate, want := m.judge(h)
+	if !errors.Is(err, want) || got.Duplicate != duplicate {
+		w.fail("append of %+v: got duplicate %v, %v; want %v, %v", h, got.Duplicate, err, duplicate, want)
+	}
+	switch {
+	case want != nil:
+	case duplicate:
+		if got.Base != original.base || got.End != original.end() {
+			w.fail("duplicate at %d, want %d", got.Base, original.base)
+		}
+	default:
+		if got.Base != m.end() {
+			w.fail("base offset %d, want %d", got.Base, m.end())
+		}
+		w.push(p, m, b, m.role.Epoch)
+	}
+}
+
+func (w *world) replicate() {
+	p := w.partition()
+	m, l := w.model(p)
+	s := w.spec()
+	base, prev := m.end(), m.tailEpoch()
+	var want error
+	if w.random.IntN(8) == 0 {
+		base, want = base+topic.Offset(w.random.IntN(5)-2), ErrGap
+	} else if w.random.IntN(8) == 0 {
+		prev, want = prev+topic.Epoch(w.random.IntN(3)-1), ErrDiverged
+	}
+	if base == m.end() && prev == m.tailEpoch() {
+		want = nil
+	}
+	epoch := max(m.role.Epoch, m.tailEpoch(), 0)
+	payload := placed(s, base, epoch)
+	if m.role.Leading {
+		want = ErrLeading
+	}
+	err := l.AppendReplica(Entry{Partition: p, Epoch: epoch, PrevEpoch: prev, Base: base,
+		Count: s.count, Payload: payload})
+	w.note("replicate %d at %d epoch %d: %v", p.Index, base, epoch, err)
+	if !errors.Is(err, want) {
+		w.fail("replicate: got %v, want %v", err, want)
+	}
+	if err == nil {
+		w.push(p, m, payload, epoch)
+	}
+}
+
+func (w *world) truncate() {
+	p := w.partition()
+	m, l := w.model(p)
+	to := topic.Offset(w.random.IntN(int(m.end()) + 3))
+	if w.random.IntN(4) > 0 {
+		to = max(to, m.highWatermark)
+	}
+	err := l.Truncate(to)
+	w.note("truncate %d to %d: %v", p.Index, to, err)
+	if m.role.Leading {
+		if !errors.Is(err, ErrLeading) {
+			w.fail("truncate by a leader: got %v", err)
+		}
+		return
+	}
+	if err != nil {
+		w.fail("truncate: %v", err)
+	}
+	before := m.end()
+	m.cut(to)
+	if m.end() != before {
+		w.written = append(w.written, written{kind: wal.Truncate, partition: p, base: m.end()})
+	}
+}
+
+func (w *world) commit() {
+	p := w.partition()
+	m, l := w.model(p)
+	hw := topic.Offset(w.random.IntN(int(m.end()) + 3))
+	w.note("high watermark %d to %d", p.Index, hw)
+	l.SetHighWatermark(hw)
+	m.highWatermark = max(m.highWatermark, min(hw, m.end()))
+}
+
+func (w *world) elect() {
+	p := w.partition()
+	m, l := w.model(p)
+	w.epoch++
+	m.role = Role{Epoch: w.epoch, Leading: w.random.IntN(2) == 0, AcceptAll: true, Ready: true}
+	w.note("assume %d %+v", p.Index, m.role)
+	l.Assume(m.role)
+}
+
+func (w *world) remove() {
+	p := w.partition()
+	if w.logs[p] == nil {
+		return
+	}
+	w.note("remove %d", p.Index)
+	if err := w.store.Remove(p); err != nil {
+		w.fail("remove: %v", err)
+	}
+	delete(w.logs, p)
+	w.written = append(w.written, written{kind: wal.Remove, partition: p})
+}
+
+// turn lets the WAL make some progress.
+func (w *world) turn() {
+	sealed, queued := w.journal.progress()
+	switch {
+	case sealed > 0 && (sealed == 2 || queued == 0 || w.random.IntN(2) == 0):
+		w.note("settle")
+		w.journal.settle()
+	case queued > 0:
+		n := 1 + w.random.IntN(queued)
+		w.note("seal %d of %d", n, queued)
+		w.journal.seal(n)
+	}
+	w.countDurable()
+}
+
+// countDurable matches the WAL's records with those that the model expects.
+func (w *world) countDurable() {
+	w.durable = 0
+	for _, r := range w.journal.durable {
+		if r.Kind == wal.HighWatermark {
+			continue
+		}
+		want := w.written[w.durable]
+		if r.Kind != want.kind || r.Partition != want.partition || r.Base != want.base ||
+			!bytes.Equal(r.Payload, want.batch.payload) {
+			w.fail("WAL record %d is %v of %v at %d, want %+v", w.durable, r.Kind, r.Partition, r.Base, want)
+		}
+		w.durable++
+	}
+}
+
+// crash opens the store from what was durable, and the model from the same records, played dumbly.
+func (w *world) crash() {
+	withSealed := w.random.IntN(2) == 0
+	w.note("crash, sealed group survives: %v", withSealed)
+	w.reopen(withSealed)
+	w.countDurable()
+	w.written = w.written[:w.durable]
+	w.logs = map[topic.Partition]*modelLog{}
+	i := 0
+	for _, r := range w.journal.durable {
+		m, _ := w.model(r.Partition)
+		if r.Kind == wal.HighWatermark {
+			m.highWatermark = max(m.highWatermark, min(r.Base, m.end()))
+			continue
+		}
+		switch r.Kind {
+		case wal.Data:
+			m.batches = append(m.batches, w.written[i].batch)
+		case wal.Truncate:
+			m.cut(r.Base)
+		case wal.Remove:
+			delete(w.logs, r.Partition)
+		}
+		i++
+	}
+}
+
+// check compares everything that can be asked.
+func (w *world) check() {
+	numbers := map[int]bool{}
+	for _, r := range w.written[:w.durable] {
+		numbers[r.batch.number] = true
+	}
+	for p, m := range w.logs {
+		_, l := w.model(p)
+		w.checkState(m, l, m.durable(numbers))
+		w.checkRead(m, l)
+		w.checkLookups(m, l)
+	}
+	w.journal.idle()
+}
+
+func (w *world) checkState(m *modelLog, l *Log, durable topic.Offset) {
+	got := l.State()
+	want := State{HighWatermark: m.highWatermark, DurableEnd: durable, LogEnd: m.end(),
+		TailEpoch: m.tailEpoch(), Role: m.role, Cuts: got.Cuts}
+	for _, b := range m.batches {
+		want.Size += int64(len(b.payload))
+		if b.end() > m.highWatermark {
+			want.Unacked += int64(len(b.payload))
+		}
+	}
+	if got != want {
+		w.fail("partition %d is\n %+v, want\n %+v", l.partition.Index, got, want)
+	}
+	if room := l.mu.room; room.granted != 0 || room.queue.Len() != 0 {
+		w.fail("room leaked: %+v", room)
+	}
+	h := pb(w.random.Int64N(3), int16(w.random.IntN(2)), w.random.Int32N(12), 1+w.random.Int32N(3))
+	original, duplicate, err := l.mu.producers.judge(h)
+	wantOriginal, wantDuplicate, wantErr := m.judge(h)
+	if !errors.Is(err, wantErr) || duplicate != wantDuplicate || original.base != wantOriginal.base {
+		w.fail("%+v is judged duplicate %v of %d, %v; want %v of %d, %v", h, duplicate, original.base, err,
+			wantDuplicate, wantOriginal.base, wantErr)
+	}
+}
+
+func (w *world) checkRead(m *modelLog, l *Log) {
+	from := topic.Offset(w.random.IntN(int(m.end()) + 1))
+	bytesMax, minOne := w.random.IntN(600), w.random.IntN(2) == 0
+	var want [][]byte
+	left := bytesMax
+	for _, b := range m.batches {
+		if b.end() <= from || b.end() > m.highWatermark {
+			continue
+		}
+		left -= len(b.payload)
+		if left < 0 && !(minOne && len(want) == 0) {
+			break
+		}
+		want = append(want, b.payload)
+	}
+	got, err := l.Read(from, bytesMax, minOne)
+	if err != nil || !slices.EqualFunc(got.Batches, want, bytes.Equal) {
+		w.fail("read from %d of %d, %d bytes: got %d batches, %v; want %d",
+			from, m.end(), bytesMax, len(got.Batches), err, len(want))
+	}
+	entries, ok := l.ReadTail(from, 1<<20)
+	var expect []modelBatch
+	for _, b := range m.batches {
+		if b.end() > from {
+			expect = append(expect, b)
+		}
+	}
+	if ok && !slices.EqualFunc(entries, expect, func(e Entry, b modelBatch) bool {
+		return e.Base == b.base && e.Epoch == b.epoch && bytes.Equal(e.Payload, b.payload)
+	}) {
+		w.fail("tail from %d: got %d entries, want %d", from, len(entries), len(expect))
+	}
+}
+
+func (w *world) checkLookups(m *modelLog, l *Log) {
+	ts := w.random.Int64N(1100)
+	wantOffset, wantFound := topic.NoOffset, int64(-1)
+	for _, b := range m.batches {
+		if b.end() <= m.highWatermark && b.header.MaxTimestamp >= ts {
+			delta := max(0, ts-b.header.BaseTimestamp)
+			wantOffset, wantFound = b.base+topic.Offset(delta), b.header.BaseTimestamp+delta
+			break
+		}
+	}
+	if offset, found, _, err := l.OffsetForTime(ts); offset != wantOffset || found != wantFound || err != nil {
+		w.fail("time %d: got %d, %d, %v; want %d, %d", ts, offset, found, err, wantOffset, wantFound)
+	}
+	asked := topic.Epoch(w.random.IntN(int(w.epoch) + 3))
+	wantEpoch, wantEnd := topic.NoEpoch, topic.NoOffset
+	newest := m.tailEpoch()
+	if m.role.Leading {
+		newest = max(newest, m.role.Epoch)
+	}
+	if asked <= newest {
+		wantEpoch, wantEnd = asked, 0
+		for _, b := range m.batches {
+			if b.epoch <= asked {
+				wantEpoch, wantEnd = b.epoch, b.end()
+			}
+		}
+		if asked == newest {
+			wantEpoch = asked
+		}
+	}
+	if epoch, end := l.EpochEnd(asked); epoch != wantEpoch || end != wantEnd {
+		w.fail("epoch %d ends at %d, %d; want %d, %d", asked, epoch, end, wantEpoch, wantEnd)
+	}
+}
+
+// checkScan reads the whole WAL and compares it with the durable front of every log.
+func (w *world) checkScan() {
+	got := map[topic.Partition][]Entry{}
+	from := wal.Position{}
+	for end := false; !end; {
+		var entries []Entry
+		var err error
+		if entries, from, end, err = w.store.Scan(from, 200); err != nil {
+			w.fail("scan: %v", err)
+		}
+		for _, e := range entries {
+			got[e.Partition] = append(got[e.Partition], e)
+		}
+	}
+	numbers := map[int]bool{}
+	for _, r := range w.written[:w.durable] {
+		numbers[r.batch.number] = true
+	}
+	for p, m := range w.logs {
+		want := slices.DeleteFunc(slices.Clone(m.batches), func(b modelBatch) bool { return !numbers[b.number] })
+		if !slices.EqualFunc(got[p], want, func(e Entry, b modelBatch) bool {
+			return e.Base == b.base && bytes.Equal(e.Payload, b.payload)
+		}) {
+			w.fail("scan of partition %d gave %d batches, want %d", p.Index, len(got[p]), len(want))
+		}
+	}
+}
+
+// A store does what a list does, through appends, elections, truncations, crashes and removals.
+func TestStoreAgreesWithADumbModel(t *testing.T) {
+	first, last := uint64(1), uint64(150)
+	if *seedFlag != 0 {
+		first, last = *seedFlag, *seedFlag
+	}
+	for seed := first; seed <= last; seed++ {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { runModel(t, seed) })
+	}
+}
+
+func runModel(t *testing.T, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 7))
+	f := newFixture(t, func(c *Config) {
+		c.TailBytesMax = []int64{1, 2000, 64 << 20}[random.IntN(3)]
+		c.HighWatermarkCheckpoint = time.Second
+		c.ProducerIDExpiration = 1000 * time.Hour
+	})
+	w := &world{fixture: f, random: random, logs: map[topic.Partition]*modelLog{}}
+	for range 400 {
+		switch random.IntN(24) {
+		case 0, 1, 2, 3, 4, 5:
+			w.append()
+		case 6, 7, 8, 9, 10:
+			w.replicate()
+		case 11, 12:
+			w.truncate()
+		case 13, 14, 15:
+			w.commit()
+		case 16, 17:
+			w.elect()
+		case 18:
+			w.clock.advance(700 * time.Millisecond)
+			w.store.Tick()
+		case 19:
+			if random.IntN(4) == 0 {
+				w.crash()
+			} else if random.IntN(6) == 0 {
+				w.remove()
+			}
+		default:
+			w.turn()
+		}
+		w.check()
+	}
+	w.checkScan()
+	w.crash()
+	w.check()
+	w.checkScan()
+}
