@@ -93,9 +93,16 @@ type WAL struct {
 	FlushInterval time.Duration
 }
 
-// Load judges the sources. machine is this machine's resolvable host name, told to clients of a
-// listener that has no host of its own. The error joins every Refusal that was found.
-func Load(sources Sources, machine string) (*Config, []Note, error) {
+// How many heartbeats, and how many ticks, a timeout spans at the least.
+const (
+	heartbeatsMin = 3
+	ticksMin      = 6
+)
+
+// Load judges the sources. machine finds this machine's resolvable host name; it is called at most
+// once, and only if a listener has no host of its own that clients could be told. The error joins
+// every Refusal that was found.
+func Load(sources Sources, machine func() string) (*Config, []Note, error) {
 	settings, err := gather(sources)
 	if err != nil {
 		return nil, nil, err
@@ -125,7 +132,7 @@ func Load(sources Sources, machine string) (*Config, []Note, error) {
 // not fit together.
 type builder struct {
 	settings map[string]Setting
-	machine  string
+	machine  func() string
 	notes    []Note
 	refusals []error
 }
@@ -251,14 +258,15 @@ func (b *builder) replica() Replica {
 		RaftTick:      b.millis(keyRaftTick),
 		RaftElection:  b.millis(keyRaftElection),
 	}
-	if r.LeaderTimeout < 2*r.Heartbeat {
+	if r.LeaderTimeout < heartbeatsMin*r.Heartbeat {
 		b.refuse(&Refusal{keyLeaderTimeout, b.text(keyLeaderTimeout),
-			fmt.Sprintf("want at least twice %s (%d ms), or one lost heartbeat is a dead broker",
-				keyHeartbeat, r.Heartbeat.Milliseconds())})
+			fmt.Sprintf("want at least %d times %s (%d ms), or one late heartbeat is a dead broker",
+				heartbeatsMin, keyHeartbeat, r.Heartbeat.Milliseconds())})
 	}
-	if r.RaftElection < 3*r.RaftTick {
+	if r.RaftElection < ticksMin*r.RaftTick {
 		b.refuse(&Refusal{keyRaftElection, b.text(keyRaftElection),
-			fmt.Sprintf("want at least three times %s (%d ms)", keyRaftTick, r.RaftTick.Milliseconds())})
+			fmt.Sprintf("want at least %d times %s (%d ms), since a controller beats every second tick",
+				ticksMin, keyRaftTick, r.RaftTick.Milliseconds())})
 	}
 	return r
 }

@@ -11,15 +11,17 @@ import (
 	"time"
 )
 
+func machine() string { return "machine.example.net" }
+
 // load judges --set values alone.
 func load(t *testing.T, sets ...string) (*Config, []Note, error) {
 	t.Helper()
-	return Load(Sources{Sets: sets}, "machine.example.net")
+	return Load(Sources{Sets: sets}, machine)
 }
 
 func mustLoad(t *testing.T, sources Sources) (*Config, []Note) {
 	t.Helper()
-	cfg, notes, err := Load(sources, "machine.example.net")
+	cfg, notes, err := Load(sources, machine)
 	if err != nil {
 		t.Fatalf("Load: %v", err)
 	}
@@ -217,8 +219,8 @@ func TestBadValuesAreRefusedWithKeyValueAndReason(t *testing.T) {
 		{[]string{"nats.client.listen=4222"}, "nats.client.listen=4222 is refused: want host:port, with brackets around an IPv6 address"},
 		{[]string{"http.listen=:99999"}, `http.listen=:99999 is refused: port "99999" is not between 0 and 65535`},
 		{[]string{"nats.sys.user=ops"}, "nats.sys.user=ops is refused: it is the name of nats.ops.user too"},
-		{[]string{"replica.leader.timeout.ms=300"}, "replica.leader.timeout.ms=300 is refused: want at least twice replica.heartbeat.interval.ms (200 ms), or one lost heartbeat is a dead broker"},
-		{[]string{"raft.election.timeout.ms=200"}, "raft.election.timeout.ms=200 is refused: want at least three times raft.tick.ms (100 ms)"},
+		{[]string{"replica.leader.timeout.ms=300"}, "replica.leader.timeout.ms=300 is refused: want at least 3 times replica.heartbeat.interval.ms (200 ms), or one late heartbeat is a dead broker"},
+		{[]string{"raft.election.timeout.ms=200"}, "raft.election.timeout.ms=200 is refused: want at least 6 times raft.tick.ms (100 ms), since a controller beats every second tick"},
 		{[]string{"socket.request.max.bytes=2000"}, "socket.request.max.bytes=2000 is refused: a batch may have 1048588 bytes (message.max.bytes), so none of that size would arrive"},
 		{[]string{"authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer"}, "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer is refused: access control does not exist in this version; remove the key to run an open broker"},
 		{[]string{"cluster.id=a b"}, "cluster.id=a b is refused: want at most 64 characters, no blanks or quotes"},
@@ -277,7 +279,7 @@ func TestListenersAndWhatClientsAreTold(t *testing.T) {
 		{"controllers only", listenerSettings{listeners: "CONTROLLER://:9093", controllers: "CONTROLLER"}, "no listener is left to open for Kafka clients"},
 		{"controller beside SSL map", listenerSettings{listeners: "PLAINTEXT://h:1,C://:2", controllers: "c", protocolMap: "C:SSL"}, "PLAINTEXT [h:1] -> h:1"},
 	} {
-		c.s.machine = "m"
+		c.s.machine = func() string { return "m" }
 		listeners, _, err := c.s.resolve()
 		var refusal *Refusal
 		var got []string
@@ -387,6 +389,22 @@ func TestPrintRedactsSecretsAndReadsBack(t *testing.T) {
 	}
 }
 
+func TestPropertiesTellNoSecret(t *testing.T) {
+	cfg, _ := mustLoad(t, Sources{Sets: []string{"nats.cluster.secret=hunter2", "broker.rack=r"}})
+	byName := make(map[string]Property)
+	for _, property := range cfg.Properties() {
+		byName[property.Name] = property
+	}
+	for _, want := range []Property{
+		{"nats.cluster.secret", "", true, true}, {"broker.rack", "r", true, false},
+		{"num.partitions", "1", false, false}, {"cluster.id", "", false, false},
+	} {
+		if got := byName[want.Name]; got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+}
+
 func TestTableIsSound(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, key := range Table() {
@@ -419,7 +437,7 @@ func FuzzPropertiesNeverPanic(f *testing.F) {
 		if len(content) > 1<<16 {
 			return
 		}
-		cfg, _, err := Load(Sources{File: "f", Properties: content}, "m")
+		cfg, _, err := Load(Sources{File: "f", Properties: content}, machine)
 		if err == nil && len(cfg.Kafka.Listeners) == 0 {
 			t.Error("started without a listener")
 		}

@@ -89,8 +89,8 @@ type listenerSettings struct {
 	advertised  string
 	protocolMap string
 	controllers string
-	// machine is this machine's resolvable name.
-	machine string
+	// machine finds this machine's resolvable name.
+	machine func() string
 }
 
 // resolve returns the listeners to open. The first problem is returned as a Refusal.
@@ -104,6 +104,7 @@ func (s listenerSettings) resolve() ([]Listener, []Note, error) {
 		return nil, nil, err
 	}
 	var listeners []Listener
+	var machine string
 	for _, e := range opened {
 		if i := indexOf(listeners, e.name); i >= 0 {
 			listeners[i].Addresses = append(listeners[i].Addresses, e.Address)
@@ -114,8 +115,11 @@ func (s listenerSettings) resolve() ([]Listener, []Note, error) {
 			listener.Advertised = address
 		}
 		if listener.Advertised.wildcard() {
-			listener.Advertised.Host = s.machine
-			notes = append(notes, hostNameAdvertised(e.name, s.machine))
+			if machine == "" {
+				machine = s.machine()
+			}
+			listener.Advertised.Host = machine
+			notes = append(notes, hostNameAdvertised(e.name, machine))
 		}
 		listeners = append(listeners, listener)
 	}

@@ -41,3 +41,30 @@ func (c *Config) Setting(name string) (Setting, bool) {
 	}
 	return setting, ok
 }
+
+// Property is one key in force as clients may be told of it.
+type Property struct {
+	Name  string
+	Value string
+	// Set: somebody set it, it is no default.
+	Set    bool
+	Secret bool
+}
+
+// Properties are all keys in force. The values of secrets are left out.
+func (c *Config) Properties() []Property {
+	var properties []Property
+	for _, key := range Table() {
+		if key.Effect != InForce {
+			continue
+		}
+		setting := c.settings[key.Name]
+		property := Property{Name: key.Name, Value: setting.Value, Secret: key.Secret,
+			Set: setting.Source != sourceDefault && setting.Source != ""}
+		if key.Secret {
+			property.Value = ""
+		}
+		properties = append(properties, property)
+	}
+	return properties
+}

@@ -33,33 +33,44 @@ type Dir struct {
 // Check says whether Open would refuse the directory now, and changes nothing. A directory that does
 // not exist is fine if its nearest existing parent may be written.
 func Check(path string, owner Owner) error {
-	path = absolute(path)
+	path = Absolute(path)
+	names, err := Inspect(path)
+	if err != nil {
+		return err
+	}
+	if err := checkNames(path, names, owner); err != nil {
+		return err
+	}
+	return CheckLock(path)
+}
+
+// Inspect lists a directory that this user may write. One that does not exist is empty, provided
+// that it could be made. Anything else is a *Refusal.
+func Inspect(path string) ([]string, error) {
 	entries, err := os.ReadDir(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return checkParent(path)
+		return nil, checkParent(path)
 	case err != nil:
-		return unusable(path, "cannot be read", err)
-	}
-	if err := checkEntries(path, entries, owner); err != nil {
-		return err
+		return nil, unusable(path, "cannot be read", err)
 	}
 	if err := syscall.Access(path, accessWrite); err != nil {
-		return unusable(path, "cannot be written", err)
+		return nil, unusable(path, "cannot be written", err)
 	}
-	return checkLock(path)
+	names := make([]string, 0, len(entries))
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names, nil
 }
 
 // Open takes the directory, making it if there is none.
 func Open(path string, owner Owner) (*Dir, error) {
-	path = absolute(path)
+	path = Absolute(path)
 	if err := Check(path, owner); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(path, directory); err != nil {
-		return nil, unusable(path, "cannot be made", err)
-	}
-	lock, err := takeLock(path)
+	lock, err := Lock(path)
 	if err != nil {
 		return nil, err
 	}
@@ -72,11 +83,11 @@ func Open(path string, owner Owner) (*Dir, error) {
 
 // load reads or writes the identity and takes the mark of a clean stop away, all under the lock.
 func (d *Dir) load(owner Owner) error {
-	entries, err := os.ReadDir(d.path)
+	names, err := Inspect(d.path)
 	if err != nil {
-		return unusable(d.path, "cannot be read", err)
+		return err
 	}
-	if err := checkEntries(d.path, entries, owner); err != nil {
+	if err := checkNames(d.path, names, owner); err != nil {
 		return err
 	}
 	content, err := os.ReadFile(filepath.Join(d.path, metaName))
@@ -153,15 +164,11 @@ func (d *Dir) writeMeta() error {
 	return writeFile(d.Path(metaName), d.identity.encode(), ordinary)
 }
 
-// checkEntries judges what lies in the directory. Only an empty one, or one of ours, will do: a
+// checkNames judges what lies in the directory. Only an empty one, or one of ours, will do: a
 // directory that holds somebody else's files was named by mistake.
-func checkEntries(path string, entries []os.DirEntry, owner Owner) error {
-	names := make([]string, 0, len(entries))
-	for _, entry := range entries {
-		names = append(names, entry.Name())
-	}
+func checkNames(path string, names []string, owner Owner) error {
 	if !slices.Contains(names, metaName) {
-		if other := foreign(names); other != "" {
+		if other := Foreign(names, metaName); other != "" {
 			return &Refusal{Path: path, Problem: fmt.Sprintf("holds %s but no %s, so it is not Outrigger's", other, metaName),
 				Remedy: "name an empty or a new directory"}
 		}
@@ -181,11 +188,12 @@ func checkEntries(path string, entries []os.DirEntry, owner Owner) error {
 	return nil
 }
 
-// foreign returns a name that a directory which is still nobody's does not hold. What we leave if we
-// crash while making one is fine, and so is what a fresh file system has at its root.
-func foreign(names []string) string {
+// Foreign returns a name that does not belong into a directory which is still nobody's, or "". What
+// we leave if we crash while writing the file main is fine, and so is what a fresh file system has at
+// its root.
+func Foreign(names []string, main string) string {
 	for _, name := range names {
-		if name != lockName && name != "lost+found" && !strings.HasPrefix(name, metaName) {
+		if name != lockName && name != "lost+found" && !strings.HasPrefix(name, main) {
 			return name
 		}
 	}
@@ -214,9 +222,9 @@ func checkParent(path string) error {
 // accessWrite is W_OK|X_OK of access(2): make and find entries.
 const accessWrite = 0x2 | 0x1
 
-// checkLock asks whether somebody holds the lock, by taking it for a moment. It opens the file
-// without making one.
-func checkLock(path string) error {
+// CheckLock asks whether somebody holds the directory's lock, by taking it for a moment. It opens
+// the file without making one.
+func CheckLock(path string) error {
 	file, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -227,8 +235,12 @@ func checkLock(path string) error {
 	return errors.Join(flock(path, file), file.Close())
 }
 
-// takeLock holds the lock until the file is closed or the process ends, however it ends.
-func takeLock(path string) (*os.File, error) {
+// Lock makes the directory if there is none and holds its lock until the file is closed or the
+// process ends, however it ends.
+func Lock(path string) (*os.File, error) {
+	if err := os.MkdirAll(path, directory); err != nil {
+		return nil, unusable(path, "cannot be made", err)
+	}
 	file, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, ordinary)
 	if err != nil {
 		return nil, unusable(path, "cannot be locked", err)
@@ -270,7 +282,9 @@ func writeAt(file *os.File, text string) error {
 	return err
 }
 
-// writeFile makes or replaces a file so that a crash leaves the old one or the new one, whole.
+// WriteFile makes or replaces a file so that a crash leaves the old one or the new one, whole.
+func WriteFile(path string, content []byte) error { return writeFile(path, content, ordinary) }
+
 func writeFile(path string, content []byte, mode fs.FileMode) error {
 	temporary := path + ".tmp"
 	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
@@ -298,8 +312,8 @@ func syncDir(path string) error {
 	return nil
 }
 
-// absolute makes messages and children independent of the working directory.
-func absolute(path string) string {
+// Absolute makes messages and other processes independent of the working directory.
+func Absolute(path string) string {
 	if full, err := filepath.Abs(path); err == nil {
 		return full
 	}
