@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 )
 
 // What Kafka 4.4 allows of an array and of a tag section. We count over the whole request, not per
@@ -13,6 +14,9 @@ const (
 	elementsMax  = 1_000_000
 	tagFieldsMax = 10_000
 )
+
+// textBytesMax is the longest string, also where a varint could say more.
+const textBytesMax = math.MaxInt16
 
 // Guard checks that body has the shape of the request (key, version): that every count and length
 // fits into the bytes that remain, null stands only where it may, and nothing trails. It allocates
@@ -97,6 +101,9 @@ func (w *walker) block(f *field) error {
 	n, err := w.length(f)
 	if err != nil || n <= 0 {
 		return err
+	}
+	if f.kind == text && n > textBytesMax {
+		return malformed("string of %d bytes", n)
 	}
 	return w.skip(n)
 }

@@ -159,6 +159,8 @@ func TestGuardRefusesHostileBodies(t *testing.T) {
 			"length -1"},
 		{"null string", 12, 0, hostile(int16(-1)), "Group: length -1"},
 		{"string over the rest", 12, 0, hostile(int16(9), "group"), "Group: 9 bytes, 5 left"},
+		{"compact string of 32 KiB", 12, 4, hostile(uint64(32769), strings.Repeat("g", 40_000)),
+			"Group: string of 32768 bytes"},
 		{"compact count of 2^32-1", 3, 9, hostile(uint64(1<<32-1), zeros), "4294967294 elements"},
 		{"varint of 33 bits", 3, 9, []byte{0xff, 0xff, 0xff, 0xff, 0x10, 0}, "varint over 32 bits"},
 		{"varint without end", 3, 9, []byte{0x80, 0x80}, "varint cut short"},
