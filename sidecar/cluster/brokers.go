@@ -62,7 +62,7 @@ func (b *Batch) succession(ended topic.Member, session topic.Session, whole, sam
 		if !p.Hosts(ended.Node) {
 			return nil
 		}
-		if next := b.lastHope(t, p, ended, heir); next != nil && sameDisk && !whole {
+		if next := lastHope(p, ended, heir); next != nil && sameDisk && !whole {
 			return next
 		}
 		return b.succeed(t, p, without(p.ISR, ended), inherit)
@@ -75,7 +75,7 @@ func (b *Batch) succession(ended topic.Member, session topic.Session, whole, sam
 // one node under that policy would never come back from a crash by itself. The election counts as
 // unclean: records may be missing. It is decided here, in the record that ends the session, and not
 // later, since LastKnown does not tell a crashed member from a wiped one.
-func (b *Batch) lastHope(t *topic.Topic, p *topic.Placement, ended, heir topic.Member) *topic.Placement {
+func lastHope(p *topic.Placement, ended, heir topic.Member) *topic.Placement {
 	for _, known := range [][]topic.Member{p.ISR, p.Eligible} {
 		for _, m := range known {
 			if m != ended {

@@ -67,11 +67,22 @@ func topicChanges(was, is *topic.Topic, yield func(Change) bool) bool {
 		if i < len(after) {
 			c.After = after[i]
 		}
-		if c.Before != c.After && !yield(c) {
+		if !samePlacement(c.Before, c.After) && !yield(c) {
 			return false
 		}
 	}
 	return true
+}
+
+// samePlacement compares by value when it must: an image from a snapshot shares nothing.
+func samePlacement(a, b *topic.Placement) bool {
+	if a == b || a == nil || b == nil {
+		return a == b
+	}
+	return a.PartitionEpoch == b.PartitionEpoch && a.LeaderEpoch == b.LeaderEpoch &&
+		a.Leader == b.Leader && a.LeaderSession == b.LeaderSession && a.Unclean == b.Unclean &&
+		equalNodes(a.Replicas, b.Replicas) && equalMembers(a.ISR, b.ISR) &&
+		equalMembers(a.Eligible, b.Eligible) && equalNodes(a.LastKnown, b.LastKnown)
 }
 
 // cursor is a place in a list of topics.

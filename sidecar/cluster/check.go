@@ -67,12 +67,14 @@ func checkChange(c Change) error {
 		return broken("replicas %v became %v", before.Replicas, after.Replicas)
 	}
 	if after.PartitionEpoch <= before.PartitionEpoch {
-		return broken("changed at partition epoch %d after %d", after.PartitionEpoch, before.PartitionEpoch)
+		return broken("changed at partition epoch %d after %d",
+			after.PartitionEpoch, before.PartitionEpoch)
 	}
 	moved := after.Leader != before.Leader || after.LeaderSession != before.LeaderSession
 	if after.LeaderEpoch < before.LeaderEpoch || moved && after.LeaderEpoch == before.LeaderEpoch {
-		return broken("leader %d in %s at epoch %d after %d in %s at %d", after.Leader, after.LeaderSession,
-			after.LeaderEpoch, before.Leader, before.LeaderSession, before.LeaderEpoch)
+		return broken("leader %d in %s at epoch %d after %d in %s at %d",
+			after.Leader, after.LeaderSession, after.LeaderEpoch,
+			before.Leader, before.LeaderSession, before.LeaderEpoch)
 	}
 	return nil
 }
@@ -124,7 +126,8 @@ func (im *Image) checkIndexes() error {
 		previous = t.ID
 		byID++
 	}
-	if byID != byName || byID != im.byID.count || byName != im.byName.count || folds != im.folded.count {
+	if byID != byName || byID != im.byID.count || byName != im.byName.count ||
+		folds != im.folded.count {
 		return broken("%d topics by id, %d by name", byID, byName)
 	}
 	return im.checkTombstones()
@@ -137,7 +140,8 @@ func (im *Image) checkTombstones() error {
 	next := uint64(0)
 	for s := range im.burials.all() {
 		if s.order < next || s.order >= im.buried {
-			return broken("tombstone of %s has order %d, want %d to %d", s.id, s.order, next, im.buried)
+			return broken("tombstone of %s has order %d, want %d to %d",
+				s.id, s.order, next, im.buried)
 		}
 		next = s.order + 1
 		if other, found := im.tombstones.get(orderTombstone(s.id)); !found || other != s {
@@ -180,14 +184,17 @@ func (im *Image) checkSets(t *topic.Topic, p *topic.Placement) error {
 		if m, found := memberOf(p.ISR, node); found {
 			roles++
 			if isr >= len(p.ISR) || p.ISR[isr] != m || !im.Live(m) {
-				return broken("in-sync set %v of %v: order, or %v is not live", p.ISR, p.Replicas, m)
+				return broken("in-sync set %v of %v: order, or %v is not live",
+					p.ISR, p.Replicas, m)
 			}
 			isr++
 		}
 		if m, found := memberOf(p.Eligible, node); found {
 			roles++
-			if broker, _ := im.Broker(node); p.Eligible[eligible] != m || broker.Session != m.Session {
-				return broken("eligible set %v of %v: order, or session of %v", p.Eligible, p.Replicas, m)
+			broker, _ := im.Broker(node)
+			if p.Eligible[eligible] != m || broker.Session != m.Session {
+				return broken("eligible set %v of %v: order, or session of %v",
+					p.Eligible, p.Replicas, m)
 			}
 			eligible++
 		}

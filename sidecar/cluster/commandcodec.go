@@ -39,7 +39,8 @@ const (
 //	FenceBroker          v node | session | s reason
 //	ResignBroker         v node | session
 //	AlterISR             [ id | v index | v leader epoch | v partition epoch | member | [member] ]
-//	CreateTopics         [ id | s name | v partitions | v factor | assignments | configs | u8 internal ]
+//	CreateTopics         [ id | s name | v partitions | v factor | assignments | configs
+//	                       | u8 internal ]
 //	DeleteTopics         [ id ]
 //	CreatePartitions     [ id | v total | assignments ]
 //	SetTopicConfigs      id | configs
@@ -62,7 +63,8 @@ func Encode(c Command) []byte {
 // Decode reads what Encode wrote. A kind or level that this build does not know is an error.
 func Decode(b []byte) (Command, error) {
 	if len(b) > CommandBytesMax {
-		return nil, fmt.Errorf("decode command: %w: %d bytes, at most %d", ErrFormat, len(b), CommandBytesMax)
+		return nil, fmt.Errorf("decode command: %w: %d bytes, at most %d",
+			ErrFormat, len(b), CommandBytesMax)
 	}
 	r := reader{bytes: b}
 	version, level, k := r.u8(), r.u16(), kind(r.u8())

@@ -4,8 +4,8 @@
 //
 //	any node: Command ── Encode ──> proposal ──> Raft ── committed entry ── Decode ──> Command
 //	                                                                                     │
-//	    Image ── Edit ──> Batch ── Apply(index, Command), once per entry ──> Result      │
-//	      ^                 │  <──────────────────────────────────────────────────────────┘
+//	    Image ── Edit ──> Batch ── Apply, once per entry <── index, Command ─────────────┘
+//	      ^                 │        └──> Result ──> the proposer
 //	      └──── Image() ────┘ published once per batch of entries
 //
 // An Image is immutable and shares structure with the one before it: applying a command to an image

@@ -54,7 +54,8 @@ func (im *Image) Encode() []byte {
 // DecodeImage reads what Image.Encode wrote and checks the result as Check does.
 func DecodeImage(b []byte) (*Image, error) {
 	if len(b) > ImageBytesMax {
-		return nil, fmt.Errorf("decode image: %w: %d bytes, at most %d", ErrFormat, len(b), ImageBytesMax)
+		return nil, fmt.Errorf("decode image: %w: %d bytes, at most %d",
+			ErrFormat, len(b), ImageBytesMax)
 	}
 	r := reader{bytes: b}
 	if version := r.u8(); r.err == nil && version != imageVersion {

@@ -265,7 +265,7 @@ func (l *lineage) restart(r *replica) {
 // TestNoCleanElectionLosesACommittedRecord runs the model from a minimum of one, two and three; the
 // minimum changes on the way.
 func TestNoCleanElectionLosesACommittedRecord(t *testing.T) {
-	seeds, elections, committed := uint64(400), 0, 0
+	seeds, elections, committed := uint64(200), 0, 0
 	if testing.Short() {
 		seeds = 10
 	}

@@ -19,7 +19,9 @@ func unchanged(m topic.Member) (topic.Member, bool) { return m, true }
 //
 // All members of isr must be live. What is elected when the leader is not among them is described in
 // the package comment.
-func (b *Batch) succeed(t *topic.Topic, old *topic.Placement, isr []topic.Member, f fate) *topic.Placement {
+func (b *Batch) succeed(
+	t *topic.Topic, old *topic.Placement, isr []topic.Member, f fate,
+) *topic.Placement {
 	minimum := minInSync(b.im.defaults, t.Configs, len(old.Replicas))
 	next := *old
 	settle(&next, old, isr, f, minimum)

@@ -110,6 +110,9 @@ func TestChangesFindsExactlyWhatDiffers(t *testing.T) {
 			if want := differing(earlier, w.im); len(got) != want {
 				t.Fatalf("seed %d: got %d changes, want %d", seed, len(got), want)
 			}
+			if n := len(slices.Collect(Changes(w.im, reopened(t, w.im)))); n > 0 {
+				t.Fatalf("seed %d: got %d changes between an image and its snapshot", seed, n)
+			}
 			earlier = w.im
 		}
 	}

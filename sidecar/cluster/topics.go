@@ -66,7 +66,8 @@ func (b *Batch) nameable(name string) Status {
 	return OK
 }
 
-// assignments returns where the partitions of a new topic go: where the creator says, or where we do.
+// assignments returns where the partitions of a new topic go: where the creator says, or where we
+// do.
 func (b *Batch) assignments(c *topic.Creation) ([][]topic.NodeID, Status) {
 	if c.Assignments != nil {
 		n := len(c.Assignments)

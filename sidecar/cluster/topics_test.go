@@ -14,6 +14,11 @@ func creation(name string, partitions int32, factor int16) topic.Creation {
 	return topic.Creation{ID: idOf(name), Name: name, Partitions: partitions, ReplicationFactor: factor}
 }
 
+// assigned is a topic whose replicas the client chose.
+func assigned(assignments [][]topic.NodeID) topic.Creation {
+	return topic.Creation{ID: idOf("p"), Name: "p", Assignments: assignments}
+}
+
 func TestSixPartitionsOnThreeBrokersLeadTwoEach(t *testing.T) {
 	w := newWorld(t, 3)
 	w.must(CreateTopics{Topics: []topic.Creation{creation("t", 6, 3)}})
@@ -107,14 +112,16 @@ func TestCreationRefusals(t *testing.T) {
 		{creation("p", PartitionsMax+1, 1), InvalidPartitions, topic.ErrInvalidPartitions},
 		{creation("p", 1, 0), InvalidReplicationFactor, topic.ErrInvalidReplicationFactor},
 		{creation("p", 1, 3), InvalidReplicationFactor, topic.ErrInvalidReplicationFactor},
-		{topic.Creation{ID: idOf("p"), Name: "p", Assignments: [][]topic.NodeID{}}, InvalidPartitions, topic.ErrInvalidPartitions},
-		{topic.Creation{ID: idOf("p"), Name: "p", Partitions: 2, Assignments: [][]topic.NodeID{{1}}}, InvalidPartitions, topic.ErrInvalidPartitions},
-		{topic.Creation{ID: idOf("p"), Name: "p", Assignments: [][]topic.NodeID{{1, 1}}}, InvalidAssignment, topic.ErrInvalidAssignment},
-		{topic.Creation{ID: idOf("p"), Name: "p", Assignments: [][]topic.NodeID{{1, 9}}}, InvalidAssignment, topic.ErrInvalidAssignment},
-		{topic.Creation{ID: idOf("p"), Name: "p", Assignments: [][]topic.NodeID{{1, 2}, {1}}}, InvalidAssignment, topic.ErrInvalidAssignment},
-		{topic.Creation{ID: idOf("p"), Name: "p", Assignments: [][]topic.NodeID{{}}}, InvalidAssignment, topic.ErrInvalidAssignment},
-		{topic.Creation{ID: idOf("p"), Name: "p", Assignments: [][]topic.NodeID{{3}}}, InvalidAssignment, topic.ErrInvalidAssignment},
-		{topic.Creation{ID: idOf("p"), Name: "p", Partitions: 1, ReplicationFactor: 1, Configs: minimum("x")}, InvalidConfig, topic.ErrInvalidConfig},
+		{assigned([][]topic.NodeID{}), InvalidPartitions, topic.ErrInvalidPartitions},
+		{topic.Creation{ID: idOf("p"), Name: "p", Partitions: 2,
+			Assignments: [][]topic.NodeID{{1}}}, InvalidPartitions, topic.ErrInvalidPartitions},
+		{assigned([][]topic.NodeID{{1, 1}}), InvalidAssignment, topic.ErrInvalidAssignment},
+		{assigned([][]topic.NodeID{{1, 9}}), InvalidAssignment, topic.ErrInvalidAssignment},
+		{assigned([][]topic.NodeID{{1, 2}, {1}}), InvalidAssignment, topic.ErrInvalidAssignment},
+		{assigned([][]topic.NodeID{{}}), InvalidAssignment, topic.ErrInvalidAssignment},
+		{assigned([][]topic.NodeID{{3}}), InvalidAssignment, topic.ErrInvalidAssignment},
+		{topic.Creation{ID: idOf("p"), Name: "p", Partitions: 1, ReplicationFactor: 1,
+			Configs: minimum("x")}, InvalidConfig, topic.ErrInvalidConfig},
 		{topic.Creation{ID: idOf("p"), Name: "p", Partitions: 1, ReplicationFactor: 1,
 			Configs: map[string]string{ConfigUncleanElection: "yes"}}, InvalidConfig, topic.ErrInvalidConfig},
 	}

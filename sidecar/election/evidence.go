@@ -195,7 +195,8 @@ func (e *Evidence) Tick(elapsed int, image Image) []Verdict {
 		}
 	}
 	e.keep(func(c *lawsuit) bool {
-		return image.Live(c.suspect) && (len(c.reports) > 0 || c.trusted > 0 || e.own.Suspects(c.suspect))
+		open := len(c.reports) > 0 || c.trusted > 0 || e.own.Suspects(c.suspect)
+		return open && image.Live(c.suspect)
 	})
 	return verdicts
 }

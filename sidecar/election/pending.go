@@ -27,7 +27,9 @@ type Pending struct {
 
 // Add takes a request; a later one about the same session replaces the earlier.
 func (p *Pending) Add(r Request) {
-	i := sort.Search(len(p.requests), func(i int) bool { return !less(p.requests[i].Suspect, r.Suspect) })
+	i := sort.Search(len(p.requests), func(i int) bool {
+		return !less(p.requests[i].Suspect, r.Suspect)
+	})
 	if i < len(p.requests) && p.requests[i].Suspect == r.Suspect {
 		p.requests[i] = r
 		return

@@ -98,7 +98,7 @@ func (w *Watcher) Sync(live []topic.Broker) {
 		}
 		watched = append(watched, row)
 	}
-	sort.Slice(watched, func(i, j int) bool { return watched[i].member.Node < watched[j].member.Node })
+	sort.Slice(watched, func(i, j int) bool { return less(watched[i].member, watched[j].member) })
 	w.watched = watched
 }
 
@@ -203,7 +203,9 @@ func (w *Watcher) row(m topic.Member) *watch {
 }
 
 func (w *Watcher) rowOf(node topic.NodeID) *watch {
-	i := sort.Search(len(w.watched), func(i int) bool { return w.watched[i].member.Node >= node })
+	i := sort.Search(len(w.watched), func(i int) bool {
+		return w.watched[i].member.Node >= node
+	})
 	if i == len(w.watched) || w.watched[i].member.Node != node {
 		return nil
 	}
