@@ -68,8 +68,8 @@ type read struct {
 	done      func(index uint64, err error)
 }
 
-// QuorumStatus is a snapshot of a Quorum for status pages and metrics.
-type QuorumStatus struct {
+// Status is a snapshot of a Quorum for status pages and metrics.
+type Status struct {
 	raft.Status
 	// Applied is the last index that the state machine has seen.
 	Applied uint64
@@ -195,8 +195,8 @@ func (q *Quorum) Brief() raft.Brief { return q.machine.Brief() }
 func (q *Quorum) Applied() uint64 { return q.applied }
 
 // Status tells role, term, indices, members and peers.
-func (q *Quorum) Status() QuorumStatus {
-	return QuorumStatus{Status: q.machine.Status(), Applied: q.applied,
+func (q *Quorum) Status() Status {
+	return Status{Status: q.machine.Status(), Applied: q.applied,
 		Proposals: len(q.proposals), Reads: len(q.reads)}
 }
 

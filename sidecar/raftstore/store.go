@@ -1,0 +1,214 @@
+package raftstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"outrigger/sidecar/raft"
+)
+
+// Format names the layout of keys and values; a store that says something else is refused.
+const Format = "outrigger raft store 1"
+
+// Sizes. The metadata of a cluster is small, and its log is held in memory by the Raft anyway: the
+// cache serves starts and snapshot pulls only.
+const (
+	cacheBytes    = 1 << 20
+	memTableBytes = 1 << 20
+	openFilesMax  = 64
+	// pieceBytes is the size of the pieces that a snapshot of our own is written in.
+	pieceBytes = 256 << 10
+)
+
+// Errors of Open and Load.
+var (
+	// ErrFormat: the directory holds something else, or a format that this program does not know;
+	// the operator must say what it is. Nothing was changed.
+	ErrFormat = errors.New("not a raft store of this format")
+	// ErrFailed: a write has failed; what it left behind is unknown, so nothing works any more.
+	ErrFailed = errors.New("raft store has failed")
+)
+
+// Store is an open metadata store. One goroutine uses it.
+type Store struct {
+	db   *pebble.DB
+	dir  string
+	last uint64 // the last log entry
+	// first is the first log entry that may exist: deletions begin here and not at 0, so that they
+	// do not pile up tombstones over the same keys.
+	first    uint64
+	current  slot
+	staged   slot
+	have     uint64 // staged bytes
+	nextSlot uint64
+	failed   bool
+}
+
+// slot is where a snapshot's data lies; number 0 is none.
+type slot struct {
+	number   uint64
+	snapshot raft.Snapshot
+}
+
+// Open opens or makes the store in dir.
+func Open(dir string, logger *slog.Logger) (*Store, error) { return OpenFS(vfs.Default, dir, logger) }
+
+// OpenFS is Open on another file system.
+func OpenFS(fs vfs.FS, dir string, logger *slog.Logger) (*Store, error) {
+	if err := prepareDir(fs, dir); err != nil {
+		return nil, err
+	}
+	cache := pebble.NewCache(cacheBytes)
+	defer cache.Unref()
+	db, err := pebble.Open(dir, &pebble.Options{
+		FS: fs, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
+		FormatMajorVersion: pebble.FormatNewest, Logger: quietLogger{logger},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open raft store %s: %w", dir, err)
+	}
+	s := &Store{db: db, dir: dir}
+	if err := s.checkFormat(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return s, nil
+}
+
+// prepareDir makes the directory, and refuses one that holds files but no Pebble: opening would
+// scatter a database among them.
+func prepareDir(fs vfs.FS, dir string) error {
+	names, err := fs.List(dir)
+	if err != nil || len(names) == 0 {
+		if err := fs.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("make raft store directory: %w", err)
+		}
+		return syncDir(fs, filepath.Dir(dir))
+	}
+	desc, err := pebble.Peek(dir, fs)
+	if err != nil {
+		return fmt.Errorf("look into raft store %s: %w", dir, err)
+	}
+	if !desc.Exists && !onlyPebbleLeftovers(names) {
+		return fmt.Errorf("%w: %s holds other files", ErrFormat, dir)
+	}
+	return nil
+}
+
+// onlyPebbleLeftovers reports whether the files can be those of a store whose making was cut short.
+func onlyPebbleLeftovers(names []string) bool {
+	for _, name := range names {
+		known := name == "LOCK"
+		for _, pattern := range []string{"MANIFEST-*", "OPTIONS-*", "marker.*", "*.log", "*.dbtmp"} {
+			if ok, _ := filepath.Match(pattern, name); ok {
+				known = true
+			}
+		}
+		if !known {
+			return false
+		}
+	}
+	return true
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return fmt.Errorf("open directory %s: %w", dir, err)
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// checkFormat reads the format record, or writes it into a store without any key. A crash before it
+// is durable leaves a store without keys.
+func (s *Store) checkFormat() error {
+	found, ok, err := s.read([]byte{'f'})
+	switch {
+	case err != nil:
+		return fmt.Errorf("read format: %w", err)
+	case ok && string(found) != Format:
+		return fmt.Errorf("%w: %s says %q, known is %q", ErrFormat, s.dir, found, Format)
+	case ok:
+		return nil
+	}
+	it, err := s.db.NewIter(nil)
+	if err != nil {
+		return fmt.Errorf("look for keys: %w", err)
+	}
+	empty := !it.First()
+	if err := errors.Join(it.Error(), it.Close()); err != nil {
+		return fmt.Errorf("look for keys: %w", err)
+	}
+	if !empty {
+		return fmt.Errorf("%w: %s holds keys without a format", ErrFormat, s.dir)
+	}
+	if err := s.db.Set([]byte{'f'}, []byte(Format), pebble.Sync); err != nil {
+		return fmt.Errorf("write format: %w", err)
+	}
+	return nil
+}
+
+// Close closes the store. After a failed write there is nothing left to close in good order.
+func (s *Store) Close() error {
+	if s.failed {
+		return ErrFailed
+	}
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close raft store: %w", err)
+	}
+	return nil
+}
+
+// read returns a copy of a value.
+func (s *Store) read(key []byte) (value []byte, ok bool, err error) {
+	found, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return bytes.Clone(found), true, closer.Close()
+}
+
+func entryKey(index uint64) []byte { return binary.BigEndian.AppendUint64([]byte{'e'}, index) }
+
+func pieceKey(slotNumber, offset uint64) []byte {
+	key := binary.BigEndian.AppendUint64([]byte{'c'}, slotNumber)
+	return binary.BigEndian.AppendUint64(key, offset)
+}
+
+// quietLogger passes Pebble's own words on. Its Infof tells of every flush and compaction, which is
+// nobody's news.
+type quietLogger struct{ logger *slog.Logger }
+
+// Infof implements pebble.Logger.
+func (l quietLogger) Infof(format string, args ...any) {
+	if l.logger.Enabled(context.Background(), slog.LevelDebug) {
+		l.logger.Debug("pebble", "detail", fmt.Sprintf(format, args...))
+	}
+}
+
+// Errorf implements pebble.Logger.
+func (l quietLogger) Errorf(format string, args ...any) {
+	l.logger.Error("pebble", "detail", fmt.Sprintf(format, args...))
+}
+
+// fatal is what a panic out of Pebble carries.
+type fatal struct{ detail string }
+
+// Fatalf implements pebble.Logger, which must not return: Pebble calls it when a write to its log
+// fails. In a write of ours the panic becomes the write's error; in a goroutine of Pebble's it ends
+// the process, and nothing was promised that is not on disk.
+func (l quietLogger) Fatalf(format string, args ...any) {
+	detail := fmt.Sprintf(format, args...)
+	l.logger.Error("metadata store fails", "detail", detail)
+	panic(fatal{detail})
+}
