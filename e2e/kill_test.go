@@ -1,0 +1,161 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// resumeWithin is what a client with back-off and metadata age of 100 ms may wait for acknowledged
+// writes on a partition whose leader was killed.
+const resumeWithin = 3 * time.Second
+
+// resumed waits until every partition has acknowledged something that was not acknowledged before.
+func resumed(t testing.TB, l *ledger, partitions int) {
+	t.Helper()
+	before := l.acks()
+	eventually(t, 30*time.Second, "writes on every partition", func() error {
+		now := l.acks()
+		for p := range int32(partitions) {
+			if now[p] <= before[p] {
+				return fmt.Errorf("partition %d has %d acknowledged records, as before", p, now[p])
+			}
+		}
+		return nil
+	})
+}
+
+// failure mode 18: the leader is killed, and everything acknowledged is read back.
+func TestKilledLeadersLoseNothingAcknowledged(t *testing.T) {
+	const partitions, kills = 6, 10
+	c := start(t, options{restart: true})
+	c.createTopic(0, "kill", partitions, 3)
+	ledger := newLedger()
+	load := startLoad(t, c.kafka, "kill", partitions, ledger)
+	resumed(t, ledger, partitions)
+	r := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
+	var worst []time.Duration
+	for i := range kills {
+		victim := leaderOf(t, c.kafka, "kill", int32(r.IntN(partitions)))
+		kind := "a partition leader"
+		switch i {
+		case 3:
+			victim, kind = c.controller(), "the Raft leader"
+		case 7:
+			victim, kind = c.controller(), "the Raft leader again"
+		}
+		if victim < 0 {
+			t.Fatal("nobody leads")
+		}
+		ledger.takeLongest()
+		c.signal(victim, syscall.SIGKILL)
+		resumed(t, ledger, partitions)
+		resumed(t, ledger, partitions)
+		gap, p := ledger.takeLongest()
+		worst = append(worst, gap)
+		t.Logf("kill %d of %s (broker %d): longest gap %s on partition %d", i+1, kind, victim+1, gap.Round(time.Millisecond), p)
+		if gap > resumeWithin {
+			t.Errorf("kill %d: partition %d had no acknowledged write for %s, want at most %s", i+1, p, gap, resumeWithin)
+		}
+		c.healthy(30 * time.Second)
+	}
+	load.stop()
+	slices.Sort(worst)
+	t.Logf("longest gaps over %d kills: median %s, worst %s; %s", kills, worst[len(worst)/2], worst[len(worst)-1], ledger.summary())
+	ledger.check(t, readAll(t, c.kafka, "kill", partitions))
+	c.healthy(30 * time.Second)
+	c.stop()
+	c.sameLogs("kill")
+}
+
+// failure mode 25: a leader that was paused for three times the timeout wakes as a stranger.
+func TestPausedLeaderIsFencedAndLosesNothing(t *testing.T) {
+	const partitions = 3
+	c := start(t, options{restart: true})
+	c.createTopic(0, "pause", partitions, 3)
+	ledger := newLedger()
+	load := startLoad(t, c.kafka, "pause", partitions, ledger)
+	resumed(t, ledger, partitions)
+	for i, victim := range []int{leaderOf(t, c.kafka, "pause", 0), c.controller()} {
+		ledger.takeLongest()
+		pid := c.pid(victim)
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		paused := time.Now()
+		resumed(t, ledger, partitions)
+		resumed(t, ledger, partitions)
+		gap, p := ledger.takeLongest()
+		t.Logf("pause %d of broker %d: longest gap %s on partition %d", i+1, victim+1, gap.Round(time.Millisecond), p)
+		if gap > resumeWithin {
+			t.Errorf("pause %d: partition %d had no acknowledged write for %s, want at most %s", i+1, p, gap, resumeWithin)
+		}
+		<-time.After(time.Until(paused.Add(3 * 1500 * time.Millisecond)))
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		c.healthy(30 * time.Second)
+	}
+	load.stop()
+	t.Log(ledger.summary())
+	ledger.check(t, readAll(t, c.kafka, "pause", partitions))
+	c.stop()
+	c.sameLogs("pause")
+}
+
+// TestKillUnderRace is the one run on brokers with the race detector, without time limits.
+func TestKillUnderRace(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a race binary")
+	}
+	const partitions = 3
+	c := start(t, options{restart: true, race: true, args: []string{
+		"--set", "replica.leader.timeout.ms=6000", "--set", "replica.heartbeat.interval.ms=500",
+	}})
+	c.createTopic(0, "race", partitions, 3)
+	ledger := newLedger()
+	load := startLoad(t, c.kafka, "race", partitions, ledger)
+	for range 2 {
+		resumed(t, ledger, partitions)
+		c.signal(leaderOf(t, c.kafka, "race", 0), syscall.SIGKILL)
+		resumed(t, ledger, partitions)
+		c.healthy(60 * time.Second)
+	}
+	load.stop()
+	ledger.check(t, readAll(t, c.kafka, "race", partitions))
+}
+
+// All brokers die at once, and come back in any order.
+func TestPowerLossOfAllLosesNothingAcknowledged(t *testing.T) {
+	const partitions = 6
+	data := t.TempDir()
+	ledger := newLedger()
+	for round := range 3 {
+		c := start(t, options{data: data})
+		if round == 0 {
+			c.createTopic(0, "power", partitions, 3)
+		}
+		load := startLoad(t, c.kafka, "power", partitions, ledger)
+		resumed(t, ledger, partitions)
+		resumed(t, ledger, partitions)
+		for i := range c.pids {
+			c.signal(i, syscall.SIGKILL)
+		}
+		load.cancel()
+		load.client.Close()
+		c.kill9()
+	}
+	c := start(t, options{data: data})
+	t.Log(ledger.summary())
+	ledger.check(t, readAll(t, c.kafka, "power", partitions))
+	c.healthy(30 * time.Second)
+	c.stop()
+	c.sameLogs("power")
+}
+
+// brokerDir is where dev keeps a broker's data.
+func (c *cluster) brokerDir(i int) string { return c.data + "/broker-" + strconv.Itoa(i+1) }
