@@ -34,8 +34,10 @@ var connection = regexp.MustCompile(`^(\S+):\d+ - \w+:\d+`)
 // would be to end the process.
 type logger struct {
 	log   *slog.Logger
-	fatal chan<- error // one slot; the first error is the cause of any other
-	now   func() time.Time
+	fatal chan<- *failure // one slot; the first error is the cause of any other
+	// cue has one slot: a line was written since WatchRoutes last looked.
+	cue chan struct{}
+	now func() time.Time
 
 	mu struct {
 		sync.Mutex
@@ -44,14 +46,20 @@ type logger struct {
 	}
 }
 
-func newLogger(log *slog.Logger, fatal chan<- error) *logger {
-	l := &logger{log: log, fatal: fatal, now: time.Now}
+func newLogger(log *slog.Logger, fatal chan<- *failure) *logger {
+	l := &logger{log: log, fatal: fatal, cue: make(chan struct{}, 1), now: time.Now}
 	l.mu.said = make(map[string]time.Time)
 	return l
 }
 
 // Noticef is a debug line: nats-server notices every connection that comes or goes.
-func (l *logger) Noticef(format string, args ...any) { l.write(slog.LevelDebug, format, args) }
+func (l *logger) Noticef(format string, args ...any) {
+	select {
+	case l.cue <- struct{}{}:
+	default:
+	}
+	l.write(slog.LevelDebug, format, args)
+}
 
 // Warnf is a warning, unless it warns of nothing.
 func (l *logger) Warnf(format string, args ...any) { l.warn(format, args) }
@@ -68,11 +76,26 @@ func (l *logger) Tracef(format string, args ...any) { l.write(slog.LevelDebug, f
 
 // Fatalf hands the error on and returns; the server stops that part of itself after the call.
 func (l *logger) Fatalf(format string, args ...any) {
+	failure := &failure{format: format, text: fmt.Sprintf(format, args...)}
+	for _, arg := range args {
+		if cause, ok := arg.(error); ok {
+			failure.cause = cause
+		}
+	}
 	select {
-	case l.fatal <- fmt.Errorf(format, args...):
+	case l.fatal <- failure:
 	default:
 	}
 }
+
+// failure is a fatal line of nats-server.
+type failure struct {
+	format, text string
+	cause        error // nil if the line held none
+}
+
+func (f *failure) Error() string { return f.text }
+func (f *failure) Unwrap() error { return f.cause }
 
 // silence makes everything that follows a debug line.
 func (l *logger) silence() {

@@ -10,7 +10,7 @@ import (
 
 func TestLogSaysTheSameLineOnceAMinute(t *testing.T) {
 	var text bytes.Buffer
-	fatal := make(chan error, 1)
+	fatal := make(chan *failure, 1)
 	l := newLogger(slog.New(slog.NewTextHandler(&text, nil)), fatal)
 	now := time.Unix(0, 0)
 	l.now = func() time.Time { return now }
@@ -48,7 +48,7 @@ func TestLogSaysTheSameLineOnceAMinute(t *testing.T) {
 }
 
 func TestFatalLineBecomesAnErrorAndTheFirstCounts(t *testing.T) {
-	fatal := make(chan error, 1)
+	fatal := make(chan *failure, 1)
 	l := newLogger(slog.New(slog.DiscardHandler), fatal)
 	l.Fatalf("Error listening on router port: %d - %v", 6222, "in use")
 	l.Fatalf("another")

@@ -9,6 +9,12 @@ import (
 // routesAgeMax is how old a list of peers may be that the number of connections does not contradict.
 const routesAgeMax = time.Second
 
+// After a cue, WatchRoutes looks this often, this many times.
+const (
+	closeLookPause = 20 * time.Millisecond
+	closeLooksMax  = 25
+)
+
 // routeList is a list of peers and when it was right. The newest spares most calls of Routes the
 // walk over all connections.
 type routeList struct {
@@ -55,31 +61,48 @@ func (s *Server) connectedPeers() []string {
 	return names
 }
 
-// WatchRoutes calls changed for every peer that comes or goes, until ctx ends. A lost route is a
-// hint that the peer may be gone, never proof. changed must not block.
-func (s *Server) WatchRoutes(ctx context.Context, every time.Duration, changed func(name string, up bool)) {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
+// WatchRoutes calls changed for every peer that comes or goes, until ctx or the server ends. A lost
+// route is a hint that the peer may be gone, never proof. changed must not block. One caller only.
+//
+// The server announces no routes, but it writes a line to its log for each connection that is made
+// or lost: a line is the cue to look closely for a while. Else one look in routesAgeMax is enough.
+func (s *Server) WatchRoutes(ctx context.Context, changed func(name string, up bool)) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	var known []string
+	closeLooks := 0
 	for {
-		now := s.Routes()
-		for _, name := range known {
-			if !slices.Contains(now, name) {
-				changed(name, false)
-			}
-		}
-		for _, name := range now {
-			if !slices.Contains(known, name) {
-				changed(name, true)
-			}
-		}
-		known = now
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.closing:
 			return
-		case <-ticker.C:
+		case <-s.logger.cue:
+			// the line may come before the connection is in the server's table, or out of it
+			closeLooks = closeLooksMax
+		case <-timer.C:
+		}
+		known = s.compareRoutes(known, changed)
+		pause := routesAgeMax
+		if closeLooks > 0 {
+			closeLooks--
+			pause = closeLookPause
+		}
+		timer.Reset(pause)
+	}
+}
+
+func (s *Server) compareRoutes(known []string, changed func(name string, up bool)) []string {
+	now := s.Routes()
+	for _, name := range known {
+		if !slices.Contains(now, name) {
+			changed(name, false)
 		}
 	}
+	for _, name := range now {
+		if !slices.Contains(known, name) {
+			changed(name, true)
+		}
+	}
+	return now
 }

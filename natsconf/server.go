@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +28,7 @@ type Server struct {
 	config  Config
 	logger  *logger
 
-	fatal   chan error    // from the server's logger
+	fatal   chan *failure // from the server's logger
 	closing chan struct{} // closed by Shutdown
 	done    sync.WaitGroup
 	once    sync.Once
@@ -50,7 +52,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure NATS server: %w", err)
 	}
-	fatal := make(chan error, 1)
+	fatal := make(chan *failure, 1)
 	s := &Server{
 		server: embedded, options: options, secrets: secrets, config: c,
 		logger:  newLogger(c.Logger, fatal),
@@ -75,8 +77,8 @@ func (s *Server) awaitReady(ctx context.Context) error {
 	defer cancel()
 	for {
 		select {
-		case err := <-s.fatal:
-			return s.explain(err)
+		case failure := <-s.fatal:
+			return s.explain(failure)
 		case <-ctx.Done():
 			return fmt.Errorf("start NATS server: %w", context.Cause(ctx))
 		default:
@@ -87,28 +89,35 @@ func (s *Server) awaitReady(ctx context.Context) error {
 	}
 }
 
-// explain says which of the two configured addresses a failed start speaks of.
-func (s *Server) explain(cause error) error {
-	switch {
-	case s.server.Addr() == nil:
-		return fmt.Errorf("listen on nats.client.listen %s: %w", s.config.ClientListen, cause)
-	case s.server.ClusterAddr() == nil:
-		return fmt.Errorf("listen on nats.cluster.listen %s: %w", s.config.ClusterListen, cause)
-	default:
-		return fmt.Errorf("start NATS server: %w", cause)
+// explain says which of the configured addresses a failed start speaks of. nats-server tells them
+// apart by its words only.
+func (s *Server) explain(f *failure) error {
+	cause := f.cause
+	var network *net.OpError
+	if errors.As(cause, &network) {
+		// its own text would repeat the address
+		cause = network.Err
 	}
+	switch {
+	case cause == nil:
+	case strings.HasPrefix(f.format, "Error listening on port"):
+		return fmt.Errorf("listen on nats.client.listen %s: %w", s.config.ClientListen, cause)
+	case strings.HasPrefix(f.format, "Error listening on router port"):
+		return fmt.Errorf("listen on nats.cluster.listen %s: %w", s.config.ClusterListen, cause)
+	}
+	return fmt.Errorf("start NATS server: %w", f)
 }
 
 // watchFatal hands on what stops a part of the server later.
 func (s *Server) watchFatal() {
 	defer s.done.Done()
 	select {
-	case err := <-s.fatal:
+	case failure := <-s.fatal:
 		if s.config.Fatal == nil {
-			s.config.Logger.Error("nats server failed", "error", err)
+			s.config.Logger.Error("nats server failed", "error", failure)
 			return
 		}
-		s.config.Fatal(fmt.Errorf("run NATS server: %w", err))
+		s.config.Fatal(fmt.Errorf("run NATS server: %w", failure))
 	case <-s.closing:
 	}
 }
@@ -138,8 +147,23 @@ func (s *Server) Credentials(account string) (user, password string) {
 	return "", ""
 }
 
-// ClientURL is what an operator connects to, without a login.
-func (s *Server) ClientURL() string { return "nats://" + s.ClientAddr() }
+// ClientURL is what an operator on this machine connects to, without a login.
+func (s *Server) ClientURL() string {
+	address, ok := s.server.Addr().(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	host := address.IP.String()
+	switch {
+	case !address.IP.IsUnspecified():
+	case address.IP.To4() != nil:
+		host = "127.0.0.1"
+	default:
+		// a wildcard listener of both families answers here too
+		host = "localhost"
+	}
+	return "nats://" + net.JoinHostPort(host, strconv.Itoa(address.Port))
+}
 
 // ClientAddr is the operators' host:port, with the port that was really taken.
 func (s *Server) ClientAddr() string { return addressOf(s.server.Addr()) }

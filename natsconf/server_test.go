@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -103,7 +104,7 @@ func TestPeersFindEachOtherAndAreMissedWhenGone(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		a.WatchRoutes(ctx, 5*time.Millisecond, func(name string, up bool) { changes <- change{name, up} })
+		a.WatchRoutes(ctx, func(name string, up bool) { changes <- change{name, up} })
 	}()
 	want := []change{{"outrigger-2", true}, {"outrigger-3", true}}
 	for _, w := range want {
@@ -159,12 +160,45 @@ func TestTakenPortIsNamed(t *testing.T) {
 			s.Shutdown()
 			t.Fatalf("%s: started on a port that is taken", key)
 		}
-		if !strings.Contains(err.Error(), key+" "+address) || !strings.Contains(err.Error(), "in use") {
-			t.Errorf("got %q, want it to name %s %s and the cause", err, key, address)
+		if want := "listen on " + key + " " + address + ": bind: address already in use"; err.Error() != want {
+			t.Errorf("got %q, want %q", err, want)
 		}
 		if waited := time.Since(began); waited > 5*time.Second {
 			t.Errorf("%s: told after %s, want it at once", key, waited)
 		}
+	}
+}
+
+func TestTakenMonitorPortOfAFileIsAnError(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	c := config(1)
+	c.OperatorFile = write(t, fmt.Sprintf("http: %q", taken.Addr()))
+	s, err := natsconf.Start(t.Context(), c)
+	if err == nil {
+		s.Shutdown()
+		t.Fatal("started on a monitor port that is taken")
+	}
+	if !strings.Contains(err.Error(), "monitor") {
+		t.Errorf("got %q, want it to speak of monitoring", err)
+	}
+}
+
+func TestURLOfAWildcardListenerCanBeDialled(t *testing.T) {
+	c := config(1)
+	c.ClientListen = "0.0.0.0:0"
+	s := start(t, c)
+	address := strings.TrimPrefix(s.ClientURL(), "nats://")
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	if host, _, _ := net.SplitHostPort(address); host == "0.0.0.0" || host == "::" {
+		t.Errorf("got host %s, want one that clients can use", host)
 	}
 }
 

@@ -175,6 +175,13 @@ func (b *Bus) Request(ctx context.Context, l Lane, subject string, data []byte) 
 	return answer.Data, nil
 }
 
+// PublishRequest publishes data with a subject for the answer and does not wait: the answer is a
+// message like any other to whoever subscribes to reply. When nobody subscribes to subject, the
+// server itself answers at once, with a message without data.
+func (b *Bus) PublishRequest(l Lane, subject, reply string, data []byte) error {
+	return translate(b.conns[l].PublishRequest(subject, reply, data))
+}
+
 // Respond answers a request that came by the lane.
 func (b *Bus) Respond(l Lane, m Message, data []byte) error {
 	if m.Reply == "" {

@@ -232,6 +232,28 @@ func TestRequestIsAnsweredAcrossNodes(t *testing.T) {
 	}
 }
 
+func TestAnswersMayComeToASubjectOfOurs(t *testing.T) {
+	nodes := startCluster(t, nil)
+	err := nodes[1].Subscribe(bus.Raft, "raft.vote.1", func(m bus.Message) {
+		if err := nodes[1].Respond(bus.Raft, m, []byte("granted")); err != nil {
+			t.Errorf("respond: %v", err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "interest", func() bool { return nodes[0].server.Interest("RAFT", "raft.vote.1") })
+	answers := subscribe(t, nodes[0], bus.Raft, "RAFT", "raft.reply.0", nodes[0])
+	for subject, want := range map[string]string{"raft.vote.1": "granted", "raft.vote.9": ""} {
+		if err := nodes[0].PublishRequest(bus.Raft, subject, "raft.reply.0", []byte("vote")); err != nil {
+			t.Fatal(err)
+		}
+		if m := receive(t, answers); string(m.Data) != want {
+			t.Errorf("%s: got %q, want %q", subject, m.Data, want)
+		}
+	}
+}
+
 func TestRequestEndsWithItsContext(t *testing.T) {
 	n := startNode(t, config(1))
 	if err := n.Subscribe(bus.Raft, "raft.vote.1", func(bus.Message) {}); err != nil {

@@ -12,7 +12,7 @@ const (
 	eventPrefix = "sidecar.event."
 	tapPrefix   = "sidecar.tap."
 	// interestPeriod is how often the bus looks whether somebody came to listen or left.
-	interestPeriod = 500 * time.Millisecond
+	interestPeriod = time.Second
 	// interestEntriesMax bounds the remembered answers; past it they start afresh.
 	interestEntriesMax = 1 << 16
 )
