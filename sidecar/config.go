@@ -55,7 +55,7 @@ type Config struct {
 	// Routes lists the server names of the peers that are connected now; nil gives no hints.
 	Routes func() []string
 	// NodeOf tells the node behind a server name.
-	NodeOf func(serverName string) (topic.NodeID, bool)
+	NodeOf func(serverName string) (int32, bool)
 	Logs   *partition.Store
 	// Now is the monotonic clock that Logs was opened with.
 	Now        func() time.Duration
@@ -75,7 +75,7 @@ func (c Config) withDefaults() Config {
 		c.Routes = func() []string { return nil }
 	}
 	if c.NodeOf == nil {
-		c.NodeOf = func(string) (topic.NodeID, bool) { return topic.NoNode, false }
+		c.NodeOf = func(string) (int32, bool) { return 0, false }
 	}
 	return c
 }

@@ -56,6 +56,9 @@ func (c *controller) turn(m *metadata, status node.Status, tick bool) bool {
 		c.begin(im, status.Term)
 	} else if im != c.image {
 		c.evidence.Sync(im.Brokers(), im)
+		for _, node := range elected(c.image, im) {
+			c.evidence.Grant(node)
+		}
 	}
 	c.image = im
 	proposed := c.judge(m, im, tick)

@@ -19,6 +19,8 @@ type imageMachine struct {
 	image *cluster.Image
 	batch *cluster.Batch
 	dirty bool
+	// failed is why this node cannot follow the log any more.
+	failed error
 }
 
 func newImageMachine() *imageMachine {
@@ -27,16 +29,17 @@ func newImageMachine() *imageMachine {
 }
 
 // Apply carries out one command. Its result is the index, then the encoded cluster.Result: a proposer
-// waits until its own image has reached the index. A command that cannot be decoded is refused on
-// every node alike.
+// waits until its own image has reached the index. A committed command that this node cannot read was
+// written by a newer one: going on would make two images of one log, so the node stops.
 func (m *imageMachine) Apply(index uint64, command []byte) []byte {
-	result := cluster.Result{Status: cluster.Refused}
-	if c, err := cluster.Decode(command); err == nil {
-		result = m.batch.Apply(index, c)
-		m.dirty = true
-	} else {
+	c, err := cluster.Decode(command)
+	if err != nil {
+		m.failed = errors.Join(m.failed, fmt.Errorf("read committed command %d: %w", index, err))
 		m.batch.Advance(index)
+		return nil
 	}
+	result := m.batch.Apply(index, c)
+	m.dirty = true
 	return append(binary.BigEndian.AppendUint64(nil, index), result.Encode()...)
 }
 
@@ -153,6 +156,9 @@ func (m *metadata) run(ctx context.Context) error {
 func (m *metadata) turn(tick bool) error {
 	if err := m.quorum.Turn(); err != nil {
 		return fmt.Errorf("persist metadata: %w", err)
+	}
+	if m.machine.failed != nil {
+		return m.machine.failed
 	}
 	dirty := m.machine.dirty
 	status := m.quorum.Status()

@@ -140,8 +140,14 @@ func (s *Sidecar) proposeThere(ctx context.Context, controller topic.NodeID, com
 	}
 }
 
-// proposed takes another node's proposal off the wire.
+// proposed takes another node's proposal off the wire. What cannot be read is refused here, before it
+// could be committed.
 func (s *Sidecar) proposed(m bus.Message) {
+	if _, err := cluster.Decode(m.Data); err != nil {
+		s.metrics.malformed.WithLabelValues("proposal").Inc()
+		s.answerProposal(m, nil, raft.ErrFull)
+		return
+	}
 	taken := s.meta.proposals.put(proposal{command: m.Data, done: func(result []byte, err error) {
 		s.answerProposal(m, result, err)
 	}})

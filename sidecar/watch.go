@@ -10,6 +10,7 @@ import (
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 	"outrigger/sidecar/bus"
+	"outrigger/sidecar/cluster"
 	"outrigger/sidecar/election"
 	"outrigger/sidecar/frame"
 )
@@ -19,9 +20,13 @@ const watchTick = 100 * time.Millisecond
 
 func (s *Sidecar) watcherConfig() election.WatcherConfig {
 	return election.WatcherConfig{
-		Self: s.cfg.Node, TimeoutTicks: int((s.cfg.LeaderTimeout + watchTick - 1) / watchTick),
+		Self: s.cfg.Node, TimeoutTicks: ticksOf(s.cfg.LeaderTimeout),
+		// A hint leaves room for three heartbeats: it shortens the wait and proves nothing.
+		HintTicksMin: ticksOf(3 * s.cfg.HeartbeatInterval),
 	}
 }
+
+func ticksOf(d time.Duration) int { return int((d + watchTick - 1) / watchTick) }
 
 // beat is a heartbeat that arrived.
 type beat struct {
@@ -99,9 +104,16 @@ func (w *watch) grant(before *published) {
 	if before == nil {
 		return
 	}
+	for _, node := range elected(before.image, w.image.image) {
+		w.watcher.Grant(node)
+	}
+}
+
+// elected lists who was made a leader between two images.
+func elected(before, after *cluster.Image) []topic.NodeID {
 	granted := map[topic.NodeID]bool{}
-	for t := range w.image.image.All() {
-		old, ok := before.image.TopicByID(t.ID)
+	for t := range after.All() {
+		old, ok := before.TopicByID(t.ID)
 		if old == t {
 			continue
 		}
@@ -111,9 +123,7 @@ func (w *watch) grant(before *published) {
 			}
 		}
 	}
-	for node := range granted {
-		w.watcher.Grant(node)
-	}
+	return slices.Sorted(maps.Keys(granted))
 }
 
 // take refreshes everything that the sender claims. A sender whose data path hangs disclaims it: its
@@ -145,15 +155,17 @@ func (w *watch) tick() {
 	w.hints()
 	elapsed := int((now - w.tickedAt) / watchTick)
 	w.tickedAt += time.Duration(elapsed) * watchTick
-	for _, suspicion := range w.watcher.Tick(elapsed) {
+	suspicions := w.watcher.Tick(elapsed)
+	// The table comes first: the worker checks the requests against it.
+	table := w.watcher.Snapshot()
+	w.s.table.Store(&table)
+	for _, suspicion := range suspicions {
 		w.s.metrics.watcherTriggers.Inc()
 		w.s.log.Info("peer is silent", slog.String("suspicion", suspicion.String()))
 		w.s.triggers.put(election.Request{
 			Reporter: w.s.self(), Suspect: suspicion.Member, SilentTicks: suspicion.SilentTicks,
 		})
 	}
-	table := w.watcher.Snapshot()
-	w.s.table.Store(&table)
 	w.lease(now)
 	w.tellHeard(now)
 }
@@ -164,7 +176,7 @@ func (w *watch) hints() {
 	routes := map[topic.NodeID]bool{}
 	for _, name := range w.s.cfg.Routes() {
 		if id, ok := w.s.cfg.NodeOf(name); ok {
-			routes[id] = true
+			routes[topic.NodeID(id)] = true
 		}
 	}
 	for node := range w.routes {
