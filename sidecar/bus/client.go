@@ -56,9 +56,11 @@ func Dial(address, user, password string) (*Client, error) {
 	return &Client{conn: conn}, nil
 }
 
-// RequestMany publishes an empty request and collects answers until max arrived (0: no limit), wait
-// is over or ctx ends. Fewer answers than hoped for are no error; nobody listening is.
-func (c *Client) RequestMany(ctx context.Context, subject string, wait time.Duration, max int) ([][]byte, error) {
+// RequestMany publishes an empty request and collects answers until answersMax arrived (0: no
+// limit), wait is over or ctx ends. Fewer answers than hoped for are no error; nobody listening is.
+func (c *Client) RequestMany(
+	ctx context.Context, subject string, wait time.Duration, answersMax int,
+) ([][]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	inbox := c.conn.NewRespInbox()
@@ -71,7 +73,7 @@ func (c *Client) RequestMany(ctx context.Context, subject string, wait time.Dura
 		return nil, fmt.Errorf("ask %s: %w", subject, translate(err))
 	}
 	var answers [][]byte
-	for max <= 0 || len(answers) < max {
+	for answersMax <= 0 || len(answers) < answersMax {
 		m, err := sub.NextMsgWithContext(ctx)
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
