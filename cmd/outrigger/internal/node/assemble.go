@@ -1,0 +1,290 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+
+	crypto "crypto/rand"
+
+	"outrigger/broker"
+	"outrigger/broker/partition"
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+	"outrigger/cmd/outrigger/internal/config"
+	"outrigger/cmd/outrigger/internal/datadir"
+	"outrigger/cmd/outrigger/internal/port"
+	"outrigger/natsconf"
+	"outrigger/sidecar/bus"
+)
+
+// The write-ahead log's directory below the data directory.
+const walDir = "wal"
+
+const (
+	// walFileBytes is the size of a log file, unless batches are so large that a quarter of a file
+	// does not hold one.
+	walFileBytes = 64 << 20
+	walShare     = 4
+	walAlign     = 1 << 20
+	// recordOverhead is ample for a record's header beside its batch.
+	recordOverhead = 4096
+)
+
+// idleForever stands for connections.max.idle.ms=-1.
+const idleForever = 100 * 365 * 24 * time.Hour
+
+// newSession draws the number of this run of this process: random, and never zero.
+func newSession() topic.Session {
+	for {
+		var raw [8]byte
+		_, _ = crypto.Read(raw[:]) // never fails, by its documentation
+		if session := topic.Session(binary.BigEndian.Uint64(raw[:])); session != 0 {
+			return session
+		}
+	}
+}
+
+// claim takes hold of what only one process can have: sockets and the data directory. Everything is
+// looked at before anything is taken, so that a refusal leaves no trace.
+func (n *node) claim(ctx context.Context) error {
+	cfg := n.Config
+	owner := datadir.Owner{Cluster: cfg.Node.ClusterID, Node: cfg.Node.ID}
+	if err := datadir.Check(cfg.Node.DataDir, owner); err != nil {
+		return err
+	}
+	if err := port.Check(uses(cfg)); err != nil {
+		return err
+	}
+	sockets, err := broker.Listen(ctx, listeners(cfg.Kafka.Listeners))
+	if err != nil {
+		return err
+	}
+	n.sockets = sockets
+	n.web = newWeb(cfg.Node.ID, n.session, n.Version)
+	for _, address := range cfg.HTTP {
+		listener, err := net.Listen("tcp", address.String())
+		if err != nil {
+			return fmt.Errorf("listen on http.listen: %w", err)
+		}
+		n.web.listeners = append(n.web.listeners, listener)
+	}
+	if n.dir, err = datadir.Open(cfg.Node.DataDir, owner); err != nil {
+		return err
+	}
+	n.Logger.Info("data directory opened", attrDir, n.dir.Path(), attrCluster, n.dir.Identity().Cluster,
+		attrClean, n.dir.CleanStop())
+	return nil
+}
+
+// assemble starts the parts, each as soon as what it needs is there.
+func (n *node) assemble(ctx context.Context) error {
+	n.tasks.http = launch("HTTP server", n.failed, func(ctx context.Context) error { return n.web.run(ctx, n.registry) })
+	if err := n.startNATS(ctx); err != nil {
+		return err
+	}
+	n.web.stage("recovering the write-ahead log")
+	clock := monotonic()
+	logs, err := partition.Open(n.logConfig(clock))
+	if err != nil {
+		return err
+	}
+	n.logs = logs
+	if n.sidecar, err = n.newSidecar(clock); err != nil {
+		return err
+	}
+	n.broker, err = broker.New(n.brokerConfig(), n.sidecar, n.logs, n.Logger, n.registry)
+	if err != nil {
+		return err
+	}
+	n.tasks.wal = launch("write-ahead log", n.failed, n.runLogs)
+	n.tasks.sidecar = launch("sidecar", n.failed, n.sidecar.Run)
+	n.tasks.cluster = launch("cluster id", n.failed, n.recordCluster)
+	n.tasks.broker = launch("broker", n.failed, n.broker.Run)
+	n.web.answer(n.readiness)
+	return nil
+}
+
+func (n *node) startNATS(ctx context.Context) error {
+	operator, drawn, err := n.dir.Operator(datadir.Operator{
+		URL: "nats://" + n.Config.NATS.Client.String(),
+		Ops: datadir.Login(n.Config.NATS.Ops),
+		Sys: datadir.Login(n.Config.NATS.Sys),
+	})
+	if err != nil {
+		return err
+	}
+	if drawn {
+		n.Logger.Info("NATS passwords were drawn at random", attrFile, n.dir.Path("nats-operator.json"))
+	}
+	natsConfig := NATSConfig(n.Config)
+	natsConfig.OpsPassword, natsConfig.SysPassword = operator.Ops.Password, operator.Sys.Password
+	natsConfig.Logger = n.Logger
+	natsConfig.Fatal = func(err error) { n.failed <- failure{&task{name: "NATS server"}, err} }
+	if n.nats, err = natsconf.Start(ctx, natsConfig); err != nil {
+		// The server says in words of its own that a port was taken since we looked; ask again.
+		if taken := port.Check(natsUses(n.Config)); taken != nil {
+			return taken
+		}
+		return err
+	}
+	n.bus, err = bus.Open(ctx, bus.Config{Server: n.nats, Node: n.Config.Node.ID, Logger: n.Logger, OnGap: n.onGap})
+	return err
+}
+
+// runLogs runs the writer, and passes it the time.
+func (n *node) runLogs(ctx context.Context) error {
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	ended := make(chan error, 1)
+	go func() { ended <- n.logs.Run(ctx) }()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-ticker.C:
+			n.logs.Tick()
+		}
+	}
+}
+
+// recordCluster writes the cluster's id into the data directory once the first controller has drawn
+// it, so that the directory cannot join another cluster later.
+func (n *node) recordCluster(ctx context.Context) error {
+	for {
+		changed := n.sidecar.Changed()
+		if id := n.sidecar.View().ClusterID(); id != "" {
+			if err := n.dir.SetCluster(id); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// monotonic is a clock that starts now and never jumps.
+func monotonic() func() time.Duration {
+	start := time.Now()
+	return func() time.Duration { return time.Since(start) }
+}
+
+func (n *node) logConfig(clock func() time.Duration) partition.Config {
+	record := roundUp(int64(n.Config.Kafka.MessageBytesMax)+recordOverhead, walAlign)
+	return partition.Config{
+		WAL: wal.Config{
+			FS:        wal.OS(),
+			Dir:       n.dir.Path(walDir),
+			Session:   n.session,
+			Logger:    n.Logger,
+			FileBytes: max(walFileBytes, walShare*record),
+			Sync:      wal.Policy{Interval: n.Config.WAL.FlushInterval},
+		},
+		ProducerIDExpiration: n.Config.Kafka.ProducerExpiration,
+		Now:                  clock,
+		Logger:               n.Logger,
+	}
+}
+
+func roundUp(bytes, unit int64) int64 { return (bytes + unit - 1) / unit * unit }
+
+func (n *node) brokerConfig() broker.Config {
+	kafka := n.Config.Kafka
+	cfg := broker.Config{
+		Node:    n.Config.Node.ID,
+		Sockets: n.sockets,
+		Topics: broker.TopicDefaults{
+			AutoCreateOff:     !kafka.Topics.AutoCreate,
+			DeleteOff:         !kafka.Topics.Deletable,
+			Partitions:        kafka.Topics.Partitions,
+			ReplicationFactor: kafka.Topics.ReplicationFactor,
+			MinInSyncReplicas: int32(kafka.Topics.MinInSyncReplicas),
+			MessageBytesMax:   int32(kafka.MessageBytesMax),
+			UncleanElection:   kafka.Topics.Unclean,
+		},
+		Connections: broker.ConnectionLimits{Max: kafka.ConnectionsMax, MaxPerIP: kafka.ConnectionsPerIPMax, Idle: kafka.IdleMax},
+		Requests:    broker.RequestLimits{BytesMax: int32(kafka.RequestBytesMax), FetchBytesMax: int32(kafka.FetchBytesMax)},
+	}
+	if kafka.IdleMax == 0 {
+		cfg.Connections.Idle = idleForever
+	}
+	for _, p := range n.Config.Properties() {
+		cfg.Properties = append(cfg.Properties, broker.Property{Name: p.Name, Value: p.Value, Set: p.Set, Sensitive: p.Secret})
+	}
+	return cfg
+}
+
+// NATSConfig is what the embedded server is configured with; passwords that nobody chose are empty.
+func NATSConfig(cfg *config.Config) natsconf.Config {
+	nats := natsconf.Config{
+		NodeID:          int32(cfg.Node.ID),
+		ClientListen:    cfg.NATS.Client.String(),
+		ClusterListen:   cfg.NATS.Cluster.String(),
+		ClusterSecret:   cfg.NATS.ClusterSecret,
+		OpsUser:         cfg.NATS.Ops.User,
+		OpsPassword:     cfg.NATS.Ops.Password,
+		SysUser:         cfg.NATS.Sys.User,
+		SysPassword:     cfg.NATS.Sys.Password,
+		OperatorFile:    cfg.NATS.File,
+		MaxMessageBytes: cfg.Kafka.MessageBytesMax,
+		DebugTap:        cfg.NATS.Tap,
+	}
+	if cfg.NATS.Cluster == (config.Address{}) {
+		// The server always opens this listener; for a cluster of one nobody is told its port.
+		nats.ClusterListen = "127.0.0.1:0"
+	}
+	if cfg.NATS.File != "" {
+		if full, err := filepath.Abs(cfg.NATS.File); err == nil {
+			nats.OperatorFile = full
+		}
+	}
+	for _, voter := range cfg.Node.Voters {
+		nats.Routes = append(nats.Routes, voter.String())
+	}
+	return nats
+}
+
+func listeners(configured []config.Listener) []broker.Listener {
+	var all []broker.Listener
+	for _, l := range configured {
+		one := broker.Listener{Name: l.Name, AdvertisedHost: l.Advertised.Host, AdvertisedPort: int32(l.Advertised.Port)}
+		for _, address := range l.Addresses {
+			one.Addresses = append(one.Addresses, address.String())
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// uses lists every address that this process is going to listen on.
+func uses(cfg *config.Config) []port.Use {
+	var all []port.Use
+	for _, l := range cfg.Kafka.Listeners {
+		for _, address := range l.Addresses {
+			all = append(all, port.Use{Address: address.String(), Purpose: "Kafka listener " + l.Name,
+				Remedy: "stop that process or change listeners"})
+		}
+	}
+	for _, address := range cfg.HTTP {
+		all = append(all, port.Use{Address: address.String(), Purpose: "HTTP", Remedy: "stop that process or change http.listen"})
+	}
+	return append(all, natsUses(cfg)...)
+}
+
+func natsUses(cfg *config.Config) []port.Use {
+	all := []port.Use{{Address: cfg.NATS.Client.String(), Purpose: "NATS clients",
+		Remedy: "stop that process or change nats.client.listen"}}
+	if cfg.NATS.Cluster != (config.Address{}) {
+		all = append(all, port.Use{Address: cfg.NATS.Cluster.String(), Purpose: "the other brokers",
+			Remedy: "stop that process or change nats.cluster.listen"})
+	}
+	return all
+}

@@ -1,0 +1,102 @@
+// Command outrigger is a Kafka-compatible broker that replicates itself over NATS.
+//
+//	outrigger dev            brokers on this machine, each a process of its own
+//	outrigger start          one broker
+//	outrigger status         what the cluster says of itself, over NATS
+//	outrigger topic          create, list, describe and delete topics, over Kafka's protocol
+//	outrigger wal dump DIR   what lies in a node's write-ahead log
+//	outrigger frame          what a replication frame on stdin says
+//	outrigger version
+//
+// Commands print what was asked for to stdout and everything else to stderr. One that fails says why
+// in one sentence, its last line on stderr.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"outrigger/broker/wal"
+	"outrigger/cmd/outrigger/internal/config"
+	"outrigger/cmd/outrigger/internal/datadir"
+	"outrigger/cmd/outrigger/internal/dev"
+	"outrigger/cmd/outrigger/internal/port"
+)
+
+// Exit codes of `start`, `dev` and everything without codes of its own (`status`). `dev` reads those
+// of the brokers that it starts.
+const (
+	exitFailure = 1
+	exitConfig  = dev.ExitConfig
+	exitDataDir = dev.ExitDataDir
+	exitPort    = dev.ExitPort
+	exitStorage = 5
+)
+
+func main() {
+	err := newRoot().Execute()
+	if err != nil {
+		var quiet *quietExit
+		if !errors.As(err, &quiet) {
+			fmt.Fprintln(os.Stderr, dev.LastWords+err.Error())
+		}
+		os.Exit(exitCode(err))
+	}
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "outrigger",
+		Short:         "A Kafka-compatible broker that replicates itself over NATS",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       fullVersion(),
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	logs := logFlags{}
+	logs.register(root)
+	root.AddCommand(newDev(&logs), newStart(&logs), newStatus(), newTopic(), newWAL(), newFrame(), newVersion())
+	return root
+}
+
+// usageError is a command line that cannot be meant.
+type usageError struct{ error }
+
+// Unwrap returns what is wrong with it.
+func (e *usageError) Unwrap() error { return e.error }
+
+// quietExit ends the process with a code that is the answer, everything having been said on stdout.
+type quietExit struct{ code int }
+
+// Error is never shown.
+func (e *quietExit) Error() string { return fmt.Sprintf("exit %d", e.code) }
+
+// exitCode tells the kinds of failure apart for whoever started this process.
+func exitCode(err error) int {
+	var (
+		quiet   *quietExit
+		coded   interface{ ExitCode() int }
+		usage   *usageError
+		config  *config.Refusal
+		dataDir *datadir.Refusal
+		taken   *port.TakenError
+	)
+	switch {
+	case errors.As(err, &quiet):
+		return quiet.code
+	case errors.As(err, &coded):
+		return coded.ExitCode()
+	case errors.As(err, &usage), errors.As(err, &config):
+		return exitConfig
+	case errors.As(err, &dataDir):
+		return exitDataDir
+	case errors.As(err, &taken), isAddressInUse(err):
+		return exitPort
+	case errors.Is(err, wal.ErrFailed):
+		return exitStorage
+	}
+	return exitFailure
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"outrigger/cmd/outrigger/internal/config"
+	"outrigger/cmd/outrigger/internal/dev"
+	"outrigger/cmd/outrigger/internal/node"
+	"outrigger/natsconf"
+)
+
+// startFlags are the flags of `start`.
+type startFlags struct {
+	logs      *logFlags
+	file      string
+	sets      []string
+	print     bool
+	printNATS bool
+	stopOnEOF bool
+}
+
+func newStart(logs *logFlags) *cobra.Command {
+	f := startFlags{logs: logs}
+	command := &cobra.Command{
+		Use:   "start",
+		Short: "Run one broker",
+		Long: `Run one broker.
+
+Configuration comes from --config (Kafka's server.properties), from KAFKA_<KEY>
+environment variables and from --set key=value; the last to name a key wins.
+--print-config lists every key with the value in force.
+
+SIGINT and SIGTERM move leadership away, drain the log and stop within 8 s; a
+second one stops at once. Exit codes: 0 stopped when asked to, 2 configuration
+refused, 3 data directory refused, 4 port taken, 5 storage failed, 1 anything else.`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return f.run(c.OutOrStdout()) },
+	}
+	flags := command.Flags()
+	flags.StringVar(&f.file, "config", "", "path of a server.properties")
+	flags.StringArrayVar(&f.sets, "set", nil, "key=value, may be repeated")
+	flags.BoolVar(&f.print, "print-config", false, "print the configuration in force and exit, secrets redacted")
+	flags.BoolVar(&f.printNATS, "print-nats-config", false, "print the NATS server's configuration and exit, secrets redacted")
+	flags.BoolVar(&f.stopOnEOF, dev.FlagStopOnEOF, false, "stop when stdin ends")
+	if err := flags.MarkHidden(dev.FlagStopOnEOF); err != nil {
+		panic(err) // the flag was registered one line above
+	}
+	return command
+}
+
+func (f *startFlags) run(out io.Writer) error {
+	if f.stopOnEOF {
+		// Whoever reads our logs may die first. A log line must then be lost, not the clean stop.
+		signal.Ignore(syscall.SIGPIPE)
+	}
+	logger, err := f.logs.logger(os.Stderr)
+	if err != nil {
+		return err
+	}
+	cfg, notes, err := f.load()
+	if err != nil {
+		return err
+	}
+	switch {
+	case f.print:
+		_, err := io.WriteString(out, cfg.Print())
+		return err
+	case f.printNATS:
+		text, err := natsconf.Render(withPlaceholders(node.NATSConfig(cfg)))
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(out, text)
+		return err
+	}
+	say(logger, notes)
+	ctx, stop := stopContext(logger, f.stopOnEOF)
+	defer stop()
+	return node.Run(ctx, node.Options{Config: cfg, Version: fullVersion(), Logger: logger})
+}
+
+func (f *startFlags) load() (*config.Config, []config.Note, error) {
+	sources := config.Sources{File: f.file, Environ: os.Environ(), Sets: f.sets}
+	if f.file != "" {
+		content, err := os.ReadFile(f.file)
+		if err != nil {
+			return nil, nil, &usageError{fmt.Errorf("read --config: %w", err)}
+		}
+		sources.Properties = content
+	}
+	return config.Load(sources, machineName)
+}
+
+// withPlaceholders stands in for passwords that are drawn only once there is a data directory; the
+// rendering redacts them.
+func withPlaceholders(c natsconf.Config) natsconf.Config {
+	for _, password := range []*string{&c.OpsPassword, &c.SysPassword} {
+		if *password == "" {
+			*password = "drawn at the start"
+		}
+	}
+	return c
+}
+
+// say logs what configuration had to say.
+func say(logger *slog.Logger, notes []config.Note) {
+	for _, note := range notes {
+		level := slog.LevelInfo
+		if note.Warn {
+			level = slog.LevelWarn
+		}
+		logger.Log(context.Background(), level, note.Message, note.Attrs...)
+	}
+}
+
+// signalsApart is how long after the first signal a second one counts as impatience. Before that it
+// is the same one, come by two ways: to the process and to its group.
+const signalsApart = 500 * time.Millisecond
+
+// stopContext ends on the first SIGINT or SIGTERM, and on the end of stdin if somebody else's hand is
+// on the other end of it. A second signal ends the process at once.
+func stopContext(logger *slog.Logger, onEOF bool) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		received := <-signals
+		first := time.Now()
+		logger.Info("signal received", "signal", received.String())
+		cancel()
+		for received = <-signals; time.Since(first) < signalsApart; {
+			received = <-signals
+		}
+		logger.Error("second signal received, stopping at once", "signal", received.String())
+		os.Exit(exitFailure)
+	}()
+	if onEOF {
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin) // however it ends, nobody is there any more
+			cancel()
+		}()
+	}
+	return ctx, cancel
+}
+
+// lookupTimeout bounds the one name that we look up about ourselves.
+const lookupTimeout = 2 * time.Second
+
+// machineName is this machine's name if other machines may be expected to resolve it: it does so
+// here. Otherwise clients are sent to localhost, which is right for a machine on its own.
+func machineName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+	defer cancel()
+	if _, err := net.DefaultResolver.LookupHost(ctx, name); err != nil {
+		return "localhost"
+	}
+	return name
+}
