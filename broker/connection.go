@@ -85,7 +85,6 @@ func (c *connection) finish(ctx context.Context, written <-chan struct{}) {
 	case <-timer.C:
 	case <-ctx.Done():
 		// The waits have been given up: what is left is writing.
-		_ = c.socket.SetWriteDeadline(time.Now().Add(lastWord))
 		select {
 		case <-written:
 		case <-timer.C:
@@ -152,15 +151,14 @@ func isNetwork(err error) bool {
 // take decodes one frame and starts the work that it asks for.
 func (c *connection) take(ctx context.Context, frame []byte) error {
 	header, body, err := wire.ParseHeader(frame)
-	if err != nil {
-		return c.blame(reasonHeader, header, err)
-	}
 	if header.ClientID != nil {
 		c.clientID = *header.ClientID
 	}
-	api, known := wire.Lookup(header.Key)
-	if !known || header.Version < api.Advertised || header.Version > api.Max {
-		return c.refuse(ctx, header, known)
+	if errors.Is(err, wire.ErrUnsupported) {
+		return c.refuse(ctx, header)
+	}
+	if err != nil {
+		return c.blame(reasonHeader, header, err)
 	}
 	decoded, err := wire.Decode(header, body)
 	if err != nil {
@@ -199,7 +197,7 @@ func (c *connection) takeProduce(ctx context.Context, p *pending, q *kmsg.Produc
 // refuse answers an API or version that is not served. ApiVersions gets the answer that every
 // client knows how to read (KIP-511) and may go on. Of any other, the shape that the client expects
 // is not known, so the answer is the correlation id and UNSUPPORTED_VERSION, and then the end.
-func (c *connection) refuse(ctx context.Context, h wire.Header, known bool) error {
+func (c *connection) refuse(ctx context.Context, h wire.Header) error {
 	p := &pending{request: request{Header: h, arrived: time.Now()}}
 	p.meter = c.broker.meters.api(h.Key)
 	if h.Key == kmsg.ApiVersions.Int16() {
@@ -207,7 +205,7 @@ func (c *connection) refuse(ctx context.Context, h wire.Header, known bool) erro
 		return c.enqueue(ctx, p)
 	}
 	reason := reasonVersion
-	if !known {
+	if _, known := wire.Lookup(h.Key); !known {
 		reason = reasonAPI
 	}
 	//	size (6) | correlation id | error code

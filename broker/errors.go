@@ -130,6 +130,7 @@ var faults = []fault{
 	{wal.ErrTooLarge, codeMessageTooLarge, codeRequestTimedOut},
 	{wal.ErrClosed, codeNotLeaderOrFollower, codeRequestTimedOut},
 	{wal.ErrNoSpace, codeStorageError, codeRequestTimedOut},
+	{wal.ErrNotDurable, codeStorageError, codeRequestTimedOut},
 	{wal.ErrEnd, codeStorageError, codeRequestTimedOut},
 	// What a batch may have wrong; all are found before anything is appended. CORRUPT_MESSAGE is
 	// retriable, since the bytes were damaged on their way.

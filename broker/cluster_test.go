@@ -1,0 +1,281 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"outrigger/broker/partition"
+	"outrigger/broker/topic"
+)
+
+// soleCluster is a cluster of this node alone: it leads every partition that it holds a replica of,
+// and what is durable is committed. It takes the sidecar's place in the tests.
+type soleCluster struct {
+	node  topic.NodeID
+	store *partition.Store
+	nextP atomic.Int64
+	// held, while set, keeps high watermarks where they are: no follower acknowledges.
+	held atomic.Bool
+	// broken, when set, is what becomes of every change of the cluster.
+	broken atomic.Pointer[error]
+	// calls of CreateTopics.
+	created atomic.Int64
+
+	mu      sync.Mutex
+	view    *soleView
+	changed chan struct{}
+}
+
+func newSoleCluster(node topic.NodeID) *soleCluster {
+	return &soleCluster{
+		node: node, changed: make(chan struct{}),
+		view: &soleView{id: "AAAAAAAAAAAAAAAAAAAAAA", controller: node},
+	}
+}
+
+// publish replaces the view by what edit makes of a copy.
+func (c *soleCluster) publish(edit func(*soleView)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := &soleView{
+		id: c.view.id, controller: c.view.controller, brokers: slices.Clone(c.view.brokers),
+		topics: slices.Clone(c.view.topics),
+	}
+	edit(next)
+	c.view = next
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// addBroker registers a live broker.
+func (c *soleCluster) addBroker(b topic.Broker) {
+	c.publish(func(v *soleView) { v.brokers = append(v.brokers, b) })
+}
+
+// Sealed implements partition.Observer.
+func (c *soleCluster) Sealed([]partition.Entry) {}
+
+// Durable implements partition.Observer: with one replica, durable is committed.
+func (c *soleCluster) Durable(ends []partition.DurableEnd) {
+	if c.held.Load() {
+		return
+	}
+	for _, end := range ends {
+		if log := c.store.Log(end.Partition); log != nil {
+			log.SetHighWatermark(end.DurableEnd)
+		}
+	}
+}
+
+// hold stops commits, release lets them go on and catches up.
+func (c *soleCluster) hold() { c.held.Store(true) }
+
+func (c *soleCluster) release() {
+	c.held.Store(false)
+	for _, p := range c.store.Partitions() {
+		log := c.store.Log(p)
+		log.SetHighWatermark(log.State().DurableEnd)
+	}
+}
+
+// View implements Cluster.
+func (c *soleCluster) View() View {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.view
+}
+
+// Changed implements Cluster.
+func (c *soleCluster) Changed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
+}
+
+// CreateTopics implements Cluster.
+func (c *soleCluster) CreateTopics(_ context.Context, creations []topic.Creation) []error {
+	c.created.Add(1)
+	errs := make([]error, len(creations))
+	for i, creation := range creations {
+		errs[i] = c.create(creation)
+	}
+	return errs
+}
+
+func (c *soleCluster) create(creation topic.Creation) (err error) {
+	if broken := c.broken.Load(); broken != nil {
+		return *broken
+	}
+	c.publish(func(v *soleView) {
+		if known, ok := v.TopicByName(creation.Name); ok {
+			if known.ID != creation.ID {
+				err = fmt.Errorf("%w: %s", topic.ErrNameTaken, creation.Name)
+			}
+			return
+		}
+		t := &topic.Topic{ID: creation.ID, Name: creation.Name, Configs: creation.Configs}
+		for range creation.Partitions {
+			t.Partitions = append(t.Partitions, c.lead(t))
+		}
+		at, _ := slices.BinarySearchFunc(v.topics, t, byName)
+		v.topics = slices.Insert(v.topics, at, t)
+	})
+	return err
+}
+
+// lead opens the next partition of t here, as its leader.
+func (c *soleCluster) lead(t *topic.Topic) *topic.Placement {
+	log := c.store.Create(topic.Partition{Topic: t.ID, Index: int32(len(t.Partitions))})
+	log.Assume(leading(0))
+	return &topic.Placement{
+		Replicas: []topic.NodeID{c.node}, ISR: []topic.Member{{Node: c.node, Session: 1}},
+		Leader: c.node, LeaderSession: 1,
+	}
+}
+
+func leading(epoch topic.Epoch) partition.Role {
+	return partition.Role{Leading: true, Epoch: epoch, AcceptAll: true, AcceptOne: true, Ready: true}
+}
+
+// DeleteTopics implements Cluster.
+func (c *soleCluster) DeleteTopics(_ context.Context, ids []topic.ID) []error {
+	errs := make([]error, len(ids))
+	for i, id := range ids {
+		errs[i] = topic.ErrUnknown
+		if broken := c.broken.Load(); broken != nil {
+			errs[i] = *broken
+			continue
+		}
+		c.publish(func(v *soleView) {
+			v.topics = slices.DeleteFunc(v.topics, func(t *topic.Topic) bool {
+				if t.ID != id {
+					return false
+				}
+				errs[i] = nil
+				for p := range t.Partitions {
+					errs[i] = c.store.Remove(topic.Partition{Topic: id, Index: int32(p)})
+				}
+				return true
+			})
+		})
+	}
+	return errs
+}
+
+// CreatePartitions implements Cluster.
+func (c *soleCluster) CreatePartitions(_ context.Context, growths []topic.Growth) []error {
+	errs := make([]error, len(growths))
+	for i, growth := range growths {
+		errs[i] = topic.ErrUnknown
+		c.publish(func(v *soleView) {
+			for at, t := range v.topics {
+				if t.ID != growth.ID {
+					continue
+				}
+				grown := *t
+				grown.Partitions = slices.Clone(t.Partitions)
+				for int32(len(grown.Partitions)) < growth.Total {
+					grown.Partitions = append(grown.Partitions, c.lead(&grown))
+				}
+				v.topics[at], errs[i] = &grown, nil
+			}
+		})
+	}
+	return errs
+}
+
+// ProducerIDs implements Cluster, with small blocks.
+func (c *soleCluster) ProducerIDs(context.Context) (int64, int32, error) {
+	if broken := c.broken.Load(); broken != nil {
+		return 0, 0, *broken
+	}
+	const block = 3
+	return c.nextP.Add(block) - block, block, nil
+}
+
+// move makes another broker the leader of a partition, in the image and in the log.
+func (c *soleCluster) move(tb testing.TB, name string, index int32, to topic.NodeID, epoch topic.Epoch) {
+	tb.Helper()
+	c.publish(func(v *soleView) {
+		for at, t := range v.topics {
+			if t.Name != name {
+				continue
+			}
+			moved := *t
+			moved.Partitions = slices.Clone(t.Partitions)
+			placement := *moved.Partitions[index]
+			placement.Leader, placement.LeaderEpoch = to, epoch
+			if to != topic.NoNode && !placement.Hosts(to) {
+				placement.Replicas = append(slices.Clone(placement.Replicas), to)
+			}
+			moved.Partitions[index] = &placement
+			v.topics[at] = &moved
+		}
+	})
+	role := partition.Role{Epoch: epoch}
+	if to == c.node {
+		role = leading(epoch)
+	}
+	c.log(tb, name, index).Assume(role)
+}
+
+// log is the log of a partition, by name.
+func (c *soleCluster) log(tb testing.TB, name string, index int32) *partition.Log {
+	tb.Helper()
+	t, ok := c.View().TopicByName(name)
+	if !ok {
+		tb.Fatalf("topic %s: not in the view", name)
+	}
+	return c.store.Log(topic.Partition{Topic: t.ID, Index: index})
+}
+
+// soleView is a published image.
+type soleView struct {
+	id         string
+	controller topic.NodeID
+	brokers    []topic.Broker
+	topics     []*topic.Topic
+}
+
+func byName(a, b *topic.Topic) int { return strings.Compare(a.Name, b.Name) }
+
+func (v *soleView) ClusterID() string        { return v.id }
+func (v *soleView) Controller() topic.NodeID { return v.controller }
+
+func (v *soleView) Brokers() []topic.Broker {
+	return slices.DeleteFunc(slices.Clone(v.brokers), func(b topic.Broker) bool { return b.Fenced })
+}
+
+func (v *soleView) Topics() []*topic.Topic { return v.topics }
+
+func (v *soleView) Broker(id topic.NodeID) (topic.Broker, bool) {
+	for _, b := range v.brokers {
+		if b.ID == id {
+			return b, true
+		}
+	}
+	return topic.Broker{}, false
+}
+
+func (v *soleView) TopicByName(name string) (*topic.Topic, bool) {
+	for _, t := range v.topics {
+		if t.Name == name {
+			return t, true
+		}
+	}
+	return nil, false
+}
+
+func (v *soleView) TopicByID(id topic.ID) (*topic.Topic, bool) {
+	for _, t := range v.topics {
+		if t.ID == id {
+			return t, true
+		}
+	}
+	return nil, false
+}
