@@ -60,6 +60,7 @@ func (s *Sidecar) subscribeHeartbeats() error {
 			s.metrics.malformed.WithLabelValues("heartbeat").Inc()
 			return
 		}
+		s.beatAt.Store(h.From, s.cfg.Now())
 		s.beats.put(beat{from: topic.Member{Node: h.From, Session: h.FromSession}, Heartbeat: hb})
 	})
 	if err != nil {

@@ -186,7 +186,7 @@ func (m *metadata) propose(c cluster.Command) {
 // handOver gives the leadership of the Raft away, if this node has it.
 func (m *metadata) handOver() {
 	err := m.quorum.Transfer(topic.NoNode)
-	if err != nil && !errors.Is(err, raft.ErrNotLeader) {
+	if err != nil && !errors.Is(err, raft.ErrNotLeader) && !errors.Is(err, raft.ErrTransferring) {
 		m.s.log.Info("metadata leadership stays until the stop", slog.String("reason", err.Error()))
 	}
 }

@@ -17,7 +17,11 @@ func (s *Sidecar) register(ctx context.Context) error {
 	waiting := false
 	for {
 		current := s.current()
-		if !s.registered(current.image) && !s.disclaims() && !s.resigning.Load() {
+		wait := s.cfg.LeaderTimeout
+		if !s.registered(current.image) {
+			wait = s.cfg.HeartbeatInterval
+		}
+		if !s.registered(current.image) && !s.disclaims() && !s.resigning.Load() && s.hears(current.controller) {
 			if current.controller == topic.NoNode && !waiting {
 				s.log.Info("waiting for a controller", slog.Any("voters", s.cfg.Voters))
 				waiting = true
@@ -28,9 +32,20 @@ func (s *Sidecar) register(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-current.changed:
-		case <-time.After(s.cfg.LeaderTimeout):
+		case <-time.After(wait):
 		}
 	}
+}
+
+// hears reports whether the controller's heart was heard just now: then this node's own beats reach
+// it, too. Without that a node that wakes from a pause registers over one connection while the one
+// that carries its heart is still being made anew, and is fenced again for its silence.
+func (s *Sidecar) hears(controller topic.NodeID) bool {
+	if controller == s.cfg.Node || controller == topic.NoNode {
+		return true
+	}
+	at, ok := s.beatAt.Load(controller)
+	return ok && s.cfg.Now()-at.(time.Duration) < 3*s.cfg.HeartbeatInterval
 }
 
 // registered reports whether the image has this session live.

@@ -40,9 +40,10 @@ type Sidecar struct {
 	table    atomic.Pointer[election.Table]
 	view     atomic.Pointer[published]
 	status   atomic.Pointer[node.Status]
+	// beatAt is when each node's heart was last heard, registered or not: node id to time on Now.
+	beatAt sync.Map
 	// resigning stops this node from registering again.
 	resigning atomic.Bool
-	publishMu sync.Mutex
 }
 
 // published is one state of the cluster as this node shows it.
