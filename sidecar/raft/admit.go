@@ -32,7 +32,7 @@ func (m *Machine) refuses(msg Message) string {
 }
 
 // knowsCluster compares cluster ids. A node that has none reads everybody and takes over the id of
-// the first leader that it follows; a node that has one reads nobody without, except a Hello.
+// the first leader that it takes entries from; a node that has one reads nobody without, except a Hello.
 func (m *Machine) knowsCluster(msg Message) bool {
 	return msg.Cluster == m.hard.Cluster || m.hard.Cluster == "" ||
 		msg.Cluster == "" && msg.Type == Hello

@@ -150,7 +150,7 @@ func (m Message) check() error {
 				ErrMalformed, e.Index, e.Term, m.Index, m.Term)
 		}
 		if e.Kind == EntryMembership {
-			if _, err := decodeMembership(e.Data); err != nil {
+			if _, err := DecodeMembership(e.Data); err != nil {
 				return err
 			}
 		}
@@ -235,7 +235,8 @@ func encodeMembership(b []byte, s Membership) []byte {
 	return appendMembers(append(b, membershipVersion), s)
 }
 
-func decodeMembership(b []byte) (Membership, error) {
+// DecodeMembership reads the data of a membership entry.
+func DecodeMembership(b []byte) (Membership, error) {
 	r := reader{b: b}
 	if version := r.byte(); version != membershipVersion {
 		return Membership{}, fmt.Errorf("%w: membership version %d", ErrMalformed, version)

@@ -41,6 +41,9 @@ type founding struct {
 	ready int
 	// waits is what the last FoundingWaits event said.
 	waits string
+	// hint is a leader outside the configured voters that somebody told of; it must be asked too,
+	// since only the leader admits.
+	hint *topic.NodeID
 }
 
 // report is a configured voter's answer to Hello.
@@ -54,17 +57,25 @@ type report struct {
 // helloRoundsMax is how many rounds an answer counts for: longer, and its sender is not reachable.
 const helloRoundsMax = 5
 
-// sayHello asks every configured voter who it is.
+// sayHello asks every configured voter who it is, and the leader that they told of.
 func (m *Machine) sayHello() {
 	m.founding.asked++
 	for _, node := range m.cfg.Voters {
-		if node == m.cfg.Node {
-			continue
-		}
-		msg := m.request(Hello, Member{Node: node})
-		msg.Round, msg.Blank, msg.Voters = m.founding.asked, m.blank(), m.cfg.Voters
-		m.send(msg)
+		m.sayHelloTo(node)
 	}
+	if hint := m.founding.hint; hint != nil {
+		m.sayHelloTo(*hint)
+		m.founding.hint = nil
+	}
+}
+
+func (m *Machine) sayHelloTo(node topic.NodeID) {
+	if node == m.cfg.Node {
+		return
+	}
+	msg := m.request(Hello, Member{Node: node})
+	msg.Round, msg.Blank, msg.Voters = m.founding.asked, m.blank(), m.cfg.Voters
+	m.send(msg)
 }
 
 // stepHello answers who this node is. On the leader it is also a request to be admitted.
@@ -78,6 +89,11 @@ func (m *Machine) stepHello(msg Message) {
 }
 
 func (m *Machine) stepHelloReply(msg Message) {
+	if _, configured := slices.BinarySearch(m.cfg.Voters, msg.Leader); !configured &&
+		msg.Leader != topic.NoNode {
+		hint := msg.Leader
+		m.founding.hint = &hint
+	}
 	at, found := slices.BinarySearch(m.cfg.Voters, msg.From)
 	if !m.blank() || !found {
 		return

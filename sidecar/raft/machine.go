@@ -191,6 +191,8 @@ func (m *Machine) Change(c Change) (index uint64, err error) {
 		return 0, ErrChangePending
 	case c.Member == m.self:
 		return 0, fmt.Errorf("%w: the leader hands over before it goes", ErrBadChange)
+	case c.Kind == Remove && m.membership().IsVoter(c.Member) && !m.spares(c.Member):
+		return 0, fmt.Errorf("%w: without %s no majority is alive", ErrBadChange, c.Member)
 	}
 	next, err := m.membership().Apply(c)
 	if err != nil {
@@ -368,7 +370,7 @@ func (m *Machine) adoptMemberships(entries []Entry) error {
 		if e.Kind != EntryMembership || e.Index <= m.members.index() {
 			continue
 		}
-		next, err := decodeMembership(e.Data)
+		next, err := DecodeMembership(e.Data)
 		if err != nil {
 			return fmt.Errorf("%w: membership in entry %d: %v", ErrDamaged, e.Index, err)
 		}

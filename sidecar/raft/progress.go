@@ -1,6 +1,10 @@
 package raft
 
-import "outrigger/broker/topic"
+import (
+	"slices"
+
+	"outrigger/broker/topic"
+)
 
 // mode is how a leader sends to one peer.
 type mode uint8
@@ -32,8 +36,9 @@ type peer struct {
 	contact int
 	// heard: there was an answer in this term.
 	heard bool
-	// session is the peer's present one; retired is the one before it, whose answers came late.
-	session, retired topic.Session
+	// session is the peer's present one; retired are those before it, whose answers come late.
+	session topic.Session
+	retired []topic.Session
 	// round is the newest read round that the peer has confirmed.
 	round uint64
 }
@@ -66,17 +71,24 @@ func (p *peer) acknowledge(match uint64) bool {
 	return true
 }
 
-// sees notes an answer of a session. A new session has lost what was in flight; an answer from the
-// session before it is refused.
+// retiredMax bounds the sessions of a peer that are remembered as over.
+const retiredMax = 8
+
+// sees notes an answer of a session. A new session has lost what was in flight; an answer from a
+// session before it is refused. Sessions have no order, so a replayed answer of a session that was
+// forgotten can pass for a new one and make the true one look retired: the silence that follows
+// (see tickLeader) clears the list.
 func (p *peer) sees(session topic.Session) bool {
-	switch {
-	case session == p.session:
-	case session == p.retired:
-		return false
-	default:
+	if session != p.session {
+		if slices.Contains(p.retired, session) {
+			return false
+		}
 		if p.session != 0 {
-			p.retired = p.session
-			p.probeFrom(p.match + 1)
+			p.retired = append(p.retired, p.session)
+			p.retired = p.retired[max(0, len(p.retired)-retiredMax):]
+			if p.mode != snapshotting {
+				p.probeFrom(p.match + 1)
+			}
 		}
 		p.session = session
 	}

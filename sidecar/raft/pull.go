@@ -12,6 +12,8 @@ type pull struct {
 	// active: the leader's offer stands, and chunks are asked from it.
 	active bool
 	from   Member
+	// cluster is the leader's cluster id.
+	cluster string
 	// silent counts ticks since the last question or answer.
 	silent int
 }
@@ -22,6 +24,9 @@ func (p *pull) complete(hard HardState) *Install {
 		return nil
 	}
 	hard.Commit = p.staged.Index
+	if hard.Cluster == "" {
+		hard.Cluster = p.cluster
+	}
 	return &Install{Snapshot: p.staged, Hard: hard}
 }
 
@@ -46,7 +51,7 @@ func (m *Machine) stepOffer(msg Message) {
 		m.pull = pull{staged: s}
 	}
 	fresh := !m.pull.active || m.pull.from != msg.Sender()
-	m.pull.active, m.pull.from = true, msg.Sender()
+	m.pull.active, m.pull.from, m.pull.cluster = true, msg.Sender(), msg.Cluster
 	if fresh {
 		m.askForChunk()
 	}
@@ -124,6 +129,9 @@ func (m *Machine) Installed() {
 	m.snapshot, m.handed, m.handedBytes = s, s.Index, 0
 	m.measureTail()
 	m.hard.Commit = s.Index
+	if m.hard.Cluster == "" {
+		m.hard.Cluster = m.pull.cluster
+	}
 	m.saved = m.hard
 	m.pull = pull{}
 	m.note(SnapshotInstalled, from.Node, fmt.Sprintf("snapshot %d, %d bytes", s.Index, s.Size))

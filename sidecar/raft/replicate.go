@@ -98,9 +98,6 @@ func (m *Machine) follow(msg Message) bool {
 		m.become(Follower, msg.Sender())
 	}
 	m.elapsed = 0
-	if m.hard.Cluster == "" {
-		m.hard.Cluster = msg.Cluster
-	}
 	return true
 }
 
@@ -131,6 +128,11 @@ func (m *Machine) stepAppend(msg Message) {
 		return
 	}
 	m.takeEntries(entries)
+	// The id comes with the first entries and not with the first message: the founder may lose its
+	// disk before anybody holds an entry, and a blank node that kept its id could not found again.
+	if m.hard.Cluster == "" && !m.blank() {
+		m.hard.Cluster = msg.Cluster
+	}
 	last := prev + uint64(len(entries))
 	m.commitTo(min(msg.Commit, last))
 	r.Index = last
@@ -282,7 +284,9 @@ func (m *Machine) committedInTerm() bool {
 func (m *Machine) tickLeader() {
 	active := 1
 	for _, p := range m.leading.peers {
-		p.contact++
+		if p.contact++; p.contact == m.cfg.ElectionTicks {
+			p.retired = nil
+		}
 		if p.contact < m.cfg.ElectionTicks && m.membership().IsVoter(p.member) {
 			active++
 		}

@@ -1,0 +1,29 @@
+// Package sim runs whole clusters of the metadata Raft in one goroutine, from one seed, in virtual
+// time: production's own node.Quorum and raft.Machine over simulated disks and a simulated network.
+//
+// # Data flow
+//
+//	seed ──> World ──┬─ nemesis: cuts, crashes, wipes, pauses, transfers, membership changes
+//	                 ├─ clients: proposals of unique values, reads
+//	                 ├─ network: loss, duplication, delay, replay, one-way cuts
+//	                 ├─ hosts:   Quorum + disk + register; every save and send can be its last
+//	                 └─ checker: after every event
+//	                      v
+//	                  Result: counters, the trace's hash, a Violation if there is one
+//
+// A run has two phases. In the first, faults come at random, each seed with its own mix. Then
+// everything heals, and the cluster must elect, admit who was wiped, apply everywhere what was
+// acknowledged and take new proposals within a bound of virtual time, unless more disks were lost
+// than the protocol can bear; in that case it must stay silent instead.
+//
+// # What the checker calls wrong
+//
+//   - two leaders in one term; a leader without all committed entries;
+//   - a term, vote or commit index that moves backwards, also over a restart;
+//   - two entries at one (index, term), or one entry with two predecessors;
+//   - two committed entries at one index, which includes a cluster founded twice;
+//   - two states at one applied index;
+//   - a vote, a request for votes or an acknowledgement sent before what it promises is durable;
+//   - an acknowledged proposal that is not at its index; a read older than what was acknowledged
+//     before it; no progress after healing.
+package sim

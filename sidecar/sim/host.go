@@ -1,0 +1,208 @@
+package sim
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"outrigger/broker/topic"
+	"outrigger/sidecar/node"
+	"outrigger/sidecar/raft"
+)
+
+// host is one simulated machine: a disk, and now and then a running Quorum.
+type host struct {
+	world *World
+	at    int // place in World.hosts
+	id    topic.NodeID
+	disk  *disk
+
+	quorum *node.Quorum // nil while crashed
+	state  *register
+	run    uint64 // counts starts
+	// pausedUntil: messages wait in inbox and the clock stands still.
+	pausedUntil int64
+	inbox       []raft.Message
+	turnDue     bool
+	// fuse counts durability points and sends down to the host's death; negative is none.
+	fuse int
+	dead bool
+	// seen is what the checker last saw.
+	seen    raft.Brief
+	checked uint64 // committed entries are checked up to here
+	leading uint64 // term in which it was last seen leading
+}
+
+func (h *host) up() bool { return h.quorum != nil }
+
+func (h *host) paused() bool { return h.pausedUntil > h.world.now }
+
+// start begins a new session over what the disk holds.
+func (h *host) start() {
+	w := h.world
+	h.run++
+	w.sessions++
+	h.state = &register{h: h}
+	h.inbox, h.turnDue, h.dead, h.fuse, h.pausedUntil = nil, false, false, -1, 0
+	cfg := raft.Config{
+		Node: h.id, Disk: h.disk.id, Session: topic.Session(w.sessions), Voters: w.voters,
+		Seed: w.rng.Uint64(), HeartbeatTicks: w.mix.heartbeatTicks, ElectionTicks: electionTicks,
+		AppendBytesMax: w.mix.appendBytes, InflightMessagesMax: 4, InflightBytesMax: 2_000,
+		PendingBytesMax: 4_000, ChunkBytes: 100, CommandBytesMax: 1_000,
+	}
+	raft.Break(&cfg, w.options.Mutant)
+	quorum, err := node.NewQuorum(node.QuorumConfig{Raft: cfg, SnapshotLogBytes: w.mix.snapshotBytes,
+		TailBytes: w.mix.snapshotBytes / 4}, storePort{h}, h.state, sendPort{h})
+	if err != nil {
+		w.check.fail("host %d does not start: %v", h.id, err)
+		return
+	}
+	h.quorum = quorum
+	b := quorum.Brief()
+	w.check.restarted(h, b)
+	h.seen, h.checked = b, h.disk.now.snapshot.Index
+	w.queue.push(event{at: w.now + w.between(0, tickMicros), kind: tick, host: h.at, run: h.run})
+}
+
+// crash ends the session; of the unsynced writes a random prefix survives.
+func (h *host) crash() {
+	if !h.up() {
+		return
+	}
+	h.world.count.crashes++
+	h.disk.crash(h.world.rng.IntN(len(h.disk.unsynced) + 1))
+	h.quorum, h.state, h.inbox = nil, nil, nil
+}
+
+// receive takes a message from the network.
+func (h *host) receive(m raft.Message) {
+	switch {
+	case !h.up():
+	case h.paused():
+		if len(h.inbox) < inboxMax {
+			h.inbox = append(h.inbox, m)
+		}
+	default:
+		h.quorum.StepMessage(m)
+		h.wantTurn()
+	}
+}
+
+// drain steps what came during a pause, before the clock goes on.
+func (h *host) drain() {
+	if !h.up() || h.paused() {
+		return
+	}
+	for _, m := range h.inbox {
+		h.quorum.StepMessage(m)
+	}
+	h.inbox = nil
+	h.wantTurn()
+}
+
+// wantTurn lets the Quorum turn a little later, so that inputs gather as they do during a sync.
+func (h *host) wantTurn() {
+	if !h.turnDue {
+		h.turnDue = true
+		w := h.world
+		w.queue.push(event{at: w.now + w.between(0, w.mix.syncMicros), kind: turn, host: h.at, run: h.run})
+	}
+}
+
+func (h *host) turn() {
+	h.turnDue = false
+	if h.paused() {
+		h.wantTurn()
+		return
+	}
+	err := h.quorum.Turn()
+	switch {
+	case errors.Is(err, errCrash) || err == nil && h.dead:
+		h.crash()
+		h.world.restartLater(h)
+	case err != nil:
+		h.world.check.fail("host %d: turn: %v", h.id, err)
+	}
+}
+
+// spark burns the fuse down at a durability point or send, and reports whether the host lives.
+func (h *host) spark() bool {
+	if h.dead {
+		return false
+	}
+	if h.fuse == 0 {
+		h.dead = true
+		return false
+	}
+	if h.fuse > 0 {
+		h.fuse--
+	}
+	return true
+}
+
+// durable carries out a write between two points at which the host may die.
+func (h *host) durable(write func(d *disk)) error {
+	if !h.spark() {
+		return errCrash
+	}
+	write(h.disk)
+	if !h.spark() {
+		return errCrash
+	}
+	return nil
+}
+
+// sendPort is a host's way out.
+type sendPort struct{ h *host }
+
+// Send implements node.Sender.
+func (s sendPort) Send(to topic.NodeID, m raft.Message) {
+	if !s.h.spark() {
+		return
+	}
+	s.h.world.check.sends(s.h, m)
+	s.h.world.transmit(s.h, to, m)
+}
+
+// propose offers a unique value.
+func (h *host) propose() {
+	w := h.world
+	w.values++
+	value := w.values
+	command := binary.BigEndian.AppendUint64(nil, value)
+	command = append(command, make([]byte, w.rng.IntN(60))...)
+	run := h.run
+	h.quorum.Propose(command, func(result []byte, err error) {
+		switch {
+		case h.run != run:
+			w.check.fail("host %d completes a proposal of an earlier run", h.id)
+		case err == nil:
+			w.count.acked++
+			w.check.acked(h, value, result)
+		case errors.Is(err, node.ErrOutcomeUnknown):
+			w.count.unknown++
+		case errors.Is(err, raft.ErrFull):
+			w.count.full++
+		}
+	})
+	h.wantTurn()
+}
+
+// read asks for a confirmed read; it must not be older than what was acknowledged when it began.
+func (h *host) read() {
+	w := h.world
+	floor := w.check.ackedIndex
+	h.quorum.ReadIndex(func(index uint64, err error) {
+		if err != nil {
+			return
+		}
+		w.count.reads++
+		if index < floor {
+			w.check.fail("host %d reads at %d, but %d was acknowledged before", h.id, index, floor)
+		}
+	})
+	h.wantTurn()
+}
+
+// String names the host in reports.
+func (h *host) String() string { return fmt.Sprintf("host %d", h.id) }

@@ -1,0 +1,296 @@
+package sim
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+
+	"outrigger/broker/topic"
+	"outrigger/sidecar/raft"
+)
+
+// Time and sizes of a run, in microseconds of virtual time where they are times.
+const (
+	tickMicros    = 10_000
+	electionTicks = 10
+	inboxMax      = 1_000
+	chaosTicks    = 400
+	healTicks     = 600
+	replaysKept   = 64
+)
+
+// Options of a run.
+type Options struct {
+	// Mutant puts a bug into every machine.
+	Mutant raft.Mutant
+	// Trace, when not nil, gets one line per event.
+	Trace func(line string)
+}
+
+// Result is what a run comes to.
+type Result struct {
+	Seed   uint64
+	Events uint64
+	// Hash stands for the whole trace: the same seed gives the same one.
+	Hash      uint64
+	Violation *Violation
+	Counters  Counters
+}
+
+// World is one simulated cluster.
+type World struct {
+	seed    uint64
+	options Options
+	rng     *rand.Rand
+	mix     mix
+	now     int64
+	queue   queue
+	hosts   []*host
+	voters  []topic.NodeID
+	net     network
+	check   *checker
+	count   counts
+	healing bool
+	// hopeless: more disks were lost than a majority can bear.
+	hopeless bool
+	sessions uint64
+	values   uint64
+	disks    uint64
+	hash     uint64
+	events   uint64
+}
+
+// mix is a seed's own choice of faults: a run with everything at once never gets far.
+type mix struct {
+	heartbeatTicks int
+	appendBytes    int64
+	snapshotBytes  int64
+	syncMicros     int64
+	lossPercent    int
+	dupPercent     int
+	replayPercent  int
+	delayMicros    int64
+	slowPercent    int
+	fifo           bool
+	codec          bool
+	cuts           bool
+	crashes        bool
+	wipes          bool
+	massWipes      bool // more than a minority: nothing may be founded again
+	pauses         bool
+	changes        bool
+	nemesisMicros  int64
+	clientMicros   int64
+}
+
+func draw(r *rand.Rand) mix {
+	chance := func(percent int) bool { return r.IntN(100) < percent }
+	pick := func(values ...int) int { return values[r.IntN(len(values))] }
+	m := mix{
+		heartbeatTicks: pick(1, 1, 2, 3),
+		appendBytes:    int64(pick(80, 200, 1_000)),
+		snapshotBytes:  int64(pick(600, 2_000, 8_000, 1<<20)),
+		syncMicros:     int64(pick(1, 500, 3_000, 15_000)),
+		lossPercent:    pick(0, 0, 2, 10, 30),
+		dupPercent:     pick(0, 0, 5, 30),
+		replayPercent:  pick(0, 0, 1, 5),
+		delayMicros:    int64(pick(500, 2_000, 8_000, 20_000)),
+		slowPercent:    pick(0, 0, 1, 5),
+		fifo:           chance(50),
+		codec:          chance(25),
+		cuts:           chance(70),
+		crashes:        chance(70),
+		wipes:          chance(35),
+		pauses:         chance(40),
+		changes:        chance(40),
+		nemesisMicros:  int64(pick(30, 80, 200)) * 1_000,
+		clientMicros:   int64(pick(3, 10, 40)) * 1_000,
+	}
+	m.massWipes = m.wipes && chance(20)
+	if chance(5) { // now and then nothing at all goes wrong
+		m = mix{heartbeatTicks: 1, appendBytes: 200, snapshotBytes: 2_000, syncMicros: 500,
+			delayMicros: 2_000, fifo: true, nemesisMicros: 1 << 40, clientMicros: 3_000}
+	}
+	return m
+}
+
+// Run plays one seed to its end or to its first violation.
+func Run(seed uint64, options Options) Result {
+	w := newWorld(seed, options)
+	end := int64(chaosTicks * tickMicros)
+	w.queue.push(event{at: w.between(0, w.mix.nemesisMicros), kind: nemesis})
+	w.queue.push(event{at: w.between(0, w.mix.clientMicros), kind: client})
+	for w.check.violation == nil && w.now < end {
+		w.step()
+	}
+	if w.check.violation == nil {
+		w.heal()
+	}
+	if w.check.violation == nil {
+		w.check.finish()
+	}
+	return Result{Seed: seed, Events: w.events, Hash: w.hash, Violation: w.check.violation,
+		Counters: w.count.export()}
+}
+
+func newWorld(seed uint64, options Options) *World {
+	w := &World{seed: seed, options: options, rng: rand.New(rand.NewPCG(seed, 0x6f75747269676765))}
+	w.mix = draw(w.rng)
+	w.check = newChecker(w)
+	nodes := []int{1, 3, 3, 3, 4, 5, 5, 5}[w.rng.IntN(8)]
+	voters := nodes
+	if nodes == 4 || nodes == 5 && w.rng.IntN(3) == 0 {
+		voters = 3 // the rest joins as learners
+	}
+	for i := range nodes {
+		h := &host{world: w, at: i, id: topic.NodeID(i + 1), fuse: -1}
+		h.disk = w.newDisk()
+		w.hosts = append(w.hosts, h)
+		if i < voters {
+			w.voters = append(w.voters, h.id)
+		}
+	}
+	w.net.init(nodes)
+	for _, h := range w.hosts {
+		// Nodes start in any order and far apart.
+		w.queue.push(event{at: w.between(0, 20*tickMicros), kind: restart, host: h.at})
+	}
+	return w
+}
+
+func (w *World) newDisk() *disk {
+	w.disks++
+	d := &disk{}
+	binary.BigEndian.PutUint64(d.id[:], w.rng.Uint64())
+	binary.BigEndian.PutUint64(d.id[8:], w.disks)
+	return d
+}
+
+// between draws from [low, high).
+func (w *World) between(low, high int64) int64 {
+	if high <= low {
+		return low
+	}
+	return low + w.rng.Int64N(high-low)
+}
+
+// step plays the next event and lets the checker look at whom it touched.
+func (w *World) step() {
+	e, ok := w.queue.pop()
+	if !ok {
+		w.check.fail("nothing is left to happen")
+		return
+	}
+	w.now = max(w.now, e.at)
+	w.events++
+	h := w.hosts[e.host]
+	if e.run != 0 && (e.run != h.run || !h.up()) {
+		return
+	}
+	w.note(e, h)
+	switch e.kind {
+	case deliver:
+		h.receive(*e.msg)
+	case tick:
+		w.tick(h)
+	case turn:
+		h.turn()
+	case restart:
+		if !h.up() {
+			h.start()
+		}
+	case resume:
+		h.drain()
+	case nemesis:
+		w.nemesis()
+		w.queue.push(event{at: w.now + w.between(1, 2*w.mix.nemesisMicros), kind: nemesis})
+		return
+	case client:
+		w.client()
+		w.queue.push(event{at: w.now + w.between(1, 2*w.mix.clientMicros), kind: client})
+		return
+	}
+	w.check.after(h)
+}
+
+// note adds an event to the trace and its hash.
+func (w *World) note(e event, h *host) {
+	const prime = 1099511628211
+	mixIn := func(v uint64) { w.hash = (w.hash ^ v) * prime }
+	mixIn(uint64(e.at))
+	mixIn(uint64(e.kind)<<8 | uint64(e.host))
+	if e.msg != nil {
+		mixIn(uint64(e.msg.Type)<<32 | uint64(e.msg.From)<<8 | uint64(e.msg.To))
+		mixIn(e.msg.Index<<20 ^ e.msg.Term<<8 ^ uint64(len(e.msg.Entries)))
+	}
+	if h.up() {
+		b := h.quorum.Brief()
+		mixIn(b.Term<<32 ^ b.Commit<<8 ^ uint64(b.Role))
+	}
+	if w.options.Trace != nil {
+		w.options.Trace(w.line(e, h))
+	}
+}
+
+var kindNames = [...]string{"deliver", "tick", "turn", "restart", "resume", "nemesis", "client"}
+
+func (w *World) line(e event, h *host) string {
+	text := fmt.Sprintf("%9d %-8s %d", w.now, kindNames[e.kind], h.id)
+	if h.up() {
+		b := h.quorum.Brief()
+		text += fmt.Sprintf(" [%s term %d commit %d]", b.Role, b.Term, b.Commit)
+		for _, ev := range h.quorum.Events() {
+			w.options.Trace(fmt.Sprintf("%9d   event  %d: %s", w.now, h.id, ev))
+			w.count.event(ev)
+		}
+	}
+	if e.msg != nil {
+		text += " " + e.msg.String()
+	}
+	return text
+}
+
+// tick passes a host's time. Clocks run apart by some percent.
+func (w *World) tick(h *host) {
+	period := tickMicros + int64(h.at%3-1)*tickMicros/20
+	w.queue.push(event{at: w.now + period + w.between(0, tickMicros/20), kind: tick, host: h.at, run: h.run})
+	if h.paused() {
+		return
+	}
+	h.quorum.Tick()
+	for _, ev := range h.quorum.Events() {
+		w.count.event(ev)
+	}
+	h.wantTurn()
+}
+
+// client lets a random host take a proposal or a read.
+func (w *World) client() {
+	h := w.hosts[w.rng.IntN(len(w.hosts))]
+	if leader := w.leader(); leader != nil && w.rng.IntN(4) > 0 {
+		h = leader
+	}
+	if !h.up() || h.paused() {
+		return
+	}
+	switch w.rng.IntN(8) {
+	case 0:
+		h.read()
+	default:
+		for range 1 + w.rng.IntN(4) {
+			h.propose()
+		}
+	}
+	w.check.after(h)
+}
+
+// leader is a host that believes to lead, the newest term first.
+func (w *World) leader() *host {
+	var leader *host
+	for _, h := range w.hosts {
+		if h.up() && h.seen.Role == raft.Leader && (leader == nil || h.seen.Term > leader.seen.Term) {
+			leader = h
+		}
+	}
+	return leader
+}
