@@ -71,16 +71,17 @@ func (f *startFlags) run(out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	// Rendering judges the operator's nats.conf, too, before anything is touched.
+	natsText, err := natsconf.Render(withPlaceholders(node.NATSConfig(cfg)))
+	if err != nil {
+		return &usageError{fmt.Errorf("configure NATS: %w", err)}
+	}
 	switch {
 	case f.print:
 		_, err := io.WriteString(out, cfg.Print())
 		return err
 	case f.printNATS:
-		text, err := natsconf.Render(withPlaceholders(node.NATSConfig(cfg)))
-		if err != nil {
-			return err
-		}
-		_, err = io.WriteString(out, text)
+		_, err := io.WriteString(out, natsText)
 		return err
 	}
 	say(logger, notes)

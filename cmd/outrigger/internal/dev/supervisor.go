@@ -24,7 +24,7 @@ const (
 	attrHow    = "how"
 	attrWords  = "last_words"
 	attrReason = "reason"
-	attrAfter  = "after"
+	attrAfter  = "after_ms"
 	attrError  = "error"
 )
 
@@ -193,7 +193,7 @@ func (s *supervisor) ended(index int, e exit) error {
 		return nil
 	}
 	delay := m.policy.died(m.served)
-	s.logger.Warn("broker died and is started again", append(facts, attrAfter, delay)...)
+	s.logger.Warn("broker died and is started again", append(facts, attrAfter, delay.Milliseconds())...)
 	if delay == 0 {
 		return s.again(index)
 	}

@@ -43,7 +43,7 @@ const (
 	attrNATS    = "nats"
 	attrHTTP    = "http"
 	attrTask    = "task"
-	attrTook    = "took"
+	attrTook    = "took_ms"
 	attrVersion = "version"
 	attrClean   = "clean_stop"
 )
@@ -177,7 +177,7 @@ func (n *node) takeApart(cause error) error {
 	drained := n.tasks.wal != nil && cause == nil && len(errs) == 0
 	if n.dir != nil {
 		step(stopWithin, func(context.Context) error { return n.dir.Close(drained) })
-		n.Logger.Info("broker stopped", attrClean, drained, attrTook, time.Since(started).Round(time.Millisecond))
+		n.Logger.Info("broker stopped", attrClean, drained, attrTook, time.Since(started).Milliseconds())
 	}
 	if cause != nil {
 		return nil // said above; the cause is what matters
