@@ -57,7 +57,9 @@ func (d *dump) run() error {
 			return err
 		}
 	}
-	d.judge()
+	if err := d.judge(); err != nil {
+		return err
+	}
 	sort.SliceStable(d.damage, func(i, k int) bool {
 		return d.damage[i].At.Compare(d.damage[k].At) < 0
 	})
@@ -105,7 +107,7 @@ func (d *dump) group(f *walked, h GroupHeader, b []byte, at Position) error {
 // judge follows the chain through the groups that were found, as recovery would. Where it breaks and
 // something says that the next group was synced, that is damage, and it goes on from the next group
 // with a higher sequence.
-func (d *dump) judge() {
+func (d *dump) judge() error {
 	last := chain{}
 	end := Position{File: 1, Offset: blockBytes}
 	i := 0
@@ -119,14 +121,23 @@ func (d *dump) judge() {
 			}
 		}
 		if d.walk.floor <= last.sequence {
-			return
+			return nil
 		}
-		d.damage = append(d.damage, d.broken(last, end, i))
+		at, err := d.broken(end, i)
+		if err != nil {
+			return err
+		}
+		d.damage = append(d.damage, Damage{
+			At:   at,
+			File: fileName(d.walk.dir, at.File, fileSuffix),
+			Reason: fmt.Sprintf("group %d is missing or bad, but %s says that %d was synced",
+				last.sequence+1, d.walk.witness, d.walk.floor),
+		})
 		for i < len(d.groups) && d.groups[i].chain.sequence <= last.sequence {
 			i++
 		}
 		if i == len(d.groups) {
-			return
+			return nil
 		}
 		g := d.groups[i]
 		last, end = g.chain, Position{File: g.at.File, Offset: g.end}
@@ -134,17 +145,26 @@ func (d *dump) judge() {
 	}
 }
 
-// broken describes the place behind the last good group.
-func (d *dump) broken(last chain, end Position, i int) Damage {
-	at := end
-	if i < len(d.groups) && d.groups[i].at.File > end.File {
-		// Nothing valid follows in this file: the next one should have gone on.
-		at = Position{File: end.File + 1, Offset: blockBytes}
+// broken is where the group behind end should be: right there, if a group was begun there or a later
+// one of the same file is valid, else at the start of the next file.
+func (d *dump) broken(end Position, i int) (Position, error) {
+	if i < len(d.groups) && d.groups[i].at.File == end.File {
+		return end, nil
 	}
-	return Damage{
-		At:   at,
-		File: fileName(d.walk.dir, at.File, fileSuffix),
-		Reason: fmt.Sprintf("group %d is missing or bad, but %s says that %d was synced",
-			last.sequence+1, d.walk.witness, d.walk.floor),
+	for k, f := range d.walk.files {
+		if f.number != end.File || k+1 == len(d.walk.files) {
+			continue
+		}
+		if err := d.walk.open(f); err != nil && !errors.Is(err, ErrDamaged) {
+			return end, err
+		}
+		h, err := d.walk.peek(f, end.Offset)
+		if err != nil {
+			return end, err
+		}
+		if h.Length == 0 {
+			return Position{File: end.File + 1, Offset: blockBytes}, nil
+		}
 	}
+	return end, nil
 }

@@ -192,11 +192,11 @@ func (w *writer) start(j *job) {
 // completed takes the result of the job in flight. The next group goes to the disk before the Sink
 // hears of this one, so that the disk does not wait for the Sink.
 func (w *writer) completed(err error) error {
-	j := w.inflight
-	w.inflight = nil
 	if err != nil {
 		return err
 	}
+	j := w.inflight
+	w.inflight = nil
 	if j.group != nil {
 		w.written = j.group.group.Sequence
 	}

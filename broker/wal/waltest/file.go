@@ -19,6 +19,8 @@ const (
 
 // inode is a file's content, current and durable. FS.mu guards it.
 type inode struct {
+	// name that the file has now, whatever it was opened as.
+	name             string
 	current, durable []byte
 	// dirty sectors differ between the two, as far as the device knows.
 	dirty map[int64]bool
@@ -26,6 +28,7 @@ type inode struct {
 
 func (n *inode) clone() *inode {
 	c := &inode{
+		name:    n.name,
 		current: append([]byte(nil), n.current...),
 		durable: append([]byte(nil), n.durable...),
 		dirty:   make(map[int64]bool),
@@ -63,6 +66,7 @@ func (n *inode) crash(random *rand.Rand) *inode {
 		}
 	}
 	return &inode{
+		name:    n.name,
 		current: content,
 		durable: append([]byte(nil), content...),
 		dirty:   make(map[int64]bool),
@@ -84,13 +88,18 @@ func (n *inode) sync() {
 // file is an open inode.
 type file struct {
 	fs     *FS
-	name   string
 	node   *inode
 	direct bool
 	closed bool
 }
 
 func (f *file) Direct() bool { return f.direct }
+
+func (f *file) name() string {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	return f.node.name
+}
 
 func (f *file) Size() (int64, error) {
 	f.fs.mu.Lock()
@@ -101,7 +110,7 @@ func (f *file) Size() (int64, error) {
 func (f *file) usableLocked() error {
 	switch {
 	case f.closed:
-		return fmt.Errorf("%s: file is closed", f.name)
+		return fmt.Errorf("%s: file is closed", f.node.name)
 	case f.fs.dead:
 		return ErrCrashed
 	default:
@@ -114,7 +123,7 @@ func (f *file) aligned(b []byte, offset int64) error {
 	address := int64(uintptr(unsafe.Pointer(unsafe.SliceData(b))))
 	if f.direct && (address|offset|int64(len(b)))%blockBytes != 0 {
 		return fmt.Errorf("%s: direct I/O of %d bytes at byte %d: %w",
-			f.name, len(b), offset, syscall.EINVAL)
+			f.name(), len(b), offset, syscall.EINVAL)
 	}
 	return nil
 }
@@ -123,7 +132,7 @@ func (f *file) ReadAt(b []byte, offset int64) (int, error) {
 	if err := f.aligned(b, offset); err != nil {
 		return 0, err
 	}
-	op := Op{Verb: Read, Name: f.name, Offset: offset, Bytes: int64(len(b))}
+	op := Op{Verb: Read, Name: f.name(), Offset: offset, Bytes: int64(len(b))}
 	if _, err := f.fs.begin(op); err != nil {
 		return 0, err
 	}
@@ -146,7 +155,7 @@ func (f *file) WriteAt(b []byte, offset int64) (int, error) {
 	if err := f.aligned(b, offset); err != nil {
 		return 0, err
 	}
-	op := Op{Verb: Write, Name: f.name, Offset: offset, Bytes: int64(len(b))}
+	op := Op{Verb: Write, Name: f.name(), Offset: offset, Bytes: int64(len(b))}
 	last, err := f.fs.begin(op)
 	if err != nil {
 		return 0, err
@@ -154,7 +163,7 @@ func (f *file) WriteAt(b []byte, offset int64) (int, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if f.closed {
-		return 0, fmt.Errorf("%s: file is closed", f.name)
+		return 0, fmt.Errorf("%s: file is closed", f.node.name)
 	}
 	if err := f.growLocked(offset + int64(len(b))); err != nil {
 		return 0, err
@@ -179,14 +188,14 @@ func (f *file) growLocked(size int64) error {
 		total += int64(len(node.current))
 	}
 	if f.fs.capacity > 0 && total+grown > f.fs.capacity {
-		return fmt.Errorf("%s: %w", f.name, wal.ErrNoSpace)
+		return fmt.Errorf("%s: %w", f.node.name, wal.ErrNoSpace)
 	}
 	f.node.current = append(f.node.current, make([]byte, grown)...)
 	return nil
 }
 
 func (f *file) Allocate(bytes int64) error {
-	last, err := f.fs.begin(Op{Verb: Allocate, Name: f.name, Bytes: bytes})
+	last, err := f.fs.begin(Op{Verb: Allocate, Name: f.name(), Bytes: bytes})
 	if err != nil {
 		return err
 	}
@@ -199,7 +208,7 @@ func (f *file) Allocate(bytes int64) error {
 }
 
 func (f *file) Sync() error {
-	last, err := f.fs.begin(Op{Verb: Sync, Name: f.name})
+	last, err := f.fs.begin(Op{Verb: Sync, Name: f.name()})
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if err != nil {
@@ -219,7 +228,7 @@ func (f *file) Close() error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if f.closed {
-		return fmt.Errorf("%s: closed twice", f.name)
+		return fmt.Errorf("%s: closed twice", f.node.name)
 	}
 	f.closed = true
 	return nil

@@ -159,6 +159,7 @@ func (f *FS) Restart() *FS {
 func (f *FS) adopt(names map[string]*inode, clone func(*inode) *inode) {
 	for _, name := range sortedNames(names) {
 		node := clone(names[name])
+		node.name = name
 		f.names[name], f.durable[name] = node, node
 	}
 }
@@ -255,6 +256,9 @@ func (f *FS) rename(op Op, c change) error {
 		return fmt.Errorf("%s %s: %w", c.verb, c.to, fs.ErrExist)
 	}
 	c.apply(f.names)
+	if c.to != "" {
+		c.inode.name = c.to
+	}
 	f.pending = append(f.pending, c)
 	if last {
 		return ErrCrashed
@@ -267,11 +271,11 @@ func (f *FS) MakeDir(string) error { return nil }
 
 // Create makes a new file.
 func (f *FS) Create(name string, direct bool) (wal.File, error) {
-	node := &inode{dirty: make(map[int64]bool)}
+	node := &inode{name: name, dirty: make(map[int64]bool)}
 	if err := f.rename(Op{Verb: Create, Name: name}, change{Create, "", name, node}); err != nil {
 		return nil, err
 	}
-	return &file{fs: f, name: name, node: node, direct: direct && !f.noDirect}, nil
+	return &file{fs: f, node: node, direct: direct && !f.noDirect}, nil
 }
 
 // Open opens an existing file.
@@ -285,7 +289,7 @@ func (f *FS) Open(name string, direct bool) (wal.File, error) {
 	if node == nil {
 		return nil, fmt.Errorf("open %s: %w", name, fs.ErrNotExist)
 	}
-	return &file{fs: f, name: name, node: node, direct: direct && !f.noDirect}, nil
+	return &file{fs: f, node: node, direct: direct && !f.noDirect}, nil
 }
 
 // Rename gives a file another name, which it takes from whatever had it.
