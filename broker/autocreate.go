@@ -100,9 +100,9 @@ func (b *Broker) propose(ctx context.Context, mine []topic.Creation) {
 	if len(mine) == 0 {
 		return
 	}
-	for i, err := range b.cluster.CreateTopics(ctx, mine) {
+	for i, err := range oneEach(b.cluster.CreateTopics(ctx, mine), len(mine)) {
 		b.creations.settle(mine[i].Name, err)
-		if err == nil {
+		if b.judge("Metadata", err) == codeNone {
 			b.logger.Info("created topic on demand", keyTopic, mine[i].Name,
 				keyPartitions, mine[i].Partitions, keyReplicas, mine[i].ReplicationFactor)
 		}

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,6 +15,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"outrigger/broker/partition"
+	"outrigger/broker/wal"
 )
 
 // framed puts a size in front.
@@ -169,7 +173,7 @@ func TestOffendersAreLoggedOncePerMinute(t *testing.T) {
 	count := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "bad"}, []string{"reason"})
 	o := newOffenders(slog.New(slog.NewJSONHandler(&out, nil)), count)
 	now := time.Unix(0, 0)
-	o.now = func() time.Time { return now }
+	o.quiet.now = func() time.Time { return now }
 	report := func(address, reason string) {
 		o.report(offence{Address: address, Reason: reason, ClientID: string(make([]byte, 1000)), API: "Produce"})
 	}
@@ -181,7 +185,7 @@ func TestOffendersAreLoggedOncePerMinute(t *testing.T) {
 	if got := bytes.Count(out.Bytes(), []byte("\n")); got != 3 {
 		t.Errorf("lines: got %d, want 3", got)
 	}
-	now = now.Add(offenceQuiet)
+	now = now.Add(quietTime)
 	report("1.2.3.4", reasonBatch)
 	if !bytes.Contains(out.Bytes(), []byte(`"repeated":9`)) {
 		t.Errorf("log: got %s, want the nine that were kept quiet", out.Bytes())
@@ -200,16 +204,34 @@ func TestOffendersAreRememberedInBoundedMemory(t *testing.T) {
 	count := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "bad"}, []string{"reason"})
 	o := newOffenders(slog.New(slog.NewJSONHandler(io.Discard, nil)), count)
 	now := time.Unix(0, 0)
-	o.now = func() time.Time { return now }
-	for i := range 3 * offendersMax {
+	o.quiet.now = func() time.Time { return now }
+	for i := range 3 * quietMax {
 		o.report(offence{Address: fmt.Sprint(i), Reason: reasonFrame})
 	}
-	if len(o.seen) != offendersMax {
-		t.Errorf("remembered: got %d, want %d", len(o.seen), offendersMax)
+	if len(o.quiet.seen) != quietMax {
+		t.Errorf("remembered: got %d, want %d", len(o.quiet.seen), quietMax)
 	}
-	now = now.Add(2 * offenceQuiet)
+	now = now.Add(2 * quietTime)
 	o.report(offence{Address: "later", Reason: reasonFrame})
-	if len(o.seen) != 1 {
-		t.Errorf("remembered a minute later: got %d, want 1", len(o.seen))
+	if len(o.quiet.seen) != 1 {
+		t.Errorf("remembered a minute later: got %d, want 1", len(o.quiet.seen))
+	}
+}
+
+// TestInternalErrorsAreLoggedAndToldAsRetriable: the operator hears what the client cannot use.
+func TestInternalErrorsAreLoggedAndToldAsRetriable(t *testing.T) {
+	h := start(t)
+	for range 3 {
+		for err, want := range map[error]code{
+			wal.ErrDamaged: codeStorageError, errors.New("what is this"): codeRequestTimedOut,
+			partition.ErrNotLeader: codeNotLeaderOrFollower,
+		} {
+			if got := h.judge("Fetch", err); got != want {
+				t.Errorf("%v: got %v, want %v", err, got, want)
+			}
+		}
+	}
+	if got := h.logged.count("internal error"); got != 2 {
+		t.Errorf("logged: got %d lines, want one for each of two errors", got)
 	}
 }

@@ -26,6 +26,7 @@ type Broker struct {
 	handlers  map[int16]handler
 	meters    *meters
 	offenders *offenders
+	troubles  *troubles
 	creations creations
 	ids       producerIDs
 	// memory holds the bytes of large requests in flight.
@@ -47,22 +48,22 @@ func New(
 	b.memory = semaphore.NewWeighted(cfg.Connections.NodeInFlightBytes)
 	b.meters = newMeters(cfg.Metrics)
 	b.offenders = newOffenders(logger, b.meters.badInput)
+	b.troubles = newTroubles(logger)
 	b.creations.inFlight = map[string]*creation{}
 	b.ids.turn = make(chan struct{}, 1)
 	b.census.perIP = map[string]int{}
 	b.handlers = b.handlerTable()
-	collectors := append(b.meters.collectors(), newInventory(b))
-	for _, collector := range collectors {
-		if err := registerer.Register(collector); err != nil {
-			return nil, fmt.Errorf("register metrics: %w", err)
-		}
-	}
 	if b.sockets == nil {
 		sockets, err := Listen(context.Background(), cfg.Listeners)
 		if err != nil {
 			return nil, err
 		}
 		b.sockets = sockets
+	}
+	for _, collector := range append(b.meters.collectors(), newInventory(b)) {
+		if err := registerer.Register(collector); err != nil {
+			return nil, errors.Join(fmt.Errorf("register metrics: %w", err), b.sockets.Close())
+		}
 	}
 	return b, nil
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 
 	"outrigger/broker/topic"
 )
@@ -38,4 +39,13 @@ type View interface {
 	TopicByID(topic.ID) (*topic.Topic, bool)
 	// Topics are sorted by name.
 	Topics() []*topic.Topic
+}
+
+// oneEach panics unless a Cluster answered for each of the changes that it was asked for: a change
+// without an answer would be told as success.
+func oneEach(errs []error, changes int) []error {
+	if len(errs) != changes {
+		panic(fmt.Sprintf("cluster answered %d of %d changes", len(errs), changes))
+	}
+	return errs
 }

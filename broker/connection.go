@@ -189,7 +189,7 @@ func (c *connection) takeProduce(ctx context.Context, p *pending, q *kmsg.Produc
 	failed := p.produce.firstError()
 	c.release(p)
 	if failed != codeNone {
-		return c.blame(reasonUnanswered, p.Header, fmt.Errorf("produce: %v", failed))
+		return errEnd
 	}
 	return nil
 }

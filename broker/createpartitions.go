@@ -24,7 +24,7 @@ func (b *Broker) createPartitions(
 		}
 	}
 	if len(growths) > 0 {
-		for i, err := range b.cluster.CreatePartitions(ctx, growths) {
+		for i, err := range oneEach(b.cluster.CreatePartitions(ctx, growths), len(growths)) {
 			proposed[i].err = err
 		}
 	}
@@ -33,7 +33,7 @@ func (b *Broker) createPartitions(
 		answer := kmsg.NewCreatePartitionsResponseTopic()
 		answer.Topic = plan.name
 		if plan.err != nil {
-			why := codeBefore(plan.err)
+			why := b.judge("CreatePartitions", plan.err)
 			answer.ErrorCode, answer.ErrorMessage = int16(why), kmsg.StringPtr(plan.err.Error())
 			b.meters.failure("CreatePartitions", why)
 		}

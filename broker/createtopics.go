@@ -28,7 +28,7 @@ func (b *Broker) createTopics(
 			}
 		}
 		if len(proposals) > 0 {
-			for i, err := range b.cluster.CreateTopics(ctx, proposals) {
+			for i, err := range oneEach(b.cluster.CreateTopics(ctx, proposals), len(proposals)) {
 				proposed[i].err = err
 			}
 		}
@@ -173,7 +173,7 @@ func (b *Broker) answerCreation(
 	answer.NumPartitions, answer.ReplicationFactor = -1, -1
 	answer.Configs = []kmsg.CreateTopicsResponseTopicConfig{}
 	if plan.err != nil {
-		why := codeBefore(plan.err)
+		why := b.judge("CreateTopics", plan.err)
 		answer.ErrorCode, answer.ErrorMessage = int16(why), kmsg.StringPtr(plan.err.Error())
 		b.meters.failure("CreateTopics", why)
 		return answer

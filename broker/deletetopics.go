@@ -25,8 +25,8 @@ func (b *Broker) deleteTopics(
 		}
 	}
 	if len(ids) > 0 {
-		for i, err := range b.cluster.DeleteTopics(ctx, ids) {
-			proposed[i].code = codeBefore(err)
+		for i, err := range oneEach(b.cluster.DeleteTopics(ctx, ids), len(ids)) {
+			proposed[i].code = b.judge("DeleteTopics", err)
 			if err != nil {
 				proposed[i].message = err.Error()
 			}

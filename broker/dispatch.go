@@ -41,8 +41,7 @@ type work func(ctx context.Context, r *request) answer
 
 // handler is how one API is served.
 type handler struct {
-	name string
-	run  work
+	run work
 	// waits: the work may take longer than writing out the answers before it should be put off.
 	waits bool
 }

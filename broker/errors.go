@@ -157,6 +157,15 @@ var faults = []fault{
 	{context.Canceled, codeRequestTimedOut, codeRequestTimedOut},
 }
 
+// judge is codeBefore for errors from below, and logs those that an operator must hear of.
+func (b *Broker) judge(api string, err error) code {
+	f, known := findFault(err)
+	if !known || f.before == codeStorageError {
+		b.troubles.report(api, f.before, err)
+	}
+	return f.before
+}
+
 // codeBefore is what err means when nothing was changed on the client's behalf.
 func codeBefore(err error) code {
 	f, _ := findFault(err)

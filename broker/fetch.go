@@ -125,7 +125,7 @@ func (f *fetch) readLog(s *fetchSlot) {
 	// never get past it.
 	read, err := s.target.log.Read(topic.Offset(s.asked.FetchOffset), limit, f.bytes == 0)
 	if err != nil {
-		s.code = codeBefore(err)
+		s.code = f.broker.judge("Fetch", err)
 		s.read.HighWatermark, s.read.LogStart = state.HighWatermark, state.LogStart
 		return
 	}

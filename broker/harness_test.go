@@ -45,11 +45,17 @@ type harness struct {
 // start runs a broker until the test ends; edit may change its configuration.
 func start(tb testing.TB, edit ...func(*Config)) *harness {
 	tb.Helper()
+	return startOver(tb, 4<<20, edit...)
+}
+
+// startOver is start over WAL files of a size; a quarter of it bounds a batch.
+func startOver(tb testing.TB, fileBytes int64, edit ...func(*Config)) *harness {
+	tb.Helper()
 	h := &harness{
 		TB: tb, cluster: newSoleCluster(testNode), registry: prometheus.NewRegistry(),
 		logged: &lockedBuffer{},
 	}
-	h.store = openStore(tb, h.cluster)
+	h.store = openStore(tb, h.cluster, fileBytes)
 	config := Config{
 		Node:      testNode,
 		Listeners: []Listener{{Name: "PLAINTEXT", Addresses: []string{"127.0.0.1:0"}}},
@@ -71,12 +77,12 @@ func start(tb testing.TB, edit ...func(*Config)) *harness {
 }
 
 // openStore opens and runs a store on a file system in memory.
-func openStore(tb testing.TB, cluster *soleCluster) *partition.Store {
+func openStore(tb testing.TB, cluster *soleCluster, fileBytes int64) *partition.Store {
 	tb.Helper()
 	began := time.Now()
 	store, err := partition.Open(partition.Config{
 		WAL: wal.Config{
-			FS: waltest.New(), Dir: "wal", Session: 1, FileBytes: 16 << 20,
+			FS: waltest.New(), Dir: "wal", Session: 1, FileBytes: fileBytes,
 		},
 		Observer: cluster, Now: func() time.Duration { return time.Since(began) },
 		Logger: slog.New(slog.DiscardHandler),

@@ -68,6 +68,7 @@ func (b *Broker) producerID(ctx context.Context, q *kmsg.InitProducerIDRequest) 
 	id, err := b.ids.take(ctx, b.cluster)
 	if err != nil {
 		// Whatever it was, no id was given: this is the code on which producers simply ask again.
+		b.judge("InitProducerId", err)
 		return -1, codeCoordinatorLoading
 	}
 	return id, codeNone

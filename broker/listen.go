@@ -80,17 +80,26 @@ func (s *Sockets) listen(ctx context.Context, l Listener) error {
 			return fmt.Errorf("listen on %s: %w", l.Name, err)
 		}
 		s.open = append(s.open, socket{l.Name, open})
-		if i == 0 {
-			bound = open.Addr().(*net.TCPAddr).Port
-			s.endpoints = append(s.endpoints, endpoint(l, host, bound))
+		if i > 0 {
+			continue
 		}
+		bound = open.Addr().(*net.TCPAddr).Port
+		e, err := advertised(l, host, bound)
+		if err != nil {
+			return err
+		}
+		s.endpoints = append(s.endpoints, e)
 	}
 	return nil
 }
 
-func endpoint(l Listener, host string, port int) topic.Endpoint {
+// advertised is what clients are told. A wildcard address leads nowhere, so it is never told.
+func advertised(l Listener, host string, port int) (topic.Endpoint, error) {
 	e := topic.Endpoint{Listener: l.Name, Host: l.AdvertisedHost, Port: l.AdvertisedPort}
 	orDefault(&e.Host, host)
 	orDefault(&e.Port, int32(port))
-	return e
+	if ip := net.ParseIP(e.Host); e.Host == "" || ip != nil && ip.IsUnspecified() {
+		return e, fmt.Errorf("listen on %s: clients cannot be told the address %q", l.Name, e.Host)
+	}
+	return e, nil
 }

@@ -72,3 +72,21 @@ func TestConfigNamesTheKeyThatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+// TestWildcardIsNeverAdvertised (checklist 28).
+func TestWildcardIsNeverAdvertised(t *testing.T) {
+	for _, address := range []string{"0.0.0.0:0", ":0", "[::]:0"} {
+		l := Listener{Name: "W", Addresses: []string{address}}
+		if s, err := Listen(context.Background(), []Listener{l}); err == nil {
+			t.Errorf("%s: got %v, want it refused", address, s.Endpoints())
+			_ = s.Close()
+		}
+		l.AdvertisedHost = "kafka.example"
+		s, err := Listen(context.Background(), []Listener{l})
+		if err != nil {
+			t.Errorf("%s with an advertised host: %v", address, err)
+			continue
+		}
+		_ = s.Close()
+	}
+}

@@ -107,7 +107,7 @@ func (b *Broker) listOffset(
 		return notFound, why
 	}
 	found, err := lookUpOffset(to.log, asked.Timestamp)
-	why := codeBefore(err)
+	why := b.judge("ListOffsets", err)
 	if why == codeOffsetNotAvailable && version < offsetNotAvailableSince {
 		why = codeLeaderNotAvailable
 	}

@@ -25,7 +25,7 @@ const (
 // produce judges and appends all batches of the request, and returns what to wait for. It runs on
 // the connection's reader and is what keeps a client's records in order.
 func (b *Broker) produce(ctx context.Context, r *request, q *kmsg.ProduceRequest) *produceWait {
-	ctx, cancel := context.WithTimeout(ctx, b.config.Requests.AppendWait)
+	ctx, cancel := context.WithTimeout(ctx, b.appendWait(q))
 	defer cancel()
 	view := b.cluster.View()
 	w := newProduceWait(b, r, q)
@@ -51,6 +51,15 @@ func (b *Broker) produce(ctx context.Context, r *request, q *kmsg.ProduceRequest
 	}
 	w.begun()
 	return w
+}
+
+// appendWait is how long the batches of a request may wait for room, all together.
+func (b *Broker) appendWait(q *kmsg.ProduceRequest) time.Duration {
+	asked := time.Duration(max(0, q.TimeoutMillis)) * time.Millisecond
+	if q.Acks == 0 {
+		return b.config.Requests.AppendWait
+	}
+	return min(asked, b.config.Requests.AppendWait)
 }
 
 // judgeProduce refuses what no partition of the request can be served for.
@@ -98,10 +107,12 @@ func (b *Broker) append(ctx context.Context, w *produceWait, at place, to target
 	}
 	appended, err := to.log.Append(ctx, records, partition.AppendOptions{Acks: w.request.Acks})
 	if err != nil {
-		w.fail(at.topic, at.partition, codeBefore(err))
+		w.fail(at.topic, at.partition, b.judge("Produce", err))
 		return
 	}
-	w.meters[at.topic].appended(int64(header.Records), int64(len(records)))
+	if !appended.Duplicate {
+		w.meters[at.topic].appended(int64(header.Records), int64(len(records)))
+	}
 	w.appended(at, to.log, appended)
 }
 

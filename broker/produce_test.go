@@ -79,7 +79,7 @@ func TestProduceRefusesWhatIsNoGoodBatch(t *testing.T) {
 
 // TestTopicMayTakeLargerOrSmallerBatches than the broker's default.
 func TestTopicMayTakeLargerOrSmallerBatches(t *testing.T) {
-	h := start(t)
+	h := startOver(t, 16<<20)
 	c := h.dial()
 	for name, limit := range map[string]string{"small": "200", "large": "3000000"} {
 		q := kmsg.NewPtrCreateTopicsRequest()
