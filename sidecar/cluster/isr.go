@@ -22,17 +22,29 @@ func (b *Batch) alterISR(c ISRChange) Status {
 		c.Leader != (topic.Member{Node: p.Leader, Session: p.LeaderSession}) {
 		return Stale
 	}
-	if sameSet(c.ISR, p.ISR) {
-		return OK // Also a proposal of unknown outcome, made again after it was committed.
-	}
-	if c.PartitionEpoch != p.PartitionEpoch {
+	same := sameSet(c.ISR, p.ISR)
+	switch {
+	case c.PartitionEpoch != p.PartitionEpoch && same:
+		return OK // A proposal of unknown outcome, made again after it was committed.
+	case c.PartitionEpoch != p.PartitionEpoch:
 		return Stale
-	}
-	if !b.admissible(c, p) {
+	case same:
+		return b.endWishes(t, c.Partition.Index)
+	case !b.admissible(c, p):
 		return Refused
 	}
 	next := b.succeed(t, p, c.ISR, unchanged)
 	b.editable(t).Partitions[c.Partition.Index] = next
+	return OK
+}
+
+// endWishes moves the partition epoch and nothing else. A leader asks for the set as it is when a
+// proposal of its was refused and a copy of it may still be on its way: until the epoch has moved, the
+// copy may be committed, and the high watermark must wait for members that may be dead.
+func (b *Batch) endWishes(t *topic.Topic, index int32) Status {
+	next := clone(t.Partitions[index])
+	next.PartitionEpoch++
+	b.editable(t).Partitions[index] = next
 	return OK
 }
 

@@ -46,6 +46,26 @@ func TestAlterISRAdmitsOnlyLiveMembersInTheirSession(t *testing.T) {
 	w.wants(id, "leader 1 epoch 0 isr [1.1 2.1 3.2] eligible [] last []")
 }
 
+// A leader that must be sure that an earlier wish of its cannot happen any more asks for the set as it
+// is: that moves the partition epoch. Without it the leader would wait for the earlier wish for ever.
+func TestAlterISRToTheSameSetEndsEarlierWishes(t *testing.T) {
+	w := newWorld(t, 3)
+	id := w.create("t", 1, nil, 1, 2, 3)
+	w.must(w.alter(id, member(1, 1), member(2, 1)))
+	wish := w.alter(id, member(1, 1), member(2, 1), member(3, 1))
+	w.must(fence(3, 1))
+	w.gets(Refused, wish)
+	same := w.alter(id, member(2, 1), member(1, 1))
+	w.must(same)
+	if got, want := w.partition(id, 0).PartitionEpoch, same.Changes[0].PartitionEpoch+1; got != want {
+		t.Errorf("partition epoch: got %d, want %d", got, want)
+	}
+	w.must(same) // Its outcome having been unknown.
+	w.must(register(3, 1))
+	w.gets(Stale, wish)
+	w.wants(id, "leader 1 epoch 0 isr [1.1 2.1] eligible [] last []")
+}
+
 func TestAlterISRGivesEachItemItsOwnStatus(t *testing.T) {
 	w := newWorld(t, 3)
 	a := w.create("a", 1, nil, 1, 2, 3)

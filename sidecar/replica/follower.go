@@ -48,9 +48,12 @@ func (m *Machine) take(s frame.Section, out *Effects) {
 }
 
 // Refused reports that the log had no room for the batch of the last Section; state is the log now.
-// The leader is asked to send it again.
+// The leader is asked to send it again. The high watermark that came with the batch may lie in it: if
+// it stayed, 1. the leader would be told that it is known here, and not tell it again, 2. the batch
+// would come again and move nothing, 3. the log would never hear of it, not even as a leader's.
 func (m *Machine) Refused(log LogState, out *Effects) {
 	m.reload(log)
+	m.highWatermark = min(m.highWatermark, m.end)
 	m.gap(out)
 }
 

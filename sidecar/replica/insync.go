@@ -27,12 +27,10 @@ type pendingChange struct {
 	Change
 	// maximal is the largest set that was ever proposed on this partition epoch.
 	maximal []topic.Member
-	// lingering: an attempt may still reach the controller, so that a refusal does not end the matter.
-	lingering bool
-	inFlight  bool
-	settled   bool
-	retryAt   int64
-	wait      int64
+	inFlight bool
+	settled  bool
+	retryAt  int64
+	wait     int64
 }
 
 // Decided takes the outcome of the proposal that was made on partitionEpoch.
@@ -49,25 +47,19 @@ func (m *Machine) Decided(partitionEpoch int32, v Verdict, out *Effects) {
 		c.settled = true
 	case Unknown:
 		// It may have happened and may yet happen: proposed again as it was until the image decides.
-		c.lingering = true
 	case Refused:
-		m.refused(c, out)
+		m.refused(c)
 	}
 }
 
-// refused rolls a change back. When an earlier attempt may still arrive, rolling back at once would
-// lose data: 1. expand with X is delayed, 2. its repetition is refused since X is fenced, 3. the high
+// refused gives a change up, but not at once: an earlier attempt, or a copy of this one, may still be
+// on its way. 1. Expand with X is delayed, 2. its repetition is refused since X is fenced, 3. the high
 // watermark moves on without X, 4. X returns and the first attempt is committed: X is in the in-sync
 // set without the records of 3. So the committed set is proposed instead, which moves the partition
-// epoch and so kills the first attempt, and until then the high watermark still waits for X.
-func (m *Machine) refused(c *pendingChange, out *Effects) {
-	if !c.lingering {
-		m.change = nil
-		m.reviewAt = m.now() + m.cfg.RepeatTicksMax
-		m.advance(out)
-		return
-	}
+// epoch and so kills all copies, and until then the high watermark still waits for X.
+func (m *Machine) refused(c *pendingChange) {
 	c.ISR = slices.Clone(m.placement.ISR)
+	m.reviewAt = m.now() + m.cfg.RepeatTicksMax
 }
 
 // review proposes another in-sync set when it must change, one change at a time.
