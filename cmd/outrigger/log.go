@@ -57,7 +57,7 @@ func (f *logFlags) logger(out io.Writer) (*slog.Logger, error) {
 		return nil, &usageError{fmt.Errorf("--log-level=%s is refused: want debug, info, warn or error", f.level)}
 	}
 	if format == formatText {
-		return slog.New(tint.NewHandler(out, &tint.Options{Level: level, TimeFormat: time.TimeOnly + ".000"})), nil
+		return slog.New(tint.NewTextHandler(out, &tint.Options{Level: level, TimeFormat: time.TimeOnly + ".000"})), nil
 	}
 	return slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level})), nil
 }

@@ -31,17 +31,14 @@ var executable string
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "outrigger-cmd-")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		panic(err)
 	}
+	defer os.RemoveAll(dir)
 	executable = filepath.Join(dir, "outrigger")
 	if output, err := exec.Command("go", "build", "-o", executable, ".").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, output)
-		os.Exit(1)
+		panic(fmt.Sprintf("build: %v\n%s", err, output))
 	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	m.Run()
 }
 
 // outcome is how a command ended.

@@ -124,36 +124,6 @@ func say(logger *slog.Logger, notes []config.Note) {
 	}
 }
 
-// signalsApart is how long after the first signal a second one counts as impatience. Before that it
-// is the same one, come by two ways: to the process and to its group.
-const signalsApart = 500 * time.Millisecond
-
-// stopContext ends on the first SIGINT or SIGTERM, and on the end of stdin if somebody else's hand is
-// on the other end of it. A second signal ends the process at once.
-func stopContext(logger *slog.Logger, onEOF bool) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		received := <-signals
-		first := time.Now()
-		logger.Info("signal received", "signal", received.String())
-		cancel()
-		for received = <-signals; time.Since(first) < signalsApart; {
-			received = <-signals
-		}
-		logger.Error("second signal received, stopping at once", "signal", received.String())
-		os.Exit(exitFailure)
-	}()
-	if onEOF {
-		go func() {
-			_, _ = io.Copy(io.Discard, os.Stdin) // however it ends, nobody is there any more
-			cancel()
-		}()
-	}
-	return ctx, cancel
-}
-
 // lookupTimeout bounds the one name that we look up about ourselves.
 const lookupTimeout = 2 * time.Second
 

@@ -51,7 +51,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 	want := &Config{
 		Node: Node{ID: 1, DataDir: "/tmp/kafka-logs"},
 		Kafka: Kafka{
-			Listeners: []Listener{{Name: "PLAINTEXT", Addresses: []Address{Address{"", 9092}},
+			Listeners: []Listener{{Name: "PLAINTEXT", Addresses: []Address{{"", 9092}},
 				Advertised: Address{"machine.example.net", 9092}}},
 			Topics:          TopicDefaults{1, 1, 1, true, true, false},
 			MessageBytesMax: 1048588, RequestBytesMax: 104857600, FetchBytesMax: 57671680,
@@ -79,7 +79,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 func TestKafkasOwnServerPropertiesStarts(t *testing.T) {
 	name := "testdata/kraft-server.properties"
 	cfg, notes := mustLoad(t, Sources{File: name, Properties: readFile(t, name)})
-	wantListeners := []Listener{{Name: "PLAINTEXT", Addresses: []Address{Address{"", 9092}}, Advertised: Address{"localhost", 9092}}}
+	wantListeners := []Listener{{Name: "PLAINTEXT", Addresses: []Address{{"", 9092}}, Advertised: Address{"localhost", 9092}}}
 	if !reflect.DeepEqual(cfg.Kafka.Listeners, wantListeners) {
 		t.Errorf("got listeners %+v, want %+v", cfg.Kafka.Listeners, wantListeners)
 	}
@@ -119,8 +119,8 @@ func TestKafkasStaticVotersNameNATSAddresses(t *testing.T) {
 		t.Errorf("got node %+v, want %+v", cfg.Node, wantNode)
 	}
 	wantListeners := []Listener{
-		{Name: "EXTERNAL", Addresses: []Address{Address{"0.0.0.0", 9092}}, Advertised: Address{"kafka-2.example.net", 9092}},
-		{Name: "INTERNAL", Addresses: []Address{Address{"10.0.0.2", 19092}}, Advertised: Address{"10.0.0.2", 19092}},
+		{Name: "EXTERNAL", Addresses: []Address{{"0.0.0.0", 9092}}, Advertised: Address{"kafka-2.example.net", 9092}},
+		{Name: "INTERNAL", Addresses: []Address{{"10.0.0.2", 19092}}, Advertised: Address{"10.0.0.2", 19092}},
 	}
 	if !reflect.DeepEqual(cfg.Kafka.Listeners, wantListeners) {
 		t.Errorf("got listeners %+v, want %+v", cfg.Kafka.Listeners, wantListeners)

@@ -189,7 +189,7 @@ func TestLockedDirectoryNamesItsHolder(t *testing.T) {
 func TestLockDiesWithItsHolder(t *testing.T) {
 	if path := os.Getenv("DATADIR_HOLD"); path != "" {
 		mustOpen(t, path, Owner{Node: 1})
-		fmt.Println("held")
+		fmt.Fprintln(os.Stdout, "held")
 		select {}
 	}
 	path := t.TempDir()

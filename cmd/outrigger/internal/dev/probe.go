@@ -52,7 +52,7 @@ func (p *prober) ask(ctx context.Context) readiness {
 	if err != nil {
 		return readiness{Reason: "it does not answer yet"}
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }() // it was read, or will not be
 	var r readiness
 	if err := json.NewDecoder(io.LimitReader(response.Body, probeBytesMax)).Decode(&r); err != nil {
 		return readiness{Reason: fmt.Sprintf("its answer cannot be read: %v", err)}

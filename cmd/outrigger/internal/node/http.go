@@ -91,7 +91,7 @@ func (w *web) run(ctx context.Context, registry *prometheus.Registry) error {
 	}
 	errs = append(errs, server.Close())
 	for range running {
-		<-ended // http.ErrServerClosed, by our own hand
+		_ = <-ended // http.ErrServerClosed, by our own hand
 	}
 	return errors.Join(errs...)
 }

@@ -1,0 +1,142 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"outrigger/broker/topic"
+	"outrigger/cmd/outrigger/internal/config"
+)
+
+func ask(t *testing.T, handler http.Handler, path string) (int, string) {
+	t.Helper()
+	response := httptest.NewRecorder()
+	handler.ServeHTTP(response, httptest.NewRequest(http.MethodGet, path, nil))
+	return response.Code, response.Body.String()
+}
+
+func TestReadyAnswersForEveryStage(t *testing.T) {
+	w := newWeb(7, 0xab, "0.1.0")
+	handler := w.handler(prometheus.NewRegistry())
+	if status, body := ask(t, handler, "/ready"); status != http.StatusServiceUnavailable ||
+		body != `{"ready":false,"node":7,"brokers":0,"controller":-1,"reason":"starting"}`+"\n" {
+		t.Errorf("got %d %s", status, body)
+	}
+	w.answer(func() Readiness { return Readiness{Ready: true, Brokers: 3, Controller: 2} })
+	if status, body := ask(t, handler, "/ready"); status != http.StatusOK ||
+		body != `{"ready":true,"node":7,"brokers":3,"controller":2}`+"\n" {
+		t.Errorf("got %d %s", status, body)
+	}
+	w.stage("stopping")
+	if status, body := ask(t, handler, "/ready"); status != http.StatusServiceUnavailable || !strings.Contains(body, "stopping") {
+		t.Errorf("got %d %s", status, body)
+	}
+}
+
+func TestHealthNamesProcessAndSession(t *testing.T) {
+	status, body := ask(t, newWeb(7, 0xab, "0.1.0").handler(prometheus.NewRegistry()), "/health")
+	var h health
+	if err := json.Unmarshal([]byte(body), &h); err != nil || status != http.StatusOK {
+		t.Fatalf("got %d %s, %v", status, body, err)
+	}
+	if h.Status != "ok" || h.Node != 7 || h.Session != "00000000000000ab" || h.PID == 0 || h.Version != "0.1.0" {
+		t.Errorf("got %+v", h)
+	}
+}
+
+func TestTaskThatEndsByItselfIsReported(t *testing.T) {
+	failed := make(chan failure, 2)
+	broken := errors.New("broken")
+	bad := launch("bad", failed, func(context.Context) error { return broken })
+	good := launch("good", failed, func(ctx context.Context) error { <-ctx.Done(); return nil })
+	if f := <-failed; f.task != bad || !errors.Is(f.err, broken) {
+		t.Errorf("got %s, %v", f.task.name, f.err)
+	}
+	if err := good.stop(t.Context()); err != nil {
+		t.Errorf("got %v, want nil", err)
+	}
+	if err := bad.stop(t.Context()); !errors.Is(err, broken) {
+		t.Errorf("got %v, want broken", err)
+	}
+	if len(failed) != 0 {
+		t.Error("a task that was told to stop is reported")
+	}
+	var none *task
+	if err := none.stop(t.Context()); err != nil {
+		t.Errorf("a task that never was: got %v", err)
+	}
+}
+
+func TestStopGivesUpWithItsContext(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	slow := launch("slow", make(chan failure, 1), func(context.Context) error { <-release; return nil })
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errStopTooSlow)
+	if err := slow.stop(ctx); !errors.Is(err, errStopTooSlow) || err.Error() != "stop slow: it took too long" {
+		t.Errorf("got %v", err)
+	}
+	if err := within(ctx, "step", func() { <-release }); !errors.Is(err, errStopTooSlow) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestConfigurationReachesEveryPart(t *testing.T) {
+	cfg, _, err := config.Load(config.Sources{Sets: []string{"node.id=4", "broker.rack=r", "log.dirs=/d",
+		"listeners=PLAINTEXT://127.0.0.1:9092,PLAINTEXT://[::1]:9092", "controller.quorum.voters=3@127.0.0.1:7003,4@127.0.0.1:7004",
+		"message.max.bytes=20000000", "connections.max.idle.ms=-1", "auto.create.topics.enable=false", "nats.cluster.secret=s",
+		"nats.debug.tap=payload", "log.flush.policy=interval", "log.flush.interval.ms=50"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nats := NATSConfig(cfg)
+	if nats.NodeID != 4 || nats.ClusterListen != "127.0.0.1:7004" || len(nats.Routes) != 2 || nats.MaxMessageBytes != 20000000 ||
+		nats.DebugTap != "payload" || nats.ClusterSecret != "s" {
+		t.Errorf("got NATS %+v", nats)
+	}
+	n := &node{Options: Options{Config: cfg}}
+	broker := n.brokerConfig()
+	if broker.Node != 4 || !broker.Topics.AutoCreateOff || broker.Topics.ReplicationFactor != 2 ||
+		broker.Topics.MessageBytesMax != 20000000 || broker.Connections.Idle != idleForever {
+		t.Errorf("got broker %+v", broker)
+	}
+	for _, p := range broker.Properties {
+		if p.Name == "nats.cluster.secret" && (p.Value != "" || !p.Sensitive) {
+			t.Errorf("a secret reaches clients: %+v", p)
+		}
+	}
+	all := listeners(cfg.Kafka.Listeners)
+	if len(all) != 1 || len(all[0].Addresses) != 2 || all[0].Addresses[1] != "[::1]:9092" || all[0].AdvertisedHost != "127.0.0.1" {
+		t.Errorf("got listeners %+v", all)
+	}
+	if got := n.voters(); len(got) != 2 || got[0] != 3 {
+		t.Errorf("got voters %v", got)
+	}
+}
+
+func TestBrokerWithoutVotersIsItsOwn(t *testing.T) {
+	cfg, _, err := config.Load(config.Sources{Sets: []string{"node.id=9", "listeners=PLAINTEXT://h:1"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{Options: Options{Config: cfg}}
+	if got := n.voters(); len(got) != 1 || got[0] != topic.NodeID(9) {
+		t.Errorf("got %v, want 9", got)
+	}
+	if got := NATSConfig(cfg).ClusterListen; got != "127.0.0.1:0" {
+		t.Errorf("got %s: a cluster of one must not need a known port", got)
+	}
+}
+
+func TestSessionsAreNeverZero(t *testing.T) {
+	if a, b := newSession(), newSession(); a == 0 || b == 0 || a == b {
+		t.Errorf("got %v and %v", a, b)
+	}
+}
