@@ -114,7 +114,7 @@ func (l *Log) gateLocked(acks int16) error {
 	if acks == AcksAll {
 		open, refusal = role.AcceptAll, ErrNotEnoughReplicas
 	}
-	if !open || !l.store.leased() {
+	if !open || !l.store.Leased() {
 		return refusal
 	}
 	return nil

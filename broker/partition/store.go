@@ -104,7 +104,8 @@ func (s *Store) SetObserver(o Observer) {
 // served. Before the first call there is no lease.
 func (s *Store) SetLease(until time.Duration) { s.lease.Store(int64(until)) }
 
-func (s *Store) leased() bool { return int64(s.cfg.Now()) < s.lease.Load() }
+// Leased reports whether the lease holds now.
+func (s *Store) Leased() bool { return int64(s.cfg.Now()) < s.lease.Load() }
 
 // Log returns the log of p, nil if this node has none.
 func (s *Store) Log(p topic.Partition) *Log {

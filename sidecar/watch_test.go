@@ -1,0 +1,185 @@
+package sidecar
+
+import (
+	"io"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"outrigger/broker/partition"
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+	"outrigger/sidecar/cluster"
+	"outrigger/sidecar/election"
+	"outrigger/sidecar/frame"
+	"outrigger/sidecar/node"
+)
+
+// stage is a Sidecar of which nothing runs: whoever is called must not need anybody else.
+type stage struct {
+	*Sidecar
+	now time.Duration
+}
+
+func newStage(t *testing.T, brokers int) *stage {
+	t.Helper()
+	st := &stage{}
+	now := func() time.Duration { return st.now }
+	logs, err := partition.Open(partition.Config{
+		WAL: wal.Config{FS: wal.OS(), Dir: filepath.Join(t.TempDir(), "wal"), Session: 1},
+		Now: now, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Sidecar{
+		cfg: Config{Node: 1, Session: 11, Now: now, Logs: logs}.withDefaults(),
+		log: slog.New(slog.DiscardHandler),
+		// Full after one item: whoever waited for room would wait for ever.
+		beats: newMailbox[beat](beatsMax), events: newMailbox[event](1),
+	}
+	s.triggers = newMailbox[election.Request](1)
+	s.metrics = newMetrics(s, nil)
+	s.meta = &metadata{s: s, reports: newMailbox[report](1)}
+	s.replication = newReplication(s)
+	s.status.Store(&node.Status{})
+	st.Sidecar = s
+	st.publishImage(brokers)
+	return st
+}
+
+func (st *stage) publishImage(brokers int) {
+	b := cluster.Empty().Edit()
+	b.Apply(1, cluster.SetDefaults{MinInSync: 2})
+	for i := range brokers {
+		b.Apply(uint64(i+2), cluster.RegisterBroker{Broker: topic.Broker{
+			ID: topic.NodeID(i + 1), Session: topic.Session(11 * (i + 1)), Disk: topic.DiskID{byte(i + 1)},
+		}})
+	}
+	st.view.Store(&published{image: b.Image(), controller: 2, changed: make(chan struct{})})
+}
+
+func (st *stage) pass(w *watch, d time.Duration) {
+	for end := st.now + d; st.now < end; {
+		st.now += watchTick
+		w.sync()
+		w.tick()
+	}
+}
+
+// failure modes 1 and 3: nobody takes anything out of any mailbox, and the watcher goes on.
+func TestWatcherWaitsForNobody(t *testing.T) {
+	st := newStage(t, 3)
+	w := newWatch(st.Sidecar)
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		st.pass(w, 10*time.Minute)
+	}()
+	select {
+	case <-finished:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the watcher hangs while nobody consumes what it says")
+	}
+	if got := st.metrics.triggers.Load(); got < 100 {
+		t.Errorf("got %d triggers in ten silent minutes, want them repeated (failure mode 10)", got)
+	}
+}
+
+// failure mode 8: heartbeats refresh everything, so an idle cluster triggers nothing.
+func TestHeartbeatsKeepTheWatcherQuiet(t *testing.T) {
+	st := newStage(t, 3)
+	w := newWatch(st.Sidecar)
+	w.sync()
+	for range 1000 {
+		for _, id := range []topic.NodeID{2, 3} {
+			w.take(beat{from: topic.Member{Node: id, Session: topic.Session(11 * int(id))}, Heartbeat: frame.Heartbeat{Applied: 1}})
+		}
+		st.pass(w, 200*time.Millisecond)
+	}
+	if got := st.metrics.triggers.Load(); got != 0 {
+		t.Errorf("got %d triggers, want 0", got)
+	}
+}
+
+// A broker whose data path hangs is silent although its heart beats.
+func TestDisclaimingHeartbeatRefreshesNothing(t *testing.T) {
+	st := newStage(t, 3)
+	w := newWatch(st.Sidecar)
+	w.sync()
+	for range 20 {
+		w.take(beat{from: topic.Member{Node: 2, Session: 22}, Heartbeat: frame.Heartbeat{Disclaims: true}})
+		w.take(beat{from: topic.Member{Node: 3, Session: 33}})
+		st.pass(w, 200*time.Millisecond)
+	}
+	if !st.table.Load().Suspects(topic.Member{Node: 2, Session: 22}) {
+		t.Error("broker 2 disclaims for four seconds and is not suspected")
+	}
+	if st.table.Load().Suspects(topic.Member{Node: 3, Session: 33}) {
+		t.Error("broker 3 beats and is suspected")
+	}
+}
+
+func TestLeaseEndsOneTimeoutAfterTheLastVoucher(t *testing.T) {
+	st := newStage(t, 3)
+	w := newWatch(st.Sidecar)
+	w.sync()
+	st.now = time.Minute
+	w.tickedAt = st.now
+	w.lease(st.now)
+	if st.leaseHeld() {
+		t.Fatal("a node that heard nobody holds a lease")
+	}
+	from := topic.Member{Node: 3, Session: 33}
+	w.take(beat{from: from, Heartbeat: frame.Heartbeat{Applied: 1 << 40}})
+	if st.leaseHeld() {
+		t.Error("a peer that is ahead of this node's image vouched for it")
+	}
+	w.take(beat{from: from, Heartbeat: frame.Heartbeat{Applied: 1}})
+	if !st.leaseHeld() {
+		t.Error("no lease although a peer vouched just now")
+	}
+	st.now += st.cfg.LeaderTimeout
+	if st.leaseHeld() {
+		t.Error("the lease outlives the leader timeout")
+	}
+}
+
+func (st *stage) leaseHeld() bool { return st.cfg.Logs.Leased() }
+
+func TestSingleBrokerHasALeaseForEver(t *testing.T) {
+	st := newStage(t, 1)
+	w := newWatch(st.Sidecar)
+	w.sync()
+	st.now = time.Hour
+	w.lease(st.now)
+	if !st.leaseHeld() {
+		t.Error("a one-node cluster has no lease")
+	}
+}
+
+func TestMailboxRefusesWhatDoesNotFit(t *testing.T) {
+	m := newMailbox[int](2)
+	for i, want := range []bool{true, true, false} {
+		if got := m.put(i); got != want {
+			t.Errorf("put %d: got %t, want %t", i, got, want)
+		}
+	}
+	if got := m.take(nil); len(got) != 2 {
+		t.Errorf("got %d items, want 2", len(got))
+	}
+	if !m.put(3) {
+		t.Error("an emptied mailbox refuses")
+	}
+}
+
+func TestClusterKeyKnowsKafkaIDsAndOthers(t *testing.T) {
+	if clusterKey("") != (frame.Cluster{}) {
+		t.Error("no id must be the nil key")
+	}
+	a, b := clusterKey("XTwYBtpQ0MOX7EXxmsL24A"), clusterKey("my cluster")
+	if a == b || a == (frame.Cluster{}) || b == (frame.Cluster{}) {
+		t.Errorf("got keys %x and %x", a, b)
+	}
+}
