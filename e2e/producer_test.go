@@ -168,7 +168,12 @@ func (l *load) stop() {
 // readAll reads every partition of a topic from the start to its end through the given brokers.
 func readAll(t testing.TB, seeds []string, topic string, partitions int) map[int32]map[int64]string {
 	t.Helper()
-	ends := endOffsets(t, seeds, topic, partitions)
+	return readTo(t, seeds, topic, endOffsets(t, seeds, topic, partitions))
+}
+
+// readTo reads the partitions that ends names from the start to those offsets.
+func readTo(t testing.TB, seeds []string, topic string, ends map[int32]int64) map[int32]map[int64]string {
+	t.Helper()
 	assign := map[int32]kgo.Offset{}
 	left := map[int32]bool{}
 	for p, end := range ends {
