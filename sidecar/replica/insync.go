@@ -26,7 +26,7 @@ const (
 type pendingChange struct {
 	Change
 	// maximal is the largest set that was ever proposed on this partition epoch.
-	maximal []topic.Member
+	maximal  []topic.Member
 	inFlight bool
 	settled  bool
 	retryAt  int64
