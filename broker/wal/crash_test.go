@@ -27,7 +27,7 @@ func TestCrashesLoseNothingThatWasDurable(t *testing.T) {
 // Under the interval policy a loss of power may take what was reported durable, and only that: what
 // is left is still a prefix, and it is never mistaken for damage. A killed process loses nothing.
 func TestCrashesUnderIntervalLeaveAPrefix(t *testing.T) {
-	crashTest(t, wal.Policy{Interval: 200 * time.Microsecond})
+	crashTest(t, wal.Policy{Interval: time.Millisecond})
 }
 
 func crashTest(t *testing.T, policy wal.Policy) {

@@ -1,8 +1,16 @@
 package wal
 
-import "fmt"
+import (
+	"fmt"
 
-// job is one round of I/O: write a group, if there is one, then sync files, then
+	"outrigger/broker/topic"
+)
+
+// jobsMax is how many jobs may be under way: the one at the device and one that follows it without
+// waiting for the writer to wake up.
+const jobsMax = 2
+
+// job is one round of I/O: write a group, if there is one, then sync files, if there are any, then
 // close files.
 type job struct {
 	group *openGroup
@@ -11,27 +19,51 @@ type job struct {
 	close []*segment
 }
 
-// disk is the goroutine that waits for the device. It holds no lock and knows no more than its job.
-// One job is under way at a time, so neither channel ever makes a sender wait.
+// result of a job, in the order of the jobs. synced is the highest sequence on stable storage.
+type result struct {
+	synced uint64
+	err    error
+}
+
+// disk is the goroutine that waits for the device. It holds no lock. Neither channel ever makes a
+// sender wait, since at most jobsMax jobs are under way.
 type disk struct {
 	jobs    chan *job
-	results chan error
+	results chan result
+
+	// The goroutine alone touches what follows. It completes each group's header just before the
+	// write, when the chain and what is synced are known for certain.
+	session topic.Session
+	last    chain
+	synced  uint64
 }
 
-func newDisk() *disk {
-	return &disk{jobs: make(chan *job, 1), results: make(chan error, 1)}
+func newDisk(session topic.Session, last chain) *disk {
+	return &disk{
+		jobs:    make(chan *job, jobsMax),
+		results: make(chan result, jobsMax),
+		session: session,
+		last:    last,
+		synced:  last.sequence,
+	}
 }
 
+// run does the jobs until the channel is closed. After one has failed it touches nothing any more.
 func (d *disk) run() {
+	var err error
 	for j := range d.jobs {
-		d.results <- j.do()
+		if err == nil {
+			err = d.do(j)
+		}
+		d.results <- result{synced: d.synced, err: err}
 	}
 }
 
 // do writes and syncs. A crash before the sync has returned leaves any subset of the blocks: the
 // group's checksum tells. A crash after it leaves all of them.
-func (j *job) do() error {
+func (d *disk) do(j *job) error {
 	if g := j.group; g != nil {
+		d.last = g.finish(d.last, d.session, d.synced)
 		if _, err := g.segment.file.WriteAt(g.buffer[:g.group.Bytes], g.offset); err != nil {
 			return fmt.Errorf("write group %d to file %d at byte %d: %w",
 				g.group.Sequence, g.segment.number, g.offset, err)
@@ -41,6 +73,9 @@ func (j *job) do() error {
 		if err := s.file.Sync(); err != nil {
 			return fmt.Errorf("sync file %d: %w", s.number, err)
 		}
+	}
+	if len(j.sync) > 0 {
+		d.synced = d.last.sequence
 	}
 	return closeAll(j.close)
 }

@@ -1,3 +1,115 @@
 // Package wal is the write-ahead log of one node: one append-only chain of groups, shared by all
-// partitions and written by one goroutine.
+// partitions, because one sync for all of them costs a twelfth of one each. It owns the files in its
+// directory and nobody else touches them.
+//
+// # Flow
+//
+//	Reserve ──> ledger: queue bytes and file space, before an offset is assigned
+//	Append ───> queue ──> writer: open group ──> sealed ──> disk: write, sync ──> durable
+//	                        (Run)                  │                                 │
+//	                                          Sink.Sealed                       Sink.Durable
+//	preparer: allocate, zero-fill, header, sync, rename ──> files ahead of the writer
+//	Open <── walk along the chain;  Scan, ReadPayload <── files, up to the durable end
+//
+// A refused reservation is back-pressure: the queue is full, or the disk is. An error of I/O on
+// reserved space, or of a sync, fails the log for ever, since nobody knows what the device has then.
+//
+// When the disk is idle a record is written at once, in a group of its own. While it is busy the next
+// group fills, and under load groups grow to GroupBytesMax. A group is written with one direct write
+// of whole blocks, past the page cache, where the file system grants that; it never shares a block
+// with another group, so that a block that was synced is never written again. Under Always the file is
+// synced (fdatasync) before the group is reported durable. Under an interval a group is reported once
+// its write has returned: a killed process loses nothing, a machine that loses power loses up to the
+// interval, acknowledged or not.
+//
+// # Goroutines
+//
+//	writer    Run itself; fills and seals groups, calls the Sink
+//	disk      started by Run; writes, syncs and closes files; at most two jobs under way
+//	preparer  started by Run; keeps FilesAhead files ready, waits for space on a full disk
+//
+// Run waits for both others. One mutex guards the queue, the ledger and the table of files; it is
+// never held over I/O or a call of the Sink.
+//
+// # Files
+//
+//	00000000000000000007.wal    number 7; numbers begin at 1 and have no gaps
+//	00000000000000000008.new    being filled, removed at Open
+//	00000000000000000009.spare  filled once and free to become the next number
+//	lock                        locked by the process that has the log open; its pid
+//
+// A file is allocated, written through with zeros and synced with its header before a rename gives it
+// its number, and the directory is synced before a group goes into it. So a numbered file always has
+// its full size and a valid header; if not, that is damage. All numbers are little-endian, all
+// checksums are CRC-32C.
+//
+//	file    +-------------+---------+---------+-- - - --+------------------------+
+//	        | header      | group   | group   |         | zeros, or old bytes of |
+//	        | 4096 bytes  | n*4096  | n*4096  |         | an earlier life        |
+//	        +-------------+---------+---------+-- - - --+------------------------+
+//
+//	header   0  4  magic "ORWF"
+//	         4  2  format version, 1
+//	         6  2  zero
+//	         8  8  generation: the file's number, also a recycled file's
+//	        16  8  session of the process that writes the file
+//	        24  8  highest sequence known synced when this was written
+//	        32  8  size of the file
+//	        40 20  zero
+//	        60  4  checksum of bytes 0 to 59
+//
+//	group   +----------+--------+--------+-- - - --+--------------------+
+//	        | header   | record | record |         | zeros to a multiple |
+//	        | 64 bytes | n*8    | n*8    |         | of 4096             |
+//	        +----------+--------+--------+-- - - --+--------------------+
+//
+//	header   0  4  magic "ORWG"
+//	         4  2  format version, 1
+//	         6  2  zero
+//	         8  8  sequence, one more than the group's before
+//	        16  8  generation of the file
+//	        24  8  session
+//	        32  8  highest sequence known synced when this was written
+//	        40  4  length of header and records, without padding
+//	        44  4  number of records
+//	        48  4  checksum of the group before, zero for the first
+//	        52  8  zero
+//	        60  4  checksum of the records, then of bytes 0 to 59
+//
+//	record   0  1  kind, 1 to 5
+//	         1  3  zero
+//	         4  4  checksum of generation and session (8 bytes each), then of bytes 0 to 3, then of all
+//	               from byte 8 to the record's end
+//	         8  4  length of the payload
+//	        12  4  count
+//	        16 16  topic id
+//	        32  4  partition
+//	        36  4  leader epoch
+//	        40  8  base offset
+//	        48  n  payload, zeros to a multiple of 8
+//
+// The first byte at any place where something can begin tells what it is: a magic, a kind, or padding.
+//
+// # Recovery
+//
+// The blocks of a group reach the device in any order, so the group is the unit: its checksum holds or
+// it is not there. Open follows the chain: the next group carries the next sequence and the checksum
+// of the last one, and the generation and session of its file's header. Old groups of a recycled file,
+// and what a torn write left, fail at least one of these.
+//
+//	file 7  [header s=A] [n-2] [n-1] [n torn......]        A crashes while it writes n
+//	file 8  [header s=B] [n'] [n'+1] ...                   B recovers up to n-1 and goes on in 8
+//
+// Where the chain stops in one file it may go on at the start of a later one, as above. Where it stops
+// for good after n-1, everything valid that lies behind is a witness, file headers included: if one of
+// them says that n, or a later group, was synced, then synced bytes are gone and Open refuses with a
+// *Damage that names the place. If none does, the tail is torn: the writes were never synced, or at
+// least nobody was told so. A file that is missing, cut short or without a valid header is damage
+// without any witness. A run that ends in good order writes one empty group as the witness of the
+// last. One thing looks like a torn tail and is not: the very last group of a run that was killed, and
+// then spoilt on the device before the next Open. The next run's file headers witness it.
+//
+// Before Open returns, what it found is synced, file and directory, and only then are unused files at
+// the end given up and a new file begun. The torn bytes stay. Every one of these steps can be cut
+// short by another crash and be done again.
 package wal

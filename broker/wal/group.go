@@ -16,7 +16,6 @@ type openGroup struct {
 	// limit is how long it may get: the group bound, or what the file has left.
 	limit   int64
 	bodyCRC uint32
-	crc     uint32
 	segment *segment
 	offset  int64
 	// born is when its first record was appended.
@@ -60,10 +59,19 @@ func (g *openGroup) add(q *queued) bool {
 	return true
 }
 
-// seal writes the header behind which the chain goes on, and pads to a block.
-func (g *openGroup) seal(last chain, session topic.Session, synced uint64) {
+// seal fixes what the group holds, pads it to a block and numbers it. Only its header is missing.
+func (g *openGroup) seal(sequence uint64) {
+	padded := alignUp(g.length)
+	clear(g.buffer[g.length:padded])
+	g.group.Sequence = sequence
+	g.group.Bytes = padded
+}
+
+// finish writes the header, behind the group that was written last, and returns the chain with g at
+// its end.
+func (g *openGroup) finish(last chain, session topic.Session, synced uint64) chain {
 	h := GroupHeader{
-		Sequence:   last.sequence + 1,
+		Sequence:   g.group.Sequence,
 		Generation: g.segment.number,
 		Session:    session,
 		Synced:     synced,
@@ -72,11 +80,7 @@ func (g *openGroup) seal(last chain, session topic.Session, synced uint64) {
 		Previous:   last.crc,
 	}
 	putGroupHeader(g.buffer[:g.length], &h, g.bodyCRC)
-	padded := alignUp(g.length)
-	clear(g.buffer[g.length:padded])
-	g.group.Sequence = h.Sequence
-	g.group.Bytes = padded
-	g.crc = h.CRC
+	return chain{sequence: h.Sequence, crc: h.CRC}
 }
 
 // chain is the end of the chain of groups: the next one must name this CRC and carry the sequence

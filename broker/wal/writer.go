@@ -9,26 +9,25 @@ import (
 )
 
 // writer is the goroutine inside Run. It alone fills and seals groups, calls the Sink and decides
-// what is written where; the disk goroutine does the I/O, one job at a time, so that the next group
-// fills meanwhile.
+// what is written where; the disk goroutine does the I/O, so that the next group fills meanwhile.
 type writer struct {
 	log  *Log
 	disk *disk
 	// pending are records taken from the queue, of which the first next are in groups.
 	pending []queued
 	next    int
-	// open is being filled, inflight written; free are groups to use again.
+	// open is being filled, full once a record did not fit any more; inflight are jobs of the disk, in
+	// order; free are groups to use again.
 	open     *openGroup
-	inflight *job
+	full     bool
+	inflight []*job
 	free     []*openGroup
-	// current is the file that open will lie in; full are files that it has left, to be closed after
-	// the next sync; dirty are files written since the last sync.
+	sequence uint64
+	// current is the file that open will lie in; left are files that are full, to be closed after the
+	// next sync; dirty are files written since the last sync.
 	current  *segment
-	full     []*segment
+	left     []*segment
 	dirty    []*segment
-	last     chain
-	written  uint64
-	synced   uint64
 	lastSync time.Time
 }
 
@@ -45,8 +44,12 @@ func (l *Log) Run(ctx context.Context) error {
 	l.mu.ran = true
 	l.mu.Unlock()
 
-	w := &writer{log: l, disk: newDisk(), last: l.recovered, lastSync: time.Now()}
-	w.synced, w.written = w.last.sequence, w.last.sequence
+	w := &writer{
+		log:      l,
+		disk:     newDisk(l.cfg.Session, l.recovered),
+		sequence: l.recovered.sequence,
+		lastSync: time.Now(),
+	}
 	preparing, stop := context.WithCancel(ctx)
 	broken := make(chan error, 1)
 	var group sync.WaitGroup
@@ -64,7 +67,7 @@ func (l *Log) Run(ctx context.Context) error {
 	close(w.disk.jobs)
 	group.Wait()
 	w.drop()
-	return errors.Join(err, closeAll(w.full), l.closeSegments(), l.unlock())
+	return errors.Join(err, closeAll(w.left), l.closeSegments(), l.unlock())
 }
 
 // run is the loop: fill, submit when the disk is free, wait for whatever comes next.
@@ -77,18 +80,14 @@ func (w *writer) run(ctx context.Context, broken <-chan error) error {
 	}
 	stop := ctx.Done()
 	for {
-		w.fill()
-		if w.inflight == nil && w.open != nil {
-			w.submit()
-			continue
-		}
-		if stop == nil && w.inflight == nil && w.finish() {
+		w.advance()
+		if stop == nil && len(w.inflight) == 0 && w.finish() {
 			return w.farewell()
 		}
 		select {
 		case <-w.log.wake:
-		case err := <-w.disk.results:
-			if err := w.completed(err); err != nil {
+		case r := <-w.disk.results:
+			if err := w.completed(r); err != nil {
 				return err
 			}
 		case <-tick:
@@ -102,9 +101,26 @@ func (w *writer) run(ctx context.Context, broken <-chan error) error {
 	}
 }
 
+// advance fills groups and hands them on as far as that goes. An idle disk gets what there is, at
+// once; a busy one gets a group behind the one it writes only if that is full, so that under load
+// groups grow while they wait.
+func (w *writer) advance() {
+	for {
+		w.fill()
+		switch {
+		case w.open == nil:
+			return
+		case len(w.inflight) == 0, w.full && len(w.inflight) < jobsMax:
+			w.submit()
+		default:
+			return
+		}
+	}
+}
+
 // fill moves records from the queue into the open group until one of them runs out.
 func (w *writer) fill() {
-	for {
+	for !w.full {
 		if w.next == len(w.pending) && !w.refill() {
 			return
 		}
@@ -112,7 +128,7 @@ func (w *writer) fill() {
 		if w.open == nil {
 			w.begin(q.bytes)
 		}
-		if !w.open.add(q) {
+		if w.full = !w.open.add(q); w.full {
 			return
 		}
 		w.next++
@@ -151,7 +167,7 @@ func (w *writer) rotate(need int64) {
 	l := w.log
 	l.mu.Lock()
 	if w.current != nil {
-		w.full = append(w.full, w.current)
+		w.left = append(w.left, w.current)
 		l.mu.segments = l.mu.segments[1:]
 	}
 	if len(l.mu.segments) == 0 || l.mu.segments[0].capacity-l.mu.segments[0].used < need {
@@ -167,9 +183,9 @@ func (w *writer) rotate(need int64) {
 // before the write does.
 func (w *writer) submit() {
 	g := w.open
-	w.open = nil
-	g.seal(w.last, w.log.cfg.Session, w.synced)
-	w.last = chain{sequence: g.group.Sequence, crc: g.crc}
+	w.open, w.full = nil, false
+	w.sequence++
+	g.seal(w.sequence)
 	w.log.placed(g)
 	w.log.cfg.Sink.Sealed(&g.group)
 	w.start(&job{group: g})
@@ -183,33 +199,26 @@ func (w *writer) start(j *job) {
 	period := w.log.cfg.Sync.Interval
 	if period == 0 || time.Since(w.lastSync) >= period {
 		j.sync, w.dirty = w.dirty, nil
-		j.close, w.full = w.full, nil
+		j.close, w.left = w.left, nil
 	}
-	w.inflight = j
+	w.inflight = append(w.inflight, j)
 	w.disk.jobs <- j
 }
 
-// completed takes the result of the job in flight. The next group goes to the disk before the Sink
-// hears of this one, so that the disk does not wait for the Sink.
-func (w *writer) completed(err error) error {
-	if err != nil {
-		return err
+// completed takes the result of the oldest job in flight. What has gathered goes to the disk before
+// the Sink hears, so that the disk does not wait for the Sink.
+func (w *writer) completed(r result) error {
+	if r.err != nil {
+		return r.err
 	}
-	j := w.inflight
-	w.inflight = nil
-	if j.group != nil {
-		w.written = j.group.group.Sequence
-	}
-	if j.sync != nil {
-		w.synced = w.written
+	j := w.inflight[0]
+	w.inflight = append(w.inflight[:0], w.inflight[1:]...)
+	if len(j.sync) > 0 {
 		w.lastSync = time.Now()
 	}
-	w.fill()
-	if w.open != nil {
-		w.submit()
-	}
+	w.advance()
 	if j.group != nil {
-		w.log.durable(j.group, w.synced, w.oldest())
+		w.log.durable(j.group, r.synced, w.oldest())
 		w.log.cfg.Sink.Durable(&j.group.group)
 		w.recycle(j.group)
 	}
@@ -218,9 +227,12 @@ func (w *writer) completed(err error) error {
 
 // oldest is when the oldest record in the writer's hands was appended.
 func (w *writer) oldest() time.Time {
+	for _, j := range w.inflight {
+		if j.group != nil {
+			return j.group.born
+		}
+	}
 	switch {
-	case w.inflight != nil && w.inflight.group != nil:
-		return w.inflight.group.born
 	case w.open != nil:
 		return w.open.born
 	case w.next < len(w.pending):
@@ -240,7 +252,7 @@ func (w *writer) recycle(g *openGroup) {
 
 // syncIdle syncs, under the interval policy, what no later group will take along.
 func (w *writer) syncIdle() {
-	if w.inflight == nil && len(w.dirty) > 0 {
+	if len(w.inflight) == 0 && len(w.dirty) > 0 {
 		w.lastSync = time.Time{}
 		w.start(&job{})
 	}
@@ -262,14 +274,14 @@ func (w *writer) finish() bool {
 // states that everything before it was synced: without it, damage to the very last group of a clean
 // stop would look like a torn tail.
 func (w *writer) farewell() error {
-	if w.last == w.log.recovered {
+	if w.sequence == w.log.recovered.sequence {
 		return nil
 	}
 	w.lastSync = time.Time{}
 	if len(w.dirty) > 0 {
 		w.start(&job{})
-		if err := w.completed(<-w.disk.results); err != nil {
-			return err
+		if r := <-w.disk.results; r.err != nil {
+			return r.err
 		}
 	}
 	if w.current.used+blockBytes > w.current.capacity {
@@ -277,10 +289,9 @@ func (w *writer) farewell() error {
 	}
 	g := &openGroup{}
 	g.begin(w.current, w.current.used, blockBytes)
-	g.seal(w.last, w.log.cfg.Session, w.synced)
-	w.lastSync = time.Time{}
+	g.seal(w.sequence + 1)
 	w.start(&job{group: g})
-	return <-w.disk.results
+	return (<-w.disk.results).err
 }
 
 // drop gives back what a failed log still held, so that the accounts end at zero.
@@ -288,8 +299,11 @@ func (w *writer) drop() {
 	l := w.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if w.inflight != nil && w.inflight.group != nil {
-		for b, bytes := range w.inflight.group.bytes {
+	for _, j := range w.inflight {
+		if j.group == nil {
+			continue
+		}
+		for b, bytes := range j.group.bytes {
 			l.mu.ledger.durable(Budget(b), bytes)
 		}
 	}
