@@ -209,6 +209,33 @@ func TestUnacknowledgedBytesAreBounded(t *testing.T) {
 			}
 		})
 	})
+	t.Run("who gives up lets a smaller one through", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFixture(t, bounded)
+			f.lead(1)
+			f.append(spec{})
+			ctx, cancel := context.WithCancel(context.Background())
+			results := make(chan error, 2)
+			try := func(ctx context.Context, s spec) {
+				_, err := f.log.Append(ctx, build(s), AppendOptions{AcksAll})
+				results <- err
+			}
+			go try(ctx, spec{value: make([]byte, size)})
+			synctest.Wait()
+			go try(context.Background(), spec{}) // it would fit, but another one was first
+			synctest.Wait()
+			if len(results) != 0 {
+				t.Fatal("a small batch overtook one that waits")
+			}
+			cancel()
+			if err := <-results; !errors.Is(err, ErrNotEnoughReplicas) || !errors.Is(err, context.Canceled) {
+				t.Errorf("who gave up got %v", err)
+			}
+			if err := <-results; err != nil {
+				t.Errorf("who came next got %v", err)
+			}
+		})
+	})
 	t.Run("losing the leadership ends the wait", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFixture(t, bounded)

@@ -76,6 +76,29 @@ func TestHighWatermarkIsCheckpointedWhenItMoved(t *testing.T) {
 	if got := f.log.State().HighWatermark; got != 2 {
 		t.Errorf("high watermark after a restart is %d, want 2", got)
 	}
+	tick(5*time.Second, 2) // it is saved already
+}
+
+// After a cut the checkpoint in the WAL counts only up to the cut.
+func TestHighWatermarkIsCheckpointedAgainAfterACut(t *testing.T) {
+	f := newFixture(t)
+	f.follow(1)
+	for range 2 {
+		f.replicate(spec{}, 1)
+		f.replicate(spec{}, 1)
+		f.log.SetHighWatermark(2)
+		f.store.saveHighWatermarks()
+		f.truncate(0)
+	}
+	f.replicate(spec{}, 2)
+	f.replicate(spec{}, 2)
+	f.log.SetHighWatermark(2)
+	f.store.saveHighWatermarks()
+	f.journal.flush()
+	f.reopen(false)
+	if got := f.log.State().HighWatermark; got != 2 {
+		t.Errorf("high watermark after a restart is %d, want 2", got)
+	}
 }
 
 func TestCheckpointIsCappedAtTheLogEnd(t *testing.T) {

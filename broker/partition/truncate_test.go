@@ -62,6 +62,58 @@ func TestRecordsCutWhileQueuedAreNeverShipped(t *testing.T) {
 	f.wantEnds(5, 5)
 }
 
+// Cuts that have come through leave nothing behind that could hide a later one.
+func TestEveryCutHidesItsRecords(t *testing.T) {
+	f := newFixture(t)
+	f.follow(1)
+	for range 5 {
+		f.replicate(spec{}, 1)
+		f.truncate(0)
+		f.journal.flush()
+	}
+	if len(f.observer.entries) != 0 {
+		t.Errorf("the observer saw %d cut batches", len(f.observer.entries))
+	}
+	if c := f.log.mu.cuts; c.pending.len() != 0 || c.sealed != 0 || c.count != 5 {
+		t.Errorf("cuts are %+v, want none under way", c)
+	}
+}
+
+// 1. Truncate looks at the log. 2. The log changes. 3. Truncate must not act on what it saw.
+func TestCutByAPlanThatNoLongerHoldsIsNotMade(t *testing.T) {
+	for name, change := range map[string]func(*fixture){
+		"cut deeper":   func(f *fixture) { f.truncate(1) },
+		"committed":    func(f *fixture) { f.log.SetHighWatermark(4) },
+		"leading":      func(f *fixture) { f.lead(2) },
+		"removed":      func(f *fixture) { _ = f.store.Remove(p0) },
+		"nothing else": nil,
+	} {
+		f := newFixture(t)
+		f.follow(1)
+		for range 4 {
+			f.replicate(spec{}, 1)
+		}
+		end, below, err := f.log.planCut(3)
+		if end != 3 || below || err != nil {
+			t.Fatalf("plan is to cut at %d, below the high watermark: %v, %v", end, below, err)
+		}
+		if change != nil {
+			change(f)
+		}
+		before := f.log.State()
+		r := wal.Record{Kind: wal.Truncate, Partition: p0, Base: end}
+		f.journal.TryReserve(wal.Follower, wal.EncodedLen(r))
+		if done := f.log.cut(r, nil); done != (change == nil) {
+			t.Errorf("%s: the cut was made: %v", name, done)
+		} else if !done {
+			f.journal.Release(wal.Follower, wal.EncodedLen(r))
+			if after := f.log.State(); after != before {
+				t.Errorf("%s: a cut that was not made changed %+v to %+v", name, before, after)
+			}
+		}
+	}
+}
+
 // Two cuts under way, the second one deeper and shallower than the first.
 func TestOverlappingCutsWhileRecordsAreInFlight(t *testing.T) {
 	for _, second := range []topic.Offset{1, 2, 4} {
