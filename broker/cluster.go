@@ -35,6 +35,8 @@ type View interface {
 	Broker(topic.NodeID) (topic.Broker, bool)
 	// Brokers are the live (unfenced) ones, sorted by id.
 	Brokers() []topic.Broker
+	// Registered are all of them, fenced or not, sorted by id.
+	Registered() []topic.Broker
 	TopicByName(string) (*topic.Topic, bool)
 	TopicByID(topic.ID) (*topic.Topic, bool)
 	// Topics are sorted by name.

@@ -251,6 +251,8 @@ func (v *soleView) Brokers() []topic.Broker {
 	return slices.DeleteFunc(slices.Clone(v.brokers), func(b topic.Broker) bool { return b.Fenced })
 }
 
+func (v *soleView) Registered() []topic.Broker { return v.brokers }
+
 func (v *soleView) Topics() []*topic.Topic { return v.topics }
 
 func (v *soleView) Broker(id topic.NodeID) (topic.Broker, bool) {

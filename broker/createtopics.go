@@ -104,9 +104,10 @@ func (b *Broker) planCounted(
 		return fmt.Errorf("%w: %d, it must be between 1 and %d",
 			topic.ErrInvalidPartitions, c.Partitions, most)
 	}
-	if live := len(view.Brokers()); c.ReplicationFactor < 1 || int(c.ReplicationFactor) > live {
-		return fmt.Errorf("%w: %d with %d live brokers",
-			topic.ErrInvalidReplicationFactor, c.ReplicationFactor, live)
+	// A broker that is down counts: its replicas join when it is back.
+	if known := len(view.Registered()); c.ReplicationFactor < 1 || int(c.ReplicationFactor) > known {
+		return fmt.Errorf("%w: %d with %d registered brokers",
+			topic.ErrInvalidReplicationFactor, c.ReplicationFactor, known)
 	}
 	return nil
 }

@@ -1,9 +1,7 @@
 package broker
 
 import (
-	"cmp"
 	"context"
-	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -50,12 +48,9 @@ func (b *Broker) describeCluster(
 			response.Brokers = append(response.Brokers, n)
 		}
 	}
-	for _, live := range view.Brokers() {
-		add(live)
-	}
-	if q.IncludeFencedBrokers {
-		for _, fenced := range fencedReplicas(view) {
-			add(fenced)
+	for _, known := range view.Registered() {
+		if !known.Fenced || q.IncludeFencedBrokers {
+			add(known)
 		}
 	}
 	return response
@@ -70,27 +65,6 @@ func judgeEndpointType(kind int8) (code, string) {
 	default:
 		return codeUnsupportedEndpointType, "unknown endpoint type"
 	}
-}
-
-// fencedReplicas are the fenced brokers that hold a replica: those that an operator misses.
-func fencedReplicas(view View) []topic.Broker {
-	seen := map[topic.NodeID]bool{}
-	var fenced []topic.Broker
-	for _, t := range view.Topics() {
-		for _, p := range t.Partitions {
-			for _, replica := range p.Replicas {
-				if seen[replica] {
-					continue
-				}
-				seen[replica] = true
-				if known, ok := view.Broker(replica); ok && known.Fenced {
-					fenced = append(fenced, known)
-				}
-			}
-		}
-	}
-	slices.SortFunc(fenced, func(a, b topic.Broker) int { return cmp.Compare(a.ID, b.ID) })
-	return fenced
 }
 
 // controller is whom clients should send administrative requests to: the controller if clients can

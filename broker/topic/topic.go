@@ -124,7 +124,7 @@ var (
 	ErrInvalidName = errors.New("topic name is invalid")
 	// ErrInvalidPartitions: the number of partitions is zero, negative, too large or shrinks.
 	ErrInvalidPartitions = errors.New("number of partitions is invalid")
-	// ErrInvalidReplicationFactor: zero, negative, or more than there are live brokers.
+	// ErrInvalidReplicationFactor: zero, negative, or more than there are registered brokers.
 	ErrInvalidReplicationFactor = errors.New("replication factor is invalid")
 	// ErrInvalidAssignment: unknown brokers, duplicates or uneven lists.
 	ErrInvalidAssignment = errors.New("replica assignment is invalid")

@@ -2,17 +2,36 @@ package cluster
 
 import "outrigger/broker/topic"
 
-// assign places count partitions of factor replicas on the live brokers, which must be enough. The
-// slot counter of the image goes on from topic to topic, so that topics of one partition spread as
-// well as the partitions of one topic: n slots give each of n brokers one leadership.
+// placeable reports whether factor replicas find a broker each, one of them live.
+func (b *Batch) placeable(factor int) bool {
+	return len(b.im.Brokers()) > 0 && factor <= len(b.im.brokers)
+}
+
+// assign places count partitions of factor replicas, on live brokers first. Where these are too few,
+// fenced ones make up the number: a topic can be created while a broker is down, and the broker joins
+// when it is back, as any follower does. The slot counter of the image goes on from topic to topic, so
+// that topics of one partition spread as well as the partitions of one topic: n slots give each of n
+// brokers one leadership.
 func (b *Batch) assign(count, factor int) [][]topic.NodeID {
 	ring := b.ring()
 	placements := make([][]topic.NodeID, count)
 	for i := range placements {
-		placements[i] = pick(ring, b.im.placed, factor)
+		placements[i] = b.fill(pick(ring, b.im.placed, min(factor, len(ring))), factor)
 		b.im.placed++
 	}
 	return placements
+}
+
+// fill adds fenced brokers, by id from a place that moves on, until there are factor replicas.
+func (b *Batch) fill(replicas []topic.NodeID, factor int) []topic.NodeID {
+	n := len(b.im.brokers)
+	for step := 0; step < n && len(replicas) < factor; step++ {
+		r := &b.im.brokers[(int(b.im.placed%int64(n))+step)%n]
+		if r.broker.Fenced {
+			replicas = append(replicas, r.broker.ID)
+		}
+	}
+	return replicas
 }
 
 // ring is the order in which live brokers take turns: by id, or, when every broker names its rack

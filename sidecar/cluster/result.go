@@ -28,7 +28,7 @@ const (
 	InvalidName Status = 4
 	// InvalidPartitions: the number of partitions is zero, negative, too large or shrinks.
 	InvalidPartitions Status = 5
-	// InvalidReplicationFactor: zero, negative, or more than there are live brokers.
+	// InvalidReplicationFactor: zero, negative, or more than there are registered brokers.
 	InvalidReplicationFactor Status = 6
 	// InvalidAssignment: unknown brokers, duplicates, uneven lists, or nobody live.
 	InvalidAssignment Status = 7

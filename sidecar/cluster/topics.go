@@ -79,7 +79,7 @@ func (b *Batch) assignments(c *topic.Creation) ([][]topic.NodeID, Status) {
 	if c.Partitions < 1 || c.Partitions > PartitionsMax {
 		return nil, InvalidPartitions
 	}
-	if c.ReplicationFactor < 1 || int(c.ReplicationFactor) > len(b.im.Brokers()) {
+	if c.ReplicationFactor < 1 || !b.placeable(int(c.ReplicationFactor)) {
 		return nil, InvalidReplicationFactor
 	}
 	return b.assign(int(c.Partitions), int(c.ReplicationFactor)), OK
@@ -167,7 +167,7 @@ func (b *Batch) grow(c *topic.Growth) Status {
 			return status
 		}
 	} else {
-		if factor > len(b.im.Brokers()) {
+		if !b.placeable(factor) {
 			return InvalidReplicationFactor
 		}
 		assignments = b.assign(added, factor)

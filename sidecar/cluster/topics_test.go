@@ -111,7 +111,7 @@ func TestCreationRefusals(t *testing.T) {
 		{creation("p", 0, 1), InvalidPartitions, topic.ErrInvalidPartitions},
 		{creation("p", PartitionsMax+1, 1), InvalidPartitions, topic.ErrInvalidPartitions},
 		{creation("p", 1, 0), InvalidReplicationFactor, topic.ErrInvalidReplicationFactor},
-		{creation("p", 1, 3), InvalidReplicationFactor, topic.ErrInvalidReplicationFactor},
+		{creation("p", 1, 4), InvalidReplicationFactor, topic.ErrInvalidReplicationFactor},
 		{assigned([][]topic.NodeID{}), InvalidPartitions, topic.ErrInvalidPartitions},
 		{topic.Creation{ID: idOf("p"), Name: "p", Partitions: 2,
 			Assignments: [][]topic.NodeID{{1}}}, InvalidPartitions, topic.ErrInvalidPartitions},
@@ -198,7 +198,23 @@ func TestCreatePartitionsGrowsOnly(t *testing.T) {
 	}
 	w.must(fence(1, 1))
 	w.must(fence(2, 1))
-	w.gets(InvalidReplicationFactor, grow(7))
+	w.gets(OK, grow(7))
+	w.must(fence(3, 1))
+	w.gets(InvalidReplicationFactor, grow(8))
+}
+
+// A topic can be created while a broker is down: the replica that it will hold is out of the in-sync
+// set until it is back.
+func TestCreationCountsBrokersThatAreDown(t *testing.T) {
+	w := newWorld(t, 3)
+	w.must(fence(2, 1))
+	w.gets(OK, CreateTopics{Topics: []topic.Creation{creation("t", 6, 3)}})
+	created, _ := w.im.TopicByName("t")
+	for i, p := range created.Partitions {
+		if len(p.Replicas) != 3 || !p.Hosts(2) || len(p.ISR) != 2 || p.Leader == 2 || p.Replicas[0] == 2 {
+			t.Errorf("partition %d: %+v, want broker 2 as a replica out of sync", i, p)
+		}
+	}
 }
 
 func TestViewIsSorted(t *testing.T) {
