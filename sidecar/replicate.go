@@ -78,6 +78,9 @@ type replication struct {
 		sync.Mutex
 		at map[topic.Member]time.Duration
 	}
+	// swept: logs of topics that were deleted while this node was down have been removed. An image that
+	// holds this session holds every tombstone from before it; the first image of all is empty.
+	swept        bool
 	scanRequests *mailbox[node.ScanRequest]
 	changes      *mailbox[replica.Change]
 }
@@ -144,14 +147,22 @@ func (r *replication) Durable(ends []partition.DurableEnd) {
 	r.wake()
 }
 
-// unsyncedAge is how long the oldest group has been on its way to the disk.
+// unsyncedAge is how long the oldest group has been on its way to the disk. Sealed and Durable do not
+// quite come in pairs: 1. a group is sealed, 2. its only topic is deleted, 3. the group is synced, and
+// nobody is told, since it touched no log. So the WAL's own word, which also counts what has waited
+// longer in its queue, has the last say.
 func (r *replication) unsyncedAge() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.mu.unsynced) == 0 {
 		return 0
 	}
-	return r.s.cfg.Now() - r.mu.unsynced[0]
+	queued := r.s.cfg.Logs.UnsyncedAge()
+	if queued == 0 {
+		r.mu.unsynced = r.mu.unsynced[:0]
+		return 0
+	}
+	return min(queued, r.s.cfg.Now()-r.mu.unsynced[0])
 }
 
 func (r *replication) wake() {
@@ -222,7 +233,8 @@ func (r *replication) reconfigure(before, current *published) {
 	}
 	r.machine.SetCluster(clusterKey(current.image.ClusterID()))
 	r.machine.SetImage(current.image)
-	if before == nil {
+	if !r.swept && r.s.registered(current.image) {
+		r.swept = true
 		r.machine.DropStrays()
 	}
 }

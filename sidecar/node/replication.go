@@ -277,7 +277,7 @@ func (r *Replication) dropDeleted() {
 }
 
 // DropStrays removes logs that were left from before a restart and whose topics a committed tombstone
-// names. The owner calls it once the first image is there.
+// names. The owner calls it once, with an image that holds its session.
 func (r *Replication) DropStrays() {
 	for _, p := range r.logs.Partitions() {
 		if r.slots[p] == nil && r.image.Deleted(p.Topic) {

@@ -1,0 +1,44 @@
+package sidecar
+
+import (
+	"testing"
+	"time"
+
+	"outrigger/broker/partition"
+	"outrigger/broker/topic"
+	"outrigger/sidecar/cluster"
+)
+
+// 1. A batch is sealed, 2. its topic is deleted, 3. its group is synced, and nobody is told, since no
+// log is left that it touched. The data path does not hang for that.
+func TestGroupOfADeletedTopicIsNotWaitedForForEver(t *testing.T) {
+	st := newStage(t, 3)
+	st.replication.Sealed([]partition.Entry{{Partition: topic.Partition{Topic: topic.ID{1}}}})
+	st.now += time.Minute
+	if st.disclaims() {
+		t.Error("the node disclaims, although everything in its WAL is synced")
+	}
+}
+
+// The image that a node starts with is empty: the tombstones come later, and with them the end of the
+// logs that were left from before the restart.
+func TestLogsOfTopicsDeletedWhileTheNodeWasDownGo(t *testing.T) {
+	st := newStage(t, 3)
+	gone, kept := topic.Partition{Topic: topic.ID{1}}, topic.Partition{Topic: topic.ID{2}}
+	st.cfg.Logs.Create(gone)
+	st.cfg.Logs.Create(kept)
+	empty := &published{image: cluster.Empty()}
+	st.replication.reconfigure(nil, empty)
+
+	b := st.current().image.Edit()
+	index := st.current().image.AppliedIndex()
+	b.Apply(index+1, cluster.CreateTopics{Topics: []topic.Creation{
+		{ID: gone.Topic, Name: "gone", Partitions: 1, ReplicationFactor: 3},
+		{ID: kept.Topic, Name: "kept", Partitions: 1, ReplicationFactor: 3},
+	}})
+	b.Apply(index+2, cluster.DeleteTopics{IDs: []topic.ID{gone.Topic}})
+	st.replication.reconfigure(empty, &published{image: b.Image()})
+	if got := st.cfg.Logs.Partitions(); len(got) != 1 || got[0] != kept {
+		t.Errorf("got logs %v, want only %v", got, kept)
+	}
+}
