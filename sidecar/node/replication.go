@@ -292,7 +292,8 @@ func (r *Replication) close(p topic.Partition) {
 	if s == nil {
 		return
 	}
-	s.log.Assume(partition.Role{Epoch: topic.NoEpoch})
+	// In the same epoch: a log ignores what is older.
+	s.log.Assume(partition.Role{Epoch: s.machine.Role().Epoch})
 	delete(r.slots, p)
 	s.machine.Close()
 	r.busy = slices.DeleteFunc(r.busy, func(b *slot) bool { return b == s })

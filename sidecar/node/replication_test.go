@@ -43,7 +43,12 @@ func (l *memLog) tailEpoch() topic.Epoch {
 	return l.entries[len(l.entries)-1].Epoch
 }
 
-func (l *memLog) Assume(r partition.Role) { l.role = r }
+// Assume ignores what is older, as the partition log does.
+func (l *memLog) Assume(r partition.Role) {
+	if r.Epoch >= l.role.Epoch {
+		l.role = r
+	}
+}
 
 func (l *memLog) State() partition.State {
 	return partition.State{HighWatermark: l.hw, DurableEnd: l.endOf(l.durable), LogEnd: l.end(), TailEpoch: l.tailEpoch(), Role: l.role}
@@ -139,6 +144,9 @@ func (h *memHost) Create(p topic.Partition) PartitionLog {
 }
 
 func (h *memHost) Remove(p topic.Partition) error {
+	if h.full {
+		return wal.ErrFull
+	}
 	delete(h.logs, p)
 	return nil
 }
@@ -436,6 +444,32 @@ func TestFramesOfAnotherLifeChangeNothing(t *testing.T) {
 		h.rep.Frame(b.Take())
 		if after := h.logs[section.Partition].State(); after != before {
 			t.Errorf("wrong %s: log changed from %+v to %+v", name, before, after)
+		}
+	}
+}
+
+// A WAL without room keeps the log for now, but nobody appends to it any more.
+func TestLeaderOfADeletedTopicTakesNothing(t *testing.T) {
+	w := newMemWorld(t, 9, 3)
+	w.round()
+	w.produce(5)
+	for _, h := range w.hosts {
+		h.full = true
+	}
+	w.apply(cluster.DeleteTopics{IDs: []topic.ID{{1}}})
+	w.round()
+	for _, h := range w.hosts {
+		for p, l := range h.logs {
+			if l.role.Leading {
+				t.Errorf("node %d still leads partition %d of a deleted topic", h.self.Node, p.Index)
+			}
+		}
+		h.full = false
+	}
+	w.round()
+	for _, h := range w.hosts {
+		if len(h.logs) != 0 {
+			t.Errorf("node %d still has %d logs", h.self.Node, len(h.logs))
 		}
 	}
 }
