@@ -63,6 +63,7 @@ func (m *Machine) askForChunk() {
 		return
 	}
 	msg := m.request(ChunkRequest, m.pull.from)
+	msg.Cluster = m.pull.cluster // this node may have none of its own yet
 	msg.Index, msg.LogTerm = m.pull.staged.Index, m.pull.staged.Term
 	msg.Offset, msg.Commit = m.pull.have, m.hard.Commit
 	m.send(msg)

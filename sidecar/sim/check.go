@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"outrigger/broker/topic"
 	"outrigger/sidecar/raft"
 )
 
@@ -69,6 +70,11 @@ func (c *checker) after(h *host) {
 		b.Term == h.seen.Term && !h.seen.Vote.IsZero() && b.Vote != h.seen.Vote {
 		c.fail("%s went from %+v back to %+v", h, h.seen, b)
 	}
+	if b.Role == raft.Leader && b.Commit > h.seen.Commit {
+		if e, ok := h.quorum.EntryAt(b.Commit); ok && e.Term != b.Term {
+			c.fail("%s leads term %d and commits entry %d of term %d", h, b.Term, b.Commit, e.Term)
+		}
+	}
 	if b.Role == raft.Leader && h.leading != b.Term {
 		h.leading = b.Term
 		c.leads(h, b)
@@ -76,6 +82,27 @@ func (c *checker) after(h *host) {
 	h.seen = b
 	// Commands are applied only once the batch that commits them is written, so the disk tells.
 	c.committed(h, h.disk.now.hard.Commit)
+}
+
+// steps looks at what one message changed: nobody may take a voter from a leader that it heard
+// within the minimum election timeout, but the leader itself.
+func (c *checker) steps(h *host, m raft.Message, before, after raft.Brief) {
+	if (m.Type == raft.Append || m.Type == raft.Offer) && m.ToDisk == h.disk.id &&
+		after.Term == m.Term && after.Leader == m.From {
+		h.heardAt = h.ticks
+	}
+	sticky := before.Role == raft.Leader ||
+		before.Leader != topic.NoNode && h.ticks-h.heardAt < electionTicks
+	if m.Type == raft.Vote && !m.Transfer && sticky && before.Term != after.Term {
+		c.fail("%s leaves leader %d of term %d, heard %d ticks ago, for %s",
+			h, before.Leader, before.Term, h.ticks-h.heardAt, m)
+	}
+	// A pre-vote is granted for the term it asks for, whatever term the voter is in.
+	stale := m.Term < before.Term && m.Type != raft.PreVoteReply
+	if stale && (before.Term != after.Term || before.Role != after.Role ||
+		before.Commit != after.Commit || before.Vote != after.Vote) {
+		c.fail("%s is changed by a stale message: %+v, %s, %+v", h, before, m, after)
+	}
 }
 
 func (c *checker) leads(h *host, b raft.Brief) {

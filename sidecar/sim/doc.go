@@ -18,7 +18,10 @@
 //
 // # What the checker calls wrong
 //
-//   - two leaders in one term; a leader without all committed entries;
+//   - two leaders in one term; a leader without all committed entries; one that commits an entry of
+//     an earlier term by counting;
+//   - a voter taken from a leader that it heard within the election timeout; a stale message that
+//     changes anything;
 //   - a term, vote or commit index that moves backwards, also over a restart;
 //   - two entries at one (index, term), or one entry with two predecessors;
 //   - two committed entries at one index, which includes a cluster founded twice;

@@ -31,6 +31,8 @@ type host struct {
 	seen    raft.Brief
 	checked uint64 // committed entries are checked up to here
 	leading uint64 // term in which it was last seen leading
+	// ticks counts this run's; heardAt is when it last took something from the leader of its term.
+	ticks, heardAt int
 }
 
 func (h *host) up() bool { return h.quorum != nil }
@@ -60,7 +62,7 @@ func (h *host) start() {
 	h.quorum = quorum
 	b := quorum.Brief()
 	w.check.restarted(h, b)
-	h.seen, h.checked = b, h.disk.now.snapshot.Index
+	h.seen, h.checked, h.ticks = b, h.disk.now.snapshot.Index, 0
 	w.queue.push(event{at: w.now + w.between(0, tickMicros), kind: tick, host: h.at, run: h.run})
 }
 
@@ -83,9 +85,16 @@ func (h *host) receive(m raft.Message) {
 			h.inbox = append(h.inbox, m)
 		}
 	default:
-		h.quorum.StepMessage(m)
+		h.step(m)
 		h.wantTurn()
 	}
+}
+
+// step feeds one message, and lets the checker see what it changed.
+func (h *host) step(m raft.Message) {
+	before := h.quorum.Brief()
+	h.quorum.StepMessage(m)
+	h.world.check.steps(h, m, before, h.quorum.Brief())
 }
 
 // drain steps what came during a pause, before the clock goes on.
@@ -94,7 +103,7 @@ func (h *host) drain() {
 		return
 	}
 	for _, m := range h.inbox {
-		h.quorum.StepMessage(m)
+		h.step(m)
 	}
 	h.inbox = nil
 	h.wantTurn()

@@ -257,6 +257,7 @@ func (w *World) tick(h *host) {
 	if h.paused() {
 		return
 	}
+	h.ticks++
 	h.quorum.Tick()
 	for _, ev := range h.quorum.Events() {
 		w.count.event(ev)
