@@ -28,6 +28,8 @@ type Dir struct {
 	lock     *os.File
 	identity Identity
 	clean    bool
+	// wasLazy is Identity.Lazy as the last run left it.
+	wasLazy bool
 }
 
 // Check says whether Open would refuse the directory now, and changes nothing. A directory that does
@@ -104,6 +106,7 @@ func (d *Dir) load(owner Owner) error {
 	if d.identity, err = decode(content); err != nil {
 		return unreadable(d.path, err)
 	}
+	d.wasLazy = d.identity.Lazy
 	if err := d.takeCleanMark(); err != nil {
 		return err
 	}
@@ -134,6 +137,20 @@ func (d *Dir) Identity() Identity { return d.identity }
 
 // CleanStop reports whether the process that held the directory before closed it cleanly.
 func (d *Dir) CleanStop() bool { return d.clean }
+
+// FlushedAlways reports whether the run before this one synced before it acknowledged: then nothing
+// that it acknowledged can be missing, however it ended.
+func (d *Dir) FlushedAlways() bool { return !d.wasLazy }
+
+// SetFlush records whether this run syncs before it acknowledges. It must be called before anything is
+// acknowledged: a later run must not be trusted with what this one promised.
+func (d *Dir) SetFlush(always bool) error {
+	if d.identity.Lazy == !always {
+		return nil
+	}
+	d.identity.Lazy = !always
+	return d.writeMeta()
+}
 
 // SetCluster records the cluster's id once it is known. Another id than the recorded one is an
 // error: the directory would change hands.

@@ -292,3 +292,22 @@ func FuzzMetaPropertiesNeverPanics(f *testing.F) {
 		}
 	})
 }
+
+// A run under `always` must not vouch for what the run before it acknowledged under `interval`.
+func TestFlushPolicyOfTheLastRunIsRemembered(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data")
+	for i, run := range []struct{ always, want bool }{
+		{always: false, want: true}, {always: true, want: false}, {always: true, want: true},
+	} {
+		d, err := Open(path, Owner{Node: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := d.FlushedAlways(); got != run.want {
+			t.Errorf("run %d: the run before synced always: got %t, want %t", i+1, got, run.want)
+		}
+		if err := errors.Join(d.SetFlush(run.always), d.Close(false)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -23,6 +23,8 @@ type Identity struct {
 	Node    topic.NodeID
 	// Disk is drawn at random when the directory is made.
 	Disk topic.DiskID
+	// Lazy says that the last run acknowledged before it synced (log.flush.policy=interval).
+	Lazy bool
 }
 
 // errForeign: meta.properties is not ours. The operator names another directory.
@@ -36,8 +38,8 @@ func (e *formatError) Error() string { return "its format version is " + e.versi
 // encode writes meta.properties.
 func (id Identity) encode() []byte {
 	return fmt.Appendf(nil, "# Written by Outrigger. A broker refuses a directory whose ids are not its own.\n"+
-		"format=%s\nformat.version=%d\ncluster.id=%s\nnode.id=%d\ndisk.id=%s\n",
-		formatName, FormatVersion, id.Cluster, id.Node, id.Disk)
+		"format=%s\nformat.version=%d\ncluster.id=%s\nnode.id=%d\ndisk.id=%s\nflush.lazy=%t\n",
+		formatName, FormatVersion, id.Cluster, id.Node, id.Disk, id.Lazy)
 }
 
 // decode reads meta.properties.
@@ -58,7 +60,7 @@ func decode(content []byte) (Identity, error) {
 	if err != nil || node < 0 {
 		return Identity{}, fmt.Errorf("node.id is %q", values["node.id"])
 	}
-	id := Identity{Cluster: values["cluster.id"], Node: topic.NodeID(node)}
+	id := Identity{Cluster: values["cluster.id"], Node: topic.NodeID(node), Lazy: values["flush.lazy"] == "true"}
 	disk, err := hex.DecodeString(values["disk.id"])
 	if err != nil || len(disk) != len(id.Disk) {
 		return Identity{}, fmt.Errorf("disk.id is %q", values["disk.id"])

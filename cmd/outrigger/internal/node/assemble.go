@@ -75,6 +75,9 @@ func (n *node) claim(ctx context.Context) error {
 	if n.dir, err = datadir.Open(cfg.Node.DataDir, owner); err != nil {
 		return err
 	}
+	if err := n.dir.SetFlush(cfg.WAL.FlushAlways); err != nil {
+		return err
+	}
 	n.Logger.Info("data directory opened", attrDir, n.dir.Path(), attrCluster, n.dir.Identity().Cluster,
 		attrClean, n.dir.CleanStop())
 	return nil

@@ -21,7 +21,7 @@ func (n *node) newSidecar(clock func() time.Duration) (replication, error) {
 		ClusterID:           identity.Cluster,
 		DataDir:             n.dir.Path(),
 		CleanStop:           n.dir.CleanStop(),
-		FlushAlways:         cfg.WAL.FlushAlways,
+		FlushAlways:         n.dir.FlushedAlways(),
 		Voters:              n.voters(),
 		Endpoints:           n.sockets.Endpoints(),
 		Rack:                cfg.Node.Rack,
