@@ -34,9 +34,19 @@ type Config struct {
 	Observer Observer
 	// Now is a monotonic clock, the one that leases are counted on. It must be set.
 	Now func() time.Duration
-	// Logger must be set.
+	// Logger hears what was rebuilt at Open, and of truncations of committed records. Nothing is
+	// logged unless it is set.
 	Logger *slog.Logger
 }
+
+// Keys of log attributes.
+const (
+	keyPartition     = "partition"
+	keyPartitions    = "partitions"
+	keyBytes         = "bytes"
+	keyLogEnd        = "log_end"
+	keyHighWatermark = "high_watermark"
+)
 
 // Forever is a lease that does not end.
 const Forever time.Duration = math.MaxInt64
@@ -47,6 +57,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.ProducersMax, 5000)
 	setDefault(&c.ProducerIDExpiration, 24*time.Hour)
 	setDefault(&c.HighWatermarkCheckpoint, 5*time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
 	return c
 }
 
@@ -61,8 +74,6 @@ func (c Config) validate() error {
 	switch {
 	case c.Now == nil:
 		return errors.New("partition store needs a clock")
-	case c.Logger == nil:
-		return errors.New("partition store needs a logger")
 	case c.WAL.Sink != nil || c.WAL.Replay != nil:
 		return errors.New("partition store is sink and replay of its WAL: leave them unset")
 	case c.TailBytesMax < 0 || c.UnackedBytesMax < 0 || c.ProducersMax < 0:

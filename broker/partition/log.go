@@ -35,9 +35,8 @@ type Log struct {
 		// heldCount numbers what was ever held, so that none is mistaken for another.
 		heldCount uint64
 
-		epochs         epochCache
-		producers      *producerTable
-		producersStale bool // only during replay
+		epochs    epochCache
+		producers *producerTable
 
 		cuts cuts
 		room room

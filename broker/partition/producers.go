@@ -48,6 +48,9 @@ type producerTable struct {
 	uncommitted queue[uncommittedBatch]
 	producerMax int
 	evictAt     int
+	// stale says, during a replay, that batches below the log end were forgotten that only the log
+	// still knows: the table must be rebuilt.
+	stale bool
 }
 
 type uncommittedBatch struct {

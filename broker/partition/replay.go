@@ -46,7 +46,7 @@ func (l *Log) replay(r wal.Placed) error {
 		return l.replayDataLocked(r)
 	case wal.Truncate:
 		if r.Base < l.mu.highWatermark {
-			l.mu.producersStale = true
+			l.mu.producers.stale = true
 		}
 		l.cutLocked(r.Base, nil)
 	case wal.LogStart:
@@ -80,8 +80,7 @@ func (l *Log) replayDataLocked(r wal.Placed) error {
 // records pass by, those below the cut cannot be read again.
 func (l *Log) finishReplay() error {
 	l.mu.Lock()
-	stale, end, highWatermark := l.mu.producersStale, l.mu.end, l.mu.highWatermark
-	l.mu.producersStale = false
+	stale, end, highWatermark := l.mu.producers.stale, l.mu.end, l.mu.highWatermark
 	l.mu.Unlock()
 	if !stale {
 		return nil

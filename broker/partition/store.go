@@ -79,6 +79,7 @@ func Open(cfg Config) (*Store, error) {
 	if err := s.finishReplay(); err != nil {
 		return nil, errors.Join(fmt.Errorf("replay node WAL: %w", err), walLog.Close())
 	}
+	cfg.Logger.Info("partition logs rebuilt", keyPartitions, len(s.mu.logs), keyBytes, s.size())
 	return s, nil
 }
 
@@ -184,6 +185,14 @@ func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return Stats{Partitions: len(s.mu.logs), TailBytes: s.tail.bytes.Load()}
+}
+
+// size is the bytes of all batches of all logs.
+func (s *Store) size() (bytes int64) {
+	for _, l := range s.snapshot() {
+		bytes += l.State().Size
+	}
+	return bytes
 }
 
 // snapshot lists the logs, so that they can be visited without holding the store's mutex.

@@ -250,7 +250,6 @@ func TestConfigIsJudgedAtTheDoor(t *testing.T) {
 	good := testConfig(&clock{})
 	for name, change := range map[string]func(*Config){
 		"no clock":       func(c *Config) { c.Now = nil },
-		"no logger":      func(c *Config) { c.Logger = nil },
 		"another's sink": func(c *Config) { c.WAL.Sink = sink{} },
 		"negative bound": func(c *Config) { c.TailBytesMax = -1 },
 	} {

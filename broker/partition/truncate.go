@@ -75,6 +75,8 @@ func (l *Log) Truncate(to topic.Offset) error {
 		}
 		var producers *producerTable
 		if belowCommitted {
+			l.store.cfg.Logger.Warn("committed records are cut", keyPartition, l.partition,
+				keyLogEnd, end, keyHighWatermark, l.State().HighWatermark)
 			if producers, err = l.rebuildProducers(end, end); err != nil {
 				return fmt.Errorf("truncate to %d: %w", end, err)
 			}
