@@ -102,7 +102,8 @@ type Replication struct {
 	// heard tells which members were heard within the leader timeout.
 	heard func(topic.Member) bool
 
-	fx      replica.Effects
+	// fx is the memory of the last step, nil during a step.
+	fx      *replica.Effects
 	changes []replica.Change
 	scans   []ScanRequest
 	events  []replica.Event
@@ -352,8 +353,12 @@ func (r *Replication) Decided(p topic.Partition, partitionEpoch int32, v replica
 	}
 }
 
-// Tick passes time. Only partitions with something undecided are visited.
+// Tick passes time. Only partitions with something undecided are visited, and none when no time has
+// passed: the owner calls this at every turn.
 func (r *Replication) Tick(ticks int64) {
+	if ticks == 0 {
+		return
+	}
 	r.now += ticks
 	busy := r.busy
 	r.busy = nil
@@ -369,10 +374,13 @@ func (r *Replication) Tick(ticks int64) {
 // step runs one input of one machine and carries out its effects in their order.
 func (r *Replication) step(s *slot, input func(*replica.Effects)) {
 	fx := r.fx
-	r.fx = replica.Effects{}
+	r.fx = nil
+	if fx == nil { // this input is an effect of another
+		fx = &replica.Effects{}
+	}
 	fx.Reset()
-	input(&fx)
-	r.carryOut(s, &fx)
+	input(fx)
+	r.carryOut(s, fx)
 	r.fx = fx
 	if !s.busy && s.machine.Busy() {
 		s.busy = true

@@ -157,7 +157,7 @@ func (h *memHost) SendData(to topic.NodeID, b []byte) { h.world.post(h, to, b) }
 func (h *memHost) SendAcks(to topic.NodeID, b []byte) { h.world.post(h, to, b) }
 
 type memWorld struct {
-	t     *testing.T
+	t     testing.TB
 	r     *rand.Rand
 	hosts []*memHost
 	net   []memMessage
@@ -186,7 +186,7 @@ func (w *memWorld) apply(c cluster.Command) cluster.Result {
 	return result
 }
 
-func newMemWorld(t *testing.T, seed uint64, partitions int32) *memWorld {
+func newMemWorld(t testing.TB, seed uint64, partitions int32) *memWorld {
 	w := &memWorld{t: t, r: rand.New(rand.NewPCG(seed, 7)), batch: cluster.Empty().Edit()}
 	w.apply(cluster.SetDefaults{MinInSync: 2})
 	for i := range 3 {
