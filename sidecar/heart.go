@@ -3,7 +3,6 @@ package sidecar
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"outrigger/broker/topic"
 	"outrigger/sidecar/bus"
@@ -13,8 +12,8 @@ import (
 // beatHeart publishes a heartbeat at every interval, on an account and connection of its own: frames
 // of a megabyte must not delay it.
 func (s *Sidecar) beatHeart(ctx context.Context) error {
-	ticker := time.NewTicker(s.cfg.HeartbeatInterval)
-	defer ticker.Stop()
+	ticker := newPace(s.cfg.HeartbeatInterval)
+	defer ticker.stop()
 	subject := heartbeatSubject(s.cfg.Node)
 	var buf []byte
 	for {
@@ -22,6 +21,7 @@ func (s *Sidecar) beatHeart(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+			ticker.next()
 		}
 		current := s.current()
 		unsynced := s.replication.unsyncedAge()

@@ -19,20 +19,25 @@ func newMailbox[T any](itemsMax int) *mailbox[T] {
 	return &mailbox[T]{signal: make(chan struct{}, 1), max: itemsMax}
 }
 
-// put adds an item and reports whether there was room.
+// put adds an item, wakes the owner and reports whether there was room.
 func (m *mailbox[T]) put(item T) bool {
-	m.mu.Lock()
-	room := len(m.mu.items) < m.max
-	if room {
-		m.mu.items = append(m.mu.items, item)
-	} else {
-		m.mu.refused++
-	}
-	m.mu.Unlock()
+	room := m.leave(item)
 	if room {
 		m.wake()
 	}
 	return room
+}
+
+// leave is put for what the owner finds early enough when it next looks for a reason of its own.
+func (m *mailbox[T]) leave(item T) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.mu.items) >= m.max {
+		m.mu.refused++
+		return false
+	}
+	m.mu.items = append(m.mu.items, item)
+	return true
 }
 
 // wake makes the owner look, also when nothing was put.

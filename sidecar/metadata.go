@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"outrigger/broker/topic"
 	"outrigger/sidecar/cluster"
@@ -115,8 +114,8 @@ func newMetadata(s *Sidecar, store node.Store) (*metadata, error) {
 // run turns the Quorum until the context ends. An error means that the metadata store failed: the
 // process must stop, since nobody knows what a failed write left behind.
 func (m *metadata) run(ctx context.Context) error {
-	ticker := time.NewTicker(m.s.cfg.RaftTick)
-	defer ticker.Stop()
+	ticker := newPace(m.s.cfg.RaftTick)
+	defer ticker.stop()
 	defer m.quorum.Close()
 	var messages []raft.Message
 	var proposals []proposal
@@ -126,6 +125,7 @@ func (m *metadata) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+			ticker.next()
 			tick = true
 		case <-m.messages.signal:
 		case <-m.proposals.signal:

@@ -61,8 +61,8 @@ func newWatch(s *Sidecar) *watch {
 }
 
 func (w *watch) run(ctx context.Context) error {
-	ticker := time.NewTicker(watchTick)
-	defer ticker.Stop()
+	ticker := newPace(watchTick)
+	defer ticker.stop()
 	var beats []beat
 	for {
 		tick := false
@@ -70,6 +70,7 @@ func (w *watch) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+			ticker.next()
 			tick = true
 		case <-w.s.beats.signal:
 		}
@@ -137,7 +138,8 @@ func (w *watch) take(b beat) {
 		return
 	}
 	w.heardAt[b.from] = now
-	w.s.meta.reports.put(report{kind: reportHeard, member: b.from})
+	// It matters when the controller lets time pass, and not before.
+	w.s.meta.reports.leave(report{kind: reportHeard, member: b.from})
 	// A node that was stopped for long hears its peers before it has read that it was deposed. Who is
 	// ahead of this node's image does not vouch for what the image says.
 	if b.Applied <= w.image.image.AppliedIndex() {
