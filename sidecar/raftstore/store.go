@@ -68,10 +68,14 @@ func OpenFS(fs vfs.FS, dir string, logger *slog.Logger) (*Store, error) {
 	}
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	db, err := pebble.Open(dir, &pebble.Options{
+	options := &pebble.Options{
 		FS: fs, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
 		FormatMajorVersion: pebble.FormatNewest, Logger: quietLogger{logger},
-	})
+	}
+	// The usual scheduler wakes ten times a second to see whether more compactions may run at once.
+	// Here that number never changes, so the end of one is the time to start the next.
+	options.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
+	db, err := pebble.Open(dir, options)
 	if err != nil {
 		return nil, fmt.Errorf("open raft store %s: %w", dir, err)
 	}
