@@ -354,7 +354,8 @@ func TestLaneComesBackAndTellsOfTheGap(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("the lane did not come back")
 	}
-	if err := b.Publish(bus.Heartbeat, "hb.1", []byte("again")); err != nil {
+	// the lane does not hear itself; another one of its account does the talking
+	if err := b.Publish(bus.Election, "hb.1", []byte("again")); err != nil {
 		t.Fatal(err)
 	}
 	if m := receive(t, arrived); string(m.Data) != "again" {

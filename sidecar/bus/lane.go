@@ -44,7 +44,7 @@ type laneSpec struct {
 }
 
 var lanes = [laneCount]laneSpec{
-	Heartbeat:   {name: "heartbeat", account: "HB", pendingBytesMax: 8 * mib, writeBufferBytes: 32 * kib},
+	Heartbeat:   {name: "heartbeat", account: "HB", pendingBytesMax: 8 * mib, writeBufferBytes: 32 * kib, noEcho: true},
 	Election:    {name: "election", account: "HB", pendingBytesMax: 8 * mib, writeBufferBytes: 32 * kib},
 	Raft:        {name: "raft", account: "RAFT", pendingBytesMax: 64 * mib, writeBufferBytes: 64 * kib},
 	Replication: {name: "replication", account: "REPL", pendingBytesMax: 256 * mib, writeBufferBytes: 1 * mib, noEcho: true},
