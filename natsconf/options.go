@@ -15,8 +15,9 @@ const (
 	// 32 MiB in flight each; operators that fall this far behind are better cut off.
 	maxPendingBytes = 128 << 20
 	// routePingInterval times routePingsOut bounds how long a black-holed peer keeps its route. The
-	// server's default is a minute or more.
-	routePingInterval = 2 * time.Second
+	// server's default is a minute or more; a shorter one shows in the cost of an idle cluster, since
+	// every account has a connection to every peer.
+	routePingInterval = 5 * time.Second
 	routePingsOut     = 2
 	// routeWriteDeadline closes a route that took not one byte for so long. Its queue is unbounded,
 	// but the sidecar's windows bound what goes in; closing it sooner would make a peer that only
