@@ -53,6 +53,28 @@ func TestRealDisk(t *testing.T) {
 	}
 }
 
+// A file that was cut anywhere, also inside of a block, is named.
+func TestCutFileOnRealDiskIsDamage(t *testing.T) {
+	cfg := wal.Config{Dir: t.TempDir(), FileBytes: 64 << 10, GroupBytesMax: 16 << 10}
+	cfg.Session = nextSession()
+	n := start(t, cfg)
+	n.putDurable(series(1, 5, 1000)...)
+	if err := n.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int64{30_001, 4096, 777, 0} {
+		if err := os.Truncate(wal.FileName(cfg.Dir, 1), size); err != nil {
+			t.Fatal(err)
+		}
+		cfg.Session = nextSession()
+		_, err := wal.Open(cfg)
+		var damage *wal.Damage
+		if !errors.As(err, &damage) || damage.At.File != 1 || damage.At.Offset > size {
+			t.Fatalf("cut to %d bytes: %v", size, err)
+		}
+	}
+}
+
 const (
 	benchFile  = 64 << 20
 	benchGroup = 1 << 20

@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"errors"
+	"runtime"
 	"testing"
 
 	"outrigger/broker/topic"
@@ -155,5 +156,43 @@ func TestRestartsKeepEverythingAndTheDirectorySmall(t *testing.T) {
 	}
 	if len(names) > 6 {
 		t.Fatalf("%d files after 20 restarts: %v", len(names), names)
+	}
+}
+
+// failure mode 37: recovery takes a window of memory, not the log.
+func TestRecoveryStreams(t *testing.T) {
+	fs := waltest.New()
+	cfg := small(fs)
+	cfg.FileBytes = 1 << 20
+	n := start(t, cfg)
+	for i := range uint64(400) {
+		n.put(wal.Leader, data(i%10, 60_000))
+	}
+	n.sink.awaitDurable(t, 400)
+	if err := n.stop(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Session = nextSession()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	l, err := wal.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	err = l.Replay(func(wal.Placed) error {
+		found++
+		return nil
+	})
+	runtime.ReadMemStats(&after)
+	if err := errors.Join(err, l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if found != 400 {
+		t.Fatalf("found %d records, want 400", found)
+	}
+	// Two walks with a window of at most a file each, and the first file of the new session.
+	if used := after.TotalAlloc - before.TotalAlloc; used > 8<<20 {
+		t.Fatalf("recovery of 24 MB allocated %d bytes", used)
 	}
 }

@@ -124,6 +124,16 @@ func (f *osFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
+// ReadAt ends at the end of the file also where that is not on a block: what os.File reads next, from
+// there on, direct I/O refuses.
+func (f *osFile) ReadAt(b []byte, offset int64) (int, error) {
+	n, err := f.File.ReadAt(b, offset)
+	if f.direct && n%blockBytes != 0 && errors.Is(err, syscall.EINVAL) {
+		err = io.EOF
+	}
+	return n, err
+}
+
 func (f *osFile) WriteAt(b []byte, offset int64) (int, error) {
 	n, err := f.File.WriteAt(b, offset)
 	return n, mapSpace(err)

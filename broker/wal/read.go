@@ -50,7 +50,8 @@ func (l *Log) readRecord(b []byte, e extent, at Position, encodedLen int64) ([]b
 // Scan returns durable records in order, beginning with the one at from: the position of a record,
 // or one that Scan returned, or zero for the start of the log. It reads about bytesMax bytes at once,
 // more only if the first record alone is larger, and returns where to go on. ErrEnd comes when that
-// is the durable end, be it with the last records or without any. The payloads are fresh memory.
+// is the durable end, be it with the last records or without any. The payloads are fresh memory, which
+// all records of one call share: who keeps one keeps all.
 //
 // Every record's own checksum is verified; bytes that fail are a *Damage. Reads are as direct as the
 // writes: a buffered read would fill the page cache with what nobody reads twice, and its read-ahead
