@@ -103,7 +103,7 @@ func (l *Log) admitLocked(h batch.Header, o AppendOptions) (Appended, error) {
 func (l *Log) gateLocked(acks int16) error {
 	role := l.mu.role
 	switch {
-	case l.mu.failed == ErrRemoved:
+	case l.removedLocked():
 		return ErrNotLeader
 	case l.mu.failed != nil:
 		return l.mu.failed

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"errors"
 	"sync"
 
 	"outrigger/broker/batch"
@@ -164,6 +165,9 @@ func (l *Log) remove(r wal.Record) {
 	l.mu.Unlock()
 	woken.call()
 }
+
+// removedLocked reports whether the partition was removed from this node.
+func (l *Log) removedLocked() bool { return errors.Is(l.mu.failed, ErrRemoved) }
 
 // extendLocked adds a batch to everything that is derived from batches. r.Base is the log end.
 func (l *Log) extendLocked(h batch.Header, r wal.Record) {

@@ -411,7 +411,7 @@ func (w *world) checkRead(m *modelLog, l *Log) {
 			continue
 		}
 		left -= len(b.payload)
-		if left < 0 && !(minOne && len(want) == 0) {
+		if left < 0 && (!minOne || len(want) > 0) {
 			break
 		}
 		want = append(want, b.payload)

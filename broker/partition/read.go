@@ -52,7 +52,7 @@ func (l *Log) committedPieces(
 		LogEnd:        l.mu.end,
 	}
 	switch {
-	case l.mu.failed == ErrRemoved:
+	case l.removedLocked():
 		return nil, result, ErrRemoved
 	case from < l.mu.start || from > l.mu.end:
 		return nil, result, ErrOffsetOutOfRange
@@ -106,7 +106,7 @@ func (l *Log) heldLocked(i int) []byte {
 func (l *Log) ReadTail(from topic.Offset, bytesMax int) (entries []Entry, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.mu.failed == ErrRemoved || from > l.mu.end || from < l.mu.start {
+	if l.removedLocked() || from > l.mu.end || from < l.mu.start {
 		return nil, false
 	}
 	first := l.mu.index.covering(from)

@@ -14,7 +14,8 @@ import (
 type Observer interface {
 	// Sealed lists the batches whose write begins now, whoever appended them.
 	Sealed(entries []Entry)
-	// Durable lists the partitions of which something has become durable.
+	// Durable lists the partitions of which batches have become durable. A group without batches,
+	// or whose batches were all cut or removed, is not told, here as in Sealed.
 	Durable(ends []DurableEnd)
 }
 
@@ -68,9 +69,11 @@ func (s sink) Durable(g *wal.Group) {
 		if l == nil {
 			continue
 		}
-		if h, ok := l.settled(r); ok {
-			s.tail.add(l, h)
+		h, ok := l.settled(r)
+		if !ok {
+			continue
 		}
+		s.tail.add(l, h)
 		if !l.touched {
 			l.touched = true
 			touched = append(touched, l)
@@ -138,7 +141,7 @@ func (l *Log) sealed(r *wal.Placed) (Entry, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.mu.failed == ErrRemoved:
+	case l.removedLocked():
 		return Entry{}, false
 	case r.Kind == wal.Truncate:
 		l.mu.cuts.seal()
@@ -154,7 +157,7 @@ func (l *Log) settled(r *wal.Placed) (held, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.mu.failed == ErrRemoved:
+	case l.removedLocked():
 		return held{}, false
 	case r.Kind == wal.Truncate:
 		l.mu.cuts.settle()

@@ -74,7 +74,7 @@ func (l *Log) AwaitHighWatermark(above topic.Offset, fn func()) (cancel func()) 
 // awaitLocked says whether a wait in epoch may begin.
 func (l *Log) awaitLocked(epoch topic.Epoch) error {
 	switch {
-	case l.mu.failed == ErrRemoved:
+	case l.removedLocked():
 		return ErrNotLeader
 	case l.mu.failed != nil:
 		return l.mu.failed

@@ -57,6 +57,20 @@ func TestDurableWaitEndsWhenTheGroupIsDurable(t *testing.T) {
 	at.want(nil)
 }
 
+func TestObserverHearsOfBatchesAlone(t *testing.T) {
+	f := newFixture(t)
+	f.lead(1)
+	f.append(spec{})
+	f.append(spec{})
+	f.journal.flush()
+	f.log.SetHighWatermark(2)
+	f.store.saveHighWatermarks()
+	f.journal.flush()
+	if want := (DurableEnd{Partition: p0, LogEnd: 2, DurableEnd: 2}); len(f.observer.ends) != 1 || f.observer.ends[0] != want {
+		t.Errorf("the observer heard %+v, want once %+v", f.observer.ends, want)
+	}
+}
+
 func TestWaitsEndWithTheLeadership(t *testing.T) {
 	changes := map[string]struct {
 		change func(*fixture)
