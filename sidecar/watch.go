@@ -34,6 +34,12 @@ type beat struct {
 	frame.Heartbeat
 }
 
+// promise is a heartbeat from an image that this node does not have yet.
+type promise struct {
+	applied uint64
+	at      time.Duration
+}
+
 // watch owns the table "last heard, per node". It collects, then acts, and acting is putting a
 // request into a mailbox: it never publishes, waits, calls the Raft or takes somebody's lock, and so
 // it cannot be stopped by what it watches.
@@ -46,16 +52,20 @@ type watch struct {
 	// voucherAt is when each node last vouched for this node's leaderships: heard, and not ahead of
 	// this node's image.
 	voucherAt map[topic.NodeID]time.Duration
-	heard     map[topic.Member]bool
-	routes    map[topic.NodeID]bool
-	image     *published
-	tickedAt  time.Duration
+	// ahead holds each node's first heartbeat that this node's image has not caught up with. When it
+	// has, that was a voucher too: while topics are created one by one, all heartbeats are ahead.
+	ahead    map[topic.NodeID]promise
+	heard    map[topic.Member]bool
+	routes   map[topic.NodeID]bool
+	image    *published
+	tickedAt time.Duration
 }
 
 func newWatch(s *Sidecar) *watch {
 	return &watch{
 		s: s, watcher: election.NewWatcher(s.watcherConfig()),
 		heardAt: map[topic.Member]time.Duration{}, voucherAt: map[topic.NodeID]time.Duration{},
+		ahead: map[topic.NodeID]promise{},
 		heard: map[topic.Member]bool{}, routes: map[topic.NodeID]bool{}, tickedAt: s.cfg.Now(),
 	}
 }
@@ -97,7 +107,19 @@ func (w *watch) sync() {
 	if before == nil || before.image != current.image {
 		w.watcher.Sync(current.image.Brokers())
 		w.grant(before)
+		w.redeem()
 	}
+}
+
+// redeem counts the heartbeats that the image has caught up with, from when they were heard.
+func (w *watch) redeem() {
+	for node, p := range w.ahead {
+		if p.applied <= w.image.image.AppliedIndex() {
+			w.voucherAt[node] = max(w.voucherAt[node], p.at)
+			delete(w.ahead, node)
+		}
+	}
+	w.lease(w.s.cfg.Now())
 }
 
 // grant gives a fresh wait to whom an applied election made a leader.
@@ -145,6 +167,8 @@ func (w *watch) take(b beat) {
 	if b.Applied <= w.image.image.AppliedIndex() {
 		w.voucherAt[b.from.Node] = now
 		w.lease(now)
+	} else if _, waits := w.ahead[b.from.Node]; !waits {
+		w.ahead[b.from.Node] = promise{applied: b.Applied, at: now}
 	}
 	if !w.heard[b.from] {
 		w.tellHeard(now)

@@ -146,6 +146,34 @@ func TestLeaseEndsOneTimeoutAfterTheLastVoucher(t *testing.T) {
 	}
 }
 
+// While topics are created one after the other, the others are ahead of this node at nearly every
+// heartbeat. As soon as its image is where theirs was, and it still leads, they did vouch for it then.
+func TestPeersThatAreAlwaysALittleAheadStillVouch(t *testing.T) {
+	st := newStage(t, 3)
+	w := newWatch(st.Sidecar)
+	w.sync()
+	from := topic.Member{Node: 3, Session: 33}
+	for range 20 {
+		index := st.current().image.AppliedIndex()
+		w.take(beat{from: from, Heartbeat: frame.Heartbeat{Applied: index + 1}})
+		st.now += st.cfg.HeartbeatInterval
+		b := st.current().image.Edit()
+		b.Advance(index + 1)
+		st.view.Store(&published{image: b.Image(), controller: 2, changed: make(chan struct{})})
+		w.sync()
+		w.tick()
+	}
+	if !st.leaseHeld() {
+		t.Error("no lease although a peer has vouched at every heartbeat")
+	}
+	w.take(beat{from: from, Heartbeat: frame.Heartbeat{Applied: st.current().image.AppliedIndex() + 1}})
+	st.now += st.cfg.LeaderTimeout
+	w.tick()
+	if st.leaseHeld() {
+		t.Error("a peer vouches for an image that this node does not have")
+	}
+}
+
 func (st *stage) leaseHeld() bool { return st.cfg.Logs.Leased() }
 
 func TestSingleBrokerHasALeaseForEver(t *testing.T) {
