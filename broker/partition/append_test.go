@@ -158,113 +158,119 @@ func TestRoleIsCheckedAgainAfterTheWaitForSpace(t *testing.T) {
 	}
 }
 
-func TestUnacknowledgedBytesAreBounded(t *testing.T) {
-	size := int64(len(build(spec{})))
-	bounded := func(c *Config) { c.UnackedBytesMax = 2 * size }
+// batchBytes is the size of a batch of spec{}; twoBatches lets that many be unacknowledged.
+var batchBytes = int64(len(build(spec{})))
 
-	t.Run("an append waits until its context ends", func(t *testing.T) {
-		f := newFixture(t, bounded)
+func twoBatches(c *Config) { c.UnackedBytesMax = 2 * batchBytes }
+
+func TestAppendWaitsForRoomUntilItsContextEnds(t *testing.T) {
+	f := newFixture(t, twoBatches)
+	f.lead(1)
+	f.append(spec{})
+	f.append(spec{})
+	f.refuse(spec{}, AcksAll, ErrNotEnoughReplicas)
+	f.refuse(spec{}, 1, ErrNotEnoughReplicas)
+	f.log.SetHighWatermark(1)
+	f.append(spec{})
+	if s := f.log.State(); s.Unacked != 2*batchBytes || s.Size != 3*batchBytes {
+		t.Errorf("%d of %d bytes are unacknowledged, want %d of %d", s.Unacked, s.Size, 2*batchBytes, 3*batchBytes)
+	}
+}
+
+func TestOneBatchLargerThanTheBoundIsLetThrough(t *testing.T) {
+	f := newFixture(t, twoBatches)
+	f.lead(1)
+	f.append(spec{value: make([]byte, 10*batchBytes)})
+	f.refuse(spec{}, AcksAll, ErrNotEnoughReplicas)
+	f.log.SetHighWatermark(1)
+	f.append(spec{})
+}
+
+func TestRoomIsGivenInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, twoBatches)
 		f.lead(1)
 		f.append(spec{})
 		f.append(spec{})
-		f.refuse(spec{}, AcksAll, ErrNotEnoughReplicas)
-		f.refuse(spec{}, 1, ErrNotEnoughReplicas)
-		f.log.SetHighWatermark(1)
-		f.append(spec{})
-		if s := f.log.State(); s.Unacked != 2*size || s.Size != 3*size {
-			t.Errorf("%d of %d bytes are unacknowledged, want %d of %d", s.Unacked, s.Size, 2*size, 3*size)
-		}
-	})
-	t.Run("one batch larger than the bound is let through", func(t *testing.T) {
-		f := newFixture(t, bounded)
-		f.lead(1)
-		f.append(spec{value: make([]byte, 10*size)})
-		f.refuse(spec{}, AcksAll, ErrNotEnoughReplicas)
-		f.log.SetHighWatermark(1)
-		f.append(spec{})
-	})
-	t.Run("waiters are served in order as room comes", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFixture(t, bounded)
-			f.lead(1)
-			f.append(spec{})
-			f.append(spec{})
-			var order []int
-			for i := range 4 {
-				go func() {
-					a, err := f.log.Append(context.Background(), build(spec{}), AppendOptions{AcksAll})
-					if err != nil || a.Base != topic.Offset(2+i) {
-						t.Errorf("waiter %d: offset %d, error %v", i, a.Base, err)
-					}
-					order = append(order, i)
-				}()
-				synctest.Wait()
-			}
-			for i := range 4 {
-				if len(order) != i {
-					t.Fatalf("%d waiters were served, want %d", len(order), i)
-				}
-				f.log.SetHighWatermark(topic.Offset(i + 1))
-				synctest.Wait()
-			}
-		})
-	})
-	t.Run("who gives up lets a smaller one through", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFixture(t, bounded)
-			f.lead(1)
-			f.append(spec{})
-			ctx, cancel := context.WithCancel(context.Background())
-			results := make(chan error, 2)
-			try := func(ctx context.Context, s spec) {
-				_, err := f.log.Append(ctx, build(s), AppendOptions{AcksAll})
-				results <- err
-			}
-			go try(ctx, spec{value: make([]byte, size)})
-			synctest.Wait()
-			go try(context.Background(), spec{}) // it would fit, but another one was first
-			synctest.Wait()
-			if len(results) != 0 {
-				t.Fatal("a small batch overtook one that waits")
-			}
-			cancel()
-			if err := <-results; !errors.Is(err, ErrNotEnoughReplicas) || !errors.Is(err, context.Canceled) {
-				t.Errorf("who gave up got %v", err)
-			}
-			if err := <-results; err != nil {
-				t.Errorf("who came next got %v", err)
-			}
-		})
-	})
-	t.Run("losing the leadership ends the wait", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFixture(t, bounded)
-			f.lead(1)
-			f.append(spec{})
-			f.append(spec{})
-			result := make(chan error, 1)
+		var order []int
+		for i := range 4 {
 			go func() {
-				_, err := f.log.Append(context.Background(), build(spec{}), AppendOptions{AcksAll})
-				result <- err
+				a, err := f.log.Append(context.Background(), build(spec{}), AppendOptions{AcksAll})
+				if err != nil || a.Base != topic.Offset(2+i) {
+					t.Errorf("waiter %d: offset %d, error %v", i, a.Base, err)
+				}
+				order = append(order, i)
 			}()
 			synctest.Wait()
-			f.follow(2)
-			if err := <-result; !errors.Is(err, ErrNotLeader) {
-				t.Errorf("got %v, want ErrNotLeader", err)
-			}
-		})
-	})
-	t.Run("a follower's tail counts once it leads", func(t *testing.T) {
-		f := newFixture(t, bounded)
-		f.follow(1)
-		for range 5 {
-			f.replicate(spec{}, 1)
 		}
-		f.lead(2)
-		f.refuse(spec{}, AcksAll, ErrNotEnoughReplicas)
-		f.log.SetHighWatermark(4)
-		f.append(spec{})
+		for i := range 4 {
+			if len(order) != i {
+				t.Fatalf("%d waiters were served, want %d", len(order), i)
+			}
+			f.log.SetHighWatermark(topic.Offset(i + 1))
+			synctest.Wait()
+		}
 	})
+}
+
+func TestWhoGivesUpOnRoomLetsASmallerOneThrough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, twoBatches)
+		f.lead(1)
+		f.append(spec{})
+		ctx, cancel := context.WithCancel(context.Background())
+		large, small := make(chan error, 1), make(chan error, 1)
+		try := func(ctx context.Context, s spec, result chan<- error) {
+			_, err := f.log.Append(ctx, build(s), AppendOptions{AcksAll})
+			result <- err
+		}
+		go try(ctx, spec{value: make([]byte, batchBytes)}, large)
+		synctest.Wait()
+		go try(context.Background(), spec{}, small) // it would fit, but another one was first
+		synctest.Wait()
+		if len(large) != 0 || len(small) != 0 {
+			t.Fatal("a small batch overtook one that waits")
+		}
+		cancel()
+		err := <-large
+		if !errors.Is(err, ErrNotEnoughReplicas) || !errors.Is(err, context.Canceled) {
+			t.Errorf("who gave up got %v", err)
+		}
+		if err := <-small; err != nil {
+			t.Errorf("who came next got %v", err)
+		}
+	})
+}
+
+func TestLosingTheLeadershipEndsTheWaitForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, twoBatches)
+		f.lead(1)
+		f.append(spec{})
+		f.append(spec{})
+		result := make(chan error, 1)
+		go func() {
+			_, err := f.log.Append(context.Background(), build(spec{}), AppendOptions{AcksAll})
+			result <- err
+		}()
+		synctest.Wait()
+		f.follow(2)
+		if err := <-result; !errors.Is(err, ErrNotLeader) {
+			t.Errorf("got %v, want ErrNotLeader", err)
+		}
+	})
+}
+
+func TestFollowersTailTakesRoomOnceItLeads(t *testing.T) {
+	f := newFixture(t, twoBatches)
+	f.follow(1)
+	for range 5 {
+		f.replicate(spec{}, 1)
+	}
+	f.lead(2)
+	f.refuse(spec{}, AcksAll, ErrNotEnoughReplicas)
+	f.log.SetHighWatermark(4)
+	f.append(spec{})
 }
 
 // A retry is answered with the original offsets, and its producer waits like the first time: the
