@@ -156,16 +156,13 @@ func parseGroupHeader(b []byte) (GroupHeader, error) {
 	return h, nil
 }
 
-// verify checks the checksum of the group b, which is h.Length bytes.
-func (h *GroupHeader) verify(b []byte) error {
+// verifies tells whether b is all of the group, with the right checksum.
+func (h *GroupHeader) verifies(b []byte) bool {
 	if int64(len(b)) != int64(h.Length) {
-		return errShort
+		return false
 	}
 	sum := crc32.Checksum(b[groupHeaderBytes:], castagnoli)
-	if crc32.Update(sum, castagnoli, b[:60]) != h.CRC {
-		return errChecksum
-	}
-	return nil
+	return crc32.Update(sum, castagnoli, b[:60]) == h.CRC
 }
 
 // EncodedLen is the number of bytes that r takes in the log, what Reserve asks for.

@@ -64,8 +64,8 @@ func ParseGroup(b []byte) (GroupHeader, []Record, error) {
 		return h, nil, errShort
 	}
 	b = b[:h.Length]
-	if err := h.verify(b); err != nil {
-		return h, nil, err
+	if !h.verifies(b) {
+		return h, nil, errChecksum
 	}
 	var records []Record
 	err = eachRecord(b, &h, Position{File: h.Generation, Offset: blockBytes}, func(p Placed) error {

@@ -18,9 +18,11 @@ func (l *Log) prepare(ctx context.Context) error {
 	full := false
 	for {
 		err := l.makeMissing(ctx)
+		if ctx.Err() != nil {
+			// A file that was being filled has been given up; that is no error.
+			return nil //nolint:nilerr
+		}
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case errors.Is(err, ErrNoSpace):
 			if !full {
 				l.cfg.Logger.Warn("no space for the write-ahead log, appends wait", "err", err)

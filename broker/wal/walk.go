@@ -151,14 +151,11 @@ func (w *walk) group(f *walked, offset int64) (GroupHeader, []byte, error) {
 		return h, nil, err
 	}
 	b, err := w.window.view(offset, int64(h.Length))
-	if errors.Is(err, errShort) {
-		return h, nil, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errShort) {
 		return h, nil, fmt.Errorf("read %s at byte %d: %w", f.name, offset, err)
 	}
-	if h.verify(b) != nil {
-		return h, nil, nil
+	if !h.verifies(b) {
+		b = nil
 	}
 	return h, b, nil
 }
@@ -171,11 +168,15 @@ func (w *walk) peek(f *walked, offset int64) (GroupHeader, error) {
 	if err != nil && !errors.Is(err, errShort) {
 		return GroupHeader{}, fmt.Errorf("read %s at byte %d: %w", f.name, offset, err)
 	}
-	h, err := parseGroupHeader(b)
-	if err != nil || h.Generation != f.number || h.Session != f.header.Session {
-		return GroupHeader{}, nil
+	if h, err := parseGroupHeader(b); err == nil && f.owns(h) {
+		return h, nil
 	}
-	return h, nil
+	return GroupHeader{}, nil
+}
+
+// owns tells whether a group was written in this life of the file.
+func (f *walked) owns(h GroupHeader) bool {
+	return h.Generation == f.number && h.Session == f.header.Session
 }
 
 // search looks at every block of the open file from offset on for a valid group, calls fn with it and
