@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"outrigger/broker/partition"
@@ -86,11 +87,18 @@ func (l *memLog) append(e partition.Entry) {
 }
 
 func (l *memLog) Truncate(to topic.Offset) error {
+	if l.host.full {
+		return wal.ErrFull
+	}
+	l.cut(to)
+	return nil
+}
+
+func (l *memLog) cut(to topic.Offset) {
 	for len(l.entries) > 0 && l.end() > to {
 		l.entries, l.at = l.entries[:len(l.entries)-1], l.at[:len(l.at)-1]
 	}
 	l.durable, l.warm = min(l.durable, len(l.entries)), min(l.warm, len(l.entries))
-	return nil
 }
 
 func (l *memLog) SetHighWatermark(hw topic.Offset) { l.hw = max(l.hw, min(hw, l.end())) }
@@ -164,7 +172,8 @@ type memWorld struct {
 	batch *cluster.Batch
 	index uint64
 	image *cluster.Image
-	loss  int
+	// loss is how many of 100 frames are lost, slow how many of 100 syncs take another round.
+	loss, slow int
 }
 
 type memMessage struct {
@@ -208,6 +217,10 @@ func (w *memWorld) start(h *memHost) {
 	h.self.Session += 1000
 	h.down = false
 	h.sealed = nil
+	for _, l := range h.order {
+		l.role = partition.Role{Epoch: topic.NoEpoch}
+		l.cut(l.endOf(l.durable))
+	}
 	if h.logs == nil {
 		h.logs = map[topic.Partition]*memLog{}
 	}
@@ -232,7 +245,7 @@ func (w *memWorld) turn(h *memHost) {
 	h.rep.Sealed(sealed)
 	var touched []topic.Partition
 	for _, l := range h.order {
-		if l.durable < len(l.entries) {
+		if l.durable < len(l.entries) && w.r.IntN(100) >= w.slow {
 			l.durable = len(l.entries)
 			touched = append(touched, l.part)
 		}
@@ -252,8 +265,11 @@ func (w *memWorld) scan(h *memHost, q ScanRequest) {
 	var entries []partition.Entry
 	i, size := int(q.From.Offset), 0
 	for ; i < len(h.wal) && size < q.BytesMax; i++ {
-		entries = append(entries, h.wal[i])
 		size += len(h.wal[i].Payload)
+		// What was cut is passed over, as the partition store does.
+		if l := h.logs[h.wal[i].Partition]; l != nil && slices.Contains(l.at[:l.durable], i) {
+			entries = append(entries, h.wal[i])
+		}
 	}
 	h.rep.Scanned(q.To, entries, wal.Position{Offset: int64(i)}, i == len(h.wal), nil)
 }
