@@ -46,8 +46,8 @@ func (m *Machine) preCampaign() {
 // campaign starts a term and asks for votes. The requests leave after term and own vote are
 // durable: a candidate that forgot its vote could give the same term to somebody else.
 func (m *Machine) campaign(transfer bool) {
-	m.become(Candidate, Member{})
 	m.setTerm(m.hard.Term+1, m.self)
+	m.become(Candidate, Member{})
 	m.counts.campaigns++
 	m.ballot.transfer = transfer
 	m.askForVotes(m.membership())
@@ -108,14 +108,14 @@ func (m *Machine) stepVote(msg Message) {
 	}
 	// A blank node keeps its term 0 until it has taken part in a founding or follows a leader.
 	if msg.Term > m.hard.Term && (!m.blank() || m.mayVote(msg)) {
-		m.become(Follower, Member{})
 		m.setTerm(msg.Term, Member{})
+		m.become(Follower, Member{})
 	}
 	granted := msg.Term == m.hard.Term && m.mayVote(msg) &&
 		(m.hard.Vote.IsZero() && m.leader.IsZero() || m.hard.Vote == msg.Sender())
 	if granted {
-		m.become(Follower, Member{})
 		m.setTerm(msg.Term, msg.Sender())
+		m.become(Follower, Member{})
 	}
 	r := m.reply(msg)
 	r.Reject = !granted
@@ -130,8 +130,8 @@ func (m *Machine) stepBallot(msg Message) {
 		return
 	}
 	if msg.Reject && msg.Term > m.hard.Term {
-		m.become(Follower, Member{})
 		m.setTerm(msg.Term, Member{})
+		m.become(Follower, Member{})
 		return
 	}
 	switch {

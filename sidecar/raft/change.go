@@ -19,7 +19,9 @@ import (
 func (m *Machine) tickJoins() {
 	joins := m.leading.joins[:0]
 	for _, j := range m.leading.joins {
-		if j.ticks++; j.ticks <= m.cfg.ElectionTicks && !m.membership().Contains(j.member) {
+		j.silent++
+		j.age++
+		if j.silent <= 2*m.cfg.ElectionTicks && !m.membership().Contains(j.member) {
 			joins = append(joins, j)
 		}
 	}
@@ -48,15 +50,14 @@ func (m *Machine) admit(j *join) bool {
 		return true
 	}
 	p := m.leading.peer(owner)
-	if owner == m.self || p.heard && p.contact < m.cfg.ElectionTicks {
-		if !j.told {
-			j.told = true
-			m.note(DuplicateNode, j.member.Node, fmt.Sprintf("%s asks to join while %s is alive",
-				j.member, owner))
-		}
-		return false
+	alive := owner == m.self || p.contact < m.cfg.ElectionTicks
+	// Answers of a disk that was lost just now may still arrive; after a timeout they cannot.
+	if alive && j.age > m.cfg.ElectionTicks && !j.told {
+		j.told = true
+		m.note(DuplicateNode, j.member.Node, fmt.Sprintf("%s asks to join while %s is alive",
+			j.member, owner))
 	}
-	if p.contact < m.cfg.ElectionTicks || !m.spares(owner) {
+	if alive || m.membership().IsVoter(owner) && !m.spares(owner) {
 		return false
 	}
 	m.mustChange(Change{Kind: Remove, Member: owner})

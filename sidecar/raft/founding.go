@@ -177,7 +177,8 @@ func (m *Machine) tickFounding(rank int) {
 		return
 	}
 	m.founding.waits = ""
-	if m.founding.ready++; m.founding.ready > rank*m.cfg.ElectionTicks+m.timeout%3 {
+	m.founding.ready++
+	if len(set.Voters) == 1 || m.founding.ready > rank*m.cfg.ElectionTicks+m.timeout%3 {
 		m.campaignFounding(set)
 	}
 }
@@ -192,8 +193,8 @@ func (m *Machine) noteWaiting(kind EventKind, waits string) {
 
 func (m *Machine) campaignFounding(set Membership) {
 	m.founding.ready = 0
-	m.become(Candidate, Member{})
 	m.setTerm(m.hard.Term+1, m.self)
+	m.become(Candidate, Member{})
 	m.counts.campaigns++
 	m.ballot.founding = &set
 	m.askForVotes(set)
@@ -207,8 +208,8 @@ func (m *Machine) stepFoundingVote(msg Message) {
 	granted := repeated || m.blank() && msg.Term > m.hard.Term && m.viewSuffices(set, waits) &&
 		(set.Equal(msg.Membership) || m.cfg.mutant == FoundsByMajority)
 	if granted && !repeated {
-		m.become(Follower, Member{})
 		m.setTerm(msg.Term, msg.Sender())
+		m.become(Follower, Member{})
 		m.founding.since, m.founding.ready = m.founding.asked, 0
 	}
 	r := m.reply(msg)

@@ -113,8 +113,9 @@ type leading struct {
 // join is a node outside the membership that has asked to be admitted.
 type join struct {
 	member Member
-	ticks  int
-	told   bool // a DuplicateNode event was made
+	// silent counts ticks since the last Hello, age since the first.
+	silent, age int
+	told        bool // a DuplicateNode event was made
 }
 
 // joinsMax bounds the joins that a leader remembers; others ask again.
@@ -123,7 +124,7 @@ const joinsMax = 64
 func (l *leading) noteJoin(member Member) {
 	for i := range l.joins {
 		if l.joins[i].member == member {
-			l.joins[i].ticks = 0
+			l.joins[i].silent = 0
 			return
 		}
 	}

@@ -89,8 +89,8 @@ func (m *Machine) follow(msg Message) bool {
 		m.promise(r)
 		return false
 	case msg.Term > m.hard.Term:
-		m.become(Follower, msg.Sender())
 		m.setTerm(msg.Term, Member{})
+		m.become(Follower, msg.Sender())
 	case m.role == Leader || !m.leader.IsZero() && m.leader != msg.Sender():
 		m.refuse(msg, "of a second leader in one term")
 		return false
@@ -178,8 +178,8 @@ func (m *Machine) stepProgress(msg Message) {
 	}
 	if msg.Term > m.hard.Term {
 		// The peer has been in a campaign meanwhile. Its term must be passed, or it never follows.
-		m.become(Follower, Member{})
 		m.setTerm(msg.Term, Member{})
+		m.become(Follower, Member{})
 		return
 	}
 	if !p.sees(msg.Session) {
