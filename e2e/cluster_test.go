@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,18 +31,20 @@ type options struct {
 
 // cluster is one `outrigger dev` and the brokers under it.
 type cluster struct {
-	t     testing.TB
-	opts  options
-	bin   string
-	data  string
-	cmd   *exec.Cmd
-	log   *lineLog
-	kafka []string
-	nats  []string
-	http  []string
-	pids  []int
-	done  chan struct{}
-	err   error
+	t    testing.TB
+	opts options
+	bin  string
+	data string
+	cmd  *exec.Cmd
+	log  *lineLog
+	// stdout is what the present run of dev printed.
+	stdout *lineLog
+	kafka  []string
+	nats   []string
+	http   []string
+	pids   []int
+	done   chan struct{}
+	err    error
 }
 
 // readyWithin is what the README promises, with room for a machine that also runs other tests.
@@ -100,10 +103,13 @@ func (c *cluster) launch() {
 	}
 	lines := make(chan string, 1)
 	c.done = make(chan struct{})
+	printed := &lineLog{}
+	c.stdout = printed
 	go func() {
 		scanner := bufio.NewScanner(stdout)
 		scanner.Buffer(nil, 1<<20)
 		for scanner.Scan() {
+			_, _ = printed.Write([]byte(scanner.Text() + "\n")) // never fails
 			select {
 			case lines <- scanner.Text():
 			default:
@@ -223,6 +229,17 @@ func (c *cluster) pid(i int) int {
 		return err
 	})
 	return h.PID
+}
+
+// serves waits until a broker does.
+func (c *cluster) serves(i int) {
+	c.t.Helper()
+	c.eventually(readyWithin, fmt.Sprintf("broker %d serves", i+1), func() error {
+		if !c.ready(i) {
+			return fmt.Errorf("/ready of broker %d does not say so", i+1)
+		}
+		return nil
+	})
 }
 
 // signal sends a signal to one broker.
@@ -395,6 +412,37 @@ func (l *lineLog) tail(lines int) string {
 	defer l.mu.Unlock()
 	all := strings.Split(string(l.text), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// lines are the lines so far.
+func (l *lineLog) lines() []string {
+	return strings.Split(strings.TrimSuffix(l.from(0), "\n"), "\n")
+}
+
+// count is how often something was said.
+func (l *lineLog) count(s string) int { return strings.Count(l.from(0), s) }
+
+// lineWith reports whether one line holds all of these.
+func (l *lineLog) lineWith(parts ...string) bool {
+	for line := range strings.Lines(l.from(0)) {
+		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// size and from are for what is said from some moment on.
+func (l *lineLog) size() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.text)
+}
+
+func (l *lineLog) from(at int) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.text[at:])
 }
 
 func (l *lineLog) around(s string) string {

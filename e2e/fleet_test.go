@@ -137,20 +137,9 @@ func (f *fleet) startAll() {
 		f.start(i)
 	}
 	for i := range f.processes {
-		f.serves(i, readyWithin)
+		f.serves(i)
 	}
 	f.healthy(readyWithin)
-}
-
-// serves waits until broker i does.
-func (f *fleet) serves(i int, within time.Duration) {
-	f.t.Helper()
-	f.eventually(within, fmt.Sprintf("broker %d serves", i+1), func() error {
-		if !f.ready(i) {
-			return fmt.Errorf("/ready of broker %d does not say so", i+1)
-		}
-		return nil
-	})
 }
 
 // kill ends broker i as a power loss of its machine would, but for its disk's cache.
