@@ -73,7 +73,8 @@ func (f *fleet) withoutTwo(t *testing.T, survivor, partitions int, kill bool) {
 		t.Fatalf("broker %d leads nothing", survivor+1)
 	}
 	p := slices.Min(slices.Collect(maps.Keys(led)))
-	raw := newRawProducer(t, f.kafka[survivor], "loss")
+	raw := newRawProducer(t, f.kafka[survivor], "loss", kgo.AllISRAcks())
+	rawOne := newRawProducer(t, f.kafka[survivor], "loss", kgo.LeaderAck())
 	for i := range f.processes {
 		switch {
 		case i == survivor:
@@ -96,6 +97,9 @@ func (f *fleet) withoutTwo(t *testing.T, survivor, partitions int, kill bool) {
 	for p := range led {
 		if err := raw.produce(p, 100*time.Millisecond); !errors.Is(err, kerr.NotEnoughReplicas) {
 			t.Errorf("an append to partition %d after the timeout: got %v, want %v", p, err, kerr.NotEnoughReplicas)
+		}
+		if err := rawOne.produce(p, 100*time.Millisecond); !errors.Is(err, kerr.NotLeaderForPartition) {
+			t.Errorf("an append with acks=1 to partition %d after the timeout: got %v, want %v", p, err, kerr.NotLeaderForPartition)
 		}
 	}
 	before := f.ledBy(survivor)
@@ -202,10 +206,12 @@ func endOffsetsOf(t testing.TB, broker, topic string, partitions []int32) map[in
 }
 
 // rawClient talks to one broker and retries nothing.
-func rawClient(t testing.TB, broker string) *kgo.Client {
+func rawClient(t testing.TB, broker string, extra ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.RequestRetries(0), kgo.RequestTimeoutOverhead(10*time.Second),
-		kgo.MaxVersions(kversion.V3_0_0()))
+	client, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(broker), kgo.RequestRetries(0), kgo.RequestTimeoutOverhead(10 * time.Second),
+		kgo.MaxVersions(kversion.V3_0_0()),
+	}, extra...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,17 +227,17 @@ type rawProducer struct {
 	sent   int
 }
 
-func newRawProducer(t testing.TB, broker, topic string) *rawProducer {
+func newRawProducer(t testing.TB, broker, topic string, acks kgo.Acks) *rawProducer {
 	t.Helper()
-	return &rawProducer{t: t, client: rawClient(t, broker), topic: topic}
+	return &rawProducer{t: t, client: rawClient(t, broker, kgo.RequiredAcks(acks), kgo.DisableIdempotentWrite()), topic: topic}
 }
 
-// produce sends one record with acks=all and returns the error code of the answer.
+// produce sends one record and returns the error code of the answer.
 func (r *rawProducer) produce(partition int32, timeout time.Duration) error {
 	r.t.Helper()
 	r.sent++
 	req := kmsg.NewPtrProduceRequest()
-	req.Acks, req.TimeoutMillis = -1, int32(timeout.Milliseconds())
+	req.TimeoutMillis = int32(timeout.Milliseconds()) // the client sets its own acks
 	reqTopic := kmsg.NewProduceRequestTopic()
 	reqTopic.Topic = r.topic
 	reqPartition := kmsg.NewProduceRequestTopicPartition()
