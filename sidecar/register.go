@@ -26,7 +26,9 @@ func (s *Sidecar) register(ctx context.Context) error {
 				s.log.Info("waiting for a controller", slog.Any("voters", s.cfg.Voters))
 				waiting = true
 			}
-			s.registerOnce(ctx)
+			if err := s.registerOnce(ctx); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -54,7 +56,9 @@ func (s *Sidecar) registered(im *cluster.Image) bool {
 	return ok && b.Session == s.cfg.Session && !b.Fenced
 }
 
-func (s *Sidecar) registerOnce(ctx context.Context) {
+// registerOnce makes one attempt. An error says that this session has ended for good: another run of
+// this node was registered after it, so this one must stop.
+func (s *Sidecar) registerOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 4*s.cfg.LeaderTimeout)
 	defer cancel()
 	result, err := s.propose(ctx, cluster.RegisterBroker{
@@ -67,11 +71,15 @@ func (s *Sidecar) registerOnce(ctx context.Context) {
 	switch {
 	case err != nil:
 		s.log.Info("not registered yet", slog.String("reason", err.Error()))
+	case result.Status == cluster.Stale && !s.resigning.Load():
+		return fmt.Errorf("register session %s: another run of node %d has ended it; restart this broker",
+			s.cfg.Session, s.cfg.Node)
 	case result.Err() != nil:
 		s.log.Warn("registration refused", slog.String("reason", result.Err().Error()))
 	default:
 		s.log.Info("registered", slog.String("session", s.cfg.Session.String()))
 	}
+	return nil
 }
 
 // Ready is nil when this node is registered and live, and knows a controller; else it says what it

@@ -37,9 +37,11 @@ type Placement struct {
 	// LeaderSession is the session that LeaderEpoch was granted to: no other may append under it.
 	LeaderSession Session
 	LeaderEpoch   Epoch
-	// Unclean says that LeaderEpoch began with an unclean election: followers may have to cut below
-	// their high watermark.
+	// Unclean says that LeaderEpoch began with an unclean election.
 	Unclean bool
+	// UncleanEpoch is the last leader epoch that did, 0 if none has. A replica whose log ends in an
+	// older epoch was away since, and may have to cut below its high watermark.
+	UncleanEpoch Epoch
 	// PartitionEpoch grows with every change of this placement; proposals compare and set it.
 	PartitionEpoch int32
 }

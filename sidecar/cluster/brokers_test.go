@@ -233,6 +233,9 @@ func TestUncleanElectionOnlyIfTheTopicAsks(t *testing.T) {
 	w.must(w.alter(id, member(1, 2), member(2, 1)))
 	w.must(fence(2, 1))
 	w.wants(id, "leader 1 epoch 3 isr [1.2] eligible [] last []")
+	if got := w.partition(id, 0).UncleanEpoch; got != 2 {
+		t.Errorf("after a clean election: got unclean epoch %d, want 2 remembered", got)
+	}
 }
 
 func TestElectUncleanNeedsALeaderlessPlacementAsSeen(t *testing.T) {

@@ -24,7 +24,8 @@ const imageVersion = 1
 //	[ id | u order ]                                                      tombstones, by order
 //
 //	placement   [v replica] | [member] in sync | [member] eligible | [v node] last known
-//	            v leader | leader session | v leader epoch | u8 unclean | v partition epoch
+//	            v leader | leader session | v leader epoch | u8 unclean | v unclean epoch
+//	            v partition epoch
 func (im *Image) Encode() []byte {
 	w := writer{bytes: make([]byte, 0, 1024+256*im.byID.count)}
 	w.u8(imageVersion)
@@ -107,6 +108,7 @@ func (w *writer) placement(p *topic.Placement) {
 	w.u64(uint64(p.LeaderSession))
 	w.varint(int64(p.LeaderEpoch))
 	w.bool(p.Unclean)
+	w.varint(int64(p.UncleanEpoch))
 	w.varint(int64(p.PartitionEpoch))
 }
 
@@ -114,7 +116,7 @@ func (w *writer) placement(p *topic.Placement) {
 const (
 	registrationBytesMin = 30
 	topicBytesMin        = 20
-	placementBytesMin    = 17
+	placementBytesMin    = 18
 	tombstoneBytesMin    = 17
 )
 
@@ -188,6 +190,7 @@ func (r *reader) placement() *topic.Placement {
 		LeaderSession:  r.session(),
 		LeaderEpoch:    topic.Epoch(r.i32()),
 		Unclean:        r.bool(),
+		UncleanEpoch:   topic.Epoch(r.i32()),
 		PartitionEpoch: r.i32(),
 	}
 }

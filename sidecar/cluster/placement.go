@@ -35,6 +35,9 @@ func sealed(old, next *topic.Placement) *topic.Placement {
 	if moved {
 		next.LeaderEpoch = old.LeaderEpoch + 1
 	}
+	if moved && next.Unclean {
+		next.UncleanEpoch = next.LeaderEpoch
+	}
 	same := !moved && next.Unclean == old.Unclean && equalMembers(next.ISR, old.ISR) &&
 		equalMembers(next.Eligible, old.Eligible) && equalNodes(next.LastKnown, old.LastKnown)
 	if same {

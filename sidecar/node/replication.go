@@ -91,7 +91,7 @@ type Replication struct {
 
 	slots map[topic.Partition]*slot
 	// seen holds the topics of the last image as they were configured.
-	seen map[topic.ID]*topic.Topic
+	seen map[topic.ID]seenTopic
 	// lives is the live brokers' sessions of the last image.
 	lives map[topic.NodeID]topic.Session
 	peers map[topic.NodeID]*peer
@@ -113,6 +113,12 @@ type Replication struct {
 	Tap func(topicName string, s *replica.Outgoing)
 
 	counters Counters
+}
+
+// seenTopic is a topic as its partitions were last configured.
+type seenTopic struct {
+	*topic.Topic
+	minInSync int
 }
 
 // Counters only grow.
@@ -145,7 +151,7 @@ type slot struct {
 func NewReplication(cfg ReplicationConfig, logs Logs, wire Wire) *Replication {
 	return &Replication{
 		cfg: cfg, logs: logs, wire: wire,
-		slots: map[topic.Partition]*slot{}, seen: map[topic.ID]*topic.Topic{},
+		slots: map[topic.Partition]*slot{}, seen: map[topic.ID]seenTopic{},
 		lives: map[topic.NodeID]topic.Session{}, peers: map[topic.NodeID]*peer{},
 	}
 }
@@ -179,11 +185,13 @@ func (r *Replication) SetImage(im Image) {
 	livesChanged := r.updateLives(im)
 	r.image = im
 	for t := range im.All() {
-		if r.seen[t.ID] == t && !livesChanged {
+		// The minimum may come from the cluster's defaults, which change no topic.
+		now := seenTopic{t, im.MinInSync(t)}
+		if r.seen[t.ID] == now && !livesChanged {
 			continue
 		}
 		r.configureTopic(t)
-		r.seen[t.ID] = t
+		r.seen[t.ID] = now
 	}
 	if len(r.seen) > im.TopicCount() {
 		r.dropDeleted()

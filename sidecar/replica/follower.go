@@ -67,8 +67,8 @@ func (m *Machine) commit(hw topic.Offset, out *Effects) {
 }
 
 // cutSelf truncates by epoch (KIP-101, KIP-279): everything of an epoch above s.PrevEpoch goes, and
-// everything from s.Base on. Never by high watermark, and never below it unless the leader was elected
-// uncleanly. A cut that answers another tail than this one is late and only answered.
+// everything from s.Base on. Never by high watermark, and never below it unless this log ends before an
+// unclean election, however many clean ones came since. A cut that answers another tail than this one is late and only answered.
 func (m *Machine) cutSelf(s frame.Section, out *Effects) {
 	if s.HighWatermark != m.end || s.RecordEpoch != m.epochs.tail() {
 		m.ack(false, out)
@@ -82,7 +82,7 @@ func (m *Machine) cutSelf(s frame.Section, out *Effects) {
 		}
 	}
 	cut = max(cut, m.start)
-	if cut < m.highWatermark && !m.placement.Unclean {
+	if cut < m.highWatermark && m.epochs.tail() >= m.placement.UncleanEpoch {
 		m.event(out, EventFault, m.placement.Leader, cut,
 			fmt.Sprintf("told to cut below the high watermark %d", m.highWatermark))
 		return

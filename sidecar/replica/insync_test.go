@@ -123,3 +123,30 @@ func TestRefusedChangeIsWaitedForUntilNoCopyCanBeCommitted(t *testing.T) {
 		})
 	}
 }
+
+// An unclean election is followed by a clean one before a replica that was away returns: it must still
+// be able to give up what the unclean leader never had.
+func TestCutBelowHighWatermarkNeedsAnUncleanEpochAfterTheTail(t *testing.T) {
+	for _, c := range []struct {
+		uncleanEpoch topic.Epoch
+		want         topic.Offset
+	}{{uncleanEpoch: 0, want: topic.NoOffset}, {uncleanEpoch: 1, want: topic.NoOffset}, {uncleanEpoch: 2, want: 5}} {
+		self, leader := topic.Member{Node: 2, Session: 22}, topic.Member{Node: 1, Session: 11}
+		m := New(Config{
+			Self: self, RepeatTicks: 1, RepeatTicksMax: 8, Now: func() int64 { return 0 },
+			Window: func(topic.NodeID) *Window { return &Window{BytesMax: 1} },
+		}, topic.Partition{}, LogState{})
+		var out Effects
+		out.Reset()
+		m.Configure(View{Placement: &topic.Placement{
+			Replicas: []topic.NodeID{1, 2}, Leader: 1, LeaderSession: 11, LeaderEpoch: 3, UncleanEpoch: c.uncleanEpoch,
+		}, MinInSync: 1, Live: func(topic.NodeID) (topic.Session, bool) { return 11, true }}, LogState{
+			End: 10, Durable: 10, HighWatermark: 8, Epochs: []EpochStart{{Epoch: 1, Start: 0}},
+		}, &out)
+		out.Reset()
+		m.Section(leader, frame.Section{Kind: frame.Cut, Epoch: 3, Base: 5, PrevEpoch: 1, RecordEpoch: 1, HighWatermark: 10}, &out)
+		if out.Cut != c.want {
+			t.Errorf("unclean epoch %d: got cut %d, want %d", c.uncleanEpoch, out.Cut, c.want)
+		}
+	}
+}
