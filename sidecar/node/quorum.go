@@ -128,7 +128,7 @@ func (q *Quorum) Tick() {
 	}
 }
 
-// Propose feeds one command. done is called exactly once, from a later Turn, from Close or from
+// Propose feeds one command, which the caller must not change any more. done is called exactly once, from a later Turn, from Close or from
 // Propose itself, and must only enqueue. It gets the state machine's result; or ErrNotLeader,
 // raft.ErrFull, raft.ErrTransferring, raft.ErrTooLarge or ErrStopped, and nothing has happened; or
 // ErrOutcomeUnknown.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"iter"
 	"slices"
@@ -406,6 +407,9 @@ func (r *Replication) carryOut(s *slot, fx *replica.Effects) {
 	if fx.Cut != topic.NoOffset && !r.cut(s, fx.Cut) {
 		return
 	}
+	if fx.Duplicate != nil && r.contradicts(s, fx.Duplicate) {
+		return
+	}
 	if fx.Append != nil {
 		r.append(s, fx.Append)
 	}
@@ -436,6 +440,24 @@ func (r *Replication) cut(s *slot, to topic.Offset) bool {
 		s.machine.Reload(logState(s.log))
 		return false
 	}
+	return true
+}
+
+// contradicts compares a duplicate with what the log has at its offset, as far as that is in memory:
+// one epoch has one leader, which writes each offset once.
+func (r *Replication) contradicts(s *slot, section *frame.Section) bool {
+	entries, ok := s.log.ReadTail(section.Base, len(section.Payload))
+	if !ok || len(entries) == 0 {
+		return false
+	}
+	have := &entries[0]
+	if have.Base != section.Base || have.Epoch != section.RecordEpoch || bytes.Equal(have.Payload, section.Payload) {
+		return false
+	}
+	r.note(replica.Event{
+		Kind: replica.EventFault, Partition: s.partition, Epoch: section.Epoch, Offset: section.Base,
+		Detail: "a batch was sent again with other bytes",
+	})
 	return true
 }
 

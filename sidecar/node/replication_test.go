@@ -508,3 +508,36 @@ func TestDeletedTopicsLogsGoOnlyWithATombstone(t *testing.T) {
 		t.Errorf("got %d logs after an image without the topic, want 2", got)
 	}
 }
+
+// A duplicate with other bytes is a loud fault, never an acknowledgement.
+func TestDuplicateWithOtherBytesIsAFault(t *testing.T) {
+	w := newMemWorld(t, 9, 1)
+	w.round()
+	w.produce(5)
+	w.converge()
+	p := topic.Partition{Topic: topic.ID{1}}
+	placement, _ := w.image.Partition(p)
+	leader := w.hosts[placement.Leader-1]
+	follower := w.hosts[placement.Leader%3]
+	batch := follower.logs[p].entries[0]
+	for _, c := range []struct {
+		payload []byte
+		faults  uint64
+		acks    int
+	}{{batch.Payload, 0, 1}, {[]byte("other"), 1, 0}} {
+		var b frame.Builder
+		b.Add(frame.Header{
+			Cluster: frame.Cluster{1}, From: leader.self.Node, To: follower.self.Node,
+			FromSession: leader.self.Session, ReceiverSession: follower.self.Session,
+		}, &frame.Section{
+			Kind: frame.Data, Partition: p, Epoch: placement.LeaderEpoch, Base: batch.Base, Count: batch.Count,
+			RecordEpoch: batch.Epoch, PrevEpoch: topic.NoEpoch, HighWatermark: topic.NoOffset, Payload: c.payload,
+		})
+		w.net = nil
+		follower.rep.Frame(b.Take())
+		follower.rep.Flush()
+		if got := follower.rep.Counters().Faults; got != c.faults || len(w.net) != c.acks {
+			t.Errorf("payload %q: got %d faults and %d answers, want %d and %d", c.payload, got, len(w.net), c.faults, c.acks)
+		}
+	}
+}

@@ -36,6 +36,7 @@ func (m *Machine) Section(from topic.Member, s frame.Section, out *Effects) {
 func (m *Machine) take(s frame.Section, out *Effects) {
 	switch {
 	case s.Base < m.end:
+		out.Duplicate = &s
 		m.ack(false, out)
 	case s.Base > m.end, s.PrevEpoch != m.epochs.tail():
 		m.gap(out)
