@@ -113,6 +113,8 @@ func (c Config) withDefaults() Config {
 
 func (c Config) validate() error {
 	switch {
+	case c.Node < 0:
+		return fmt.Errorf("validate raft config: node id %d is negative", c.Node)
 	case c.Disk.IsZero():
 		return errors.New("validate raft config: disk id is zero")
 	case c.Session == 0:

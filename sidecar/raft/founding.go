@@ -183,9 +183,10 @@ func (m *Machine) tickFounding(rank int) {
 	}
 }
 
-// noteWaiting says once for whom this node waits, and again when that changes.
+// noteWaiting says once for whom this node waits, and again when that changes. The first rounds are
+// silent: nobody has had the time to answer yet.
 func (m *Machine) noteWaiting(kind EventKind, waits string) {
-	if waits != m.founding.waits {
+	if waits != m.founding.waits && m.founding.asked > helloRoundsMax {
 		m.founding.waits = waits
 		m.note(kind, topic.NoNode, waits)
 	}

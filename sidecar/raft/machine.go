@@ -165,6 +165,7 @@ func (m *Machine) tickFollower() {
 // Propose appends a command on the leader and returns its place. It is committed when an entry of
 // this very index and term comes out of Ready.Committed; if leadership ends first, it may or may not
 // be. Appends to followers leave with the next Ready, so commands proposed together travel together.
+// The command is kept, and must not be changed by the caller.
 func (m *Machine) Propose(command []byte) (index, term uint64, err error) {
 	switch {
 	case m.role != Leader:

@@ -2,10 +2,18 @@ package sim
 
 import (
 	"fmt"
+	"os"
+	"runtime/debug"
 	"testing"
 
 	"outrigger/sidecar/raft"
 )
+
+// TestMain collects garbage less often: a run keeps little and throws much away.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(800)
+	os.Exit(m.Run())
+}
 
 // seeds is how many seeds the test plays: 2,000, unless the detector of races or -short is on.
 func seeds() uint64 {
