@@ -135,6 +135,3 @@ func (c *cluster) electionCounts() map[string]float64 {
 	}
 	return counts
 }
-
-// long reports whether the tests run in their long form, by the hour and not by the minute.
-func long() bool { return os.Getenv("OUTRIGGER_LONG") == "1" }
