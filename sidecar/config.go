@@ -39,7 +39,7 @@ type Config struct {
 	LeaderTimeout time.Duration
 	// RaftTick is the Raft's unit of time. Default 100 ms.
 	RaftTick time.Duration
-	// RaftElectionTimeout is the least silence after which a voter campaigns. Default 1.2 s; at least
+	// RaftElectionTimeout is the least silence after which a voter campaigns. Default 1 s, drawn up to twice that; at least
 	// six ticks, since a leader beats every second tick.
 	RaftElectionTimeout time.Duration
 	// ReplicaLagTimeMax is replica.lag.time.max.ms. Default 30 s.
@@ -67,7 +67,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.HeartbeatInterval, 200*time.Millisecond)
 	setDefault(&c.LeaderTimeout, 1500*time.Millisecond)
 	setDefault(&c.RaftTick, 100*time.Millisecond)
-	setDefault(&c.RaftElectionTimeout, 1200*time.Millisecond)
+	setDefault(&c.RaftElectionTimeout, 1000*time.Millisecond)
 	setDefault(&c.ReplicaLagTimeMax, 30*time.Second)
 	setDefault(&c.MinInSyncReplicas, 1)
 	setDefault(&c.WindowBytes, 16<<20)

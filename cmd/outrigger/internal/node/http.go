@@ -91,7 +91,9 @@ func (w *web) run(ctx context.Context, registry *prometheus.Registry) error {
 	}
 	errs = append(errs, server.Close())
 	for range running {
-		_ = <-ended // http.ErrServerClosed, by our own hand
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			errs = append(errs, fmt.Errorf("serve HTTP: %w", err))
+		}
 	}
 	return errors.Join(errs...)
 }
