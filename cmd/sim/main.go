@@ -54,15 +54,22 @@ func main() {
 
 const gcPercent = 800
 
-// seedsDefault are played when neither --seeds nor --minutes is given.
-const seedsDefault = 1000
+// Seeds that are played when neither --seeds nor --minutes says how many.
+const (
+	seedsDefault       = 1000
+	mutantSeedsDefault = 2000
+)
 
 func run(ctx context.Context, o options, out io.Writer) error {
 	if o.minutes > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(o.minutes)*time.Minute)
 		defer cancel()
-	} else if o.seeds == 0 {
+	}
+	switch {
+	case o.seeds == 0 && o.mutants:
+		o.seeds = mutantSeedsDefault
+	case o.seeds == 0 && o.minutes == 0:
 		o.seeds = seedsDefault
 	}
 	switch {

@@ -6,7 +6,7 @@ import (
 	"outrigger/broker/topic"
 )
 
-// TestEveryGraphOfFiveNodes cuts a healthy cluster down to each of the 1,024 graphs of five nodes. As
+// TestEveryGraphOfFiveNodes (failure mode 13) cuts a healthy cluster down to each of the 1,024 graphs of five nodes. As
 // long as some node reaches a majority directly there must be a leader that commits, and then there
 // must be no more elections; when the links heal there must be one soon, in any case.
 func TestEveryGraphOfFiveNodes(t *testing.T) {

@@ -373,7 +373,7 @@ func (m *Machine) adoptMemberships(entries []Entry) error {
 		}
 		next, err := DecodeMembership(e.Data)
 		if err != nil {
-			return fmt.Errorf("%w: membership in entry %d: %v", ErrDamaged, e.Index, err)
+			return fmt.Errorf("%w: membership in entry %d: %w", ErrDamaged, e.Index, err)
 		}
 		m.members = append(slices.Clip(m.members), placedMembership{e.Index, next})
 	}

@@ -142,14 +142,9 @@ func (c *checker) saves(h *host, before image, b raft.Batch) {
 	if len(b.Entries) == 0 {
 		return
 	}
-	first := b.Entries[0].Index
-	previous := uint64(0)
-	if e, ok := before.entry(first - 1); ok {
-		previous = e.Term
-	} else if first-1 == before.snapshot.Index {
-		previous = before.snapshot.Term
-	} else {
-		return // behind a compacted tail; its first entry's term is checked on the others
+	previous, ok := before.termOf(b.Entries[0].Index - 1)
+	if !ok {
+		return // behind a compacted tail
 	}
 	for _, e := range b.Entries {
 		at, is := position{e.Index, e.Term}, link{entryHash(e), previous}

@@ -47,6 +47,14 @@ func (m image) entry(index uint64) (raft.Entry, bool) {
 	return m.entries[index-m.entries[0].Index], true
 }
 
+// termOf is the term at an index that the image knows of.
+func (m image) termOf(index uint64) (term uint64, ok bool) {
+	if e, held := m.entry(index); held {
+		return e.Term, true
+	}
+	return m.snapshot.Term, index == m.snapshot.Index
+}
+
 // write applies a batch to an image.
 func (m *image) write(b raft.Batch) {
 	if b.HardState != nil {

@@ -29,4 +29,9 @@
 //   - a vote, a request for votes or an acknowledgement sent before what it promises is durable;
 //   - an acknowledged proposal that is not at its index; a read older than what was acknowledged
 //     before it; no progress after healing.
+//
+// Of the failure modes that this project keeps a list of, this is the test for 12 (a node back with a
+// high term), 40 (a wiped disk votes), 41 (changes counted by the wrong quorum), 42 (terms and commits
+// backwards, acks of old terms) and 44 (stale messages replayed); 13, 33 and 43 have scenarios of their
+// own in package raft.
 package sim
