@@ -3,6 +3,8 @@ package sim
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 
 	"outrigger/broker/topic"
 	"outrigger/sidecar/raft"
@@ -242,7 +244,8 @@ func (c *checker) sends(h *host, m raft.Message) {
 
 // finish looks at the whole history once more.
 func (c *checker) finish() {
-	for value, index := range c.ackedAt {
+	for _, value := range slices.Sorted(maps.Keys(c.ackedAt)) {
+		index := c.ackedAt[value]
 		if index > uint64(len(c.ledger)) || c.ledger[index-1].value != value {
 			c.fail("acknowledged value %d is not at %d", value, index)
 			return
