@@ -293,7 +293,7 @@ func (m *Machine) tickLeader() {
 	}
 	if active < m.membership().Quorum() {
 		m.become(Follower, Member{})
-		m.note(LeaderChanged, topic.NoNode, "a majority is silent")
+		m.note(LeaderChanged, topic.NoNode, "given up, a majority is silent")
 		return
 	}
 	if m.leading.heartbeat++; m.leading.heartbeat >= m.cfg.HeartbeatTicks {
