@@ -19,6 +19,7 @@ const raftElectionTimeout = 1200 * time.Millisecond
 // failure mode 40: a majority of the voters comes back without memory, and the one that remembers is
 // late. The two are a majority of the voters that they are configured with, and must not act as one.
 func TestTwoWipedVotersNeverFoundASecondCluster(t *testing.T) {
+	t.Parallel() // it mostly waits
 	const partitions = 3
 	f := newFleet(t, 3)
 	f.startAll()
@@ -143,6 +144,7 @@ func TestWipedBrokerIsAdmittedAgainWithItsData(t *testing.T) {
 // The leader ships, dies before its own sync, and is back before anybody missed it. Its new session
 // must not write other records under the epoch of the old one.
 func TestKilledAndBackWithinEveryTimeoutNeverWritesUnderItsOldEpoch(t *testing.T) {
+	t.Parallel() // it times nothing
 	const partitions, kills = 3, 12
 	c := start(t, options{restart: true, args: []string{
 		"--set", "replica.leader.timeout.ms=30000", "--set", "replica.heartbeat.interval.ms=1000",
