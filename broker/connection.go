@@ -20,8 +20,10 @@ const (
 	// largeRequest is the size from which on a request counts towards the node's memory. Smaller
 	// ones do not, so that a node full of produces still answers the small requests.
 	largeRequest = 4 << 10
-	// lastWord is how long a connection that is to be closed may take to write what it has.
-	lastWord = 2 * time.Second
+	// lastWord is how long a connection that is to be closed may take to write what it has. It is
+	// well below what a node that stops gives its broker: a client that reads nothing must not turn
+	// a clean stop into an unclean one.
+	lastWord = time.Second
 )
 
 // connection is one client's connection. serve runs the reading half, write the other.
@@ -202,6 +204,7 @@ func (c *connection) refuse(ctx context.Context, h wire.Header) error {
 	p.meter = c.broker.meters.api(h.Key)
 	if h.Key == kmsg.ApiVersions.Int16() {
 		p.frame = wire.AppendUnsupportedAPIVersions(nil, h.CorrelationID)
+		c.broker.meters.failure("ApiVersions", codeUnsupportedVersion)
 		return c.enqueue(ctx, p)
 	}
 	reason := reasonVersion
