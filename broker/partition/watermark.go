@@ -60,10 +60,12 @@ func (l *Log) AwaitDurable(epoch topic.Epoch, end topic.Offset, done func(error)
 }
 
 // AwaitHighWatermark calls fn once: when the high watermark is above `above`, when the role of this
-// node changes, and when the log ends. It is for a fetch that waits for more; the caller looks again.
+// node changes, and when the log ends. It is for a fetch that waits for more; the caller looks again,
+// with a deadline of its own: on a log that has ended before, fn may never be called, since a caller
+// that is called at once looks again at once.
 func (l *Log) AwaitHighWatermark(above topic.Offset, fn func()) (cancel func()) {
 	l.mu.Lock()
-	if l.mu.failed != nil || l.mu.highWatermark > above {
+	if l.mu.highWatermark > above {
 		l.mu.Unlock()
 		fn()
 		return func() {}

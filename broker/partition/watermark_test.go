@@ -171,6 +171,20 @@ func TestLongPollWakesAboveItsOffset(t *testing.T) {
 	at.want(nil)
 }
 
+// A fetch that looks again and again at a log that has ended would burn a core until its time is up,
+// just when the node needs it to stop.
+func TestLongPollOfAnEndedLogWaits(t *testing.T) {
+	f := newFixture(t)
+	f.lead(1)
+	f.append(spec{})
+	f.store.fail(wal.ErrFailed)
+	poll := &outcome{tb: t}
+	f.log.AwaitHighWatermark(0, func() { poll.done(nil) })
+	poll.wantOpen()
+	f.log.SetHighWatermark(1)
+	poll.want(nil)
+}
+
 // A callback may use the log: no lock is held while it runs (failure modes 1 and 3).
 func TestCallbacksRunWithoutLocks(t *testing.T) {
 	f := newFixture(t)
