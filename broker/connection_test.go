@@ -67,6 +67,31 @@ func churn(h *harness, kind int) {
 	}
 }
 
+// TestStopLeavesTimeForTheRest: a consumer that takes no byte of its answer must not use up what the
+// node has left for draining its log, or the stop counts as unclean.
+func TestStopLeavesTimeForTheRest(t *testing.T) {
+	const brokerWithin = 1500 * time.Millisecond // of the node's stop
+	h := start(t)
+	h.create("slow", 1)
+	c := h.dial()
+	for range 32 {
+		c.ask(produceOf(9, "slow", 0, -1, plainBatch(string(make([]byte, 900_000)))))
+	}
+	for i := range int32(4) {
+		q := fetchOf(11, "slow", 0, 0)
+		q.MaxBytes, q.Topics[0].Partitions[0].PartitionMaxBytes = 32<<20, 32<<20
+		c.send(i, q)
+	}
+	if _, err := c.Read(make([]byte, 4)); err != nil {
+		t.Fatalf("read the beginning of an answer: %v", err)
+	}
+	began := time.Now()
+	h.stop()
+	if took := time.Since(began); took >= brokerWithin {
+		t.Errorf("stop with a client that does not read took %v, want less than %v", took, brokerWithin)
+	}
+}
+
 // TestTooManyConnectionsAreTurnedAway, per node and per address, and counted.
 func TestTooManyConnectionsAreTurnedAway(t *testing.T) {
 	for name, limit := range map[string]func(*Config){
