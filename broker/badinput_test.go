@@ -148,6 +148,31 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
+// TestSmallBatchDoesNotKeepItsLargeFrame: memory that the log keeps grows with the batches that it
+// took, not with what a client sent beside them.
+func TestSmallBatchDoesNotKeepItsLargeFrame(t *testing.T) {
+	h := start(t)
+	h.create("kept", 1)
+	c := h.dial()
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	const frames, ballast = 24, 4 << 20
+	for range frames {
+		q := produceOf(9, "kept", 0, -1, plainBatch("small"))
+		q.Topics = append(q.Topics, produceOf(9, "unknown", 0, -1, make([]byte, ballast)).Topics...)
+		p := onlyProduced(c.ask(q))
+		expectCode(t, "the small batch", p.ErrorCode, codeNone)
+	}
+	if grown := heap() - before; grown > frames*ballast/4 {
+		t.Errorf("heap grew by %d bytes over %d small batches in frames of %d", grown, frames, ballast)
+	}
+}
+
 // TestRandomBytesNeverHurt: noise of all kinds, and the broker goes on.
 func TestRandomBytesNeverHurt(t *testing.T) {
 	h := start(t)

@@ -168,6 +168,7 @@ func (c *connection) take(ctx context.Context, frame []byte) error {
 	}
 	p := &pending{request: request{
 		Header: header, body: decoded, listener: c.listener, client: c.client, arrived: time.Now(),
+		frameBytes: len(frame),
 	}}
 	p.meter = c.broker.meters.api(header.Key)
 	p.meter.requests.Inc()

@@ -16,6 +16,8 @@ type request struct {
 	listener string // the listener it came in on, by name
 	client   string // address of the client, without port
 	arrived  time.Time
+	// frameBytes is the length of the frame that body lies in.
+	frameBytes int
 }
 
 // clientID is what the client calls itself, perhaps nothing.

@@ -13,8 +13,9 @@
 // the reader, answers cannot overtake each other, and a connection holds the bytes of one fetch
 // answer at a time.
 //
-// Record bytes are never copied: a batch is a slice of the frame that was read, the log keeps that
-// slice, and a fetch writes the log's slices with one vectored write.
+// Record bytes are not copied: a batch is a slice of the frame that was read, the log keeps that
+// slice, and a fetch writes the log's slices with one vectored write. Only a batch that is a small
+// part of its frame is copied, or the log would keep the rest of the frame too.
 //
 // What leads where comes from the Cluster, an interface declared here and satisfied by the sidecar.
 // Data goes through partition.Store. The broker never calls the sidecar for data.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"strconv"
 	"time"
@@ -20,6 +21,9 @@ const (
 	produceByID   = 13
 	// timestampAhead is `message.timestamp.after.max.ms`: no record may claim a later time.
 	timestampAhead = time.Hour
+	// keptShare bounds what the log keeps in memory beside its batches. A batch is a slice of its
+	// frame and keeps all of it; one that is a smaller part of the frame than this is copied.
+	keptShare = 8
 )
 
 // produce judges and appends all batches of the request, and returns what to wait for. It runs on
@@ -104,6 +108,9 @@ func (b *Broker) append(ctx context.Context, w *produceWait, at place, to target
 	case header.MaxTimestamp > w.arrived.Add(timestampAhead).UnixMilli():
 		w.refuse(at, codeInvalidTimestamp, "timestamp is too far in the future")
 		return
+	}
+	if len(records)*keptShare < w.frameBytes {
+		records = bytes.Clone(records)
 	}
 	appended, err := to.log.Append(ctx, records, partition.AppendOptions{Acks: w.request.Acks})
 	if err != nil {

@@ -27,6 +27,8 @@ type produceWait struct {
 	listener string
 	arrived  time.Time
 	deadline time.Time
+	// frameBytes is the length of the frame that the batches lie in.
+	frameBytes int
 
 	// all is closed when every partition is decided.
 	all chan struct{}
@@ -51,7 +53,7 @@ type produceCancel struct {
 func newProduceWait(b *Broker, r *request, q *kmsg.ProduceRequest) *produceWait {
 	w := &produceWait{
 		broker: b, request: q, version: r.Version, clientID: r.clientID(), client: r.client,
-		listener: r.listener, arrived: r.arrived, all: make(chan struct{}),
+		listener: r.listener, arrived: r.arrived, frameBytes: r.frameBytes, all: make(chan struct{}),
 		meters: make([]*topicMeter, len(q.Topics)),
 	}
 	w.deadline = r.arrived.Add(max(0, time.Duration(q.TimeoutMillis)*time.Millisecond))
