@@ -54,8 +54,10 @@ type watch struct {
 	voucherAt map[topic.NodeID]time.Duration
 	// ahead holds each node's first heartbeat that this node's image has not caught up with. When it
 	// has, that was a voucher too: while topics are created one by one, all heartbeats are ahead.
-	ahead    map[topic.NodeID]promise
-	heard    map[topic.Member]bool
+	ahead map[topic.NodeID]promise
+	heard map[topic.Member]bool
+	// toldAt is when each silence was last logged.
+	toldAt   map[topic.Member]time.Duration
 	routes   map[topic.NodeID]bool
 	image    *published
 	tickedAt time.Duration
@@ -66,7 +68,7 @@ func newWatch(s *Sidecar) *watch {
 		s: s, watcher: election.NewWatcher(s.watcherConfig()),
 		heardAt: map[topic.Member]time.Duration{}, voucherAt: map[topic.NodeID]time.Duration{},
 		ahead: map[topic.NodeID]promise{},
-		heard: map[topic.Member]bool{}, routes: map[topic.NodeID]bool{}, tickedAt: s.cfg.Now(),
+		heard: map[topic.Member]bool{}, toldAt: map[topic.Member]time.Duration{}, routes: map[topic.NodeID]bool{}, tickedAt: s.cfg.Now(),
 	}
 }
 
@@ -106,6 +108,7 @@ func (w *watch) sync() {
 	w.image = current
 	if before == nil || before.image != current.image {
 		w.watcher.Sync(current.image.Brokers())
+		maps.DeleteFunc(w.toldAt, func(m topic.Member, _ time.Duration) bool { return !current.image.Live(m) })
 		w.grant(before)
 		w.redeem()
 	}
@@ -160,6 +163,7 @@ func (w *watch) take(b beat) {
 		return
 	}
 	w.heardAt[b.from] = now
+	delete(w.toldAt, b.from)
 	// It matters when the controller lets time pass, and not before.
 	w.s.meta.reports.leave(report{kind: reportHeard, member: b.from})
 	// A node that was stopped for long hears its peers before it has read that it was deposed. Who is
@@ -187,13 +191,23 @@ func (w *watch) tick() {
 	w.s.table.Store(&table)
 	for _, suspicion := range suspicions {
 		w.s.metrics.watcherTriggers.Inc()
-		w.s.log.Info("peer is silent", slog.String("suspicion", suspicion.String()))
+		w.tellSilent(suspicion, now)
 		w.s.triggers.put(election.Request{
 			Reporter: w.s.self(), Suspect: suspicion.Member, SilentTicks: suspicion.SilentTicks,
 		})
 	}
 	w.lease(now)
 	w.tellHeard(now)
+}
+
+// tellSilent logs a silence when it begins and once a minute while it lasts; the trigger itself repeats
+// much faster.
+func (w *watch) tellSilent(suspicion election.Suspicion, now time.Duration) {
+	if at, told := w.toldAt[suspicion.Member]; told && now-at < time.Minute {
+		return
+	}
+	w.toldAt[suspicion.Member] = now
+	w.s.log.Info("peer is silent", slog.String("suspicion", suspicion.String()))
 }
 
 // hints compares the connected routes with those of the last tick. A lost route shortens the wait; it

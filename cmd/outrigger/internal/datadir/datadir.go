@@ -53,6 +53,8 @@ func Inspect(path string) ([]string, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, checkParent(path)
+	case errors.Is(err, syscall.ENOTDIR):
+		return nil, unusable(path, "is not a directory", err)
 	case err != nil:
 		return nil, unusable(path, "cannot be read", err)
 	}

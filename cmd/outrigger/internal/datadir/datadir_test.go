@@ -105,9 +105,9 @@ func TestForeignDirectoriesAreRefusedUntouched(t *testing.T) {
 		remedy  string
 	}{
 		{"other node", map[string]string{metaName: string(ours.encode())}, Owner{Node: 2},
-			"belongs to node 1, and this is node 2", "set node.id=1 or name another directory"},
+			"belongs to node 1, and this is node 2", "name another directory, or use this one for a broker with node.id=1"},
 		{"other cluster", map[string]string{metaName: string(ours.encode())}, Owner{Cluster: "c2", Node: 1},
-			"belongs to cluster c1, and this broker is to join c2", "set cluster.id=c1 or name another directory"},
+			"belongs to cluster c1, and this broker is to join c2", "name another directory, or use this one for a broker with cluster.id=c1"},
 		{"other format", map[string]string{metaName: "format=outrigger\nformat.version=7\n"}, Owner{Node: 1},
 			`has format version "7", and this version of Outrigger reads 1`, "start the version that wrote it, or name another directory"},
 		{"Kafka's", map[string]string{metaName: "version=1\ncluster.id=x\nnode.id=1\ndirectory.id=y\n"}, Owner{Node: 1},

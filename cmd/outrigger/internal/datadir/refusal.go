@@ -67,11 +67,11 @@ func mismatch(path string, got Identity, want Owner) *Refusal {
 	case got.Node != want.Node:
 		return &Refusal{Path: path,
 			Problem: fmt.Sprintf("belongs to node %d, and this is node %d", got.Node, want.Node),
-			Remedy:  fmt.Sprintf("set node.id=%d or name another directory", got.Node)}
+			Remedy:  fmt.Sprintf("name another directory, or use this one for a broker with node.id=%d", got.Node)}
 	case want.Cluster != "" && got.Cluster != "" && got.Cluster != want.Cluster:
 		return &Refusal{Path: path,
 			Problem: fmt.Sprintf("belongs to cluster %s, and this broker is to join %s", got.Cluster, want.Cluster),
-			Remedy:  fmt.Sprintf("set cluster.id=%s or name another directory", got.Cluster)}
+			Remedy:  fmt.Sprintf("name another directory, or use this one for a broker with cluster.id=%s", got.Cluster)}
 	}
 	return nil
 }
