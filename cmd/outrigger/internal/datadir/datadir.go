@@ -54,7 +54,7 @@ func Inspect(path string) ([]string, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, checkParent(path)
 	case errors.Is(err, syscall.ENOTDIR):
-		return nil, unusable(path, "is not a directory", err)
+		return nil, unusable(path, "is a file, or lies below one", err)
 	case err != nil:
 		return nil, unusable(path, "cannot be read", err)
 	}

@@ -231,8 +231,8 @@ func TestUnusablePathsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, problem := range map[string]string{
-		file:                         "cannot be read",
-		filepath.Join(file, "x"):     "cannot be",
+		file:                         "is a file, or lies below one",
+		filepath.Join(file, "x"):     "is a file, or lies below one",
 		readOnly:                     "cannot be written",
 		filepath.Join(readOnly, "x"): "cannot be made",
 	} {
