@@ -46,7 +46,8 @@ type TopicDefaults struct {
 	// only describes it.
 	MinInSyncReplicas int32
 	// MessageBytesMax is `message.max.bytes` (1,048,588), the bound on one record batch as sent,
-	// compressed. A topic's `max.message.bytes` overrides it.
+	// compressed. A topic's `max.message.bytes` may be smaller, but not larger: the messages between
+	// brokers are made for this one.
 	MessageBytesMax int32
 	// UncleanElection is `unclean.leader.election.enable` (false), described only.
 	UncleanElection bool

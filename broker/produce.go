@@ -123,14 +123,16 @@ func (b *Broker) append(ctx context.Context, w *produceWait, at place, to target
 	w.appended(at, to.log, appended)
 }
 
-// messageBytesMax is the bound on a batch: the topic's own, or the default.
+// messageBytesMax is the bound on a batch: the topic's own, if it is below the broker's. A larger one
+// is refused when a topic is made, but this broker's may have been larger then.
 func (b *Broker) messageBytesMax(t *topic.Topic) int {
+	most := int(b.config.Topics.MessageBytesMax)
 	if t != nil && len(t.Configs) > 0 {
 		if text, ok := t.Configs[configMessageBytes]; ok {
 			if own, err := strconv.Atoi(text); err == nil {
-				return own
+				return min(own, most)
 			}
 		}
 	}
-	return int(b.config.Topics.MessageBytesMax)
+	return most
 }

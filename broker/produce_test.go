@@ -77,23 +77,42 @@ func TestProduceRefusesWhatIsNoGoodBatch(t *testing.T) {
 	}
 }
 
-// TestTopicMayTakeLargerOrSmallerBatches than the broker's default.
-func TestTopicMayTakeLargerOrSmallerBatches(t *testing.T) {
-	h := startOver(t, 16<<20)
+// TestTopicMayTakeSmallerBatches than the broker, but none larger: no message between brokers would
+// hold them, and the partition, with all that is caught up behind it, would stand still for ever.
+func TestTopicMayTakeSmallerBatches(t *testing.T) {
+	h := startOver(t, 16<<20, func(c *Config) { c.Topics.MessageBytesMax = 2 << 20 })
 	c := h.dial()
-	for name, limit := range map[string]string{"small": "200", "large": "3000000"} {
+	for _, made := range []struct {
+		name, limit string
+		want        code
+	}{
+		{"small", "200", codeNone},
+		{"equal", "2097152", codeNone},
+		{"large", "2097153", codeInvalidConfig},
+	} {
 		q := kmsg.NewPtrCreateTopicsRequest()
 		q.Version, q.TimeoutMillis = 7, 5000
 		q.Topics = []kmsg.CreateTopicsRequestTopic{{
-			Topic: name, NumPartitions: 1, ReplicationFactor: 1,
-			Configs: []kmsg.CreateTopicsRequestTopicConfig{{Name: configMessageBytes, Value: &limit}},
+			Topic: made.name, NumPartitions: 1, ReplicationFactor: 1,
+			Configs: []kmsg.CreateTopicsRequestTopicConfig{{Name: configMessageBytes, Value: &made.limit}},
 		}}
-		onlyCode(t, "create", c.ask(q).(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode)
+		answered := c.ask(q).(*kmsg.CreateTopicsResponse).Topics[0]
+		expectCode(t, "create "+made.name, answered.ErrorCode, made.want)
 	}
 	small := onlyProduced(c.ask(produceOf(9, "small", 0, -1, plainBatch(strings.Repeat("x", 200)))))
 	expectCode(t, "small", small.ErrorCode, codeMessageTooLarge)
-	large := onlyProduced(c.ask(produceOf(9, "large", 0, -1, plainBatch(strings.Repeat("x", 2<<20)))))
-	onlyCode(t, "large", large.ErrorCode)
+	equal := onlyProduced(c.ask(produceOf(9, "equal", 0, -1, plainBatch(strings.Repeat("x", 2_000_000)))))
+	expectCode(t, "equal", equal.ErrorCode, codeNone)
+
+	// a topic from the time of a larger bound
+	if err := h.cluster.CreateTopics(t.Context(), []topic.Creation{{
+		Name: "old", ID: topic.ID{9}, Partitions: 1, ReplicationFactor: 1,
+		Configs: map[string]string{configMessageBytes: "9000000"},
+	}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	old := onlyProduced(c.ask(produceOf(9, "old", 0, -1, plainBatch(strings.Repeat("x", 3<<20)))))
+	expectCode(t, "old", old.ErrorCode, codeMessageTooLarge)
 }
 
 // TestRecordBytesAreKeptVerbatim: only base offset and leader epoch may differ (failure mode 51).

@@ -157,10 +157,27 @@ func judgeTopicConfigs(
 			if err := key.honoured(*a.Value); err != nil {
 				return nil, fmt.Errorf("%w: %s=%s: %w", topic.ErrInvalidConfig, a.Name, *a.Value, err)
 			}
+			if err := d.bounds(a.Name, *a.Value); err != nil {
+				return nil, err
+			}
 			stored[a.Name] = *a.Value
 		}
 	}
 	return stored, nil
+}
+
+// bounds refuses a valid value that this broker's configuration does not leave room for: a batch that
+// no message between brokers holds would never be replicated, nor what lies behind it in the log.
+func (d defaults) bounds(name, value string) error {
+	if name != configMessageBytes {
+		return nil
+	}
+	asked, _ := strconv.Atoi(value)
+	if most, err := strconv.Atoi(d.values[configMessageBytes]); err == nil && asked > most {
+		return fmt.Errorf("%w: %s=%s is above message.max.bytes of the brokers, %d",
+			topic.ErrInvalidConfig, name, value, most)
+	}
+	return nil
 }
 
 // topicConfig is one config of a topic as it is in force.
