@@ -119,11 +119,11 @@ func (h *host) wantTurn() {
 }
 
 func (h *host) turn() {
-	h.turnDue = false
 	if h.paused() {
-		h.wantTurn()
+		h.world.queue.push(event{at: h.pausedUntil, kind: turn, host: h.at, run: h.run})
 		return
 	}
+	h.turnDue = false
 	err := h.quorum.Turn()
 	switch {
 	case errors.Is(err, errCrash) || err == nil && h.dead:

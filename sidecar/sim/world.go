@@ -17,6 +17,8 @@ const (
 	chaosTicks    = 400
 	healTicks     = 600
 	replaysKept   = 64
+	// eventsMax is far above what any seed needs: a run beyond it stands still in time.
+	eventsMax = 5_000_000
 )
 
 // Options of a run.
@@ -182,7 +184,9 @@ func (w *World) step() {
 		return
 	}
 	w.now = max(w.now, e.at)
-	w.events++
+	if w.events++; w.events > eventsMax {
+		w.check.fail("%d events by %d µs: time stands still", w.events, w.now)
+	}
 	h := w.hosts[e.host]
 	if e.run != 0 && (e.run != h.run || !h.up()) {
 		return
