@@ -348,8 +348,27 @@ func (m *Machine) become(role Role, leader Member) {
 // forgetLeader is for nodes that do not campaign.
 func (m *Machine) forgetLeader() { m.leader = Member{} }
 
+// resetTimer draws the next election timeout, in [1, 2) times the minimum. Nodes whose ticks come in
+// the same moment, and who heard the leader last in the same moment, campaign in the same moment if
+// they draw the same number, and split the vote. So each voter draws from numbers of its own: those
+// that leave its rank when divided by the number of voters.
 func (m *Machine) resetTimer() {
-	m.timeout = m.cfg.ElectionTicks + m.rng.IntN(m.cfg.ElectionTicks)
+	minimum := m.cfg.ElectionTicks
+	m.timeout = minimum + m.rng.IntN(minimum)
+	voters := m.membership().Voters
+	n := len(voters)
+	if n < 2 || n > minimum {
+		return
+	}
+	rank := 0
+	for _, v := range voters {
+		if v.Node < m.self.Node {
+			rank++
+		}
+	}
+	if m.timeout += (rank - m.timeout%n + n) % n; m.timeout >= 2*minimum {
+		m.timeout -= n
+	}
 }
 
 // appendOwn appends an entry of the leader's term.

@@ -1,0 +1,25 @@
+package raft
+
+import "testing"
+
+// Ticks of several processes may come in the same moment; then equal timeouts would be split votes.
+func TestVotersNeverDrawTheSameElectionTimeout(t *testing.T) {
+	l := newLab(t, 5, 5)
+	l.quiet = true
+	l.startAll()
+	l.tick(l.all(), 30)
+	for round := range 500 {
+		drawn := map[int]bool{}
+		for _, n := range l.nodes {
+			n.m.resetTimer()
+			minimum := n.m.cfg.ElectionTicks
+			if n.m.timeout < minimum || n.m.timeout >= 2*minimum {
+				t.Fatalf("round %d: node %d drew %d, want [%d, %d)", round, n.id, n.m.timeout, minimum, 2*minimum)
+			}
+			if drawn[n.m.timeout] {
+				t.Fatalf("round %d: two nodes drew %d", round, n.m.timeout)
+			}
+			drawn[n.m.timeout] = true
+		}
+	}
+}
