@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"outrigger/broker/topic"
 	"outrigger/sidecar/bus"
@@ -16,6 +17,7 @@ func (s *Sidecar) beatHeart(ctx context.Context) error {
 	defer ticker.stop()
 	subject := heartbeatSubject(s.cfg.Node)
 	var buf []byte
+	disclaimed := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -25,12 +27,18 @@ func (s *Sidecar) beatHeart(ctx context.Context) error {
 		}
 		current := s.current()
 		unsynced := s.replication.unsyncedAge()
+		disclaims := unsynced > s.hangAfter()
+		if disclaims != disclaimed {
+			s.log.Warn("data path hangs, or hangs no more", slog.Bool("hangs", disclaims),
+				slog.Int64("unsynced_ms", unsynced.Milliseconds()))
+			disclaimed = disclaims
+		}
 		buf = frame.AppendHeartbeat(buf[:0], frame.Header{
 			Cluster: clusterKey(current.image.ClusterID()), From: s.cfg.Node, FromSession: s.cfg.Session,
 		}, frame.Heartbeat{
 			Applied:           current.image.AppliedIndex(),
 			UnsyncedAgeMillis: uint32(unsynced.Milliseconds()),
-			Disclaims:         s.disclaims(),
+			Disclaims:         disclaims,
 			Peers:             s.replication.echoes(),
 		})
 		if err := s.bus.Publish(bus.Heartbeat, subject, buf); err != nil {
@@ -41,7 +49,11 @@ func (s *Sidecar) beatHeart(ctx context.Context) error {
 
 // disclaims reports whether this node's data path hangs: then it must lead nothing, although its heart
 // beats.
-func (s *Sidecar) disclaims() bool { return s.replication.unsyncedAge() > s.cfg.LeaderTimeout }
+func (s *Sidecar) disclaims() bool { return s.replication.unsyncedAge() > s.hangAfter() }
+
+// hangAfter is how old a group on its way to the disk makes a data path that hangs. Disks of the cloud
+// stall for seconds and go on; moving leaderships to and fro for that would cost more than waiting.
+func (s *Sidecar) hangAfter() time.Duration { return 4 * s.cfg.LeaderTimeout }
 
 // subscribeHeartbeats takes the peers' heartbeats, and answers whoever asks whether this session is
 // there.
@@ -60,7 +72,7 @@ func (s *Sidecar) subscribeHeartbeats() error {
 			s.metrics.malformed.WithLabelValues("heartbeat").Inc()
 			return
 		}
-		s.beatAt.Store(h.From, s.cfg.Now())
+		s.beatAt.Store(h.From, heardBeat{at: s.cfg.Now(), applied: hb.Applied})
 		s.beats.put(beat{from: topic.Member{Node: h.From, Session: h.FromSession}, Heartbeat: hb})
 	})
 	if err != nil {

@@ -15,19 +15,26 @@ import (
 // fenced, such as after a pause. A node whose data path hangs does not ask to be trusted again.
 func (s *Sidecar) register(ctx context.Context) error {
 	waiting := false
+	// since is the image index at which this node first saw itself unregistered.
+	since := uint64(0)
 	for {
 		current := s.current()
 		wait := s.cfg.LeaderTimeout
-		if !s.registered(current.image) {
+		if s.registered(current.image) {
+			since = 0
+		} else {
 			wait = s.cfg.HeartbeatInterval
-		}
-		if !s.registered(current.image) && !s.disclaims() && !s.resigning.Load() && s.hears(current.controller) {
+			if since == 0 {
+				since = current.image.AppliedIndex()
+			}
 			if current.controller == topic.NoNode && !waiting {
 				s.log.Info("waiting for a controller", slog.Any("voters", s.cfg.Voters))
 				waiting = true
 			}
-			if err := s.registerOnce(ctx); err != nil {
-				return err
+			if !s.disclaims() && !s.resigning.Load() && s.hears(current.controller, since) {
+				if err := s.registerOnce(ctx); err != nil {
+					return err
+				}
 			}
 		}
 		select {
@@ -39,15 +46,26 @@ func (s *Sidecar) register(ctx context.Context) error {
 	}
 }
 
-// hears reports whether the controller's heart was heard just now: then this node's own beats reach
-// it, too. Without that a node that wakes from a pause registers over one connection while the one
+// heardBeat is a heartbeat as register looks at it.
+type heardBeat struct {
+	at      time.Duration
+	applied uint64
+}
+
+// hears reports whether the controller's heart was heard just now, and not in something sent before
+// this node was unregistered: then this node's own beats reach it, too. Without that a node that wakes
+// from a pause hears what was sent to it while it slept, registers over one connection while the one
 // that carries its heart is still being made anew, and is fenced again for its silence.
-func (s *Sidecar) hears(controller topic.NodeID) bool {
+func (s *Sidecar) hears(controller topic.NodeID, since uint64) bool {
 	if controller == s.cfg.Node || controller == topic.NoNode {
 		return true
 	}
-	at, ok := s.beatAt.Load(controller)
-	return ok && s.cfg.Now()-at.(time.Duration) < 3*s.cfg.HeartbeatInterval
+	last, ok := s.beatAt.Load(controller)
+	if !ok {
+		return false
+	}
+	beat := last.(heardBeat)
+	return beat.applied >= since && s.cfg.Now()-beat.at < 3*s.cfg.HeartbeatInterval
 }
 
 // registered reports whether the image has this session live.

@@ -40,7 +40,7 @@ type Sidecar struct {
 	table    atomic.Pointer[election.Table]
 	view     atomic.Pointer[published]
 	status   atomic.Pointer[node.Status]
-	// beatAt is when each node's heart was last heard, registered or not: node id to time on Now.
+	// beatAt is when each node's heart was last heard, registered or not: node id to heardBeat.
 	beatAt sync.Map
 	// resigning stops this node from registering again.
 	resigning atomic.Bool
