@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strconv"
 	"syscall"
@@ -109,8 +110,8 @@ func TestPausedLeaderIsFencedAndLosesNothing(t *testing.T) {
 
 // TestKillUnderRace is the one run on brokers with the race detector, without time limits.
 func TestKillUnderRace(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds a race binary")
+	if os.Getenv("OUTRIGGER_E2E_RACE") == "" {
+		t.Skip("builds a race binary, which takes minutes: OUTRIGGER_E2E_RACE=1 runs it")
 	}
 	const partitions = 3
 	c := start(t, options{restart: true, race: true, args: []string{

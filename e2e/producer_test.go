@@ -90,8 +90,9 @@ func clientOptions(seeds []string, extra ...kgo.Opt) []kgo.Opt {
 		kgo.MetadataMinAge(100 * time.Millisecond),
 		kgo.MetadataMaxAge(time.Second),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 100 * time.Millisecond }),
-		kgo.ProduceRequestTimeout(time.Second),
-		kgo.RequestTimeoutOverhead(time.Second),
+		// The client waits for the sum of the two: one second.
+		kgo.ProduceRequestTimeout(500 * time.Millisecond),
+		kgo.RequestTimeoutOverhead(500 * time.Millisecond),
 		kgo.DialTimeout(time.Second),
 		kgo.RecordRetries(math.MaxInt32),
 		kgo.ProducerLinger(0),
