@@ -126,6 +126,12 @@ func (f *fetch) readLog(s *fetchSlot) {
 	read, err := s.target.log.Read(topic.Offset(s.asked.FetchOffset), limit, f.bytes == 0)
 	if err != nil {
 		s.code = f.broker.judge("Fetch", err)
+		if s.code == codeOffsetOutOfRange && topic.Offset(s.asked.FetchOffset) > read.LogEnd &&
+			!f.broker.logs.Leased() {
+			// Another may lead by now and have gone beyond our end: what is committed here is true
+			// for ever, but what is out of range is not ours to say.
+			s.code = codeNotLeaderOrFollower
+		}
 		s.read.HighWatermark, s.read.LogStart = state.HighWatermark, state.LogStart
 		return
 	}

@@ -156,6 +156,26 @@ func TestFetchRefusals(t *testing.T) {
 	}
 }
 
+// TestDeposedLeaderSendsNobodyBack (failure mode 39): a leader that wakes from a long pause does not
+// know yet that another has gone on without it. A consumer that comes from there, and is told that
+// its offset is out of range, starts over or skips to the end.
+func TestDeposedLeaderSendsNobodyBack(t *testing.T) {
+	h := start(t)
+	three(h, "deposed")
+	c := h.dial()
+	h.store.SetLease(0)
+	beyond := onlyFetched(c.ask(fetchOf(12, "deposed", 0, 10)))
+	expectCode(t, "beyond the end without a lease", beyond.ErrorCode, codeNotLeaderOrFollower)
+	below := onlyFetched(c.ask(fetchOf(12, "deposed", 0, -5)))
+	expectCode(t, "below the start without a lease", below.ErrorCode, codeOffsetOutOfRange)
+	committed := onlyFetched(c.ask(fetchOf(12, "deposed", 0, 3)))
+	expectCode(t, "committed records without a lease", committed.ErrorCode, codeNone)
+	expectBases(t, "committed records", committed.RecordBatches, 3, 6)
+	h.store.SetLease(partition.Forever)
+	beyond = onlyFetched(c.ask(fetchOf(12, "deposed", 0, 10)))
+	expectCode(t, "beyond the end with a lease", beyond.ErrorCode, codeOffsetOutOfRange)
+}
+
 // TestFetchSessionsAreNotKept: id 0 in every answer, full fetches always legal, the rest refused.
 func TestFetchSessionsAreNotKept(t *testing.T) {
 	h := start(t)
