@@ -100,8 +100,8 @@ func (s *Sidecar) registerOnce(ctx context.Context) error {
 	return nil
 }
 
-// Ready is nil when this node is registered and live, and knows a controller; else it says what it
-// waits for.
+// Ready is nil when this node is registered and live, knows a controller, and has once held the lease
+// without which it refuses every append; else it says what it waits for.
 func (s *Sidecar) Ready() error {
 	current := s.current()
 	switch {
@@ -111,7 +111,10 @@ func (s *Sidecar) Ready() error {
 		return errors.New("waiting for the cluster id")
 	case !s.registered(current.image):
 		return errors.New("waiting for the registration of this broker")
+	case !s.led.Load() && !s.cfg.Logs.Leased():
+		return errors.New("waiting to hear enough peers to lead")
 	default:
+		s.led.Store(true)
 		return nil
 	}
 }

@@ -42,6 +42,8 @@ type Sidecar struct {
 	status   atomic.Pointer[node.Status]
 	// beatAt is when each node's heart was last heard, registered or not: node id to heardBeat.
 	beatAt sync.Map
+	// led: this node was ready once. Later it may lose its lease and still serves what is committed.
+	led atomic.Bool
 	// resigning stops this node from registering again.
 	resigning atomic.Bool
 }
