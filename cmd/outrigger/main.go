@@ -30,6 +30,7 @@ import (
 	"outrigger/cmd/outrigger/internal/datadir"
 	"outrigger/cmd/outrigger/internal/dev"
 	"outrigger/cmd/outrigger/internal/port"
+	"outrigger/sidecar/raftstore"
 )
 
 // Exit codes of `start`, `dev` and everything without codes of its own (`status`). `dev` reads those
@@ -101,7 +102,7 @@ func exitCode(err error) int {
 		return exitDataDir
 	case errors.As(err, &taken), isAddressInUse(err):
 		return exitPort
-	case errors.Is(err, wal.ErrFailed):
+	case errors.Is(err, wal.ErrFailed), errors.Is(err, raftstore.ErrFailed):
 		return exitStorage
 	}
 	return exitFailure

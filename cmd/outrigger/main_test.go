@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -19,7 +20,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"outrigger/broker/wal"
 	"outrigger/cmd/outrigger/internal/port"
+	"outrigger/sidecar/raftstore"
 )
 
 // patience is far more than anything here takes on a busy machine.
@@ -443,6 +446,18 @@ func TestKilledGoRunLeavesNothingBehind(t *testing.T) {
 	}
 	eventually(t, "the broker has stopped", func() bool { return syscall.Kill(broker, 0) != nil })
 	_ = command.Wait()
+}
+
+// A disk fails below either of the two stores, and whoever restarts brokers must tell that from a bug.
+func TestFailedStorageHasItsExitCode(t *testing.T) {
+	for _, cause := range []error{wal.ErrFailed, raftstore.ErrFailed} {
+		if got := exitCode(fmt.Errorf("run part: %w", cause)); got != exitStorage {
+			t.Errorf("%v: got exit code %d, want %d", cause, got, exitStorage)
+		}
+	}
+	if got := exitCode(errors.New("anything else")); got != exitFailure {
+		t.Errorf("anything else: got exit code %d, want %d", got, exitFailure)
+	}
 }
 
 func TestVersionIsSemantic(t *testing.T) {
