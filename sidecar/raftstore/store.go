@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -66,6 +67,7 @@ func OpenFS(fs vfs.FS, dir string, logger *slog.Logger) (*Store, error) {
 	if err := prepareDir(fs, dir); err != nil {
 		return nil, err
 	}
+	fs = patient(fs, fullDiskPause, logger)
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	options := &pebble.Options{
@@ -84,6 +86,18 @@ func OpenFS(fs vfs.FS, dir string, logger *slog.Logger) (*Store, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
+}
+
+// fullDiskPause is how long a write waits on a full disk before it is tried again. Without it Pebble
+// tries a flush again at once, and again: three quarters of a core, and thousands of lines a second.
+const fullDiskPause = time.Second
+
+// patient makes writes wait on a full disk, and be tried once more, before they fail.
+func patient(fs vfs.FS, pause time.Duration, logger *slog.Logger) vfs.FS {
+	return vfs.OnDiskFull(fs, func() {
+		logger.Warn("disk is full, metadata waits for space", slog.Int64("pause_ms", pause.Milliseconds()))
+		<-time.After(pause)
+	})
 }
 
 // prepareDir makes the directory, and refuses one that holds files but no Pebble: opening would

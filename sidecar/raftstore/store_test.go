@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -380,5 +382,41 @@ func BenchmarkSaveSynced(b *testing.B) {
 	}
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// fullFS has no space for the first files that are made.
+type fullFS struct {
+	vfs.FS
+	refusals int
+}
+
+// Create implements vfs.FS.
+func (f *fullFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if f.refusals > 0 {
+		f.refusals--
+		return nil, syscall.ENOSPC
+	}
+	return f.FS.Create(name, category)
+}
+
+func TestFullDiskIsWaitedForAndTriedAgain(t *testing.T) {
+	const pause = 20 * time.Millisecond
+	inner := &fullFS{FS: vfs.NewMem(), refusals: 1}
+	fs := patient(inner, pause, slog.New(slog.DiscardHandler))
+	began := time.Now()
+	file, err := fs.Create("file", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatalf("space came back and the file was not made: %v", err)
+	}
+	if took := time.Since(began); took < pause {
+		t.Errorf("tried again after %s, want a pause of %s", took, pause)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	inner.refusals = 2
+	if _, err := fs.Create("other", vfs.WriteCategoryUnspecified); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("got %v while the disk stays full, want ENOSPC", err)
 	}
 }
