@@ -9,6 +9,10 @@ import (
 // routesAgeMax is how old a list of peers may be that the number of connections does not contradict.
 const routesAgeMax = time.Second
 
+// listAgeMax is the same for Routes, which is asked several times a second: a walk over all routes is
+// worth it when their number changes, and else hardly ever.
+const listAgeMax = 10 * time.Second
+
 // After a cue, WatchRoutes looks this often, this many times.
 const (
 	closeLookPause = 20 * time.Millisecond
@@ -29,7 +33,7 @@ type routeList struct {
 func (s *Server) Routes() []string {
 	connections := s.server.NumRoutes()
 	last := s.routes.Load()
-	if last != nil && last.connections == connections && time.Since(last.at) < routesAgeMax {
+	if last != nil && last.connections == connections && time.Since(last.at) < listAgeMax {
 		return last.names
 	}
 	now := &routeList{names: s.connectedPeers(), connections: connections, at: time.Now()}

@@ -32,12 +32,12 @@ type Config struct {
 	Endpoints     []topic.Endpoint
 	Rack, Version string
 
-	// HeartbeatInterval is replica.heartbeat.interval.ms. Default 200 ms.
+	// HeartbeatInterval is replica.heartbeat.interval.ms. Default 300 ms.
 	HeartbeatInterval time.Duration
 	// LeaderTimeout is replica.leader.timeout.ms: how long a silent node keeps what it leads. Default
 	// 1.5 s; at least three heartbeats.
 	LeaderTimeout time.Duration
-	// RaftTick is the Raft's unit of time. Default 100 ms.
+	// RaftTick is the Raft's unit of time. Default 150 ms.
 	RaftTick time.Duration
 	// RaftElectionTimeout is the least silence after which a voter campaigns. Default 1 s, drawn up to twice that; at least
 	// six ticks, since a leader beats every second tick.
@@ -64,9 +64,9 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	setDefault(&c.HeartbeatInterval, 200*time.Millisecond)
+	setDefault(&c.HeartbeatInterval, 300*time.Millisecond)
 	setDefault(&c.LeaderTimeout, 1500*time.Millisecond)
-	setDefault(&c.RaftTick, 100*time.Millisecond)
+	setDefault(&c.RaftTick, 150*time.Millisecond)
 	setDefault(&c.RaftElectionTimeout, 1000*time.Millisecond)
 	setDefault(&c.ReplicaLagTimeMax, 30*time.Second)
 	setDefault(&c.MinInSyncReplicas, 1)

@@ -76,6 +76,10 @@ type metadata struct {
 	quorum  *node.Quorum
 	machine *imageMachine
 	control controller
+	// status is the Quorum's as of the last look; brief is what it was made for.
+	status node.Status
+	brief  raft.Brief
+	ticks  int
 
 	messages  *mailbox[raft.Message]
 	proposals *mailbox[proposal]
@@ -157,21 +161,35 @@ func (m *metadata) turn(tick bool) error {
 	if err := m.quorum.Turn(); err != nil {
 		return fmt.Errorf("persist metadata: %w", err)
 	}
+	m.look(tick)
 	if m.machine.failed != nil {
 		return m.machine.failed
 	}
 	dirty := m.machine.dirty
-	status := m.quorum.Status()
-	m.s.publish(m.machine.publish(), status, dirty)
+	m.s.publish(m.machine.publish(), m.status, dirty)
 	for _, e := range m.quorum.Events() {
 		m.s.raftEvent(e)
 	}
-	if proposed := m.control.turn(m, status, tick); proposed {
+	if proposed := m.control.turn(m, m.status, tick); proposed {
 		// What the controller proposed is carried out now, not at the next tick.
 		return m.turn(false)
 	}
 	return nil
 }
+
+// look renews the status when it has changed in something that decides, and else seldom: it is made of
+// many parts, and most turns change none.
+func (m *metadata) look(tick bool) {
+	if tick {
+		m.ticks++
+	}
+	if brief := m.quorum.Brief(); brief != m.brief || m.ticks%lookTicks == 0 || m.status.Node != m.s.cfg.Node {
+		m.brief, m.status = brief, m.quorum.Status()
+	}
+}
+
+// lookTicks is how often the status is renewed although nothing that decides has changed.
+const lookTicks = 8
 
 // propose is for the controller's own commands. Their outcome shows in the image, and what did not
 // happen is proposed again at a later look.

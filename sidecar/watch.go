@@ -15,14 +15,14 @@ import (
 	"outrigger/sidecar/frame"
 )
 
-// watchTick is the watcher's unit of time.
-const watchTick = 100 * time.Millisecond
+// watchTick is the watcher's unit of time: that of the Raft by default, so that both wake together.
+const watchTick = 150 * time.Millisecond
 
 func (s *Sidecar) watcherConfig() election.WatcherConfig {
 	return election.WatcherConfig{
 		Self: s.cfg.Node, TimeoutTicks: ticksOf(s.cfg.LeaderTimeout),
-		// A hint leaves room for three heartbeats: it shortens the wait and proves nothing.
-		HintTicksMin: ticksOf(3 * s.cfg.HeartbeatInterval),
+		// A hint leaves room for two heartbeats: it shortens the wait and proves nothing.
+		HintTicksMin: ticksOf(5 * s.cfg.HeartbeatInterval / 2),
 	}
 }
 
@@ -57,10 +57,14 @@ type watch struct {
 	ahead map[topic.NodeID]promise
 	heard map[topic.Member]bool
 	// toldAt is when each silence was last logged.
-	toldAt   map[topic.Member]time.Duration
-	routes   map[topic.NodeID]bool
-	image    *published
-	tickedAt time.Duration
+	toldAt map[topic.Member]time.Duration
+	// routes are the nodes behind names, the connected routes at the last tick.
+	routes map[topic.NodeID]bool
+	names  []string
+	// suspecting: the published table has somebody in it who is suspected.
+	suspecting bool
+	image      *published
+	tickedAt   time.Duration
 }
 
 func newWatch(s *Sidecar) *watch {
@@ -186,9 +190,13 @@ func (w *watch) tick() {
 	elapsed := int((now - w.tickedAt) / watchTick)
 	w.tickedAt += time.Duration(elapsed) * watchTick
 	suspicions := w.watcher.Tick(elapsed)
-	// The table comes first: the worker checks the requests against it.
-	table := w.watcher.Snapshot()
-	w.s.table.Store(&table)
+	// The table comes first: the worker checks the requests against it. While nobody was suspected and
+	// nobody is, it says what it said.
+	if len(suspicions) > 0 || w.suspecting {
+		table := w.watcher.Snapshot()
+		w.suspecting = slices.ContainsFunc(table.Rows(), func(r election.Row) bool { return r.Suspected })
+		w.s.table.Store(&table)
+	}
 	for _, suspicion := range suspicions {
 		w.s.metrics.watcherTriggers.Inc()
 		w.tellSilent(suspicion, now)
@@ -196,7 +204,6 @@ func (w *watch) tick() {
 			Reporter: w.s.self(), Suspect: suspicion.Member, SilentTicks: suspicion.SilentTicks,
 		})
 	}
-	w.lease(now)
 	w.tellHeard(now)
 }
 
@@ -213,8 +220,13 @@ func (w *watch) tellSilent(suspicion election.Suspicion, now time.Duration) {
 // hints compares the connected routes with those of the last tick. A lost route shortens the wait; it
 // is never proof.
 func (w *watch) hints() {
+	names := w.s.cfg.Routes()
+	if slices.Equal(names, w.names) {
+		return
+	}
+	w.names = slices.Clone(names)
 	routes := map[topic.NodeID]bool{}
-	for _, name := range w.s.cfg.Routes() {
+	for _, name := range names {
 		if id, ok := w.s.cfg.NodeOf(name); ok {
 			routes[topic.NodeID(id)] = true
 		}
@@ -231,6 +243,9 @@ func (w *watch) hints() {
 // tellHeard tells the replica machines which members were heard within the leader timeout, when that
 // has changed.
 func (w *watch) tellHeard(now time.Duration) {
+	if !w.heardChanged(now) {
+		return
+	}
 	heard := map[topic.Member]bool{}
 	for member, at := range w.heardAt {
 		if now-at < w.s.cfg.LeaderTimeout {
@@ -247,6 +262,20 @@ func (w *watch) tellHeard(now time.Duration) {
 	}
 	w.heard = heard
 	w.s.replication.setHeard(func(m topic.Member) bool { return heard[m] })
+}
+
+// heardChanged looks whether tellHeard has anything to tell; most ticks have not.
+func (w *watch) heardChanged(now time.Duration) bool {
+	fresh := 0
+	for member, at := range w.heardAt {
+		if now-at < w.s.cfg.LeaderTimeout {
+			if !w.heard[member] {
+				return true
+			}
+			fresh++
+		}
+	}
+	return fresh != len(w.heard)
 }
 
 // lease extends the right to act as leader: until one leader timeout after this node last heard the

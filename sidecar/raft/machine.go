@@ -350,14 +350,15 @@ func (m *Machine) forgetLeader() { m.leader = Member{} }
 
 // resetTimer draws the next election timeout, in [1, 2) times the minimum. Nodes whose ticks come in
 // the same moment, and who heard the leader last in the same moment, campaign in the same moment if
-// they draw the same number, and split the vote. So each voter draws from numbers of its own: those
-// that leave its rank when divided by the number of voters.
+// they draw the same number, and split the vote. So each voter draws from numbers of its own, which lie
+// two ticks from the next voter's: the leader's beat comes as the ticks do, and counts before one here
+// and after it there.
 func (m *Machine) resetTimer() {
 	minimum := m.cfg.ElectionTicks
 	m.timeout = minimum + m.rng.IntN(minimum)
 	voters := m.membership().Voters
-	n := len(voters)
-	if n < 2 || n > minimum {
+	cycle := 2 * len(voters)
+	if len(voters) < 2 || cycle > minimum {
 		return
 	}
 	rank := 0
@@ -366,8 +367,8 @@ func (m *Machine) resetTimer() {
 			rank++
 		}
 	}
-	if m.timeout += (rank - m.timeout%n + n) % n; m.timeout >= 2*minimum {
-		m.timeout -= n
+	if m.timeout += (2*rank - m.timeout%cycle + cycle) % cycle; m.timeout >= 2*minimum {
+		m.timeout -= cycle
 	}
 }
 
