@@ -34,6 +34,7 @@ func TestIdleClusterElectsNobody(t *testing.T) {
 	c := start(t, options{})
 	c.createTopic(0, "idle", 12, 3)
 	c.healthy(20 * time.Second)
+	awaitQuietMachine(t)
 	before := c.electionCounts()
 	use := c.watchIdle(window)
 	if after := c.electionCounts(); !maps.Equal(before, after) {
@@ -47,9 +48,9 @@ func TestIdleClusterElectsNobody(t *testing.T) {
 			t.Errorf("broker %d: %.0f MiB resident, want at most %d", i+1, mib, idleResidentMax)
 		}
 	}
-	t.Logf("all brokers, %s: %.2f %% of a core; quietest part %.2f %%; the rest of the machine used %.2f cores",
-		window, 100*use.total, 100*use.quietest, use.others)
-	judged := use.total
+	t.Logf("all brokers, %s: %.2f %% of a core; median part %.2f %%, quietest %.2f %%; the rest of the machine used %.2f cores",
+		window, 100*use.total, 100*use.median, 100*use.quietest, use.others)
+	judged := use.median
 	if use.others > busyMachine {
 		// Nobody can tell on a busy machine what a wake-up costs on an idle one.
 		judged = use.quietest
@@ -59,10 +60,27 @@ func TestIdleClusterElectsNobody(t *testing.T) {
 	}
 }
 
+// awaitQuietMachine gives other packages' tests a minute to end: `go test ./...` runs them beside this
+// one.
+func awaitQuietMachine(t *testing.T) {
+	t.Helper()
+	const look = 2 * time.Second
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		before := machineTime(t)
+		<-ticker.C
+		if cores(machineTime(t)-before, look) < busyMachine {
+			return
+		}
+	}
+}
+
 // idleUse is the use of processors, in cores.
 type idleUse struct {
-	broker          []float64
-	total, quietest float64
+	broker []float64
+	// total is over the whole window, median and quietest are of its six parts.
+	total, median, quietest float64
 	// others is what was not the brokers.
 	others float64
 }
@@ -74,15 +92,18 @@ func (c *cluster) watchIdle(window time.Duration) idleUse {
 	began, machine := time.Now(), machineTime(c.t)
 	first := c.processorTimes()
 	last, lastAt := first, began
-	use := idleUse{quietest: 1}
+	var use idleUse
+	var shares []float64
 	ticker := time.NewTicker(window / parts)
 	defer ticker.Stop()
 	for range parts {
 		<-ticker.C
 		now, at := c.processorTimes(), time.Now()
-		use.quietest = min(use.quietest, cores(sum(now)-sum(last), at.Sub(lastAt)))
+		shares = append(shares, cores(sum(now)-sum(last), at.Sub(lastAt)))
 		last, lastAt = now, at
 	}
+	slices.Sort(shares)
+	use.quietest, use.median = shares[0], (shares[2]+shares[3])/2
 	took := lastAt.Sub(began)
 	use.total = cores(sum(last)-sum(first), took)
 	use.others = cores(machineTime(c.t)-machine, took) - use.total
