@@ -403,6 +403,7 @@ func (m *Machine) adoptMemberships(entries []Entry) error {
 // membershipChanged follows up on another membership in force.
 func (m *Machine) membershipChanged(why string) {
 	m.note(MembershipChanged, topic.NoNode, why+": "+m.membership().String())
+	m.resetTimer() // What a voter may draw depends on who else votes.
 	switch m.role {
 	case Leader:
 		m.leading.sync(m.membership(), m.self, m.log.last()+1)
