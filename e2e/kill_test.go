@@ -15,6 +15,37 @@ import (
 // writes on a partition whose leader was killed.
 const resumeWithin = 3 * time.Second
 
+const (
+	// movedWithin is how long the partitions of a paused leader may stay without another.
+	movedWithin = 2500 * time.Millisecond
+	// pausedResumeWithin is what a client may need. A paused broker still takes connections: franz-go
+	// waits its second for the lost answer, and when it picks the paused broker for its metadata, for
+	// that too, more than once if it is unlucky. Measured: 2.2 to 2.5 s, and 3.6 s in a fifth of the pauses.
+	pausedResumeWithin = 5 * time.Second
+)
+
+// ledByOthers waits until no partition of the topic is led by the victim, as the others see it.
+func (c *cluster) ledByOthers(victim int, topic string) {
+	c.t.Helper()
+	c.eventually(20*time.Second, "other leaders", func() error {
+		s, _ := c.status((victim + 1) % c.opts.brokers)
+		led := 0
+		for _, p := range s.Partitions {
+			if p.Topic != topic {
+				continue
+			}
+			if p.Leader == int32(victim+1) || p.Leader < 0 {
+				return fmt.Errorf("partition %d is led by %d", p.Partition, p.Leader)
+			}
+			led++
+		}
+		if led < 3 {
+			return fmt.Errorf("%d partitions have a leader that answers", led)
+		}
+		return nil
+	})
+}
+
 // resumed waits until every partition has acknowledged something that was not acknowledged before.
 func resumed(t testing.TB, l *ledger, partitions int) {
 	t.Helper()
@@ -92,14 +123,20 @@ func TestPausedLeaderIsFencedAndLosesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		paused := time.Now()
+		c.ledByOthers(victim, "pause")
+		took := time.Since(paused)
 		resumed(t, ledger, partitions)
 		resumed(t, ledger, partitions)
 		gap, p := ledger.takeLongest()
-		t.Logf("pause %d of broker %d: longest gap %s on partition %d", i+1, victim+1, gap.Round(time.Millisecond), p)
-		if gap > resumeWithin {
-			t.Errorf("pause %d: partition %d had no acknowledged write for %s, want at most %s", i+1, p, gap, resumeWithin)
+		t.Logf("pause %d of broker %d: everything led by others after %s, longest gap %s on partition %d", i+1, victim+1,
+			took.Round(time.Millisecond), gap.Round(time.Millisecond), p)
+		if took > movedWithin {
+			t.Errorf("pause %d: partitions were led by others after %s, want at most %s", i+1, took, movedWithin)
 		}
-		<-time.After(time.Until(paused.Add(3 * 1500 * time.Millisecond)))
+		if gap > pausedResumeWithin {
+			t.Errorf("pause %d: partition %d had no acknowledged write for %s, want at most %s", i+1, p, gap, pausedResumeWithin)
+		}
+		<-time.After(time.Until(paused.Add(3 * leaderTimeout)))
 		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}

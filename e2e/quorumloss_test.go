@@ -24,7 +24,7 @@ import (
 )
 
 // leaderTimeout is the default of replica.leader.timeout.ms.
-const leaderTimeout = 1500 * time.Millisecond
+const leaderTimeout = 1200 * time.Millisecond
 
 // Two of three are gone. The third may not know better than they did: it changes no in-sync set,
 // appends nothing that it could not commit, and shows what is committed.

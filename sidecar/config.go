@@ -35,7 +35,7 @@ type Config struct {
 	// HeartbeatInterval is replica.heartbeat.interval.ms. Default 300 ms.
 	HeartbeatInterval time.Duration
 	// LeaderTimeout is replica.leader.timeout.ms: how long a silent node keeps what it leads. Default
-	// 1.5 s; at least three heartbeats.
+	// 1.2 s; at least three heartbeats.
 	LeaderTimeout time.Duration
 	// RaftTick is the Raft's unit of time. Default 150 ms.
 	RaftTick time.Duration
@@ -65,7 +65,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.HeartbeatInterval, 300*time.Millisecond)
-	setDefault(&c.LeaderTimeout, 1500*time.Millisecond)
+	setDefault(&c.LeaderTimeout, 1200*time.Millisecond)
 	setDefault(&c.RaftTick, 150*time.Millisecond)
 	setDefault(&c.RaftElectionTimeout, 1000*time.Millisecond)
 	setDefault(&c.ReplicaLagTimeMax, 30*time.Second)

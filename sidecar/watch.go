@@ -110,11 +110,26 @@ func (w *watch) sync() {
 	}
 	before := w.image
 	w.image = current
+	if before == nil || before.controller != current.controller {
+		w.remind()
+	}
 	if before == nil || before.image != current.image {
 		w.watcher.Sync(current.image.Brokers())
 		maps.DeleteFunc(w.toldAt, func(m topic.Member, _ time.Duration) bool { return !current.image.Live(m) })
 		w.grant(before)
 		w.redeem()
+	}
+}
+
+// remind tells a new controller at once whom this node suspects: it has no evidence of its own, and the
+// next repetition is some ticks away.
+func (w *watch) remind() {
+	for _, row := range w.watcher.Snapshot().Rows() {
+		if row.Suspected {
+			w.s.triggers.put(election.Request{
+				Reporter: w.s.self(), Suspect: row.Member, SilentTicks: row.SilentTicks,
+			})
+		}
 	}
 }
 

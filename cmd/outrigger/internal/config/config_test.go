@@ -59,7 +59,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 			FetchSessionsMax: 1000, ProducerExpiration: 24 * time.Hour,
 		},
 		NATS:    NATS{Client: Address{"127.0.0.1", 4222}, Ops: Login{User: "ops"}, Sys: Login{User: "admin"}, Tap: "facts"},
-		Replica: Replica{300 * time.Millisecond, 1500 * time.Millisecond, 30 * time.Second, 150 * time.Millisecond, 1000 * time.Millisecond},
+		Replica: Replica{300 * time.Millisecond, 1200 * time.Millisecond, 30 * time.Second, 150 * time.Millisecond, 1000 * time.Millisecond},
 		WAL:     WAL{FlushAlways: true},
 		HTTP:    []Address{{"127.0.0.1", 9644}},
 	}

@@ -126,7 +126,7 @@ func ownKeys() []Key {
 			Doc: "always: synced before it is acknowledged. interval: acknowledged once written."},
 		{Name: keyHeartbeat, Kind: Integer, Default: "300", Unit: "ms", Min: 10, Max: 3_600_000,
 			Doc: "How often brokers tell each other that they live."},
-		{Name: keyLeaderTimeout, Kind: Integer, Default: "1500", Unit: "ms", Min: 50, Max: 3_600_000,
+		{Name: keyLeaderTimeout, Kind: Integer, Default: "1200", Unit: "ms", Min: 50, Max: 3_600_000,
 			Doc: "A broker silent for this long is suspected; at least 3 heartbeat intervals."},
 		{Name: keyRaftTick, Kind: Integer, Default: "150", Unit: "ms", Min: 10, Max: 600_000,
 			Doc: "The unit of time of the metadata Raft; its leader beats every second tick."},
