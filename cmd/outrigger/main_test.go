@@ -83,22 +83,23 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// lockedBuffer collects what a running process says.
+// lockedBuffer collects what a running process says. The buffer is not embedded: its ReadFrom would be
+// taken for ours, past the lock.
 type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
+	mu  sync.Mutex
+	buf bytes.Buffer
 }
 
 func (b *lockedBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
+	return b.buf.Write(p)
 }
 
 func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.Buffer.String()
+	return b.buf.String()
 }
 
 // single is one broker started by `start`.

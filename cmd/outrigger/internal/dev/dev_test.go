@@ -95,20 +95,20 @@ type cluster struct {
 }
 
 type lockedBuffer struct {
-	mu sync.Mutex
-	strings.Builder
+	mu   sync.Mutex
+	text strings.Builder
 }
 
 func (b *lockedBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.Builder.Write(p)
+	return b.text.Write(p)
 }
 
 func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.Builder.String()
+	return b.text.String()
 }
 
 func run(t *testing.T, data string, change func(*Options)) *cluster {
