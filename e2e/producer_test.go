@@ -90,9 +90,11 @@ func clientOptions(seeds []string, extra ...kgo.Opt) []kgo.Opt {
 		kgo.MetadataMinAge(50 * time.Millisecond),
 		kgo.MetadataMaxAge(100 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 100 * time.Millisecond }),
-		// The client waits for the sum of the two: one second.
-		kgo.ProduceRequestTimeout(500 * time.Millisecond),
-		kgo.RequestTimeoutOverhead(500 * time.Millisecond),
+		// The client waits for the sum of the two, one second, for a produce request, and for the second
+		// alone for any other: a paused broker takes connections and answers nothing, and franz-go asks it
+		// four times over when it has picked it for its metadata.
+		kgo.ProduceRequestTimeout(850 * time.Millisecond),
+		kgo.RequestTimeoutOverhead(150 * time.Millisecond),
 		kgo.DialTimeout(time.Second),
 		kgo.RecordRetries(math.MaxInt32),
 		kgo.ProducerLinger(0),
