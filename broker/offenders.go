@@ -17,7 +17,6 @@ const (
 	reasonAPI     = "unknown api"
 	reasonVersion = "unsupported version"
 	reasonRequest = "malformed request"
-	reasonAcks    = "invalid acks"
 	reasonBatch   = "bad batch"
 )
 

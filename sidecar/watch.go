@@ -157,15 +157,9 @@ func (w *watch) grant(before *published) {
 // elected lists who was made a leader between two images.
 func elected(before, after *cluster.Image) []topic.NodeID {
 	granted := map[topic.NodeID]bool{}
-	for t := range after.All() {
-		old, ok := before.TopicByID(t.ID)
-		if old == t {
-			continue
-		}
-		for i, p := range t.Partitions {
-			if !ok || i >= len(old.Partitions) || old.Partitions[i].LeaderEpoch != p.LeaderEpoch {
-				granted[p.Leader] = true
-			}
+	for c := range cluster.Changes(before, after) {
+		if c.After != nil && (c.Before == nil || c.Before.LeaderEpoch != c.After.LeaderEpoch) {
+			granted[c.After.Leader] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(granted))
