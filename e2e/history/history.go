@@ -1,0 +1,152 @@
+package history
+
+import (
+	"sync"
+	"time"
+)
+
+// Value names a record: unique over a whole history.
+type Value uint64
+
+// ValueOf is the value of a payload that holds no number of its own: FNV-1a, 64 bits.
+func ValueOf(payload []byte) Value {
+	const basis, prime = 14695981039346656037, 1099511628211
+	hash := uint64(basis)
+	for _, b := range payload {
+		hash = (hash ^ uint64(b)) * prime
+	}
+	return Value(hash)
+}
+
+// Partition names one partition.
+type Partition struct {
+	Topic string `json:"topic"`
+	ID    int32  `json:"partition"`
+}
+
+// AnyPartition is the partition of a send for which the client chooses one later.
+const AnyPartition int32 = -1
+
+// Rules are what the log under test promises beyond what every log does.
+type Rules struct {
+	// Holes: offsets may stay without a record, as transaction markers and aborted records leave them
+	// to a read-committed reader. Without it each offset below one that was read holds a record.
+	Holes bool `json:"holes,omitempty"`
+	// Retention: a partition may start above offset 0. Without it what is missing at the start is lost.
+	Retention bool `json:"retention,omitempty"`
+}
+
+// Config makes a History.
+type Config struct {
+	Rules Rules
+	// Clock is the time since some moment, which never goes back; default: since New. It is called
+	// concurrently.
+	Clock func() time.Duration
+}
+
+// History is what clients were told. Its methods may be called concurrently; Check, WriteTo and the
+// counts of a verdict want a history that nobody writes to any more.
+type History struct {
+	rules Rules
+	clock func() time.Duration
+
+	mu struct {
+		sync.Mutex
+		// partitions are numbered in the order in which they were met.
+		partitions []Partition
+		numbers    map[Partition]uint32
+		producers  []*Producer
+		consumers  []*Consumer
+		faults     []Fault
+	}
+}
+
+// New makes an empty history.
+func New(c Config) *History {
+	if c.Clock == nil {
+		began := time.Now()
+		c.Clock = func() time.Duration { return time.Since(began) }
+	}
+	h := &History{rules: c.Rules, clock: c.Clock}
+	h.mu.numbers = map[Partition]uint32{}
+	return h
+}
+
+// number is the number of a partition, the same for all producers and consumers.
+func (h *History) number(p Partition) uint32 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n, ok := h.mu.numbers[p]
+	if !ok {
+		n = uint32(len(h.mu.partitions))
+		h.mu.numbers[p] = n
+		h.mu.partitions = append(h.mu.partitions, p)
+	}
+	return n
+}
+
+// Fault is something that was done to the cluster: for the report, no rule looks at it.
+type Fault struct {
+	At     time.Duration `json:"at"`
+	Kind   string        `json:"kind"`
+	Detail string        `json:"detail,omitempty"`
+}
+
+// Fault notes a fault.
+func (h *History) Fault(kind, detail string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mu.faults = append(h.mu.faults, Fault{At: h.clock(), Kind: kind, Detail: detail})
+}
+
+// numbered remembers the numbers of partitions for one owner, so that History's lock stays cold.
+type numbered struct {
+	history *History
+	known   map[Partition]uint32
+	last    Partition
+	number  uint32
+}
+
+func newNumbered(h *History) numbered {
+	return numbered{history: h, known: map[Partition]uint32{}}
+}
+
+// of wants the owner's lock.
+func (n *numbered) of(topic string, id int32) uint32 {
+	p := Partition{Topic: topic, ID: id}
+	if p == n.last && len(n.known) > 0 {
+		return n.number
+	}
+	number, ok := n.known[p]
+	if !ok {
+		number = n.history.number(p)
+		n.known[p] = number
+	}
+	n.last, n.number = p, number
+	return number
+}
+
+// chunked is a list that grows without copying what it has.
+type chunked[T any] struct {
+	chunks [][]T
+}
+
+const chunkLen = 1 << 12
+
+func (c *chunked[T]) add(v T) {
+	last := len(c.chunks) - 1
+	if last < 0 || len(c.chunks[last]) == chunkLen {
+		c.chunks = append(c.chunks, make([]T, 0, chunkLen))
+		last++
+	}
+	c.chunks[last] = append(c.chunks[last], v)
+}
+
+func (c *chunked[T]) len() int {
+	if len(c.chunks) == 0 {
+		return 0
+	}
+	return (len(c.chunks)-1)*chunkLen + len(c.chunks[len(c.chunks)-1])
+}
+
+func (c *chunked[T]) at(i int) *T { return &c.chunks[i/chunkLen][i%chunkLen] }
