@@ -112,7 +112,7 @@ func (s *Sidecar) replicaEvent(e replica.Event) {
 		"node": s.cfg.Node, "topic_id": e.Partition.Topic.String(), "partition": e.Partition.Index,
 		"epoch": e.Epoch, "peer": e.Peer, "offset": e.Offset,
 	}
-	if t, ok := s.current().image.TopicByID(e.Partition.Topic); ok {
+	if t, ok := s.current().Image.TopicByID(e.Partition.Topic); ok {
 		fields["topic"] = t.Name
 	}
 	switch e.Kind {

@@ -8,6 +8,7 @@ import (
 	"outrigger/broker/topic"
 	"outrigger/sidecar/bus"
 	"outrigger/sidecar/frame"
+	"outrigger/sidecar/node"
 )
 
 // beatHeart publishes a heartbeat at every interval, on an account and connection of its own: frames
@@ -34,9 +35,9 @@ func (s *Sidecar) beatHeart(ctx context.Context) error {
 			disclaimed = disclaims
 		}
 		buf = frame.AppendHeartbeat(buf[:0], frame.Header{
-			Cluster: clusterKey(current.image.ClusterID()), From: s.cfg.Node, FromSession: s.cfg.Session,
+			Cluster: clusterKey(current.Image.ClusterID()), From: s.cfg.Node, FromSession: s.cfg.Session,
 		}, frame.Heartbeat{
-			Applied:           current.image.AppliedIndex(),
+			Applied:           current.Image.AppliedIndex(),
 			UnsyncedAgeMillis: uint32(unsynced.Milliseconds()),
 			Disclaims:         disclaims,
 			Peers:             s.replication.echoes(),
@@ -64,7 +65,7 @@ func (s *Sidecar) subscribeHeartbeats() error {
 			s.metrics.malformed.WithLabelValues("heartbeat").Inc()
 			return
 		}
-		if h.From == s.cfg.Node || h.Cluster != clusterKey(s.current().image.ClusterID()) {
+		if h.From == s.cfg.Node || h.Cluster != clusterKey(s.current().Image.ClusterID()) {
 			return
 		}
 		hb, err := frame.ParseHeartbeat(body, sections)
@@ -72,8 +73,8 @@ func (s *Sidecar) subscribeHeartbeats() error {
 			s.metrics.malformed.WithLabelValues("heartbeat").Inc()
 			return
 		}
-		s.beatAt.Store(h.From, heardBeat{at: s.cfg.Now(), applied: hb.Applied})
-		s.beats.put(beat{from: topic.Member{Node: h.From, Session: h.FromSession}, Heartbeat: hb})
+		s.beatAt.Store(h.From, &node.Heartbeat{At: s.cfg.Now(), Applied: hb.Applied})
+		s.beats.put(node.Beat{From: topic.Member{Node: h.From, Session: h.FromSession}, Heartbeat: hb})
 	})
 	if err != nil {
 		return err

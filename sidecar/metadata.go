@@ -2,65 +2,15 @@ package sidecar
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"log/slog"
 
 	"outrigger/broker/topic"
 	"outrigger/sidecar/cluster"
+	"outrigger/sidecar/election"
 	"outrigger/sidecar/node"
 	"outrigger/sidecar/raft"
 )
-
-// imageMachine is the Raft's state machine: the cluster image. It belongs to the metadata goroutine.
-type imageMachine struct {
-	image *cluster.Image
-	batch *cluster.Batch
-	dirty bool
-	// failed is why this node cannot follow the log any more.
-	failed error
-}
-
-func newImageMachine() *imageMachine {
-	im := cluster.Empty()
-	return &imageMachine{image: im, batch: im.Edit()}
-}
-
-// Apply carries out one command. Its result is the index, then the encoded cluster.Result: a proposer
-// waits until its own image has reached the index. A committed command that this node cannot read was
-// written by a newer one: going on would make two images of one log, so the node stops.
-func (m *imageMachine) Apply(index uint64, command []byte) []byte {
-	c, err := cluster.Decode(command)
-	if err != nil {
-		m.failed = errors.Join(m.failed, fmt.Errorf("read committed command %d: %w", index, err))
-		m.batch.Advance(index)
-		return nil
-	}
-	result := m.batch.Apply(index, c)
-	m.dirty = true
-	return append(binary.BigEndian.AppendUint64(nil, index), result.Encode()...)
-}
-
-// Snapshot encodes the image.
-func (m *imageMachine) Snapshot() []byte { return m.publish().Encode() }
-
-// Restore replaces the image.
-func (m *imageMachine) Restore(_ uint64, data []byte) error {
-	im, err := cluster.DecodeImage(data)
-	if err != nil {
-		return fmt.Errorf("restore cluster image: %w", err)
-	}
-	m.image, m.batch, m.dirty = im, im.Edit(), true
-	return nil
-}
-
-func (m *imageMachine) publish() *cluster.Image {
-	if m.dirty {
-		m.image, m.dirty = m.batch.Image(), false
-	}
-	return m.image
-}
 
 // proposal is a command that some node wants committed.
 type proposal struct {
@@ -69,21 +19,15 @@ type proposal struct {
 	done func(result []byte, err error)
 }
 
-// metadata owns the Quorum, the image and the controller's evidence. Everything reaches it through
-// its mailboxes; it waits for nobody but its own disk.
+// metadata owns node.Metadata. Everything reaches it through its mailboxes; it waits for nobody but
+// its own disk.
 type metadata struct {
-	s       *Sidecar
-	quorum  *node.Quorum
-	machine *imageMachine
-	control controller
-	// status is the Quorum's as of the last look; brief is what it was made for.
-	status node.Status
-	brief  raft.Brief
-	ticks  int
+	s    *Sidecar
+	core *node.Metadata
 
 	messages  *mailbox[raft.Message]
 	proposals *mailbox[proposal]
-	reports   *mailbox[report]
+	reports   *mailbox[node.Report]
 	// transfer asks for the leadership to be handed on, before a clean stop.
 	transfer chan struct{}
 }
@@ -98,31 +42,37 @@ const (
 
 func newMetadata(s *Sidecar, store node.Store) (*metadata, error) {
 	m := &metadata{
-		s: s, machine: newImageMachine(),
+		s:        s,
 		messages: newMailbox[raft.Message](messagesMax), proposals: newMailbox[proposal](proposalsMax),
-		reports: newMailbox[report](reportsMax), transfer: make(chan struct{}, 1),
+		reports: newMailbox[node.Report](reportsMax), transfer: make(chan struct{}, 1),
 	}
-	quorum, err := node.NewQuorum(node.QuorumConfig{Raft: raft.Config{
-		Node: s.cfg.Node, Disk: s.cfg.Disk, Session: s.cfg.Session, Voters: s.cfg.Voters,
-		Cluster: s.cfg.ClusterID, Seed: uint64(s.cfg.Session), HeartbeatTicks: raftHeartbeatTicks,
-		ElectionTicks: int(s.cfg.RaftElectionTimeout / s.cfg.RaftTick),
-	}}, store, m.machine, raftSender{s})
+	core, err := node.NewMetadata(node.MetadataConfig{
+		Quorum: node.QuorumConfig{Raft: raft.Config{
+			Node: s.cfg.Node, Disk: s.cfg.Disk, Session: s.cfg.Session, Voters: s.cfg.Voters,
+			Cluster: s.cfg.ClusterID, Seed: uint64(s.cfg.Session), HeartbeatTicks: raftHeartbeatTicks,
+			ElectionTicks: int(s.cfg.RaftElectionTimeout / s.cfg.RaftTick),
+		}},
+		Watcher: s.watcherConfig(), WatchTick: watchTick,
+		Defaults: cluster.SetDefaults{
+			MinInSync: int32(s.cfg.MinInSyncReplicas), UncleanElection: s.cfg.UncleanElection,
+		},
+	}, store, raftSender{s})
 	if err != nil {
-		return nil, fmt.Errorf("open metadata log: %w", err)
+		return nil, err
 	}
-	m.quorum = quorum
-	m.control = newController(s)
+	m.core = core
 	return m, nil
 }
 
-// run turns the Quorum until the context ends. An error means that the metadata store failed: the
+// run turns the metadata until the context ends. An error means that the metadata store failed: the
 // process must stop, since nobody knows what a failed write left behind.
 func (m *metadata) run(ctx context.Context) error {
 	ticker := newPace(m.s.cfg.RaftTick)
 	defer ticker.stop()
-	defer m.quorum.Close()
+	defer m.core.Close()
 	var messages []raft.Message
 	var proposals []proposal
+	var reports []node.Report
 	for {
 		tick := false
 		select {
@@ -140,70 +90,43 @@ func (m *metadata) run(ctx context.Context) error {
 		// What has arrived counts before anything expires.
 		messages = m.messages.take(messages)
 		for _, msg := range messages {
-			m.quorum.StepMessage(msg)
+			m.core.StepMessage(msg)
 		}
 		proposals = m.proposals.take(proposals)
 		for _, p := range proposals {
-			m.quorum.Propose(p.command, p.done)
+			m.core.Propose(p.command, p.done)
+		}
+		reports = m.reports.take(reports)
+		for _, r := range reports {
+			m.core.Report(r)
 		}
 		if tick {
-			m.quorum.Tick()
+			m.core.Tick()
 		}
-		if err := m.turn(tick); err != nil {
+		if err := m.core.Turn(m.s.cfg.Now()); err != nil {
 			return err
 		}
+		m.tell()
 	}
 }
 
-// turn makes everything fed durable, answers it, publishes what was applied and lets the controller
-// look.
-func (m *metadata) turn(tick bool) error {
-	if err := m.quorum.Turn(); err != nil {
-		return fmt.Errorf("persist metadata: %w", err)
-	}
-	m.look(tick)
-	if m.machine.failed != nil {
-		return m.machine.failed
-	}
-	dirty := m.machine.dirty
-	m.s.publish(m.machine.publish(), m.status, dirty)
-	for _, e := range m.quorum.Events() {
+// tell publishes what was applied and passes on what the controller wants.
+func (m *metadata) tell() {
+	m.s.publish(m.core.View(), m.core.Status())
+	for _, e := range m.core.Events() {
 		m.s.raftEvent(e)
 	}
-	if proposed := m.control.turn(m, m.status, tick); proposed {
-		// What the controller proposed is carried out now, not at the next tick.
-		return m.turn(false)
-	}
-	return nil
-}
-
-// look renews the status when it has changed in something that decides, and else seldom: it is made of
-// many parts, and most turns change none.
-func (m *metadata) look(tick bool) {
-	if tick {
-		m.ticks++
-	}
-	if brief := m.quorum.Brief(); brief != m.brief || m.ticks%lookTicks == 0 || m.status.Node != m.s.cfg.Node {
-		m.brief, m.status = brief, m.quorum.Status()
-	}
-}
-
-// lookTicks is how often the status is renewed although nothing that decides has changed.
-const lookTicks = 8
-
-// propose is for the controller's own commands. Their outcome shows in the image, and what did not
-// happen is proposed again at a later look.
-func (m *metadata) propose(c cluster.Command) {
-	m.quorum.Propose(cluster.Encode(c), func(_ []byte, err error) {
-		if err != nil {
-			m.s.log.Debug("controller's proposal not committed", slog.String("error", err.Error()))
+	for _, v := range m.core.Verdicts() {
+		m.s.log.Info("verdict on a silent broker", slog.String("verdict", v.String()))
+		if v.Kind == election.Ask {
+			m.s.asks.put(v.Suspect)
 		}
-	})
+	}
 }
 
 // handOver gives the leadership of the Raft away, if this node has it.
 func (m *metadata) handOver() {
-	err := m.quorum.Transfer(topic.NoNode)
+	err := m.core.Quorum().Transfer(topic.NoNode)
 	if err != nil && !errors.Is(err, raft.ErrNotLeader) && !errors.Is(err, raft.ErrTransferring) {
 		m.s.log.Info("metadata leadership stays until the stop", slog.String("reason", err.Error()))
 	}

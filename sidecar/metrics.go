@@ -14,7 +14,6 @@ type metrics struct {
 	raftSendFailures, raftRefused            prometheus.Counter
 	eventsDropped                            prometheus.Counter
 	malformed                                *prometheus.CounterVec
-	watcherTriggers                          counter
 	partitionElections                       counter
 	raftElections                            counter
 
@@ -46,7 +45,7 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 		}, []string{"kind"}),
 	}
 	registerer.MustRegister(m.malformed)
-	m.watcherTriggers, m.partitionElections = counter{&m.triggers}, counter{&m.elections}
+	m.partitionElections = counter{&m.elections}
 	m.raftElections = counter{&m.raftWins}
 	m.replication.Store(&node.Counters{})
 	r.read("watcher_triggers_total", "Requests that the timeout watcher made.", m.triggers.Load)

@@ -2,11 +2,10 @@ package sidecar
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
+	"sync"
 	"time"
 
 	"outrigger/broker/topic"
@@ -16,127 +15,171 @@ import (
 	"outrigger/sidecar/raft"
 )
 
-// The first byte of an answer to `raft.propose.<node>`; what follows is the applied index and the
-// encoded result, or the leader's node id.
+// proposing owns node.Proposer: commands of this node on their way to the controller.
+type proposing struct {
+	s        *Sidecar
+	core     *node.Proposer
+	commands *mailbox[command]
+	answers  *mailbox[answered]
+	// asking bounds the requests to other nodes that wait for an answer.
+	asking   chan struct{}
+	requests sync.WaitGroup
+}
+
+// command is one call of propose.
+type command struct {
+	command  []byte
+	deadline time.Duration
+	once     bool
+	done     func(cluster.Result, error)
+}
+
+// answered is what became of one attempt.
+type answered struct {
+	id     uint64
+	answer node.Answer
+}
+
 const (
-	answerApplied   = 1
-	answerNotLeader = 2
-	answerBusy      = 3
-	answerUnknown   = 4
+	// askingMax bounds the forwarded proposals under way; beyond it an attempt is refused as busy.
+	askingMax = 4096
+	// patience is how long a command without a deadline of its own is proposed.
+	patience = time.Minute
 )
 
-// errElsewhere: the asked node does not lead; nothing was proposed there.
-var errElsewhere = errors.New("the asked node is not the controller")
-
-// errBusy: the controller takes nothing now; nothing was proposed.
-var errBusy = errors.New("the controller is busy")
+func newProposing(s *Sidecar) *proposing {
+	return &proposing{
+		s: s, commands: newMailbox[command](proposalsMax), answers: newMailbox[answered](2 * proposalsMax),
+		asking: make(chan struct{}, askingMax),
+		core: node.NewProposer(node.ProposerConfig{
+			Self: s.cfg.Node, AttemptTimeout: s.cfg.LeaderTimeout,
+			WaitMin: 5 * time.Millisecond, WaitMax: 200 * time.Millisecond, Seed: uint64(s.cfg.Session),
+		}),
+	}
+}
 
 // propose has a command committed and waits until this node's own image shows it. Commands are safe
 // to apply twice, so it goes on until the context ends; then the error is topic.ErrOutcomeUnknown if
 // any attempt may have been heard, else topic.ErrNoController.
 func (s *Sidecar) propose(ctx context.Context, c cluster.Command) (cluster.Result, error) {
-	heard := false
-	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
-		result, err := s.proposeOnce(ctx, c)
-		if err == nil {
-			return result, nil
-		}
-		heard = heard || errors.Is(err, topic.ErrOutcomeUnknown)
-		jittered := wait/2 + time.Duration(rand.Int64N(int64(wait)))
-		select {
-		case <-ctx.Done():
-			if heard {
-				return cluster.Result{}, fmt.Errorf("propose to the controller: %w", topic.ErrOutcomeUnknown)
-			}
-			return cluster.Result{}, fmt.Errorf("propose to the controller: %w", topic.ErrNoController)
-		case <-time.After(jittered):
-		case <-s.current().changed:
-		}
-	}
+	return s.proposing.propose(ctx, c, false)
 }
 
 // proposeOnce makes one attempt.
 func (s *Sidecar) proposeOnce(ctx context.Context, c cluster.Command) (cluster.Result, error) {
-	controller := s.current().controller
-	var answer []byte
-	var err error
-	switch controller {
-	case topic.NoNode:
-		return cluster.Result{}, topic.ErrNoController
-	case s.cfg.Node:
-		answer, err = s.proposeHere(ctx, cluster.Encode(c))
-	default:
-		answer, err = s.proposeThere(ctx, controller, cluster.Encode(c))
-	}
-	if err != nil {
-		return cluster.Result{}, err
-	}
-	if len(answer) < 8 {
-		return cluster.Result{}, topic.ErrOutcomeUnknown
-	}
-	result, err := cluster.DecodeResult(answer[8:])
-	if err != nil {
-		return cluster.Result{}, fmt.Errorf("%w: %w", topic.ErrOutcomeUnknown, err)
-	}
-	return result, s.awaitApplied(ctx, binary.BigEndian.Uint64(answer))
+	return s.proposing.propose(ctx, c, true)
 }
 
-func (s *Sidecar) proposeHere(ctx context.Context, command []byte) ([]byte, error) {
+func (p *proposing) propose(ctx context.Context, c cluster.Command, once bool) (cluster.Result, error) {
 	type outcome struct {
-		result []byte
+		result cluster.Result
 		err    error
 	}
-	done := make(chan outcome, 1)
-	if !s.meta.proposals.put(proposal{command: command, done: func(result []byte, err error) {
-		done <- outcome{result, err}
-	}}) {
-		return nil, errBusy
+	decided := make(chan outcome, 1)
+	now := p.s.cfg.Now()
+	deadline := now + patience
+	if until, ok := ctx.Deadline(); ok {
+		deadline = now + time.Until(until)
+	}
+	taken := p.commands.put(command{
+		command: cluster.Encode(c), deadline: deadline, once: once,
+		done: func(result cluster.Result, err error) { decided <- outcome{result, err} },
+	})
+	if !taken {
+		return cluster.Result{}, fmt.Errorf("propose to the controller: too many proposals wait: %w", topic.ErrNoController)
 	}
 	select {
-	case o := <-done:
-		return o.result, proposalError(o.err)
+	case o := <-decided:
+		return o.result, o.err
 	case <-ctx.Done():
-		return nil, topic.ErrOutcomeUnknown
 	}
-}
-
-// proposalError says whether anything may have happened.
-func proposalError(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, raft.ErrNotLeader):
-		return errElsewhere
-	case errors.Is(err, raft.ErrFull), errors.Is(err, raft.ErrTransferring):
-		return errBusy
+	select {
+	case o := <-decided:
+		return o.result, o.err
 	default:
-		return fmt.Errorf("%w: %w", topic.ErrOutcomeUnknown, err)
+		return cluster.Result{}, fmt.Errorf("propose to the controller: %w", topic.ErrOutcomeUnknown)
 	}
 }
 
-// proposeThere forwards the command by request-reply. "No responders" comes at once and says that
-// nobody heard it.
-func (s *Sidecar) proposeThere(ctx context.Context, controller topic.NodeID, command []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.LeaderTimeout)
+// run turns the Proposer until the context ends.
+func (p *proposing) run(ctx context.Context) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	defer p.requests.Wait()
+	defer p.core.Close()
+	var commands []command
+	var answers []answered
+	for {
+		current := p.s.current()
+		commands = p.commands.take(commands)
+		for _, c := range commands {
+			p.core.Propose(c.command, c.deadline, c.once, c.done)
+		}
+		answers = p.answers.take(answers)
+		now := p.s.cfg.Now()
+		for _, a := range answers {
+			p.core.Answer(a.id, a.answer, now)
+		}
+		requests, next := p.core.Turn(current.View, now)
+		for _, r := range requests {
+			p.send(ctx, r)
+		}
+		timer.Stop()
+		changed := current.changed
+		if next == node.Never {
+			changed = nil // nothing waits for a newer image
+		} else {
+			timer.Reset(next - now)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.commands.signal:
+		case <-p.answers.signal:
+		case <-changed:
+		case <-timer.C:
+		}
+	}
+}
+
+// send makes one attempt, here or elsewhere.
+func (p *proposing) send(ctx context.Context, r node.Request) {
+	reply := func(a node.Answer) { p.answers.put(answered{id: r.ID, answer: a}) }
+	if r.To == p.s.cfg.Node {
+		taken := p.s.meta.proposals.put(proposal{command: r.Command, done: func(result []byte, err error) {
+			reply(node.AnswerOf(result, err))
+		}})
+		if !taken {
+			reply(node.Answer{Kind: node.AnswerBusy})
+		}
+		return
+	}
+	select {
+	case p.asking <- struct{}{}:
+	default:
+		reply(node.Answer{Kind: node.AnswerBusy})
+		return
+	}
+	p.requests.Go(func() {
+		defer func() { <-p.asking }()
+		reply(p.forward(ctx, r))
+	})
+}
+
+// forward sends a command by request-reply. "No responders" comes at once and says that nobody heard
+// it.
+func (p *proposing) forward(ctx context.Context, r node.Request) node.Answer {
+	ctx, cancel := context.WithTimeout(ctx, p.s.cfg.LeaderTimeout)
 	defer cancel()
-	answer, err := s.bus.Request(ctx, bus.Raft, proposeSubject(controller), command)
+	reply, err := p.s.bus.Request(ctx, bus.Raft, proposeSubject(r.To), r.Command)
 	switch {
 	case errors.Is(err, bus.ErrNoResponders), errors.Is(err, bus.ErrDisconnected):
-		return nil, errElsewhere
+		return node.Answer{Kind: node.AnswerNotLeader}
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w", topic.ErrOutcomeUnknown, err)
-	case len(answer) == 0:
-		return nil, topic.ErrOutcomeUnknown
-	}
-	switch answer[0] {
-	case answerApplied:
-		return answer[1:], nil
-	case answerNotLeader:
-		return nil, errElsewhere
-	case answerBusy:
-		return nil, errBusy
+		p.s.log.Debug("proposal not answered", slog.Int("controller", int(r.To)), slog.String("error", err.Error()))
+		return node.Answer{Kind: node.AnswerUnknown}
 	default:
-		return nil, topic.ErrOutcomeUnknown
+		return node.DecodeAnswer(reply)
 	}
 }
 
@@ -157,33 +200,7 @@ func (s *Sidecar) proposed(m bus.Message) {
 }
 
 func (s *Sidecar) answerProposal(m bus.Message, result []byte, err error) {
-	answer := append([]byte{answerApplied}, result...)
-	var elsewhere node.ErrNotLeader
-	switch err := proposalError(err); {
-	case err == nil:
-	case errors.As(err, &elsewhere), errors.Is(err, errElsewhere):
-		answer = []byte{answerNotLeader}
-	case errors.Is(err, errBusy):
-		answer = []byte{answerBusy}
-	default:
-		answer = []byte{answerUnknown}
-	}
-	if err := s.bus.Respond(bus.Raft, m, answer); err != nil {
+	if err := s.bus.Respond(bus.Raft, m, node.AnswerOf(result, err).Encode()); err != nil {
 		s.log.Debug("proposal not answered", slog.String("error", err.Error()))
-	}
-}
-
-// awaitApplied waits until this node's own image holds the index.
-func (s *Sidecar) awaitApplied(ctx context.Context, index uint64) error {
-	for {
-		current := s.current()
-		if current.image.AppliedIndex() >= index {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the own image: %w", topic.ErrOutcomeUnknown)
-		case <-current.changed:
-		}
 	}
 }

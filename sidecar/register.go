@@ -9,70 +9,50 @@ import (
 
 	"outrigger/broker/topic"
 	"outrigger/sidecar/cluster"
+	"outrigger/sidecar/node"
 )
 
-// register keeps this session registered and live: at the start, and whenever the image shows it
-// fenced, such as after a pause. A node whose data path hangs does not ask to be trusted again.
+// register keeps this session registered and live. A node whose data path hangs does not ask to be
+// trusted again.
 func (s *Sidecar) register(ctx context.Context) error {
 	waiting := false
-	// since is the image index at which this node first saw itself unregistered.
-	since := uint64(0)
+	registrar := node.Registrar{Self: s.self(), FreshFor: 3 * s.cfg.HeartbeatInterval}
 	for {
 		current := s.current()
-		wait := s.cfg.LeaderTimeout
-		if s.registered(current.image) {
-			since = 0
-		} else {
-			wait = s.cfg.HeartbeatInterval
-			if since == 0 {
-				since = current.image.AppliedIndex()
+		due := registrar.Due(current.View, s.lastBeat(current.Controller), s.cfg.Now())
+		if due && current.Controller == topic.NoNode && !waiting {
+			s.log.Info("waiting for a controller", slog.Any("voters", s.cfg.Voters))
+			waiting = true
+		}
+		if due && !s.disclaims() && !s.resigning.Load() {
+			if err := s.registerOnce(ctx); err != nil {
+				return err
 			}
-			if current.controller == topic.NoNode && !waiting {
-				s.log.Info("waiting for a controller", slog.Any("voters", s.cfg.Voters))
-				waiting = true
-			}
-			if !s.disclaims() && !s.resigning.Load() && s.hears(current.controller, since) {
-				if err := s.registerOnce(ctx); err != nil {
-					return err
-				}
-			}
+		}
+		var again <-chan time.Time
+		if !s.registered(current.Image) {
+			again = time.After(s.cfg.HeartbeatInterval)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-current.changed:
-		case <-time.After(wait):
+		case <-again:
 		}
 	}
 }
 
-// heardBeat is a heartbeat as register looks at it.
-type heardBeat struct {
-	at      time.Duration
-	applied uint64
-}
-
-// hears reports whether the controller's heart was heard just now, and not in something sent before
-// this node was unregistered: then this node's own beats reach it, too. Without that a node that wakes
-// from a pause hears what was sent to it while it slept, registers over one connection while the one
-// that carries its heart is still being made anew, and is fenced again for its silence.
-func (s *Sidecar) hears(controller topic.NodeID, since uint64) bool {
-	if controller == s.cfg.Node || controller == topic.NoNode {
-		return true
-	}
-	last, ok := s.beatAt.Load(controller)
+// lastBeat is when a node's heart was last heard, nil if never.
+func (s *Sidecar) lastBeat(id topic.NodeID) *node.Heartbeat {
+	last, ok := s.beatAt.Load(id)
 	if !ok {
-		return false
+		return nil
 	}
-	beat := last.(heardBeat)
-	return beat.applied >= since && s.cfg.Now()-beat.at < 3*s.cfg.HeartbeatInterval
+	return last.(*node.Heartbeat)
 }
 
 // registered reports whether the image has this session live.
-func (s *Sidecar) registered(im *cluster.Image) bool {
-	b, ok := im.Broker(s.cfg.Node)
-	return ok && b.Session == s.cfg.Session && !b.Fenced
-}
+func (s *Sidecar) registered(im *cluster.Image) bool { return im.Live(s.self()) }
 
 // registerOnce makes one attempt. An error says that this session has ended for good: another run of
 // this node was registered after it, so this one must stop.
@@ -105,11 +85,11 @@ func (s *Sidecar) registerOnce(ctx context.Context) error {
 func (s *Sidecar) Ready() error {
 	current := s.current()
 	switch {
-	case current.controller == topic.NoNode:
+	case current.Controller == topic.NoNode:
 		return fmt.Errorf("waiting for a controller among voters %v", s.cfg.Voters)
-	case current.image.ClusterID() == "":
+	case current.Image.ClusterID() == "":
 		return errors.New("waiting for the cluster id")
-	case !s.registered(current.image):
+	case !s.registered(current.Image):
 		return errors.New("waiting for the registration of this broker")
 	case !s.led.Load() && !s.cfg.Logs.Leased():
 		return errors.New("waiting to hear enough peers to lead")
@@ -138,7 +118,7 @@ func (s *Sidecar) Resign(ctx context.Context) error {
 func (s *Sidecar) handOver(ctx context.Context) error {
 	for {
 		current := s.current()
-		if current.controller != s.cfg.Node {
+		if current.Controller != s.cfg.Node {
 			return nil
 		}
 		select {

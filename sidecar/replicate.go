@@ -228,12 +228,12 @@ func (r *replication) run(ctx context.Context) error {
 // reconfigure takes a newer image. The cluster's name comes first: no frame is read or sent under
 // another.
 func (r *replication) reconfigure(before, current *published) {
-	if before != nil && before.image == current.image {
+	if before != nil && before.Image == current.Image {
 		return
 	}
-	r.machine.SetCluster(clusterKey(current.image.ClusterID()))
-	r.machine.SetImage(current.image)
-	if !r.swept && r.s.registered(current.image) {
+	r.machine.SetCluster(clusterKey(current.Image.ClusterID()))
+	r.machine.SetImage(current.Image)
+	if !r.swept && r.s.registered(current.Image) {
 		r.swept = true
 		r.machine.DropStrays()
 	}

@@ -7,6 +7,7 @@ import (
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 	"outrigger/sidecar/cluster"
+	"outrigger/sidecar/node"
 )
 
 // 1. A batch is sealed, 2. its topic is deleted, 3. its group is synced, and nobody is told, since no
@@ -27,17 +28,17 @@ func TestLogsOfTopicsDeletedWhileTheNodeWasDownGo(t *testing.T) {
 	gone, kept := topic.Partition{Topic: topic.ID{1}}, topic.Partition{Topic: topic.ID{2}}
 	st.cfg.Logs.Create(gone)
 	st.cfg.Logs.Create(kept)
-	empty := &published{image: cluster.Empty()}
+	empty := &published{View: node.View{Image: cluster.Empty()}}
 	st.replication.reconfigure(nil, empty)
 
-	b := st.current().image.Edit()
-	index := st.current().image.AppliedIndex()
+	b := st.current().Image.Edit()
+	index := st.current().Image.AppliedIndex()
 	b.Apply(index+1, cluster.CreateTopics{Topics: []topic.Creation{
 		{ID: gone.Topic, Name: "gone", Partitions: 1, ReplicationFactor: 3},
 		{ID: kept.Topic, Name: "kept", Partitions: 1, ReplicationFactor: 3},
 	}})
 	b.Apply(index+2, cluster.DeleteTopics{IDs: []topic.ID{gone.Topic}})
-	st.replication.reconfigure(empty, &published{image: b.Image()})
+	st.replication.reconfigure(empty, &published{View: node.View{Image: b.Image()}})
 	if got := st.cfg.Logs.Partitions(); len(got) != 1 || got[0] != kept {
 		t.Errorf("got logs %v, want only %v", got, kept)
 	}

@@ -31,9 +31,10 @@ type Sidecar struct {
 	metrics *metrics
 
 	meta        *metadata
+	proposing   *proposing
 	replication *replication
 
-	beats    *mailbox[beat]
+	beats    *mailbox[node.Beat]
 	triggers *mailbox[election.Request]
 	asks     *mailbox[topic.Member]
 	events   *mailbox[event]
@@ -50,8 +51,7 @@ type Sidecar struct {
 
 // published is one state of the cluster as this node shows it.
 type published struct {
-	image      *cluster.Image
-	controller topic.NodeID
+	node.View
 	// changed is closed when a newer state is published.
 	changed chan struct{}
 }
@@ -73,12 +73,12 @@ func New(cfg Config) (*Sidecar, error) {
 	}
 	s := &Sidecar{
 		cfg: cfg, log: cfg.Logger, bus: cfg.Bus,
-		beats: newMailbox[beat](beatsMax), triggers: newMailbox[election.Request](triggersMax),
+		beats: newMailbox[node.Beat](beatsMax), triggers: newMailbox[election.Request](triggersMax),
 		asks: newMailbox[topic.Member](asksMax), events: newMailbox[event](eventsMax),
 	}
 	s.metrics = newMetrics(s, cfg.Registerer)
 	s.table.Store(&election.Table{})
-	s.view.Store(&published{image: cluster.Empty(), controller: topic.NoNode, changed: make(chan struct{})})
+	s.view.Store(&published{View: node.View{Image: cluster.Empty(), Controller: topic.NoNode}, changed: make(chan struct{})})
 	s.status.Store(&node.Status{})
 	store, err := raftstore.Open(filepath.Join(cfg.DataDir, "metadata"), cfg.Logger)
 	if err != nil {
@@ -89,6 +89,7 @@ func New(cfg Config) (*Sidecar, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	s.replication = newReplication(s)
+	s.proposing = newProposing(s)
 	cfg.Logs.SetObserver(s.replication)
 	return s, nil
 }
@@ -99,19 +100,19 @@ func (s *Sidecar) self() topic.Member {
 
 func (s *Sidecar) current() *published { return s.view.Load() }
 
-// publish shows a newer state, once per turn of the Quorum. It is called from the metadata goroutine.
-func (s *Sidecar) publish(im *cluster.Image, status node.Status, dirty bool) {
+// publish shows a newer state. It is called from the metadata goroutine.
+func (s *Sidecar) publish(v node.View, status node.Status) {
 	s.status.Store(&status)
 	before := s.view.Load()
-	if !dirty && before.controller == status.Leader && before.image == im {
+	if before.View == v {
 		return
 	}
-	s.view.Store(&published{image: im, controller: status.Leader, changed: make(chan struct{})})
+	s.view.Store(&published{View: v, changed: make(chan struct{})})
 	close(before.changed)
 	s.replication.wake()
 	s.beats.wake()
-	if status.Leader == s.cfg.Node && before.image != im {
-		s.tellChanges(before.image, im)
+	if v.Controller == s.cfg.Node && before.Image != v.Image {
+		s.tellChanges(before.Image, v.Image)
 	}
 }
 
@@ -139,7 +140,7 @@ func (s *Sidecar) Run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, run := range []func(context.Context) error{
-		s.meta.run, s.replication.run, s.replication.scan, s.replication.proposeChanges,
+		s.meta.run, s.proposing.run, s.replication.run, s.replication.scan, s.replication.proposeChanges,
 		newWatch(s).run, s.pullTriggers, s.electionWorker, s.askSuspects, s.beatHeart,
 		s.register, s.tellEvents,
 	} {

@@ -70,19 +70,19 @@ func (s *Sidecar) Status() Status {
 	current, raftStatus := s.current(), *s.status.Load()
 	counters := s.metrics.counters()
 	status := Status{
-		Node: s.cfg.Node, Session: s.cfg.Session.String(), Cluster: current.image.ClusterID(),
+		Node: s.cfg.Node, Session: s.cfg.Session.String(), Cluster: current.Image.ClusterID(),
 		Version: s.cfg.Version, PID: os.Getpid(), Role: raftRole(raftStatus), Term: raftStatus.Term,
-		Commit: raftStatus.Commit, Applied: raftStatus.Applied, Controller: current.controller,
-		Fenced: !s.registered(current.image), Partitions: s.partitions(),
+		Commit: raftStatus.Commit, Applied: raftStatus.Applied, Controller: current.Controller,
+		Fenced: !s.registered(current.Image), Partitions: s.partitions(),
 		RaftElections:      raftStatus.Elections,
 		PartitionElections: s.metrics.elections.Load(),
 		WatcherTriggers:    s.metrics.triggers.Load(),
 		ISRShrinks:         counters.Shrinks, Gaps: counters.Gaps, Faults: counters.Faults,
 	}
-	for _, b := range current.image.Brokers() {
+	for _, b := range current.Image.Brokers() {
 		status.Brokers = append(status.Brokers, b.ID)
 	}
-	if current.controller == s.cfg.Node {
+	if current.Controller == s.cfg.Node {
 		status.Partitions = append(status.Partitions, leaderless(current)...)
 	}
 	return status
@@ -118,7 +118,7 @@ func (s *Sidecar) partitionStatus(p *node.PartitionStatus) PartitionStatus {
 		Topic: p.Topic, Partition: p.Partition.Index, Leader: s.cfg.Node, Epoch: p.Epoch,
 		LogEnd: p.Log.LogEnd, HighWatermark: p.Log.HighWatermark,
 	}
-	if placement, ok := s.current().image.Partition(p.Partition); ok {
+	if placement, ok := s.current().Image.Partition(p.Partition); ok {
 		out.Replicas, out.ISR = placement.Replicas, nodesOf(placement.ISR)
 	}
 	for _, f := range p.Followers {
@@ -138,7 +138,7 @@ func followerStatus(f replica.Progress, logEnd topic.Offset) FollowerStatus {
 // leaderless lists the partitions that nobody leads.
 func leaderless(current *published) []PartitionStatus {
 	var out []PartitionStatus
-	for t := range current.image.All() {
+	for t := range current.Image.All() {
 		for i, p := range t.Partitions {
 			if p.Leader != topic.NoNode {
 				continue

@@ -24,7 +24,7 @@ func (v View) Controller() topic.NodeID {
 // View is the newest published state.
 func (s *Sidecar) View() View {
 	current := s.current()
-	return View{Image: current.image, controller: current.controller}
+	return View{Image: current.Image, controller: current.Controller}
 }
 
 // Changed is closed when a newer View than the present one is published.

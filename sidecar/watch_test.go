@@ -37,11 +37,11 @@ func newStage(t *testing.T, brokers int) *stage {
 		cfg: Config{Node: 1, Session: 11, Now: now, Logs: logs}.withDefaults(),
 		log: slog.New(slog.DiscardHandler),
 		// Full after one item: whoever waited for room would wait for ever.
-		beats: newMailbox[beat](beatsMax), events: newMailbox[event](1),
+		beats: newMailbox[node.Beat](beatsMax), events: newMailbox[event](1),
 	}
 	s.triggers = newMailbox[election.Request](1)
 	s.metrics = newMetrics(s, nil)
-	s.meta = &metadata{s: s, reports: newMailbox[report](1)}
+	s.meta = &metadata{s: s, reports: newMailbox[node.Report](1)}
 	s.replication = newReplication(s)
 	s.status.Store(&node.Status{})
 	st.Sidecar = s
@@ -57,7 +57,7 @@ func (st *stage) publishImage(brokers int) {
 			ID: topic.NodeID(i + 1), Session: topic.Session(11 * (i + 1)), Disk: topic.DiskID{byte(i + 1)},
 		}})
 	}
-	st.view.Store(&published{image: b.Image(), controller: 2, changed: make(chan struct{})})
+	st.view.Store(&published{View: node.View{Image: b.Image(), Controller: 2}, changed: make(chan struct{})})
 }
 
 func (st *stage) pass(w *watch, d time.Duration) {
@@ -65,7 +65,14 @@ func (st *stage) pass(w *watch, d time.Duration) {
 		st.now += watchTick
 		w.sync()
 		w.tick()
+		w.act()
 	}
+}
+
+// take feeds one heartbeat and carries out what follows.
+func (w *watch) take(b node.Beat) {
+	w.core.Take(b, w.s.cfg.Now())
+	w.act()
 }
 
 // failure modes 1 and 3: nobody takes anything out of any mailbox, and the watcher goes on.
@@ -94,7 +101,7 @@ func TestHeartbeatsKeepTheWatcherQuiet(t *testing.T) {
 	w.sync()
 	for range 1000 {
 		for _, id := range []topic.NodeID{2, 3} {
-			w.take(beat{from: topic.Member{Node: id, Session: topic.Session(11 * int(id))}, Heartbeat: frame.Heartbeat{Applied: 1}})
+			w.take(node.Beat{From: topic.Member{Node: id, Session: topic.Session(11 * int(id))}, Heartbeat: frame.Heartbeat{Applied: 1}})
 		}
 		st.pass(w, 200*time.Millisecond)
 	}
@@ -109,8 +116,8 @@ func TestDisclaimingHeartbeatRefreshesNothing(t *testing.T) {
 	w := newWatch(st.Sidecar)
 	w.sync()
 	for range 20 {
-		w.take(beat{from: topic.Member{Node: 2, Session: 22}, Heartbeat: frame.Heartbeat{Disclaims: true}})
-		w.take(beat{from: topic.Member{Node: 3, Session: 33}})
+		w.take(node.Beat{From: topic.Member{Node: 2, Session: 22}, Heartbeat: frame.Heartbeat{Disclaims: true}})
+		w.take(node.Beat{From: topic.Member{Node: 3, Session: 33}})
 		st.pass(w, 200*time.Millisecond)
 	}
 	if !st.table.Load().Suspects(topic.Member{Node: 2, Session: 22}) {
@@ -125,18 +132,16 @@ func TestLeaseEndsOneTimeoutAfterTheLastVoucher(t *testing.T) {
 	st := newStage(t, 3)
 	w := newWatch(st.Sidecar)
 	w.sync()
-	st.now = time.Minute
-	w.tickedAt = st.now
-	w.lease(st.now)
+	st.pass(w, time.Minute)
 	if st.leaseHeld() {
 		t.Fatal("a node that heard nobody holds a lease")
 	}
 	from := topic.Member{Node: 3, Session: 33}
-	w.take(beat{from: from, Heartbeat: frame.Heartbeat{Applied: 1 << 40}})
+	w.take(node.Beat{From: from, Heartbeat: frame.Heartbeat{Applied: 1 << 40}})
 	if st.leaseHeld() {
 		t.Error("a peer that is ahead of this node's image vouched for it")
 	}
-	w.take(beat{from: from, Heartbeat: frame.Heartbeat{Applied: 1}})
+	w.take(node.Beat{From: from, Heartbeat: frame.Heartbeat{Applied: 1}})
 	if !st.leaseHeld() {
 		t.Error("no lease although a peer vouched just now")
 	}
@@ -154,21 +159,23 @@ func TestPeersThatAreAlwaysALittleAheadStillVouch(t *testing.T) {
 	w.sync()
 	from := topic.Member{Node: 3, Session: 33}
 	for range 20 {
-		index := st.current().image.AppliedIndex()
-		w.take(beat{from: from, Heartbeat: frame.Heartbeat{Applied: index + 1}})
+		index := st.current().Image.AppliedIndex()
+		w.take(node.Beat{From: from, Heartbeat: frame.Heartbeat{Applied: index + 1}})
 		st.now += st.cfg.HeartbeatInterval
-		b := st.current().image.Edit()
+		b := st.current().Image.Edit()
 		b.Advance(index + 1)
-		st.view.Store(&published{image: b.Image(), controller: 2, changed: make(chan struct{})})
+		st.view.Store(&published{View: node.View{Image: b.Image(), Controller: 2}, changed: make(chan struct{})})
 		w.sync()
 		w.tick()
+		w.act()
 	}
 	if !st.leaseHeld() {
 		t.Error("no lease although a peer has vouched at every heartbeat")
 	}
-	w.take(beat{from: from, Heartbeat: frame.Heartbeat{Applied: st.current().image.AppliedIndex() + 1}})
+	w.take(node.Beat{From: from, Heartbeat: frame.Heartbeat{Applied: st.current().Image.AppliedIndex() + 1}})
 	st.now += st.cfg.LeaderTimeout
 	w.tick()
+	w.act()
 	if st.leaseHeld() {
 		t.Error("a peer vouches for an image that this node does not have")
 	}
@@ -179,9 +186,7 @@ func (st *stage) leaseHeld() bool { return st.cfg.Logs.Leased() }
 func TestSingleBrokerHasALeaseForEver(t *testing.T) {
 	st := newStage(t, 1)
 	w := newWatch(st.Sidecar)
-	w.sync()
-	st.now = time.Hour
-	w.lease(st.now)
+	st.pass(w, time.Hour)
 	if !st.leaseHeld() {
 		t.Error("a one-node cluster has no lease")
 	}

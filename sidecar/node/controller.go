@@ -1,0 +1,145 @@
+package node
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"outrigger/broker/topic"
+	"outrigger/sidecar/cluster"
+	"outrigger/sidecar/election"
+	"outrigger/sidecar/raft"
+)
+
+// Report is one piece of evidence on its way to the controller's judgement.
+type Report struct {
+	Kind ReportKind
+	// Member is whom it is about; of a hint only the node.
+	Member topic.Member
+	// Request is set for a report of the election worker, here or on another node.
+	Request election.Request
+}
+
+// ReportKind tells reports apart.
+type ReportKind uint8
+
+// The kinds of reports.
+const (
+	// ReportHeard: the controller's own node heard a heartbeat.
+	ReportHeard ReportKind = iota + 1
+	// ReportHint: the controller's own node lost a route.
+	ReportHint
+	// ReportRequest: an election worker found a session silent.
+	ReportRequest
+	// ReportAnswered: a suspect that was asked is there.
+	ReportAnswered
+)
+
+// reportsMax bounds the evidence between two turns; what does not fit is lost and repeats.
+const reportsMax = 4096
+
+// controller is what the leader of the Raft does beside leading: it founds the cluster's settings and
+// judges who is dead. Evidence is made anew with every term and is nil on a node that does not lead.
+type controller struct {
+	cfg      MetadataConfig
+	evidence *election.Evidence
+	term     uint64
+	image    *cluster.Image
+	tickedAt time.Duration
+	reports  []Report
+	verdicts []election.Verdict
+}
+
+// turn lets the controller look at what has come, and reports whether it proposed something.
+func (c *controller) turn(m *Metadata, now time.Duration) bool {
+	reports := c.reports
+	c.reports = c.reports[:0]
+	if m.status.Role != raft.Leader || !m.status.CommittedInTerm {
+		c.evidence = nil
+		return false
+	}
+	im := m.machine.image
+	if c.evidence == nil || c.term != m.status.Term {
+		c.begin(im, m.status.Term, now)
+	} else if im != c.image {
+		c.evidence.Sync(im.Brokers(), im)
+		for _, node := range elected(c.image, im) {
+			c.evidence.Grant(node)
+		}
+	}
+	c.image = im
+	proposed := c.judge(m, reports, now)
+	return c.settle(m) || proposed
+}
+
+// begin starts with a fresh table: a new controller does not fence everybody for a silence that it
+// did not listen to. The reports of others count at once.
+func (c *controller) begin(im *cluster.Image, term uint64, now time.Duration) {
+	c.term = term
+	c.tickedAt = now
+	c.evidence = election.NewEvidence(election.EvidenceConfig{Watcher: c.cfg.Watcher}, im.Brokers())
+}
+
+// judge weighs the reports and carries out the verdicts.
+func (c *controller) judge(m *Metadata, reports []Report, now time.Duration) bool {
+	im := m.machine.image
+	var verdicts []election.Verdict
+	for _, r := range reports {
+		switch r.Kind {
+		case ReportHeard:
+			c.evidence.Heard(r.Member)
+		case ReportHint:
+			c.evidence.Hint(r.Member.Node)
+		case ReportAnswered:
+			c.evidence.Answered(r.Member)
+		case ReportRequest:
+			verdicts = append(verdicts, c.evidence.Report(r.Request, im)...)
+		}
+	}
+	if m.ticked {
+		if elapsed := int((now - c.tickedAt) / c.cfg.WatchTick); elapsed > 0 {
+			c.tickedAt += time.Duration(elapsed) * c.cfg.WatchTick
+			verdicts = append(verdicts, c.evidence.Tick(elapsed, im)...)
+		}
+	}
+	proposed := false
+	for _, v := range verdicts {
+		if v.Kind == election.Fence {
+			m.propose(cluster.FenceBroker{
+				Node: v.Suspect.Node, Session: v.Suspect.Session, Reason: v.Ground.String(),
+			})
+			proposed = true
+		}
+	}
+	c.verdicts = append(c.verdicts, verdicts...)
+	return proposed
+}
+
+// settle founds what the image lacks. It looks on ticks only: what it proposed shows by then.
+func (c *controller) settle(m *Metadata) bool {
+	if !m.ticked {
+		return false
+	}
+	proposed := false
+	im := m.machine.image
+	if im.ClusterID() == "" && m.status.Cluster != "" {
+		m.propose(cluster.SetClusterID{ID: m.status.Cluster})
+		proposed = true
+	}
+	if im.Defaults() != c.cfg.Defaults {
+		m.propose(c.cfg.Defaults)
+		proposed = true
+	}
+	return proposed
+}
+
+// elected lists who was made a leader between two images.
+func elected(before, after *cluster.Image) []topic.NodeID {
+	granted := map[topic.NodeID]bool{}
+	for c := range cluster.Changes(before, after) {
+		if c.After != nil && (c.Before == nil || c.Before.LeaderEpoch != c.After.LeaderEpoch) {
+			granted[c.After.Leader] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(granted))
+}

@@ -1,0 +1,49 @@
+package node
+
+import (
+	"time"
+
+	"outrigger/broker/topic"
+)
+
+// Registrar decides when this session asks to be registered: at the start, and whenever the image
+// shows it fenced, such as after a pause. It has one owner.
+type Registrar struct {
+	Self topic.Member
+	// FreshFor is for how long a heartbeat of the controller proves that this node is connected.
+	FreshFor time.Duration
+
+	// since is the image index at which this node first saw itself unregistered.
+	since uint64
+}
+
+// Heartbeat is the newest heartbeat of some node, as a Registrar looks at it.
+type Heartbeat struct {
+	At      time.Duration
+	Applied uint64
+}
+
+// Registered reports whether the view has the session live.
+func (v View) Registered(m topic.Member) bool { return v.Image.Live(m) }
+
+// Due reports whether the session should ask now. last is the controller's newest heartbeat, nil if
+// it has not been heard.
+//
+// The controller's heart must have been heard just now, and not in something sent before this node was
+// unregistered: then this node's own beats reach it, too. Without that a node that wakes from a pause
+// hears what was sent to it while it slept, registers over one connection while the one that carries
+// its heart is still being made anew, and is fenced again for its silence.
+func (r *Registrar) Due(v View, last *Heartbeat, now time.Duration) bool {
+	if v.Registered(r.Self) {
+		r.since = 0
+		return false
+	}
+	if r.since == 0 {
+		r.since = v.Image.AppliedIndex()
+	}
+	switch v.Controller {
+	case topic.NoNode, r.Self.Node:
+		return true
+	}
+	return last != nil && last.Applied >= r.since && now-last.At < r.FreshFor
+}

@@ -1,0 +1,270 @@
+package node
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"outrigger/broker/topic"
+	"outrigger/sidecar/election"
+	"outrigger/sidecar/frame"
+)
+
+// WatchConfig is what a Watch is made of.
+type WatchConfig struct {
+	Self topic.Member
+	// Watcher is the table's, in units of Tick.
+	Watcher election.WatcherConfig
+	Tick    time.Duration
+	// LeaderTimeout is replica.leader.timeout.ms.
+	LeaderTimeout time.Duration
+	// ToldAgain is after how long a silence that lasts is worth another log line.
+	ToldAgain time.Duration
+}
+
+// Beat is a heartbeat that arrived.
+type Beat struct {
+	From topic.Member
+	frame.Heartbeat
+}
+
+// LeaseForever is the lease of a node that needs nobody to commit.
+const LeaseForever time.Duration = math.MaxInt64
+
+// Watch owns the table "last heard, per node", and what follows from it: suspicions, who counts as
+// heard, and until when this node may act as leader. It collects, then its owner acts; it never waits
+// for anybody and calls nobody. All times are of the owner's monotonic clock.
+type Watch struct {
+	cfg     WatchConfig
+	watcher *election.Watcher
+	// heardAt is when each session was last heard, for the leadership lease and for the gate on
+	// acks=all.
+	heardAt map[topic.Member]time.Duration
+	// voucherAt is when each node last vouched for this node's leaderships: heard, and not ahead of
+	// this node's image.
+	voucherAt map[topic.NodeID]time.Duration
+	// ahead holds each node's first heartbeat that this node's image has not caught up with. When it
+	// has, that was a voucher too: while topics are created one by one, all heartbeats are ahead.
+	ahead map[topic.NodeID]promise
+	heard map[topic.Member]bool
+	// toldAt is when each silence was last told.
+	toldAt map[topic.Member]time.Duration
+	routes map[topic.NodeID]bool
+	// suspecting: the last published table has somebody in it who is suspected.
+	suspecting bool
+	view       View
+	tickedAt   time.Duration
+	fx         WatchEffects
+}
+
+// promise is a heartbeat from an image that this node does not have yet.
+type promise struct {
+	applied uint64
+	at      time.Duration
+}
+
+// WatchEffects is what a Watch wants done since the last call of Effects.
+type WatchEffects struct {
+	// Table, when not nil, is published before the triggers go out: the election worker checks them
+	// against it.
+	Table *election.Table
+	// Triggers are election requests for this node's election worker.
+	Triggers []election.Request
+	// Fired counts the triggers that are suspicions, not reminders.
+	Fired int
+	// Silent are suspicions worth a log line.
+	Silent []election.Suspicion
+	// Heard, when not nil, are the members heard within the leader timeout.
+	Heard map[topic.Member]bool
+	// Lease, when LeaseSet, is until when this node may act as leader.
+	Lease    time.Duration
+	LeaseSet bool
+	// Reports are evidence for a controller on this node.
+	Reports []Report
+}
+
+// NewWatch makes a watch of nobody.
+func NewWatch(cfg WatchConfig, now time.Duration) *Watch {
+	return &Watch{
+		cfg: cfg, watcher: election.NewWatcher(cfg.Watcher),
+		heardAt: map[topic.Member]time.Duration{}, voucherAt: map[topic.NodeID]time.Duration{},
+		ahead: map[topic.NodeID]promise{}, heard: map[topic.Member]bool{},
+		toldAt: map[topic.Member]time.Duration{}, routes: map[topic.NodeID]bool{}, tickedAt: now,
+	}
+}
+
+// Effects returns what is to be done; the Watch starts a new list.
+func (w *Watch) Effects() WatchEffects {
+	fx := w.fx
+	w.fx = WatchEffects{}
+	return fx
+}
+
+// Sync follows the image.
+func (w *Watch) Sync(v View) {
+	before := w.view
+	if v == before {
+		return
+	}
+	w.view = v
+	if before.Image == nil || before.Controller != v.Controller {
+		w.remind()
+	}
+	if before.Image == v.Image {
+		return
+	}
+	w.watcher.Sync(v.Image.Brokers())
+	maps.DeleteFunc(w.toldAt, func(m topic.Member, _ time.Duration) bool { return !v.Image.Live(m) })
+	if before.Image != nil {
+		// An applied election gives the new leader a fresh wait.
+		for _, node := range elected(before.Image, v.Image) {
+			w.watcher.Grant(node)
+		}
+	}
+	w.redeem()
+}
+
+// remind tells a new controller at once whom this node suspects: it has no evidence of its own, and the
+// next repetition is some ticks away.
+func (w *Watch) remind() {
+	for _, row := range w.watcher.Snapshot().Rows() {
+		if row.Suspected {
+			w.trigger(election.Suspicion{Member: row.Member, SilentTicks: row.SilentTicks})
+		}
+	}
+}
+
+func (w *Watch) trigger(s election.Suspicion) {
+	w.fx.Triggers = append(w.fx.Triggers, election.Request{
+		Reporter: w.cfg.Self, Suspect: s.Member, SilentTicks: s.SilentTicks,
+	})
+}
+
+// redeem counts the heartbeats that the image has caught up with, from when they were heard.
+func (w *Watch) redeem() {
+	for node, p := range w.ahead {
+		if p.applied <= w.view.Image.AppliedIndex() {
+			w.voucherAt[node] = max(w.voucherAt[node], p.at)
+			delete(w.ahead, node)
+		}
+	}
+	w.lease()
+}
+
+// Take refreshes everything that the sender claims. A sender whose data path hangs disclaims it: its
+// heart beats, and it is silent all the same.
+func (w *Watch) Take(b Beat, now time.Duration) {
+	if b.Disclaims || !w.watcher.Heard(b.From) {
+		return
+	}
+	w.heardAt[b.From] = now
+	delete(w.toldAt, b.From)
+	w.fx.Reports = append(w.fx.Reports, Report{Kind: ReportHeard, Member: b.From})
+	// A node that was stopped for long hears its peers before it has read that it was deposed. Who is
+	// ahead of this node's image does not vouch for what the image says.
+	if b.Applied <= w.view.Image.AppliedIndex() {
+		w.voucherAt[b.From.Node] = now
+		w.lease()
+	} else if _, waits := w.ahead[b.From.Node]; !waits {
+		w.ahead[b.From.Node] = promise{applied: b.Applied, at: now}
+	}
+	if !w.heard[b.From] {
+		w.tellHeard(now)
+	}
+}
+
+// Tick lets time pass: suspicions, and who is no longer heard.
+func (w *Watch) Tick(now time.Duration) {
+	elapsed := int((now - w.tickedAt) / w.cfg.Tick)
+	w.tickedAt += time.Duration(elapsed) * w.cfg.Tick
+	suspicions := w.watcher.Tick(elapsed)
+	// While nobody was suspected and nobody is, the table says what it said.
+	if len(suspicions) > 0 || w.suspecting {
+		table := w.watcher.Snapshot()
+		w.suspecting = slices.ContainsFunc(table.Rows(), func(r election.Row) bool { return r.Suspected })
+		w.fx.Table = &table
+	}
+	for _, s := range suspicions {
+		w.fx.Fired++
+		if at, told := w.toldAt[s.Member]; !told || now-at >= w.cfg.ToldAgain {
+			w.toldAt[s.Member] = now
+			w.fx.Silent = append(w.fx.Silent, s)
+		}
+		w.trigger(s)
+	}
+	w.tellHeard(now)
+}
+
+// Routes compares the nodes that routes lead to with those of the last call. A lost route shortens the
+// wait; it is never proof.
+func (w *Watch) Routes(routes map[topic.NodeID]bool) {
+	for _, node := range slices.Sorted(maps.Keys(w.routes)) {
+		if !routes[node] {
+			w.watcher.Hint(node)
+			w.fx.Reports = append(w.fx.Reports, Report{Kind: ReportHint, Member: topic.Member{Node: node}})
+		}
+	}
+	w.routes = routes
+}
+
+// tellHeard tells which members were heard within the leader timeout, when that has changed.
+func (w *Watch) tellHeard(now time.Duration) {
+	if !w.heardChanged(now) {
+		return
+	}
+	heard := map[topic.Member]bool{}
+	for member, at := range w.heardAt {
+		if now-at < w.cfg.LeaderTimeout {
+			heard[member] = true
+		}
+	}
+	if maps.Equal(heard, w.heard) {
+		return
+	}
+	for member := range w.heard {
+		if !heard[member] {
+			delete(w.heardAt, member)
+		}
+	}
+	w.heard, w.fx.Heard = heard, heard
+}
+
+// heardChanged looks whether tellHeard has anything to tell; most ticks have not.
+func (w *Watch) heardChanged(now time.Duration) bool {
+	fresh := 0
+	for member, at := range w.heardAt {
+		if now-at < w.cfg.LeaderTimeout {
+			if !w.heard[member] {
+				return true
+			}
+			fresh++
+		}
+	}
+	return fresh != len(w.heard)
+}
+
+// lease extends the right to act as leader: until one leader timeout after this node last heard the
+// controller, or enough members to commit with.
+func (w *Watch) lease() {
+	im := w.view.Image
+	needed := min(int(im.Defaults().MinInSync), len(im.Registered())) - 1
+	w.fx.LeaseSet = true
+	if needed <= 0 {
+		w.fx.Lease = LeaseForever
+		return
+	}
+	w.fx.Lease = w.vouchedAt(needed) + w.cfg.LeaderTimeout
+	if at, ok := w.voucherAt[w.view.Controller]; ok {
+		w.fx.Lease = max(w.fx.Lease, at+w.cfg.LeaderTimeout)
+	}
+}
+
+// vouchedAt is when at least n peers had last vouched.
+func (w *Watch) vouchedAt(n int) time.Duration {
+	times := slices.Sorted(maps.Values(w.voucherAt))
+	if len(times) < n {
+		return -w.cfg.LeaderTimeout
+	}
+	return times[len(times)-n]
+}
