@@ -95,7 +95,8 @@ const lookTicks = 8
 // many parts, and most turns change none.
 func (m *Metadata) look() {
 	brief := m.quorum.Brief()
-	if brief == m.brief && !(m.ticked && m.ticks%lookTicks == 0) && m.status.Session != 0 {
+	due := m.ticked && m.ticks%lookTicks == 0
+	if brief == m.brief && !due && m.status.Session != 0 {
 		return
 	}
 	m.brief, m.status = brief, m.quorum.Status()
