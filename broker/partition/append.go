@@ -33,7 +33,8 @@ type Appended struct {
 }
 
 // Append appends a producer's batch, which package batch has found valid. It may wait for room below
-// the bound on unacknowledged bytes and for space in the WAL, both until ctx ends. On success the
+// the bound on unacknowledged bytes and for space in the WAL, both until ctx ends; with a ctx that has
+// ended already it is a try, which never waits. On success the
 // log owns b: its base offset and leader epoch have been written into it, and nobody may change it
 // any more. It is not copied, so what else lies in the same allocation is kept as long. On an error
 // nothing was appended, no offset was used up and b is untouched.

@@ -12,7 +12,7 @@ import (
 // Config is what a Store needs. Open fills in the defaults.
 type Config struct {
 	// WAL configures the node's log, which the Store opens. Its Sink and Replay must be nil: the
-	// Store is both.
+	// Store is both. Its clock is Now unless it has one.
 	WAL wal.Config
 	// TailBytesMax bounds the durable batches that all partitions together keep in memory, 64 MiB
 	// unless set. What is not durable yet comes on top and is bounded by the queues of the WAL.

@@ -29,7 +29,7 @@ func (s *Store) replay(r wal.Placed) error {
 
 // finishReplay does what could not be done while the records passed by.
 func (s *Store) finishReplay() error {
-	for _, l := range s.mu.logs {
+	for _, l := range s.snapshot() {
 		if err := l.finishReplay(); err != nil {
 			return fmt.Errorf("%v: %w", l.partition, err)
 		}

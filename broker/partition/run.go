@@ -28,6 +28,11 @@ func (s *Store) run(ctx context.Context, write func(context.Context) error) erro
 	if !unhook() {
 		<-saved
 	}
+	return s.end(err)
+}
+
+// end takes in how the WAL ended: nothing is appended any more.
+func (s *Store) end(err error) error {
 	if err == nil {
 		s.fail(ErrStopped)
 		return nil
@@ -39,8 +44,8 @@ func (s *Store) run(ctx context.Context, write func(context.Context) error) erro
 	return fmt.Errorf("run node WAL: %w", err)
 }
 
-// Close ends all waits and releases the files. It is for a Store whose Run has returned, or that was
-// never run.
+// Close ends all waits and releases the files. It is for a Store whose Run has returned, whose Driver
+// was closed, or that had neither.
 func (s *Store) Close() error {
 	s.fail(ErrStopped)
 	if err := s.walLog.Close(); err != nil {

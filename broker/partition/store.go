@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -28,6 +29,8 @@ type Store struct {
 	mu struct {
 		sync.RWMutex
 		logs map[topic.Partition]*Log
+		// sorted lists the logs by partition; nil when it must be made anew.
+		sorted []*Log
 		// removing counts the Remove records of a partition that are on their way through the WAL.
 		removing map[topic.Partition]removals
 		observer Observer
@@ -69,6 +72,9 @@ func Open(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s := newStore(cfg)
+	if cfg.WAL.Now == nil {
+		cfg.WAL.Now = cfg.Now
+	}
 	cfg.WAL.Sink = sink{s}
 	cfg.WAL.Replay = s.replay
 	walLog, err := wal.Open(cfg.WAL)
@@ -126,6 +132,7 @@ func (s *Store) Create(p topic.Partition) *Log {
 	l := newLog(s, p)
 	l.mu.failed = s.mu.failed
 	s.mu.logs[p] = l
+	s.mu.sorted = nil
 	return l
 }
 
@@ -153,19 +160,18 @@ func (s *Store) Remove(p topic.Partition) error {
 
 	s.mu.Lock()
 	delete(s.mu.logs, p)
+	s.mu.sorted = nil
 	s.mu.Unlock()
 	return nil
 }
 
 // Partitions lists the partitions that have a log here, sorted.
 func (s *Store) Partitions() []topic.Partition {
-	s.mu.RLock()
-	partitions := make([]topic.Partition, 0, len(s.mu.logs))
-	for p := range s.mu.logs {
-		partitions = append(partitions, p)
+	logs := s.snapshot()
+	partitions := make([]topic.Partition, len(logs))
+	for i, l := range logs {
+		partitions[i] = l.partition
 	}
-	s.mu.RUnlock()
-	slices.SortFunc(partitions, comparePartitions)
 	return partitions
 }
 
@@ -195,15 +201,22 @@ func (s *Store) size() (bytes int64) {
 	return bytes
 }
 
-// snapshot lists the logs, so that they can be visited without holding the store's mutex.
+// snapshot lists the logs, so that they can be visited without holding the store's mutex. They are
+// sorted: what a visit does must not depend on the order of a map, or no run could be repeated. The
+// list is shared and never changed.
 func (s *Store) snapshot() []*Log {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	logs := make([]*Log, 0, len(s.mu.logs))
-	for _, l := range s.mu.logs {
-		logs = append(logs, l)
+	sorted := s.mu.sorted
+	s.mu.RUnlock()
+	if sorted != nil {
+		return sorted
 	}
-	return logs
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sorted = slices.Collect(maps.Values(s.mu.logs))
+	slices.SortFunc(sorted, func(a, b *Log) int { return comparePartitions(a.partition, b.partition) })
+	s.mu.sorted = sorted
+	return sorted
 }
 
 func comparePartitions(a, b topic.Partition) int {

@@ -76,6 +76,9 @@ type Config struct {
 	Sync Policy
 	// SpaceRetry is how long to wait before asking a full disk for a new file again, 1 s by default.
 	SpaceRetry time.Duration
+	// Now is a monotonic clock, for the ages of records and for Sync.Interval; it may be called from
+	// any goroutine. By default it is the process's own, counted from Open.
+	Now func() time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -87,6 +90,10 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		begin := time.Now()
+		c.Now = func() time.Duration { return time.Since(begin) }
 	}
 	setDefault(&c.FileBytes, defaultFileBytes)
 	setDefault(&c.GroupBytesMax, min(defaultGroupBytes, c.FileBytes-blockBytes))

@@ -17,6 +17,8 @@ type job struct {
 	sync  []*segment
 	// close are files that will not be written again; the last sync has seen all of them.
 	close []*segment
+	// farewell: the group is the empty one of a clean stop, which nobody needs to hear of.
+	farewell bool
 }
 
 // result of a job, in the order of the jobs. synced is the highest sequence on stable storage.
@@ -25,17 +27,19 @@ type result struct {
 	err    error
 }
 
-// disk is the goroutine that waits for the device. It holds no lock. Neither channel ever makes a
-// sender wait, since at most jobsMax jobs are under way.
+// disk waits for the device, in a goroutine of its own or by a Driver's hand. It holds no lock.
+// Neither channel ever makes a sender wait, since at most jobsMax jobs are under way.
 type disk struct {
 	jobs    chan *job
 	results chan result
 
-	// The goroutine alone touches what follows. It completes each group's header just before the
-	// write, when the chain and what is synced are known for certain.
+	// Whoever turns the disk alone touches what follows. It completes each group's header just before
+	// the write, when the chain and what is synced are known for certain.
 	session topic.Session
 	last    chain
 	synced  uint64
+	// failed is the first error; after it nothing is touched any more.
+	failed error
 }
 
 func newDisk(session topic.Session, last chain) *disk {
@@ -48,15 +52,19 @@ func newDisk(session topic.Session, last chain) *disk {
 	}
 }
 
-// run does the jobs until the channel is closed. After one has failed it touches nothing any more.
+// run does the jobs until the channel is closed.
 func (d *disk) run() {
-	var err error
 	for j := range d.jobs {
-		if err == nil {
-			err = d.do(j)
-		}
-		d.results <- result{synced: d.synced, err: err}
+		d.turn(j)
 	}
+}
+
+// turn does one job.
+func (d *disk) turn(j *job) {
+	if d.failed == nil {
+		d.failed = d.do(j)
+	}
+	d.results <- result{synced: d.synced, err: d.failed}
 }
 
 // do writes and syncs. A crash before the sync has returned leaves any subset of the blocks: the

@@ -6,7 +6,7 @@
 //
 //	Reserve ──> ledger: queue bytes and file space, before an offset is assigned
 //	Append ───> queue ──> writer: open group ──> sealed ──> disk: write, sync ──> durable
-//	                        (Run)                  │                                 │
+//	                  (Run or Driver)              │                                 │
 //	                                          Sink.Sealed                       Sink.Durable
 //	preparer: allocate, zero-fill, header, sync, rename ──> files ahead of the writer
 //	Open <── walk along the chain;  Scan, ReadPayload <── files, up to the durable end
@@ -28,7 +28,8 @@
 //	disk      started by Run; writes, syncs and closes files; at most two jobs under way
 //	preparer  started by Run; keeps FilesAhead files ready, waits for space on a full disk
 //
-// Run waits for both others. One mutex guards the queue, the ledger and the table of files; it is
+// Run waits for both others. A Driver turns all three by hand instead, from one goroutine, for
+// simulations: the same code, and the order of the steps is the caller's. One mutex guards the queue, the ledger and the table of files; it is
 // never held over I/O or a call of the Sink.
 //
 // # Files

@@ -19,7 +19,7 @@ type openGroup struct {
 	segment *segment
 	offset  int64
 	// born is when its first record was appended.
-	born time.Time
+	born time.Duration
 	// bytes and records per budget, for the ledger.
 	bytes   [2]int64
 	records [2]int64

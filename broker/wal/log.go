@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"time"
 )
 
-// Log is the write-ahead log of a node. Open recovers it, Run writes it; everything else may be
-// called from any goroutine.
+// Log is the write-ahead log of a node. Open recovers it, Run (or a Driver) writes it; everything else
+// may be called from any goroutine.
 type Log struct {
 	cfg Config
 	// direct says that the file system grants direct I/O.
@@ -46,8 +47,8 @@ type Log struct {
 		extents []extent
 		// synced is the highest sequence known to be on stable storage.
 		synced uint64
-		// oldest is when the oldest record that is not durable was appended; zero if there is none.
-		oldest time.Time
+		// oldest is when the oldest record that is not durable was appended; never if there is none.
+		oldest time.Duration
 	}
 }
 
@@ -67,12 +68,15 @@ type queued struct {
 	record Record
 	budget Budget
 	bytes  int64
-	at     time.Time
+	at     time.Duration
 }
 
+// never is a time that does not come.
+const never time.Duration = math.MaxInt64
+
 // Reserve promises room in the queue and on disk for one record of that encoded length, and waits for
-// it until ctx ends; then the error wraps ErrFull and nothing has happened. Waiters are served in
-// order. Each reservation is used by exactly one Append of a record of that EncodedLen, or given back
+// it until ctx ends; then the error wraps ErrFull and nothing has happened. With a ctx that has ended
+// already it never waits. Waiters are served in order. Each reservation is used by exactly one Append of a record of that EncodedLen, or given back
 // with Release.
 func (l *Log) Reserve(ctx context.Context, b Budget, bytes int64) error {
 	if bytes > l.cfg.RecordBytesMax {
@@ -127,7 +131,7 @@ func (l *Log) Append(b Budget, r Record) {
 	if !r.Kind.known() {
 		panicf("append a record of %s", r.Kind)
 	}
-	q := queued{record: r, budget: b, bytes: EncodedLen(r), at: time.Now()}
+	q := queued{record: r, budget: b, bytes: EncodedLen(r), at: l.cfg.Now()}
 	l.mu.Lock()
 	if l.mu.state == closed || l.mu.state == failed {
 		l.mu.ledger.release(b, q.bytes)
@@ -136,9 +140,7 @@ func (l *Log) Append(b Budget, r Record) {
 	}
 	l.mu.ledger.use(b, q.bytes)
 	l.mu.queue = append(l.mu.queue, q)
-	if l.mu.oldest.IsZero() {
-		l.mu.oldest = q.at
-	}
+	l.mu.oldest = min(l.mu.oldest, q.at)
 	l.mu.Unlock()
 	nudge(l.wake)
 }
@@ -155,14 +157,14 @@ func (l *Log) End() Position {
 func (l *Log) Age() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.mu.oldest.IsZero() {
+	if l.mu.oldest == never {
 		return 0
 	}
-	return time.Since(l.mu.oldest)
+	return l.cfg.Now() - l.mu.oldest
 }
 
 // Close gives up the lock of the directory and the files open for reading. It is for a log whose Run
-// has returned or was never called.
+// has returned, whose Driver was closed, or that had neither.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	if l.mu.state != failed {

@@ -12,38 +12,62 @@ import (
 // never waits for more than one of these.
 const fillBytes = 1 << 20
 
-// prepare keeps files ready ahead of the writer until ctx ends. A full disk is not an error: it tries
-// again, and Reserve waits meanwhile.
-func (l *Log) prepare(ctx context.Context) error {
-	full := false
+// preparer makes files ahead of the writer. Whoever turns it alone touches it.
+type preparer struct {
+	log *Log
+	// full says that the disk had no space at the last try.
+	full bool
+}
+
+// run keeps files ready until ctx ends. A full disk is not an error: it tries again, and Reserve waits
+// meanwhile.
+func (p *preparer) run(ctx context.Context) error {
 	for {
-		err := l.makeMissing(ctx)
-		if ctx.Err() != nil {
+		err := p.turn(ctx)
+		switch {
+		case ctx.Err() != nil:
 			// A file that was being filled has been given up; that is no error.
 			return nil //nolint:nilerr
-		}
-		switch {
 		case errors.Is(err, ErrNoSpace):
-			if !full {
-				l.cfg.Logger.Warn("no space for the write-ahead log, appends wait", "err", err)
-			}
-			full = true
-			if !pause(ctx, l.cfg.SpaceRetry) {
+			if !pause(ctx, p.log.cfg.SpaceRetry) {
 				return nil
 			}
 			continue
 		case err != nil:
 			return err
-		case full:
-			full = false
-			l.cfg.Logger.Info("space for the write-ahead log again")
+		case p.wanted():
+			continue
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-l.makeFile:
+		case <-p.log.makeFile:
 		}
 	}
+}
+
+// wanted reports whether there is one file in use and enough ahead.
+func (p *preparer) wanted() bool {
+	p.log.mu.Lock()
+	defer p.log.mu.Unlock()
+	return len(p.log.mu.segments) < p.log.cfg.FilesAhead+1
+}
+
+// turn makes one file if one is wanted.
+func (p *preparer) turn(ctx context.Context) error {
+	if !p.wanted() {
+		return nil
+	}
+	err := p.log.makeSegment(ctx)
+	switch {
+	case errors.Is(err, ErrNoSpace) && !p.full:
+		p.full = true
+		p.log.cfg.Logger.Warn("no space for the write-ahead log, appends wait", "err", err)
+	case err == nil && p.full && !p.wanted():
+		p.full = false
+		p.log.cfg.Logger.Info("space for the write-ahead log again")
+	}
+	return err
 }
 
 // pause waits for d; false means that ctx ended first.
@@ -55,21 +79,6 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return false
 	case <-timer.C:
 		return true
-	}
-}
-
-// makeMissing makes files until there is one in use and enough ahead.
-func (l *Log) makeMissing(ctx context.Context) error {
-	for {
-		l.mu.Lock()
-		missing := len(l.mu.segments) < l.cfg.FilesAhead+1
-		l.mu.Unlock()
-		if !missing {
-			return nil
-		}
-		if err := l.makeSegment(ctx); err != nil {
-			return err
-		}
 	}
 }
 

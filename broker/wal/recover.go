@@ -32,6 +32,7 @@ func Open(cfg Config) (*Log, error) {
 		makeFile: make(chan struct{}, 1),
 		lock:     lock,
 	}
+	l.mu.oldest = never
 	l.mu.ledger = ledger{queueMax: cfg.QueueBytesMax, wasteMax: charge(cfg.RecordBytesMax)}
 	if err := l.recover(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open write-ahead log: %w", err), l.Close())

@@ -2,14 +2,11 @@ package wal
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"sync"
 	"time"
 )
 
-// writer is the goroutine inside Run. It alone fills and seals groups, calls the Sink and decides
-// what is written where; the disk goroutine does the I/O, so that the next group fills meanwhile.
+// writer is turned by the goroutine inside Run, or by a Driver. It alone fills and seals groups, calls the Sink and decides
+// what is written where; the disk does the I/O, so that the next group fills meanwhile.
 type writer struct {
 	log  *Log
 	disk *disk
@@ -25,50 +22,22 @@ type writer struct {
 	sequence uint64
 	// current is the file that open will lie in; left are files that are full, to be closed after the
 	// next sync; dirty are files written since the last sync.
-	current  *segment
-	left     []*segment
-	dirty    []*segment
-	lastSync time.Time
+	current *segment
+	left    []*segment
+	dirty   []*segment
+	// syncDue is when, under an interval, the next job has to sync.
+	syncDue time.Duration
+	stage   stage
 }
 
-// Run writes until ctx ends, then what is queued, then returns nil. An error that wraps ErrFailed
-// means that a write, a sync or the making of a file went wrong; the log stays failed. Run is called
-// once. All goroutines of the log are its own and have ended when it returns, and the lock of the
-// directory is given up; reading is still possible until Close.
-func (l *Log) Run(ctx context.Context) error {
-	l.mu.Lock()
-	if l.mu.ran || l.mu.state != running {
-		l.mu.Unlock()
-		return fmt.Errorf("run: %w", ErrClosed)
-	}
-	l.mu.ran = true
-	l.mu.Unlock()
+// stage of a writer: how far a clean stop has come.
+type stage int
 
-	w := &writer{
-		log:      l,
-		disk:     newDisk(l.cfg.Session, l.recovered),
-		sequence: l.recovered.sequence,
-		lastSync: time.Now(),
-	}
-	preparing, stop := context.WithCancel(ctx)
-	broken := make(chan error, 1)
-	var group sync.WaitGroup
-	group.Go(w.disk.run)
-	group.Go(func() {
-		if err := l.prepare(preparing); err != nil {
-			broken <- err
-		}
-	})
-	err := w.run(ctx, broken)
-	if err != nil {
-		err = l.fail(err)
-	}
-	stop()
-	close(w.disk.jobs)
-	group.Wait()
-	w.drop()
-	return errors.Join(err, closeAll(w.left), l.closeSegments(), l.unlock())
-}
+const (
+	writing stage = iota
+	syncingLast
+	closingChain
+)
 
 // run is the loop: fill, submit when the disk is free, wait for whatever comes next.
 func (w *writer) run(ctx context.Context, broken <-chan error) error {
@@ -81,8 +50,8 @@ func (w *writer) run(ctx context.Context, broken <-chan error) error {
 	stop := ctx.Done()
 	for {
 		w.advance()
-		if stop == nil && len(w.inflight) == 0 && w.finish() {
-			return w.farewell()
+		if stop == nil && w.windUp() {
+			return nil
 		}
 		select {
 		case <-w.log.wake:
@@ -196,8 +165,7 @@ func (w *writer) start(j *job) {
 	if j.group != nil && (len(w.dirty) == 0 || w.dirty[len(w.dirty)-1] != j.group.segment) {
 		w.dirty = append(w.dirty, j.group.segment)
 	}
-	period := w.log.cfg.Sync.Interval
-	if period == 0 || time.Since(w.lastSync) >= period {
+	if w.log.cfg.Sync.Interval == 0 || w.log.cfg.Now() >= w.syncDue {
 		j.sync, w.dirty = w.dirty, nil
 		j.close, w.left = w.left, nil
 	}
@@ -214,10 +182,10 @@ func (w *writer) completed(r result) error {
 	j := w.inflight[0]
 	w.inflight = append(w.inflight[:0], w.inflight[1:]...)
 	if len(j.sync) > 0 {
-		w.lastSync = time.Now()
+		w.syncDue = w.log.cfg.Now() + w.log.cfg.Sync.Interval
 	}
 	w.advance()
-	if j.group != nil {
+	if j.group != nil && !j.farewell {
 		w.log.durable(j.group, r.synced, w.oldest())
 		w.log.cfg.Sink.Durable(&j.group.group)
 		w.recycle(j.group)
@@ -225,8 +193,8 @@ func (w *writer) completed(r result) error {
 	return nil
 }
 
-// oldest is when the oldest record in the writer's hands was appended.
-func (w *writer) oldest() time.Time {
+// oldest is when the oldest record in the writer's hands was appended, never if there is none.
+func (w *writer) oldest() time.Duration {
 	for _, j := range w.inflight {
 		if j.group != nil {
 			return j.group.born
@@ -238,7 +206,7 @@ func (w *writer) oldest() time.Time {
 	case w.next < len(w.pending):
 		return w.pending[w.next].at
 	default:
-		return time.Time{}
+		return never
 	}
 }
 
@@ -253,7 +221,7 @@ func (w *writer) recycle(g *openGroup) {
 // syncIdle syncs, under the interval policy, what no later group will take along.
 func (w *writer) syncIdle() {
 	if len(w.inflight) == 0 && len(w.dirty) > 0 {
-		w.lastSync = time.Time{}
+		w.syncDue = w.log.cfg.Now()
 		w.start(&job{})
 	}
 }
@@ -270,28 +238,34 @@ func (w *writer) finish() bool {
 	return true
 }
 
-// farewell syncs what the interval policy left and then writes an empty group, if there is room. It
+// windUp takes the next step of a clean stop once nothing is under way, and reports whether all is
+// done. It syncs what the interval policy left and then writes an empty group, if there is room. That
 // states that everything before it was synced: without it, damage to the very last group of a clean
 // stop would look like a torn tail.
-func (w *writer) farewell() error {
-	if w.sequence == w.log.recovered.sequence {
-		return nil
+func (w *writer) windUp() (done bool) {
+	if len(w.inflight) > 0 || w.stage == writing && !w.finish() {
+		return false
 	}
-	w.lastSync = time.Time{}
-	if len(w.dirty) > 0 {
-		w.start(&job{})
-		if r := <-w.disk.results; r.err != nil {
-			return r.err
+	if w.sequence == w.log.recovered.sequence {
+		return true
+	}
+	w.syncDue = w.log.cfg.Now()
+	if w.stage == writing {
+		w.stage = syncingLast
+		if len(w.dirty) > 0 {
+			w.start(&job{})
+			return false
 		}
 	}
-	if w.current.used+blockBytes > w.current.capacity {
-		return nil
+	if w.stage == syncingLast && w.current.used+blockBytes <= w.current.capacity {
+		w.stage = closingChain
+		g := &openGroup{}
+		g.begin(w.current, w.current.used, blockBytes)
+		g.seal(w.sequence + 1)
+		w.start(&job{group: g, farewell: true})
+		return false
 	}
-	g := &openGroup{}
-	g.begin(w.current, w.current.used, blockBytes)
-	g.seal(w.sequence + 1)
-	w.start(&job{group: g})
-	return (<-w.disk.results).err
+	return true
 }
 
 // drop gives back what a failed log still held, so that the accounts end at zero.
@@ -334,7 +308,7 @@ func (l *Log) placed(g *openGroup) {
 }
 
 // durable moves the durable end behind g and frees its share of the queue.
-func (l *Log) durable(g *openGroup, synced uint64, oldest time.Time) {
+func (l *Log) durable(g *openGroup, synced uint64, oldest time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	end := g.offset + g.group.Bytes
@@ -345,7 +319,7 @@ func (l *Log) durable(g *openGroup, synced uint64, oldest time.Time) {
 			extent{number: g.segment.number, session: l.cfg.Session, end: end})
 	}
 	l.mu.synced = synced
-	if oldest.IsZero() && len(l.mu.queue) > 0 {
+	if oldest == never && len(l.mu.queue) > 0 {
 		oldest = l.mu.queue[0].at
 	}
 	l.mu.oldest = oldest

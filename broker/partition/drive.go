@@ -1,0 +1,72 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+
+	"outrigger/broker/wal"
+)
+
+// Driver is Run by hand: no goroutine, and the order of the steps is the caller's, as wal.Driver's
+// is. It is for one goroutine, which must not wait on the Store beside it: Append with a context
+// that has ended is a try.
+type Driver struct {
+	store *Store
+	wal   *wal.Driver
+}
+
+// Drive returns the driver of a store that is not run, once.
+func (s *Store) Drive() (*Driver, error) {
+	d, err := s.walLog.Drive()
+	if err != nil {
+		return nil, fmt.Errorf("drive node WAL: %w", err)
+	}
+	return &Driver{store: s, wal: d}, nil
+}
+
+// Turn seals what is queued and hands it to the disk; the observer hears what is sealed.
+func (d *Driver) Turn() error { return d.judge(d.wal.Turn()) }
+
+// Tick passes one wal.Config.Sync.Interval.
+func (d *Driver) Tick() error { return d.judge(d.wal.Tick()) }
+
+// Writing reports whether a job waits for Disk. Up to two may.
+func (d *Driver) Writing() bool { return d.wal.Writing() }
+
+// Disk carries out the I/O of the oldest job. The store hears of the outcome by Complete.
+func (d *Driver) Disk() { d.wal.Disk() }
+
+// Written reports whether the outcome of a job waits for Complete.
+func (d *Driver) Written() bool { return d.wal.Written() }
+
+// Complete takes the outcome of the oldest job that Disk has carried out: durable ends move, the
+// observer and those who wait hear of it. An error wraps wal.ErrFailed: the node has to stop.
+func (d *Driver) Complete() error { return d.judge(d.wal.Complete()) }
+
+// Wanted reports whether the WAL wants a file made ahead.
+func (d *Driver) Wanted() bool { return d.wal.Wanted() }
+
+// Prepare makes one file, if one is wanted. An error that wraps wal.ErrNoSpace has changed nothing and
+// is for later; any other wraps wal.ErrFailed.
+func (d *Driver) Prepare() error {
+	err := d.wal.Prepare()
+	if errors.Is(err, wal.ErrNoSpace) && !errors.Is(err, wal.ErrFailed) {
+		return fmt.Errorf("prepare node WAL: %w", err)
+	}
+	return d.judge(err)
+}
+
+// judge ends the store when the WAL has failed.
+func (d *Driver) judge(err error) error {
+	if err == nil {
+		return nil
+	}
+	return d.store.end(err)
+}
+
+// Close does what Run does when its context ends: high watermarks are checkpointed, the WAL is
+// drained, and every wait ends.
+func (d *Driver) Close() error {
+	d.store.saveHighWatermarks()
+	return d.store.end(d.wal.Close())
+}
