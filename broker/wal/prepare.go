@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"time"
 )
 
 // fillBytes is how much is zero-filled at once. It is small, so that a group that wants the device
 // never waits for more than one of these.
 const fillBytes = 1 << 20
+
+// zeroBytes is what files are filled with. Nobody writes to it.
+var zeroBytes = sync.OnceValue(func() []byte { return alignedBytes(fillBytes) })
 
 // preparer makes files ahead of the writer. Whoever turns it alone touches it.
 type preparer struct {
@@ -183,7 +187,7 @@ func (l *Log) zeroFill(ctx context.Context, file File) error {
 	if err := file.Allocate(l.cfg.FileBytes); err != nil {
 		return err
 	}
-	zeros := alignedBytes(min(fillBytes, l.cfg.FileBytes))
+	zeros := zeroBytes()
 	for offset := int64(0); offset < l.cfg.FileBytes; {
 		if err := ctx.Err(); err != nil {
 			return err

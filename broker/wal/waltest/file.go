@@ -4,86 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"sort"
 	"syscall"
 	"unsafe"
 
 	"outrigger/broker/wal"
 )
-
-const (
-	sectorBytes = 512
-	blockBytes  = 4096
-)
-
-// inode is a file's content, current and durable. FS.mu guards it.
-type inode struct {
-	// name that the file has now, whatever it was opened as.
-	name             string
-	current, durable []byte
-	// dirty sectors differ between the two, as far as the device knows.
-	dirty map[int64]bool
-}
-
-func (n *inode) clone() *inode {
-	c := &inode{
-		name:    n.name,
-		current: append([]byte(nil), n.current...),
-		durable: append([]byte(nil), n.durable...),
-		dirty:   make(map[int64]bool),
-	}
-	for sector := range n.dirty {
-		c.dirty[sector] = true
-	}
-	return c
-}
-
-// crash returns an inode with a random choice of the dirty sectors, or of whole blocks.
-func (n *inode) crash(random *rand.Rand) *inode {
-	keep := survivors(random)
-	content := append([]byte(nil), n.durable...)
-	if random.IntN(2) == 0 && len(n.current) > len(content) {
-		content = append(content, make([]byte, len(n.current)-len(content))...)
-	}
-	var sectors []int64
-	for sector := range n.dirty {
-		sectors = append(sectors, sector)
-	}
-	sort.Slice(sectors, func(i, k int) bool { return sectors[i] < sectors[k] })
-	whole := random.IntN(2) == 0
-	block, kept := int64(-1), false
-	for _, sector := range sectors {
-		if at := sector * sectorBytes / blockBytes; !whole || at != block {
-			block, kept = at, keep()
-		}
-		if kept {
-			from := sector * sectorBytes
-			to := min(from+sectorBytes, int64(len(n.current)), int64(len(content)))
-			if from < to {
-				copy(content[from:to], n.current[from:to])
-			}
-		}
-	}
-	return &inode{
-		name:    n.name,
-		current: content,
-		durable: append([]byte(nil), content...),
-		dirty:   make(map[int64]bool),
-	}
-}
-
-func (n *inode) sync() {
-	if grown := len(n.current) - len(n.durable); grown > 0 {
-		n.durable = append(n.durable, make([]byte, grown)...)
-	}
-	for sector := range n.dirty {
-		from := sector * sectorBytes
-		to := min(from+sectorBytes, int64(len(n.current)))
-		copy(n.durable[from:to], n.current[from:to])
-	}
-	clear(n.dirty)
-}
 
 // file is an open inode.
 type file struct {
@@ -104,7 +29,7 @@ func (f *file) name() string {
 func (f *file) Size() (int64, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	return int64(len(f.node.current)), f.usableLocked()
+	return f.node.size, f.usableLocked()
 }
 
 func (f *file) usableLocked() error {
@@ -141,10 +66,7 @@ func (f *file) ReadAt(b []byte, offset int64) (int, error) {
 	if err := f.usableLocked(); err != nil {
 		return 0, err
 	}
-	if offset >= int64(len(f.node.current)) {
-		return 0, io.EOF
-	}
-	n := copy(b, f.node.current[offset:])
+	n := f.node.read(b, offset)
 	if n < len(b) {
 		return n, io.EOF
 	}
@@ -157,7 +79,8 @@ func (f *file) WriteAt(b []byte, offset int64) (int, error) {
 	}
 	op := Op{Verb: Write, Name: f.name(), Offset: offset, Bytes: int64(len(b))}
 	last, err := f.fs.begin(op)
-	if err != nil {
+	var amiss *Amiss
+	if err != nil && !errors.As(err, &amiss) {
 		return 0, err
 	}
 	f.fs.mu.Lock()
@@ -168,9 +91,10 @@ func (f *file) WriteAt(b []byte, offset int64) (int, error) {
 	if err := f.growLocked(offset + int64(len(b))); err != nil {
 		return 0, err
 	}
-	copy(f.node.current[offset:], b)
-	for at := offset / sectorBytes; at*sectorBytes < offset+int64(len(b)); at++ {
-		f.node.dirty[at] = true
+	if amiss != nil {
+		f.fs.writeAmissLocked(f.node, amiss, b, offset)
+	} else {
+		f.node.write(b, offset)
 	}
 	if last {
 		return 0, ErrCrashed
@@ -179,18 +103,14 @@ func (f *file) WriteAt(b []byte, offset int64) (int, error) {
 }
 
 func (f *file) growLocked(size int64) error {
-	grown := size - int64(len(f.node.current))
+	grown := size - f.node.size
 	if grown <= 0 {
 		return nil
 	}
-	var total int64
-	for _, node := range f.fs.names {
-		total += int64(len(node.current))
-	}
-	if f.fs.capacity > 0 && total+grown > f.fs.capacity {
+	if f.fs.capacity > 0 && f.fs.totalLocked()+grown > f.fs.capacity {
 		return fmt.Errorf("%s: %w", f.node.name, wal.ErrNoSpace)
 	}
-	f.node.current = append(f.node.current, make([]byte, grown)...)
+	f.node.grow(size)
 	return nil
 }
 
@@ -213,7 +133,7 @@ func (f *file) Sync() error {
 	defer f.fs.mu.Unlock()
 	if err != nil {
 		if !errors.Is(err, ErrCrashed) {
-			clear(f.node.dirty)
+			f.node.forget()
 		}
 		return err
 	}

@@ -52,6 +52,7 @@ type FS struct {
 	dead           bool
 	// crashIn counts changes until the FS dies; negative for never.
 	crashIn  int
+	changes  int
 	capacity int64
 	noDirect bool
 }
@@ -75,7 +76,7 @@ func New() *FS {
 
 // Intercept has f called before each operation, without locks held. An error of f is the operation's
 // and nothing else happens, except that a Sync that fails forgets what was dirty: the pages are clean
-// then and the data is not on disk. f may block.
+// then and the data is not on disk. An *Amiss lets a write go wrong unnoticed. f may block.
 func (f *FS) Intercept(fn func(Op) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -102,6 +103,14 @@ func (f *FS) CrashAfter(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.crashIn = n
+}
+
+// Changes counts the changes so far, those that CrashAfter counts: a test that crashes at each of them
+// runs once without a crash, to learn how many there are.
+func (f *FS) Changes() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changes
 }
 
 // Crash returns what a machine finds that lost power now.
@@ -217,10 +226,13 @@ func (f *FS) begin(op Op) (last bool, err error) {
 	if dead {
 		return false, ErrCrashed
 	}
+	var amiss error
 	if intercept != nil {
-		if err := intercept(op); err != nil {
+		err := intercept(op)
+		if _, ok := err.(*Amiss); err != nil && (!ok || op.Verb != Write) { //nolint:errorlint // ours
 			return false, err
 		}
+		amiss = err
 	}
 	if op.Verb == Read || op.Verb == List || op.Verb == Open {
 		return false, nil
@@ -230,12 +242,13 @@ func (f *FS) begin(op Op) (last bool, err error) {
 	if f.dead || f.crashIn == 0 {
 		return false, ErrCrashed
 	}
+	f.changes++
 	if f.crashIn > 0 {
 		f.crashIn--
 		last = f.crashIn == 0
 		f.dead = last
 	}
-	return last, nil
+	return last, amiss
 }
 
 // rename records a change of a name.
@@ -271,7 +284,7 @@ func (f *FS) MakeDir(string) error { return nil }
 
 // Create makes a new file.
 func (f *FS) Create(name string, direct bool) (wal.File, error) {
-	node := &inode{name: name, dirty: make(map[int64]bool)}
+	node := &inode{name: name}
 	if err := f.rename(Op{Verb: Create, Name: name}, change{Create, "", name, node}); err != nil {
 		return nil, err
 	}
@@ -373,9 +386,7 @@ func (f *FS) Damage(name string, fn func([]byte) []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	node := f.names[name]
-	node.current = fn(append([]byte(nil), node.current...))
-	node.durable = append([]byte(nil), node.current...)
-	node.dirty = make(map[int64]bool)
+	node.replace(fn(node.content()))
 }
 
 // Delete takes a file away for good.
@@ -390,5 +401,5 @@ func (f *FS) Delete(name string) {
 func (f *FS) Content(name string) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]byte(nil), f.names[name].current...)
+	return f.names[name].content()
 }
