@@ -1,0 +1,390 @@
+package partition
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+	"outrigger/broker/wal/waltest"
+)
+
+// counter counts the records that a store hands to its WAL.
+type counter struct {
+	appender
+	records int
+}
+
+func (c *counter) Append(b wal.Budget, r wal.Record) {
+	c.records++
+	c.appender.Append(b, r)
+}
+
+// moment is what a store held after so many records.
+type moment struct {
+	records int
+	digest  string
+}
+
+type logDigest struct {
+	end  topic.Offset
+	cuts uint64
+	sum  [sha256.Size]byte
+}
+
+// hand drives a store from one goroutine, by random steps of one seed, and notes all that it hears.
+type hand struct {
+	t       *testing.T
+	random  *rand.Rand
+	fs      *waltest.FS
+	store   *Store
+	driver  *Driver
+	counter *counter
+	clock   *clock
+	logs    []*Log
+	epoch   topic.Epoch
+	trace   []string
+	history []moment
+	// digests of the logs, at these ends and cuts.
+	digests [handPartitions]logDigest
+	// durable counts the records that are durable, scanned is where they end.
+	durable int
+	scanned wal.Position
+}
+
+func (h *hand) Sealed(entries []Entry) {
+	for _, e := range entries {
+		h.note("sealed %d at %d, epoch %d after %d", e.Partition.Index, e.Base, e.Epoch, e.PrevEpoch)
+	}
+}
+
+func (h *hand) Durable(ends []DurableEnd) {
+	for _, e := range ends {
+		h.note("durable %d: %d of %d, cut %d", e.Partition.Index, e.DurableEnd, e.LogEnd, e.Cuts)
+	}
+}
+
+func (h *hand) note(format string, args ...any) {
+	h.trace = append(h.trace, fmt.Sprintf(format, args...))
+}
+
+const handPartitions = 12
+
+func openHand(t *testing.T, fs *waltest.FS, seed uint64) (*hand, error) {
+	t.Helper()
+	h := &hand{t: t, random: rand.New(rand.NewPCG(seed, 3)), fs: fs, clock: &clock{}, epoch: 1}
+	store, err := Open(Config{
+		WAL: wal.Config{FS: fs, Dir: "wal", Session: topic.Session(seed), FileBytes: 64 << 10,
+			GroupBytesMax: 8 << 10},
+		TailBytesMax:            2 << 10,
+		HighWatermarkCheckpoint: time.Second,
+		Observer:                h,
+		Now:                     h.clock.now,
+	})
+	if err != nil {
+		return h, err
+	}
+	h.store, h.counter = store, &counter{appender: store.appender}
+	store.appender = h.counter
+	store.SetLease(Forever)
+	if h.driver, err = store.Drive(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range int32(handPartitions) {
+		h.logs = append(h.logs, store.Create(topic.Partition{Topic: p0.Topic, Index: i}))
+	}
+	h.history = []moment{{0, h.digest()}}
+	return h, nil
+}
+
+// digest is all batches of all logs.
+func (h *hand) digest() string {
+	var all strings.Builder
+	for i, l := range h.logs {
+		d := &h.digests[i]
+		if state := l.State(); state.LogEnd != d.end || state.Cuts != d.cuts {
+			*d = logDigest{end: state.LogEnd, cuts: state.Cuts, sum: h.digestLog(l, state)}
+		}
+		all.Write(d.sum[:])
+	}
+	return all.String()
+}
+
+func (h *hand) digestLog(l *Log, state State) (digest [sha256.Size]byte) {
+	sum := sha256.New()
+	pieces := l.pieces(state.LogStart, state.LogEnd, 1<<30)
+	if err := h.store.load(pieces); err != nil && !errors.Is(err, waltest.ErrCrashed) {
+		h.t.Fatalf("load: %v", err)
+	}
+	for _, p := range pieces {
+		fmt.Fprintf(sum, "\n%d %d ", p.base, p.epoch)
+		sum.Write(p.payload)
+	}
+	if len(pieces) > 0 {
+		sum.Sum(digest[:0])
+	}
+	return digest
+}
+
+// tolerate passes over the ends that a test brings about.
+func (h *hand) tolerate(what string, err error) {
+	if err != nil {
+		h.note("%s: %v", what, err)
+		if !errors.Is(err, wal.ErrFailed) && !errors.Is(err, wal.ErrFull) &&
+			!errors.Is(err, ErrNotEnoughReplicas) && !errors.Is(err, waltest.ErrCrashed) {
+			h.t.Fatalf("%s: %v", what, err)
+		}
+	}
+}
+
+func (h *hand) append(l *Log) {
+	value := make([]byte, h.random.IntN(1500))
+	for i := range value {
+		value[i] = byte(h.random.Uint32())
+	}
+	s := spec{value: value, idempotent: true, producer: h.random.Int64N(1 << 40)}
+	state := l.State()
+	if !state.Role.Leading {
+		epoch := max(h.epoch, state.TailEpoch)
+		h.tolerate("replicate", l.AppendReplica(Entry{Partition: l.partition, Epoch: epoch,
+			PrevEpoch: state.TailEpoch, Base: state.LogEnd, Count: 1,
+			Payload: placed(s, state.LogEnd, epoch)}))
+		return
+	}
+	a, err := l.Append(expired(), build(s), AppendOptions{Acks: 1})
+	h.tolerate("append", err)
+	if err == nil {
+		await := func(kind string) func(error) {
+			return func(err error) { h.note("%s %d to %d: %v", kind, l.partition.Index, a.End, err) }
+		}
+		l.AwaitDurable(a.Epoch, a.End, await("durable wait"))
+		l.AwaitCommit(a.Epoch, a.End, await("commit wait"))
+	}
+}
+
+// step does one thing.
+func (h *hand) step() {
+	l := h.logs[h.random.IntN(len(h.logs))]
+	state := l.State()
+	switch h.random.IntN(20) {
+	case 0, 1, 2, 3, 4, 5:
+		h.append(l)
+	case 6:
+		if !state.Role.Leading {
+			h.tolerate("truncate", l.Truncate(topic.Offset(h.random.IntN(int(state.LogEnd)+1))))
+		}
+	case 7, 8:
+		l.SetHighWatermark(topic.Offset(h.random.IntN(int(state.LogEnd) + 1)))
+	case 9:
+		h.epoch++
+		l.Assume(Role{Leading: h.random.IntN(2) == 0, Epoch: h.epoch, AcceptOne: true, Ready: true})
+	case 10:
+		h.clock.advance(400 * time.Millisecond)
+		h.store.Tick()
+	case 11, 12:
+		h.tolerate("prepare", h.driver.Prepare())
+	case 13, 14, 15:
+		h.tolerate("turn", h.driver.Turn())
+	case 16, 17:
+		h.driver.Disk()
+	default:
+		h.tolerate("complete", h.driver.Complete())
+	}
+	h.history = append(h.history, moment{h.counter.records, h.digest()})
+	h.count()
+}
+
+// count follows the durable end of the WAL.
+func (h *hand) count() {
+	for {
+		records, next, err := h.store.reader.Scan(h.scanned, 1<<20)
+		h.durable, h.scanned = h.durable+len(records), next
+		if err != nil {
+			if !isEnd(err) && !errors.Is(err, waltest.ErrCrashed) {
+				h.t.Fatalf("scan: %v", err)
+			}
+			return
+		}
+	}
+}
+
+// run goes on until so many steps are done or the file system dies.
+func (h *hand) run(steps int) {
+	for range steps {
+		if h.store.mu.failed != nil {
+			return
+		}
+		h.step()
+	}
+}
+
+func contents(fs *waltest.FS) string {
+	names, err := fs.List("wal")
+	if err != nil {
+		return err.Error()
+	}
+	var all strings.Builder
+	for _, name := range names {
+		fmt.Fprintf(&all, "%s\n%s\n", name, fs.Content("wal/"+name))
+	}
+	return all.String()
+}
+
+// The same seed gives the same bytes in the files and the same callbacks in the same order.
+func TestSameSeedDrivesTheSameStore(t *testing.T) {
+	for seed := range uint64(5) {
+		var runs [2]*hand
+		for i := range runs {
+			h, err := openHand(t, waltest.New(), seed+1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.run(1500)
+			if h.durable < 100 {
+				t.Fatalf("only %d records became durable", h.durable)
+			}
+			if err := h.driver.Close(); err != nil {
+				t.Fatalf("close: %v", err)
+			}
+			if err := h.store.Close(); err != nil {
+				t.Fatalf("close: %v", err)
+			}
+			runs[i] = h
+		}
+		if !slices.Equal(runs[0].trace, runs[1].trace) {
+			t.Fatalf("seed %d: two traces", seed)
+		}
+		if contents(runs[0].fs) != contents(runs[1].fs) {
+			t.Fatalf("seed %d: two contents", seed)
+		}
+	}
+}
+
+// Power is lost at each change of the disk in turn. What is found is what the store held after some
+// number of records, and no durable record is missing.
+func TestPowerLossAtEveryChangeLeavesAMomentOfTheStore(t *testing.T) {
+	const steps = 600
+	h, err := openHand(t, waltest.New(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.run(steps)
+	changes := h.fs.Changes()
+	if changes < 100 || h.durable < 50 {
+		t.Fatalf("%d changes and %d durable records are too few", changes, h.durable)
+	}
+	for at := 1; at <= changes; at++ {
+		fs := waltest.New()
+		fs.CrashAfter(at)
+		h, err := openHand(t, fs, 1)
+		if err == nil {
+			h.run(steps)
+		}
+		if _, err := fs.List("wal"); !errors.Is(err, waltest.ErrCrashed) {
+			t.Fatalf("change %d: the file system lives: %v", at, err)
+		}
+		found, err := openHand(t, fs.Crash(rand.New(rand.NewPCG(uint64(at), 5))), 2)
+		if err != nil {
+			t.Fatalf("change %d: open: %v", at, err)
+		}
+		found.count()
+		if found.durable < h.durable {
+			t.Fatalf("change %d: %d records are found, %d were durable", at, found.durable, h.durable)
+		}
+		if len(h.history) == 0 {
+			continue
+		}
+		i, _ := slices.BinarySearchFunc(h.history, found.durable+1,
+			func(m moment, records int) int { return m.records - records })
+		if found.history[0].digest != h.history[i-1].digest {
+			t.Fatalf("change %d: after %d of %d records the store is another", at, found.durable,
+				h.counter.records)
+		}
+	}
+}
+
+// Append by hand must never wait: without room, without space, and without anybody who turns the WAL.
+func TestAppendWithAnEndedContextNeverWaits(t *testing.T) {
+	h, err := openHand(t, waltest.New(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := h.logs[0]
+	l.Assume(Role{Leading: true, Epoch: 1, AcceptOne: true})
+	refused := error(nil)
+	for range 100 {
+		if _, refused = l.Append(expired(), build(spec{value: make([]byte, 4000)}),
+			AppendOptions{Acks: 1}); refused != nil {
+			break
+		}
+	}
+	if !errors.Is(refused, wal.ErrFull) || !errors.Is(refused, context.Canceled) {
+		t.Fatalf("append without space: got %v, want wal.ErrFull", refused)
+	}
+	end := l.State().LogEnd
+	if err := h.driver.Turn(); err != nil {
+		t.Fatal(err)
+	}
+	for h.driver.Writing() {
+		h.driver.Disk()
+		if err := h.driver.Complete(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for h.driver.Wanted() {
+		if err := h.driver.Prepare(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := l.Append(expired(), build(spec{}), AppendOptions{Acks: 1})
+	if err != nil || a.Base != end {
+		t.Fatalf("append with space again: got %d, %v; want %d", a.Base, err, end)
+	}
+}
+
+// A driven store costs this for each batch in a group of its own, and in groups of eight.
+func BenchmarkDrivenAppend(b *testing.B) {
+	for _, batches := range []int{1, 8} {
+		b.Run(fmt.Sprintf("batches=%d", batches), func(b *testing.B) {
+			s := openReal(b, waltest.New(), 1)
+			s.SetObserver(discard{})
+			d, err := s.Drive()
+			if err != nil {
+				b.Fatal(err)
+			}
+			l := leader(s, 0, 1)
+			value, ended := build(spec{value: make([]byte, 100)}), expired()
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				a, err := l.Append(ended, value, AppendOptions{Acks: AcksAll})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if i%batches != 0 {
+					continue
+				}
+				for d.Wanted() {
+					if err := d.Prepare(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if err := d.Turn(); err != nil {
+					b.Fatal(err)
+				}
+				d.Disk()
+				if err := d.Complete(); err != nil {
+					b.Fatal(err)
+				}
+				l.SetHighWatermark(a.End)
+			}
+		})
+	}
+}
