@@ -37,6 +37,9 @@
 //	00000000000000000007.wal    number 7; numbers begin at 1 and have no gaps
 //	00000000000000000008.new    being filled, removed at Open
 //	00000000000000000009.spare  filled once and free to become the next number
+//	00000000000000000005-<session>.mended
+//	                            takes the place of a damaged file 5; see Quarantine
+//	quarantine-<session>/       what was set aside: nobody but people touches it
 //	lock                        locked by the process that has the log open; its pid
 //
 // A file is allocated, written through with zeros and synced with its header before a rename gives it
@@ -113,4 +116,7 @@
 // Before Open returns, what it found is synced, file and directory, and only then are unused files at
 // the end given up and a new file begun. The torn bytes stay. Every one of these steps can be cut
 // short by another crash and be done again.
+//
+// After damage, Quarantine leaves a log that ends where the damage begins. All that a log told before
+// that it holds may then be missing from it, so this is for a node that has renamed itself first.
 package wal

@@ -24,11 +24,14 @@ type DumpRecord struct {
 // returns the places where bytes are missing or bad that were synced; a torn tail is none. It takes
 // no lock and changes nothing, so it can look at a log in use, whose tail may then move under it.
 func Dump(fs FS, dir string, fn func(DumpRecord)) (damage []Damage, err error) {
-	w, _, err := newWalk(fs, dir, true)
+	w, others, err := newWalk(fs, dir, true)
 	if err != nil {
 		return nil, fmt.Errorf("dump write-ahead log: %w", err)
 	}
 	d := &dump{walk: w, fn: fn, damage: w.gaps()}
+	if damage := unfinished(dir, others); damage != nil {
+		d.damage = append(d.damage, *damage)
+	}
 	if err := errors.Join(d.run(), w.close()); err != nil {
 		return nil, fmt.Errorf("dump write-ahead log: %w", err)
 	}

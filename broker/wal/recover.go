@@ -58,6 +58,9 @@ func (l *Log) recover() error {
 	if err != nil {
 		return err
 	}
+	if damage := unfinished(l.cfg.Dir, others); damage != nil {
+		return damage
+	}
 	if err := errors.Join(w.recover(l.cfg.Replay), w.close()); err != nil {
 		return err
 	}

@@ -36,8 +36,10 @@ const (
 	spareSuffix = ".spare"
 	// unfinishedSuffix: being zero-filled; removed at Open.
 	unfinishedSuffix = ".new"
-	lockName         = "lock"
-	probeName        = "probe" + unfinishedSuffix
+	// mendedSuffix: takes the place of a damaged file once that is set aside; see Quarantine.
+	mendedSuffix = ".mended"
+	lockName     = "lock"
+	probeName    = "probe" + unfinishedSuffix
 )
 
 func fileName(dir string, number uint64, suffix string) string {

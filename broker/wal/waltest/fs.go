@@ -195,7 +195,8 @@ func survivors(random *rand.Rand) func() bool {
 	}
 }
 
-// name that tells the directory of the change; files are not moved between directories.
+// name that tells the directory of the change. A move to another directory is of that one, and is
+// durable, or lost, as a whole: a file never ends in both or in none.
 func (c change) name() string {
 	if c.to == "" {
 		return c.from
@@ -329,6 +330,13 @@ func (f *FS) List(dir string) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// Names returns the full names of all files, sorted.
+func (f *FS) Names() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return sortedNames(f.names)
 }
 
 // SyncDir makes the names in dir durable.
