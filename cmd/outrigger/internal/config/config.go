@@ -86,11 +86,17 @@ type Replica struct {
 	RaftElection  time.Duration
 }
 
-// WAL is the durability that was asked for.
+// WAL is the durability that was asked for, and what is done about damage.
 type WAL struct {
 	// FlushAlways syncs before every acknowledgement; otherwise FlushInterval is the period.
 	FlushAlways   bool
 	FlushInterval time.Duration
+	// RefuseDamaged does not start on a damaged log instead of setting the damage aside.
+	RefuseDamaged bool
+	// ScrubInterval is the wait between two readings of the whole log in search of damage, zero for
+	// none; ScrubBytesPerSecond is how fast it is read.
+	ScrubInterval       time.Duration
+	ScrubBytesPerSecond int64
 }
 
 // How many heartbeats, and how many ticks, a timeout spans at the least.
@@ -272,7 +278,12 @@ func (b *builder) replica() Replica {
 }
 
 func (b *builder) wal() WAL {
-	w := WAL{FlushAlways: b.text(keyFlushPolicy) == "always"}
+	w := WAL{
+		FlushAlways:         b.text(keyFlushPolicy) == "always",
+		RefuseDamaged:       b.text(keyDamagePolicy) == "refuse",
+		ScrubInterval:       b.millis(keyScrubInterval),
+		ScrubBytesPerSecond: b.number(keyScrubRate),
+	}
 	switch {
 	case w.FlushAlways && b.text(keyFlushInterval) != "":
 		b.note(flushIntervalUnused())

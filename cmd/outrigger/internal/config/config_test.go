@@ -60,7 +60,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 		},
 		NATS:    NATS{Client: Address{"127.0.0.1", 4222}, Ops: Login{User: "ops"}, Sys: Login{User: "admin"}, Tap: "facts"},
 		Replica: Replica{300 * time.Millisecond, 1200 * time.Millisecond, 30 * time.Second, 150 * time.Millisecond, 1000 * time.Millisecond},
-		WAL:     WAL{FlushAlways: true},
+		WAL:     WAL{FlushAlways: true, ScrubInterval: 7 * 24 * time.Hour, ScrubBytesPerSecond: 4 << 20},
 		HTTP:    []Address{{"127.0.0.1", 9644}},
 	}
 	cfg.settings = nil
@@ -360,7 +360,7 @@ func TestClassicTimersAreAccepted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Replica.LeaderTimeout != 30*time.Second || cfg.Kafka.IdleMax != 0 || cfg.WAL != (WAL{false, time.Second}) {
+	if cfg.Replica.LeaderTimeout != 30*time.Second || cfg.Kafka.IdleMax != 0 || cfg.WAL.FlushAlways || cfg.WAL.FlushInterval != time.Second {
 		t.Errorf("got %+v, idle %v, wal %+v", cfg.Replica, cfg.Kafka.IdleMax, cfg.WAL)
 	}
 }

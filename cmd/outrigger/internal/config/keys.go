@@ -33,6 +33,9 @@ const (
 	keyLagTime             = "replica.lag.time.max.ms"
 	keyFlushPolicy         = "log.flush.policy"
 	keyFlushInterval       = "log.flush.interval.ms"
+	keyDamagePolicy        = "log.damage.policy"
+	keyScrubInterval       = "log.scrub.interval.ms"
+	keyScrubRate           = "log.scrub.bytes.per.second"
 	keyHeartbeat           = "replica.heartbeat.interval.ms"
 	keyLeaderTimeout       = "replica.leader.timeout.ms"
 	keyRaftTick            = "raft.tick.ms"
@@ -124,6 +127,13 @@ func ownKeys() []Key {
 	return []Key{
 		{Name: keyFlushPolicy, Kind: Choice, Default: "always", OneOf: []string{"always", "interval"},
 			Doc: "always: synced before it is acknowledged. interval: acknowledged once written."},
+		{Name: keyDamagePolicy, Kind: Choice, Default: "repair", OneOf: []string{"repair", "refuse"},
+			Doc: "What a start does with damage before the log's tail. repair: set the rest of the log aside " +
+				"and fill it again from the leaders. refuse: do not start."},
+		{Name: keyScrubInterval, Kind: Integer, Default: "604800000", Unit: "ms", Max: math.MaxInt64 / 1_000_000,
+			Doc: "How long to wait between two readings of the whole log in search of damage; 0 for none."},
+		{Name: keyScrubRate, Kind: Integer, Default: "4194304", Unit: "bytes", Min: 65536, Max: 1 << 40,
+			Doc: "How fast the log is read in search of damage; slower while records wait for the disk."},
 		{Name: keyHeartbeat, Kind: Integer, Default: "300", Unit: "ms", Min: 10, Max: 3_600_000,
 			Doc: "How often brokers tell each other that they live."},
 		{Name: keyLeaderTimeout, Kind: Integer, Default: "1200", Unit: "ms", Min: 50, Max: 3_600_000,

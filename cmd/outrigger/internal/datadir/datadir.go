@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"outrigger/broker/topic"
 )
 
 const (
@@ -101,6 +103,7 @@ func (d *Dir) load(owner Owner) error {
 		if _, err := rand.Read(d.identity.Disk[:]); err != nil {
 			return fmt.Errorf("draw disk id: %w", err)
 		}
+		d.identity.Log = d.identity.Disk
 		return d.writeMeta()
 	case err != nil:
 		return unusable(d.path, "cannot be read", err)
@@ -152,6 +155,24 @@ func (d *Dir) SetFlush(always bool) error {
 	}
 	d.identity.Lazy = !always
 	return d.writeMeta()
+}
+
+// RenewLog draws another log id. It must return before anything is taken away from a write-ahead log
+// that may have been acknowledged: under the new name the cluster trusts the log with nothing until it
+// has caught up, and the old name never comes back. A crash after it and before the loss costs a
+// catch-up and no more.
+func (d *Dir) RenewLog() error {
+	var fresh topic.DiskID
+	if _, err := rand.Read(fresh[:]); err != nil {
+		return fmt.Errorf("draw log id: %w", err)
+	}
+	old := d.identity.Log
+	d.identity.Log = fresh
+	if err := d.writeMeta(); err != nil {
+		d.identity.Log = old
+		return err
+	}
+	return nil
 }
 
 // SetCluster records the cluster's id once it is known. Another id than the recorded one is an

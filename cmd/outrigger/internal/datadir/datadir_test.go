@@ -96,7 +96,7 @@ func TestClusterIsRecordedOnceItIsKnown(t *testing.T) {
 }
 
 func TestForeignDirectoriesAreRefusedUntouched(t *testing.T) {
-	ours := Identity{Cluster: "c1", Node: 1, Disk: [16]byte{1}}
+	ours := Identity{Cluster: "c1", Node: 1, Disk: [16]byte{1}, Log: [16]byte{2}}
 	for _, c := range []struct {
 		name    string
 		files   map[string]string
@@ -116,6 +116,9 @@ func TestForeignDirectoriesAreRefusedUntouched(t *testing.T) {
 			`has a damaged meta.properties (node.id is "x")`, "restore that file, or name another directory"},
 		{"damaged disk id", map[string]string{metaName: "format=outrigger\nformat.version=1\nnode.id=1\ndisk.id=12\n"}, Owner{Node: 1},
 			`has a damaged meta.properties (disk.id is "12")`, "restore that file, or name another directory"},
+		{"damaged log id", map[string]string{metaName: "format=outrigger\nformat.version=1\nnode.id=1\n" +
+			"disk.id=00112233445566778899aabbccddeeff\nlog.id=\n"}, Owner{Node: 1},
+			`has a damaged meta.properties (log.id is "")`, "restore that file, or name another directory"},
 		{"somebody's files", map[string]string{"thesis.tex": "x"}, Owner{Node: 1},
 			"holds thesis.tex but no meta.properties, so it is not Outrigger's", "name an empty or a new directory"},
 	} {
@@ -284,10 +287,10 @@ func TestChosenPasswordsAreNotWrittenDown(t *testing.T) {
 }
 
 func FuzzMetaPropertiesNeverPanics(f *testing.F) {
-	f.Add(Identity{Cluster: "c", Node: 1, Disk: [16]byte{1}}.encode())
+	f.Add(Identity{Cluster: "c", Node: 1, Disk: [16]byte{1}, Log: [16]byte{2}}.encode())
 	f.Fuzz(func(t *testing.T, content []byte) {
 		id, err := decode(content)
-		if err == nil && (id.Node < 0 || id.Disk.IsZero()) {
+		if err == nil && (id.Node < 0 || id.Disk.IsZero() || id.Log.IsZero()) {
 			t.Errorf("took %+v", id)
 		}
 	})
@@ -309,5 +312,44 @@ func TestFlushPolicyOfTheLastRunIsRemembered(t *testing.T) {
 		if err := errors.Join(d.SetFlush(run.always), d.Close(false)); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A log that lost something never gets its old name back, whatever happens to the process; the disk
+// stays who it was.
+func TestRenewedLogKeepsItsNewName(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data")
+	d := mustOpen(t, path, Owner{Node: 1})
+	first := d.Identity()
+	if first.Log != first.Disk {
+		t.Errorf("a new log is named %s, its disk %s", first.Log, first.Disk)
+	}
+	if err := d.RenewLog(); err != nil {
+		t.Fatal(err)
+	}
+	renewed := d.Identity()
+	if renewed.Disk != first.Disk || renewed.Log == first.Log || renewed.Log.IsZero() {
+		t.Errorf("got %+v after %+v", renewed, first)
+	}
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	again := mustOpen(t, path, Owner{Node: 1})
+	defer again.Close(false)
+	if got := again.Identity(); got != renewed {
+		t.Errorf("got %+v after a restart, want %+v", got, renewed)
+	}
+}
+
+func TestDirectoryOfAnOlderVersionNamesItsLogLikeItsDisk(t *testing.T) {
+	path := t.TempDir()
+	old := "format=outrigger\nformat.version=1\ncluster.id=c\nnode.id=1\ndisk.id=00112233445566778899aabbccddeeff\nflush.lazy=false\n"
+	if err := os.WriteFile(filepath.Join(path, metaName), []byte(old), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := mustOpen(t, path, Owner{Node: 1})
+	defer d.Close(false)
+	if id := d.Identity(); id.Log != id.Disk || id.Disk.IsZero() {
+		t.Errorf("got %+v", id)
 	}
 }

@@ -23,6 +23,9 @@ type Identity struct {
 	Node    topic.NodeID
 	// Disk is drawn at random when the directory is made.
 	Disk topic.DiskID
+	// Log names the write-ahead log as the one that holds what this node acknowledged. It is Disk until
+	// the log loses something; see RenewLog.
+	Log topic.DiskID
 	// Lazy says that the last run acknowledged before it synced (log.flush.policy=interval).
 	Lazy bool
 }
@@ -38,8 +41,8 @@ func (e *formatError) Error() string { return "its format version is " + e.versi
 // encode writes meta.properties.
 func (id Identity) encode() []byte {
 	return fmt.Appendf(nil, "# Written by Outrigger. A broker refuses a directory whose ids are not its own.\n"+
-		"format=%s\nformat.version=%d\ncluster.id=%s\nnode.id=%d\ndisk.id=%s\nflush.lazy=%t\n",
-		formatName, FormatVersion, id.Cluster, id.Node, id.Disk, id.Lazy)
+		"format=%s\nformat.version=%d\ncluster.id=%s\nnode.id=%d\ndisk.id=%s\nlog.id=%s\nflush.lazy=%t\n",
+		formatName, FormatVersion, id.Cluster, id.Node, id.Disk, id.Log, id.Lazy)
 }
 
 // decode reads meta.properties.
@@ -61,13 +64,26 @@ func decode(content []byte) (Identity, error) {
 		return Identity{}, fmt.Errorf("node.id is %q", values["node.id"])
 	}
 	id := Identity{Cluster: values["cluster.id"], Node: topic.NodeID(node), Lazy: values["flush.lazy"] == "true"}
-	disk, err := hex.DecodeString(values["disk.id"])
-	if err != nil || len(disk) != len(id.Disk) {
-		return Identity{}, fmt.Errorf("disk.id is %q", values["disk.id"])
+	if id.Disk, err = decodeID(values, "disk.id"); err != nil {
+		return Identity{}, err
 	}
-	copy(id.Disk[:], disk)
-	if id.Disk.IsZero() {
-		return Identity{}, errors.New("disk.id is zero")
+	if _, named := values["log.id"]; !named { // written by a version that knew no damaged logs
+		id.Log = id.Disk
+		return id, nil
+	}
+	id.Log, err = decodeID(values, "log.id")
+	return id, err
+}
+
+func decodeID(values map[string]string, key string) (topic.DiskID, error) {
+	var id topic.DiskID
+	raw, err := hex.DecodeString(values[key])
+	if err != nil || len(raw) != len(id) {
+		return id, fmt.Errorf("%s is %q", key, values[key])
+	}
+	copy(id[:], raw)
+	if id.IsZero() {
+		return id, fmt.Errorf("%s is zero", key)
 	}
 	return id, nil
 }
