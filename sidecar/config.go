@@ -18,7 +18,9 @@ type Config struct {
 	Node topic.NodeID
 	// Session is drawn at random at every process start and never zero.
 	Session topic.Session
-	Disk    topic.DiskID
+	// Disk is who votes, Log whose records count: a log that lost some has another id than before, and
+	// the metadata store keeps its own. Log is Disk unless given.
+	Disk, Log topic.DiskID
 	// ClusterID is the configured one, empty if the first controller shall draw it.
 	ClusterID string
 	// DataDir holds the metadata store, in a directory of its own.
@@ -71,6 +73,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.ReplicaLagTimeMax, 30*time.Second)
 	setDefault(&c.MinInSyncReplicas, 1)
 	setDefault(&c.WindowBytes, 16<<20)
+	setDefault(&c.Log, c.Disk)
 	if c.Routes == nil {
 		c.Routes = func() []string { return nil }
 	}

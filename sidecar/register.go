@@ -61,7 +61,7 @@ func (s *Sidecar) registerOnce(ctx context.Context) error {
 	defer cancel()
 	result, err := s.propose(ctx, cluster.RegisterBroker{
 		Broker: topic.Broker{
-			ID: s.cfg.Node, Session: s.cfg.Session, Disk: s.cfg.Disk, Endpoints: s.cfg.Endpoints,
+			ID: s.cfg.Node, Session: s.cfg.Session, Disk: s.cfg.Log, Endpoints: s.cfg.Endpoints,
 			Rack: s.cfg.Rack, Version: s.cfg.Version,
 		},
 		CleanStop: s.cfg.CleanStop, FlushAlways: s.cfg.FlushAlways,

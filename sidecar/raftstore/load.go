@@ -11,8 +11,17 @@ import (
 	"outrigger/sidecar/raft"
 )
 
-// Load reads everything back after a start and clears away what a crash left half made.
+// Load reads everything back after a start and clears away what a crash left half made. What does not
+// have its checksum, or contradicts itself, is raft.ErrDamaged.
 func (s *Store) Load() (raft.State, error) {
+	state, err := s.load()
+	if pebble.IsCorruptionError(err) {
+		err = fmt.Errorf("%w: %w", raft.ErrDamaged, err)
+	}
+	return state, err
+}
+
+func (s *Store) load() (raft.State, error) {
 	var state raft.State
 	value, ok, err := s.read([]byte{'h'})
 	if err != nil {

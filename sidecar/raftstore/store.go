@@ -78,6 +78,9 @@ func OpenFS(fs vfs.FS, dir string, logger *slog.Logger) (*Store, error) {
 	// Here that number never changes, so the end of one is the time to start the next.
 	options.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
 	db, err := pebble.Open(dir, options)
+	if pebble.IsCorruptionError(err) {
+		err = fmt.Errorf("%w: %w", raft.ErrDamaged, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open raft store %s: %w", dir, err)
 	}

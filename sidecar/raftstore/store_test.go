@@ -420,3 +420,72 @@ func TestFullDiskIsWaitedForAndTriedAgain(t *testing.T) {
 		t.Errorf("got %v while the disk stays full, want ENOSPC", err)
 	}
 }
+
+// A store that does not have its checksums any more says so, and is never taken for a shorter one: it
+// is the voter's memory of what it promised.
+func TestDamagedStoreIsNamedAsSuch(t *testing.T) {
+	logger := slog.New(slog.DiscardHandler)
+	fs := vfs.NewMem()
+	s := open(t, fs)
+	load(t, s)
+	for i := range uint64(200) {
+		err := s.Save(raft.Batch{Sync: true, Entries: []raft.Entry{{Index: i + 1, Term: 1, Data: bytes.Repeat([]byte{byte(i)}, 500)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	names, err := fs.List(testDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := 0
+	for _, name := range names {
+		if filepath.Ext(name) != ".sst" {
+			continue
+		}
+		damaged++
+		flipMiddle(t, fs, fs.PathJoin(testDir, name))
+		s, err := OpenFS(fs, testDir, logger)
+		if err == nil {
+			_, err = s.Load()
+			if closing := s.Close(); closing != nil {
+				t.Fatal(closing)
+			}
+		}
+		if !errors.Is(err, raft.ErrDamaged) {
+			t.Errorf("%s: got %v, want ErrDamaged", name, err)
+		}
+	}
+	if damaged == 0 {
+		t.Fatalf("no table among %v", names)
+	}
+}
+
+func flipMiddle(t *testing.T, fs vfs.FS, name string) {
+	t.Helper()
+	file, err := fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := file.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1)
+	if _, err := file.ReadAt(b, info.Size()/2); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 8
+	if _, err := file.WriteAt(b, info.Size()/2); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -91,13 +91,13 @@ func (n *node) assemble(ctx context.Context) error {
 	}
 	n.web.stage("recovering the write-ahead log")
 	clock := monotonic()
-	logs, err := partition.Open(n.logConfig(clock))
+	logs, err := n.openLogs(n.logConfig(clock))
 	if err != nil {
 		return err
 	}
 	n.logs = logs
 	if n.sidecar, err = n.newSidecar(clock); err != nil {
-		return err
+		return n.explainMetadata(err)
 	}
 	n.broker, err = broker.New(n.brokerConfig(), n.sidecar, n.logs, n.Logger, n.registry)
 	if err != nil {

@@ -18,6 +18,7 @@ func (n *node) newSidecar(clock func() time.Duration) (replication, error) {
 		Node:                cfg.Node.ID,
 		Session:             n.session,
 		Disk:                identity.Disk,
+		Log:                 identity.Log,
 		ClusterID:           identity.Cluster,
 		DataDir:             n.dir.Path(),
 		CleanStop:           n.dir.CleanStop(),

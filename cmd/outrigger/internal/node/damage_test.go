@@ -1,0 +1,158 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"outrigger/broker/partition"
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+	"outrigger/cmd/outrigger/internal/config"
+	"outrigger/cmd/outrigger/internal/datadir"
+	"outrigger/sidecar/raft"
+)
+
+// movingFS calls moving before anything gets another name.
+type movingFS struct {
+	wal.FS
+	moving func(to string) error
+}
+
+func (f movingFS) Rename(from, to string) error {
+	if err := f.moving(to); err != nil {
+		return err
+	}
+	return f.FS.Rename(from, to)
+}
+
+// damagedLog writes a log of three sessions into a data directory and flips a bit in the first.
+func damagedLog(t *testing.T, dir *datadir.Dir, session *topic.Session) partition.Config {
+	t.Helper()
+	cfg := partition.Config{
+		WAL: wal.Config{Dir: dir.Path(walDir), FileBytes: 1 << 20},
+		Now: monotonic(),
+	}
+	p := topic.Partition{Topic: topic.ID{1}}
+	for range 3 {
+		*session++
+		cfg.WAL.Session = *session
+		store, err := partition.Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- store.Run(ctx) }()
+		log := store.Create(p)
+		log.SetHighWatermark(log.State().LogEnd)
+		if err := store.Remove(p); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	}
+	name := filepath.Join(cfg.WAL.Dir, "00000000000000000001.wal")
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[4096+70] ^= 4
+	if err := os.WriteFile(name, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	*session++
+	cfg.WAL.Session = *session
+	return cfg
+}
+
+func newNode(t *testing.T, sets ...string) *node {
+	t.Helper()
+	cfg, _, err := config.Load(config.Sources{Sets: append([]string{"node.id=1", "listeners=PLAINTEXT://127.0.0.1:9092"}, sets...)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := datadir.Open(t.TempDir(), datadir.Owner{Node: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := dir.Close(false); err != nil {
+			t.Error(err)
+		}
+	})
+	return &node{Options: Options{Config: cfg, Logger: slog.New(slog.DiscardHandler)}, dir: dir}
+}
+
+// A crash between the two steps must leave the new name and the damage, never the old name and a log
+// that looks whole.
+func TestDamagedLogIsRenamedBeforeAnythingIsSetAside(t *testing.T) {
+	n := newNode(t)
+	session := topic.Session(0)
+	cfg := damagedLog(t, n.dir, &session)
+	old := n.dir.Identity()
+	moved := 0
+	crash := errors.New("crash")
+	cfg.WAL.FS = movingFS{wal.OS(), func(string) error {
+		moved++
+		written, err := os.ReadFile(n.dir.Path("meta.properties"))
+		if err != nil || strings.Contains(string(written), "log.id="+old.Log.String()) {
+			t.Errorf("a file moves under the old name of the log: %s, %v", written, err)
+		}
+		return crash
+	}}
+	if _, err := n.openLogs(cfg); !errors.Is(err, crash) || moved != 1 {
+		t.Fatalf("got %v after %d moves", err, moved)
+	}
+	between := n.dir.Identity()
+	if between.Log == old.Log || between.Disk != old.Disk {
+		t.Errorf("got %+v after %+v", between, old)
+	}
+	cfg.WAL.FS, cfg.WAL.Session = nil, session+1
+	store, err := n.openLogs(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	aside, err := filepath.Glob(n.dir.Path(walDir, "quarantine-*", "00000000000000000001.wal"))
+	if err != nil || len(aside) != 1 {
+		t.Errorf("got %v, %v, want the damaged file set aside", aside, err)
+	}
+	if again := n.dir.Identity(); again.Log == old.Log || again.Disk != old.Disk {
+		t.Errorf("got %+v after %+v", again, old)
+	}
+}
+
+func TestDamagedLogIsRefusedUntouchedIfSoConfigured(t *testing.T) {
+	n := newNode(t, "log.damage.policy=refuse")
+	session := topic.Session(0)
+	cfg := damagedLog(t, n.dir, &session)
+	old := n.dir.Identity()
+	cfg.WAL.FS = movingFS{wal.OS(), func(to string) error { return errors.New("moved " + to) }}
+	_, err := n.openLogs(cfg)
+	if !errors.Is(err, wal.ErrDamaged) || !strings.HasSuffix(err.Error(), "(log.damage.policy=refuse)") {
+		t.Errorf("got %v", err)
+	}
+	if n.dir.Identity() != old {
+		t.Errorf("got %+v after %+v", n.dir.Identity(), old)
+	}
+}
+
+func TestDamagedMetadataStoreNamesTheRemedy(t *testing.T) {
+	n := newNode(t)
+	err := n.explainMetadata(raft.ErrDamaged)
+	if !errors.Is(err, raft.ErrDamaged) || !strings.Contains(err.Error(), "empty "+n.dir.Path()+", all of it") {
+		t.Errorf("got %v", err)
+	}
+	if other := errors.New("other"); n.explainMetadata(other) != other {
+		t.Error("another error is said to be damage")
+	}
+}
