@@ -1,6 +1,7 @@
 package history
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -18,8 +19,13 @@ type ConsumerConfig struct {
 
 // poll is one operation.
 type poll struct {
-	invoked, ended time.Duration
+	invoked time.Duration
+	// ended is never until the client returned.
+	ended time.Duration
 }
+
+// never is later than everything.
+const never time.Duration = math.MaxInt64
 
 // moveKind is what a run says.
 type moveKind uint8
@@ -30,8 +36,10 @@ const (
 	moveSeek
 	// moveReset: nothing is known of the next record.
 	moveReset
-	// moveFinal: everything was read, from offset to until.
+	// moveFinal: a seek, from which everything is read up to the end of a Range.
 	moveFinal
+	// moveFinished: the end of that range was reached.
+	moveFinished
 )
 
 // run is a range of consecutive offsets that a poll read in one partition, or a jump.
@@ -53,8 +61,8 @@ type Consumer struct {
 		polls  chunked[poll]
 		runs   chunked[run]
 		values chunked[Value]
-		// finals are the ends of the moveFinal runs, in their order.
-		finals []int64
+		// finals are those of the moveFinal runs, in their order.
+		finals []Range
 	}
 }
 
@@ -68,13 +76,12 @@ func (h *History) Consumer(c ConsumerConfig) *Consumer {
 	return r
 }
 
-// Poll begins an operation, and ends the one before. Its records follow in the order in which the
+// Poll begins an operation. Its records follow in the order in which the
 // client gave them.
 func (c *Consumer) Poll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.history.clock()
-	c.mu.polls.add(poll{invoked: now, ended: now})
+	c.mu.polls.add(poll{invoked: c.history.clock(), ended: never})
 }
 
 // Read notes a record that the operation returned.
@@ -86,7 +93,7 @@ func (c *Consumer) Read(topic string, partition int32, offset int64, v Value) {
 
 func (c *Consumer) readLocked(partition uint32, offset int64, v Value) {
 	if c.mu.polls.len() == 0 {
-		c.mu.polls.add(poll{})
+		c.mu.polls.add(poll{ended: never})
 	}
 	at := uint32(c.mu.polls.len() - 1)
 	c.mu.values.add(v)
@@ -120,18 +127,38 @@ func (c *Consumer) Reset(topic string, partition int32) {
 	c.move(moveReset, topic, partition, 0)
 }
 
-// Final notes that this consumer has read everything from start to end, offsets that the broker
-// named after every send had its outcome. end is the offset after the last record.
-func (c *Consumer) Final(topic string, partition int32, start, end int64) {
+// Range is what a partition holds, as the broker says.
+type Range struct {
+	// Asked is History.Now from before the broker was asked.
+	Asked time.Duration `json:"asked"`
+	// Start is the first offset that is there, End the one after the last.
+	Start int64 `json:"start"`
+	End   int64 `json:"end"`
+}
+
+// Final begins the final polls of a partition: a seek to the start of r, from where this consumer
+// reads everything up to its end. The broker is asked for r after every send to the partition had its
+// outcome and every process that produces has ended.
+func (c *Consumer) Final(topic string, partition int32, r Range) {
 	c.mu.Lock()
-	c.mu.finals = append(c.mu.finals, end)
-	c.mu.Unlock()
-	c.move(moveFinal, topic, partition, start)
+	defer c.mu.Unlock()
+	c.mu.finals = append(c.mu.finals, r)
+	c.moveLocked(moveFinal, topic, partition, r.Start)
+}
+
+// Finished says that the client's position has reached the end of the range of Final. It is needed
+// only where offsets may be without a record; elsewhere the last record read shows it.
+func (c *Consumer) Finished(topic string, partition int32) {
+	c.move(moveFinished, topic, partition, 0)
 }
 
 func (c *Consumer) move(kind moveKind, topic string, partition int32, offset int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.moveLocked(kind, topic, partition, offset)
+}
+
+func (c *Consumer) moveLocked(kind moveKind, topic string, partition int32, offset int64) {
 	c.mu.runs.add(run{
 		kind: kind, offset: offset, partition: c.mu.of(topic, partition),
 		poll: uint32(max(0, c.mu.polls.len()-1)),

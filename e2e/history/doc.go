@@ -21,9 +21,9 @@
 // writes into the payload, or ValueOf, a hash of the payload. Among ten million records two of the
 // same hash have a chance of 3 in a million, and would be reported, not missed.
 //
-// A history ends with final polls: Consumer.Final says that a reader has read a partition from its
-// start to its end after the last send had its outcome. Without them nothing can be called lost, and
-// the verdict is incomplete rather than valid.
+// A history ends with final polls: once the last send has its outcome, Consumer.Final says from where
+// to where a partition is read, and the consumer reads that. Without it nothing that is merely absent
+// can be called lost, and the verdict is incomplete rather than valid.
 //
 // Recording is safe for concurrent use: each producer and consumer has a lock of its own. A send takes
 // 40 bytes; a read record takes 8, and each run of consecutive offsets in a poll 24 more.

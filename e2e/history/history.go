@@ -72,6 +72,9 @@ func New(c Config) *History {
 	return h
 }
 
+// Now is the time as the history has it.
+func (h *History) Now() time.Duration { return h.clock() }
+
 // number is the number of a partition, the same for all producers and consumers.
 func (h *History) number(p Partition) uint32 {
 	h.mu.Lock()
@@ -126,7 +129,7 @@ func (n *numbered) of(topic string, id int32) uint32 {
 	return number
 }
 
-// chunked is a list that grows without copying what it has.
+// chunked is a list that grows without copying all that it has; a short one stays small.
 type chunked[T any] struct {
 	chunks [][]T
 }
@@ -136,10 +139,19 @@ const chunkLen = 1 << 12
 func (c *chunked[T]) add(v T) {
 	last := len(c.chunks) - 1
 	if last < 0 || len(c.chunks[last]) == chunkLen {
-		c.chunks = append(c.chunks, make([]T, 0, chunkLen))
+		c.chunks = append(c.chunks, make([]T, 0, firstLen(last)))
 		last++
 	}
 	c.chunks[last] = append(c.chunks[last], v)
+}
+
+// firstLen is the room that a chunk begins with: the first one grows like any slice.
+func firstLen(last int) int {
+	const small = 16
+	if last < 0 {
+		return small
+	}
+	return chunkLen
 }
 
 func (c *chunked[T]) len() int {

@@ -100,8 +100,7 @@ func (s Sent) AckedAt(partition int32, offset int64) {
 	p := s.producer
 	p.mu.Lock()
 	sent := p.mu.sends.at(s.index)
-	topic := p.history.partition(sent.partition).Topic
-	sent.partition = p.mu.of(topic, partition)
+	sent.partition = p.mu.of(p.history.partition(sent.partition).Topic, partition)
 	p.mu.Unlock()
 	s.end(acked, offset)
 }
