@@ -458,6 +458,7 @@ func (r *Replication) contradicts(s *slot, section *frame.Section) bool {
 		Kind: replica.EventFault, Partition: s.partition, Epoch: section.Epoch, Offset: section.Base,
 		Detail: "a batch was sent again with other bytes",
 	})
+	s.machine.Contradicted()
 	return true
 }
 

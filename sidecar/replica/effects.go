@@ -42,8 +42,8 @@ type Effects struct {
 	// Cut, when not topic.NoOffset, truncates the log.
 	Cut topic.Offset
 	// Duplicate, when not nil, is a batch at an offset that the log has already. If the log holds
-	// other bytes there in the same epoch, the two logs contradict each other: that is a fault, and
-	// nothing is answered.
+	// other bytes there in the same epoch, the two logs contradict each other: that is a fault,
+	// nothing is answered, and Contradicted is called.
 	Duplicate *frame.Section
 	// Append, when not nil, is the batch that a follower takes.
 	Append *frame.Section

@@ -15,6 +15,9 @@ func (m *Machine) Section(from topic.Member, s frame.Section, out *Effects) {
 		m.event(out, EventStale, from.Node, s.Base, "section")
 		return
 	}
+	if m.contradicted {
+		return
+	}
 	switch s.Kind {
 	case frame.Data:
 		m.take(s, out)
@@ -112,7 +115,7 @@ func (m *Machine) gap(out *Effects) {
 
 // ack answers with the tail and the durable end.
 func (m *Machine) ack(gap bool, out *Effects) {
-	if m.placement.Leader == topic.NoNode || m.placement.Leader == m.cfg.Self.Node {
+	if m.contradicted || m.placement.Leader == topic.NoNode || m.placement.Leader == m.cfg.Self.Node {
 		return
 	}
 	out.AckTo = topic.Member{Node: m.placement.Leader, Session: m.placement.LeaderSession}

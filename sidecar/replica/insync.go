@@ -136,12 +136,17 @@ func (m *Machine) lost(member topic.Member) bool {
 	if f == nil || f.member != member {
 		return true
 	}
+	return m.lags(f)
+}
+
+func (m *Machine) lags(f *follower) bool {
 	return f.match < m.end && m.now()-f.caughtUpAt > m.cfg.LagTicksMax
 }
 
 // qualifies reports whether a follower may enter the in-sync set: it holds everything committed and
 // everything that came before this epoch. (The leader need not be ready for this: with too few members
-// in sync it could not become so.)
+// in sync it could not become so.) And it would not have to leave at once: with too few in sync the high
+// watermark stands, so a follower that went silent holds everything below it for ever.
 func (m *Machine) qualifies(f *follower) bool {
-	return f.known && f.match >= m.highWatermark && f.match >= m.epochStart
+	return f.known && f.match >= m.highWatermark && f.match >= m.epochStart && !m.lags(f)
 }

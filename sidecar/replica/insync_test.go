@@ -124,6 +124,31 @@ func TestRefusedChangeIsWaitedForUntilNoCopyCanBeCommitted(t *testing.T) {
 	}
 }
 
+// A follower that went silent with everything committed on its disk leaves, and stays out while it is
+// silent: with too few members in sync the high watermark stands, so holding everything below it says
+// nothing. (It went in and out as fast as the controller could decide.)
+func TestSilentFollowerStaysOutOfTheInSyncSet(t *testing.T) {
+	b := newBench(t)
+	b.ack(2)
+	b.append()
+	change := b.tick()
+	if change == nil || len(change.ISR) != 1 {
+		t.Fatalf("got proposal %+v, want the leader alone", change)
+	}
+	b.decided(Accepted)
+	b.placement.ISR = []topic.Member{at(1)}
+	b.placement.PartitionEpoch++
+	if out := b.configure(); out.Change != nil {
+		t.Fatalf("got proposal %+v of a follower that is silent", out.Change)
+	}
+	if change := b.tick(); change != nil {
+		t.Fatalf("got proposal %+v of a follower that is silent", change)
+	}
+	if out := b.ack(2); out.Change == nil || len(out.Change.ISR) != 2 {
+		t.Fatalf("got proposal %+v when it was caught up again, want 1 and 2", out.Change)
+	}
+}
+
 // An unclean election is followed by a clean one before a replica that was away returns: it must still
 // be able to give up what the unclean leader never had.
 func TestCutBelowHighWatermarkNeedsAnUncleanEpochAfterTheTail(t *testing.T) {

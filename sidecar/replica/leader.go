@@ -23,8 +23,8 @@ type span struct {
 type follower struct {
 	member topic.Member
 	window *Window
-	// known: its tail was proven to be a prefix of ours.
-	known bool
+	// known: its tail was proven to be a prefix of ours; contradicts: it was proven not to be one.
+	known, contradicts bool
 	// sent is the next offset to send, match the proven durable end.
 	sent, match   topic.Offset
 	highWatermark topic.Offset
@@ -133,8 +133,14 @@ func (m *Machine) Ack(from topic.Member, a frame.Ack, out *Effects) {
 	}
 	epoch, end := m.epochs.floor(a.TailEpoch, m.start, m.end)
 	switch {
+	case f.contradicts:
+		return
 	case a.TailEpoch > m.role.Epoch, a.TailEpoch == m.role.Epoch && a.LogEnd > m.end:
 		// Nobody but this machine appends under this epoch, and it did not send that.
+		// Nothing that it says is believed any more in this epoch. (When this log has grown past it, its tail
+		// would look like a prefix; and a high watermark would stand over its own records.)
+		f.forget()
+		f.known, f.contradicts = false, true
 		m.event(out, EventFault, from.Node, a.LogEnd, "follower is ahead of its leader in the leader's epoch")
 		return
 	case epoch != a.TailEpoch || a.LogEnd > end:

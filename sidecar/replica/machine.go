@@ -55,6 +55,9 @@ type Machine struct {
 	// reviewAt keeps a refused change from being proposed again at once.
 	reviewAt int64
 
+	// contradicted: the log was found to differ from its leader's where both name the same epoch.
+	contradicted bool
+
 	// As a follower: the last gap that was answered, and when.
 	gapEnd  topic.Offset
 	gapTick int64
@@ -88,6 +91,12 @@ func (m *Machine) reload(log LogState) {
 	m.highWatermark = max(m.highWatermark, log.HighWatermark)
 	m.epochs = append(m.epochs[:0], log.Epochs...)
 }
+
+// Contradicted ends the part that this log takes as a follower, for as long as the process lives: it holds
+// other bytes than its leader under the same epoch and offset, and its tail proves nothing. The leader
+// misses its answers and takes it out of the in-sync set. (Not to answer the batch was not enough: the
+// next probe was answered, and the batch counted.)
+func (m *Machine) Contradicted() { m.contradicted = true }
 
 // Leads reports whether the image gives the leadership to this node in this very session.
 func (m *Machine) Leads() bool {

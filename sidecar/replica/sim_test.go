@@ -68,6 +68,8 @@ type world struct {
 	session   topic.Session
 	refused   int
 	wiped     bool
+	// stage, when not nil, plays a script: it decides what a schedule of dice would.
+	stage *stage
 }
 
 const minISR = 2
@@ -76,7 +78,13 @@ var thePartition = topic.Partition{Topic: topic.ID{7}}
 
 func newWorld(t *testing.T, seed uint64, nodes int) *world {
 	w := &world{t: t, r: rand.New(rand.NewPCG(seed, 99)), image: cluster.Empty()}
-	w.apply(cluster.SetDefaults{MinInSync: minISR})
+	w.populate(nodes, cluster.SetDefaults{MinInSync: minISR})
+	return w
+}
+
+// populate starts the hosts and creates the partition on all of them; the first leads.
+func (w *world) populate(nodes int, defaults cluster.SetDefaults) {
+	w.apply(defaults)
 	var replicas []topic.NodeID
 	for i := range nodes {
 		h := &host{id: topic.NodeID(i + 1)}
@@ -88,7 +96,6 @@ func newWorld(t *testing.T, seed uint64, nodes int) *world {
 	w.apply(cluster.CreateTopics{Topics: []topic.Creation{{
 		ID: thePartition.Topic, Name: "t", Assignments: [][]topic.NodeID{replicas},
 	}}})
-	return w
 }
 
 // apply commits a command, and proves that the image it makes is a possible one.
@@ -194,7 +201,8 @@ func (w *world) refresh(h *host) {
 	h.image = w.image
 	im := h.image
 	placement, _ := im.Partition(thePartition)
-	v := View{Placement: placement, MinInSync: minISR, Live: func(n topic.NodeID) (topic.Session, bool) {
+	t, _ := im.TopicByID(thePartition.Topic)
+	v := View{Placement: placement, MinInSync: im.MinInSync(t), Live: func(n topic.NodeID) (topic.Session, bool) {
 		b, ok := im.Broker(n)
 		return b.Session, ok && !b.Fenced
 	}}
@@ -212,23 +220,31 @@ func (w *world) step(h *host, fn func(out *Effects)) {
 	out.Reset()
 	fn(&out)
 	for _, e := range out.Events {
-		if e.Kind == EventFault {
+		switch {
+		case w.stage != nil:
+			w.stage.event(h, e)
+		case e.Kind == EventFault:
 			w.fail("fault at node %d: %s", h.id, e)
 		}
 	}
 	if out.Role != nil {
 		h.role = *out.Role
+		if w.stage != nil {
+			w.stage.unanswered(h)
+		}
+	}
+	if out.Duplicate != nil && w.contradicts(h, out.Duplicate) {
+		return
 	}
 	if out.Cut != topic.NoOffset {
 		h.log = h.log[:out.Cut]
 		h.durable = min(h.durable, int(out.Cut))
+		h.hw = min(h.hw, out.Cut) // no further than an unclean election asks for: the machine refuses
 	}
 	if s := out.Append; s != nil && h.full {
 		w.step(h, func(out *Effects) { h.machine.Refused(h.state(), out) })
 	} else if s != nil {
-		for i := range s.Count {
-			h.log = append(h.log, record{epoch: s.RecordEpoch, value: int(s.Payload[i*4])<<16 | int(s.Payload[i*4+1])<<8 | int(s.Payload[i*4+2])})
-		}
+		h.log = append(h.log, recordsOf(s)...)
 	}
 	if out.HighWatermark != topic.NoOffset {
 		// As the log does: what a refused append would have held is not committed here.
@@ -253,6 +269,35 @@ func (w *world) step(h *host, fn func(out *Effects)) {
 	w.check()
 }
 
+// recordsOf decodes the records of a batch.
+func recordsOf(s *frame.Section) []record {
+	var out []record
+	for i := range s.Count {
+		out = append(out, record{epoch: s.RecordEpoch,
+			value: int(s.Payload[i*4])<<16 | int(s.Payload[i*4+1])<<8 | int(s.Payload[i*4+2])})
+	}
+	return out
+}
+
+// contradicts compares a batch that came again with what the log has: one epoch has one leader, which
+// writes each offset once.
+func (w *world) contradicts(h *host, s *frame.Section) bool {
+	for i, rec := range recordsOf(s) {
+		at := int(s.Base) + i
+		if at < len(h.log) && h.log[at].epoch == rec.epoch && h.log[at] != rec {
+			e := Event{Kind: EventFault, Partition: thePartition, Epoch: s.Epoch, Offset: topic.Offset(at), Detail: "a batch was sent again with other bytes"}
+			if w.stage != nil {
+				w.stage.event(h, e)
+			} else {
+				w.fail("fault at node %d: %s", h.id, e)
+			}
+			h.machine.Contradicted()
+			return true
+		}
+	}
+	return false
+}
+
 // check is the invariant that elections lean on: whoever is in sync or eligible has everything that
 // was ever committed, on its disk. Anybody else may even cut it: a deposed leader's cut can reach a
 // replica that counts for nothing and has not heard of the next epoch.
@@ -275,6 +320,7 @@ func (w *world) check() {
 func (w *world) commit(h *host, hw topic.Offset) {
 	if int(hw) > len(h.log) {
 		w.fail("node %d: high watermark %d beyond the log end %d", h.id, hw, len(h.log))
+		return
 	}
 	h.hw = hw
 	for i := range int(hw) {
@@ -285,6 +331,7 @@ func (w *world) commit(h *host, hw topic.Offset) {
 			w.committed = append(w.committed, h.log[i])
 		}
 	}
+	grew := w.acked < len(w.committed)
 	w.acked = len(w.committed)
 	holders := 0
 	for _, x := range w.hosts {
@@ -292,17 +339,20 @@ func (w *world) commit(h *host, hw topic.Offset) {
 			holders++
 		}
 	}
-	if holders < minISR && !w.wiped {
+	if w.stage != nil {
+		w.stage.committed(h, holders, grew)
+	} else if holders < minISR && !w.wiped {
 		w.fail("high watermark %d is on the disks of %d nodes only", hw, holders)
 	}
 }
 
 // propose reaches the controller now, later, twice or never; the answer too may be lost.
 func (w *world) propose(h *host, c Change) {
-	p := proposal{host: h, machine: h.machine, command: cluster.AlterISR{Changes: []cluster.ISRChange{{
-		Partition: c.Partition, LeaderEpoch: c.LeaderEpoch, PartitionEpoch: c.PartitionEpoch,
-		Leader: h.member(), ISR: c.ISR,
-	}}}}
+	p := w.proposalOf(h, c)
+	if w.stage != nil {
+		w.stage.propose(p)
+		return
+	}
 	if w.r.IntN(4) == 0 {
 		w.late = append(w.late, p)
 	}
@@ -320,8 +370,15 @@ func (w *world) propose(h *host, c Change) {
 	}
 }
 
+func (w *world) proposalOf(h *host, c Change) proposal {
+	return proposal{host: h, machine: h.machine, command: cluster.AlterISR{Changes: []cluster.ISRChange{{
+		Partition: c.Partition, LeaderEpoch: c.LeaderEpoch, PartitionEpoch: c.PartitionEpoch,
+		Leader: h.member(), ISR: c.ISR,
+	}}}}
+}
+
 // judge lets the controller decide.
-func (w *world) judge(p proposal) {
+func (w *world) judge(p proposal) Verdict {
 	verdict := Refused
 	switch w.apply(p.command).Items[0] {
 	case cluster.OK:
@@ -334,6 +391,7 @@ func (w *world) judge(p proposal) {
 	if p.answered {
 		p.decided(w, verdict)
 	}
+	return verdict
 }
 
 func (p proposal) decided(w *world, v Verdict) {
@@ -355,7 +413,7 @@ func (w *world) arrive() {
 func (w *world) post(e envelope) {
 	w.net = append(w.net, e)
 	w.sent = append(w.sent, e)
-	if len(w.sent) > 200 {
+	if len(w.sent) > 200 && w.stage == nil {
 		w.sent = w.sent[1:]
 	}
 }
@@ -379,6 +437,11 @@ func (w *world) deliver(lossy bool) {
 	case lossy && w.r.IntN(20) == 0 && len(w.sent) > 0:
 		w.net = append(w.net, w.sent[w.r.IntN(len(w.sent))])
 	}
+	w.receive(e)
+}
+
+// receive hands a message to the session that it is for.
+func (w *world) receive(e envelope) {
 	h := w.host(e.to.Node)
 	if h.session != e.to.Session {
 		return
@@ -404,7 +467,12 @@ func (w *world) produce(h *host) {
 	if !h.role.Leading || !h.role.AcceptAll {
 		return
 	}
-	base, count := len(h.log), 1+w.r.IntN(3)
+	w.write(h, 1+w.r.IntN(3))
+}
+
+// write has a leader append a batch.
+func (w *world) write(h *host, count int) {
+	base := len(h.log)
 	prev := topic.NoEpoch
 	if base > 0 {
 		prev = h.log[base-1].epoch
@@ -445,6 +513,10 @@ func (w *world) tick() {
 
 func (w *world) fail(format string, args ...any) {
 	w.t.Helper()
+	if w.stage != nil {
+		w.stage.violation(fmt.Sprintf(format, args...))
+		return
+	}
 	w.t.Fatalf(format+"\nplacement %+v, %d messages on the way", append(args, w.placement(), len(w.net))...)
 }
 
