@@ -176,15 +176,20 @@ func (s *stage) holds(kind string, from, to topic.NodeID) bool {
 	return slices.ContainsFunc(s.held, func(f filter) bool { return f.picks(kind, from, to) })
 }
 
+// movesMax is far beyond what any script needs between two commands.
+const movesMax = 5000
+
 // settle lets everything happen that nothing prevents, in the same order every time.
 func (s *stage) settle() {
-	for turns, moved := 0, true; moved; turns++ {
-		if turns > 10_000 {
-			s.t.Fatalf("%s\nthe stage never settles", s.out.String())
-		}
+	moves := 0
+	for moved := true; moved; moves++ {
 		moved = false
-		for s.arriveNext() {
+		for moves < movesMax && s.arriveNext() {
 			moved = true
+			moves++
+		}
+		if moves >= movesMax {
+			s.t.Fatalf("%s\nthe stage never settles", s.out.String())
 		}
 		for _, h := range s.hosts {
 			if s.awake(h) {
