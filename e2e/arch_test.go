@@ -63,7 +63,9 @@ type goPackage struct {
 	Imports                            []string
 }
 
-// The arrows of the layout hold, cores are pure, and files stay small.
+// The arrows of the layout hold, cores are pure, and files stay small. (failure modes 3 and 4: a core has
+// no lock, and so no order of locks; failure mode 7: the broker, on whose path records are, knows nobody
+// to propose to.)
 func TestArchitecture(t *testing.T) {
 	var wrong []string
 	for _, p := range ourPackages(t) {

@@ -304,7 +304,8 @@ func TestTwoOfThreeKilledAtOnceLoseNothingAcknowledged(t *testing.T) {
 	c.sameLogs("two")
 }
 
-// All brokers are killed at once and return in any order, far apart.
+// All brokers are killed at once and return in any order, far apart (failure mode 5: nobody waits for a
+// leader before it listens).
 func TestAllKilledAndReturnedInAnyOrderLoseNothingAcknowledged(t *testing.T) {
 	t.Parallel() // it mostly waits
 	const partitions = 6

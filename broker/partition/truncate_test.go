@@ -9,7 +9,8 @@ import (
 	"outrigger/broker/wal"
 )
 
-// The interleaving in truncate.go, step by step.
+// The interleaving in truncate.go, step by step. (failure mode 30: what counts is the record that was
+// synced, and not the range of offsets.)
 func TestDurableEndNeverCountsCutRecords(t *testing.T) {
 	f := newFixture(t)
 	f.follow(1)

@@ -118,6 +118,8 @@ func publish(t testing.TB, n *node, l bus.Lane, subject string, data []byte) {
 	}
 }
 
+// failure mode 9: heartbeats, the Raft and the data have accounts and connections of their own, so that
+// none queues behind another.
 func TestEachLaneReachesTheOtherNodes(t *testing.T) {
 	nodes := startCluster(t, nil)
 	for _, c := range []struct {
@@ -170,6 +172,7 @@ func TestLocalSubjectDoesNotLeaveItsNode(t *testing.T) {
 	}
 }
 
+// failure mode 6: one ordered way to each peer; TestOverflowOfABacklogIsTold is its bound.
 func TestOrderOfOneLaneIsKept(t *testing.T) {
 	nodes := startCluster(t, nil)
 	// two publishing subjects, one wildcard subscription: one order
@@ -266,6 +269,8 @@ func TestRequestEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// failure mode 14: the answer comes at once, and is an error that says so. (Who asks again waits, see
+// TestRefusedProposalWaitsLongerEachTime in package node.)
 func TestDeadPeerIsNoResponderAtOnce(t *testing.T) {
 	nodes := startCluster(t, nil)
 	subscribe(t, nodes[1], bus.Raft, "RAFT", "raft.vote.1", nodes[0])
@@ -281,6 +286,7 @@ func TestDeadPeerIsNoResponderAtOnce(t *testing.T) {
 	}
 }
 
+// failure mode 6: a peer that takes nothing costs a bounded backlog, and holds up nobody.
 func TestOverflowOfABacklogIsTold(t *testing.T) {
 	n := startNode(t, config(1))
 	// the largest backlog that Acks allows is 32 MiB
@@ -363,6 +369,7 @@ func TestLaneComesBackAndTellsOfTheGap(t *testing.T) {
 	}
 }
 
+// failure mode 44: nothing is kept to be sent after a reconnect.
 func TestPublishWithoutConnectionIsAnError(t *testing.T) {
 	n := startNode(t, config(1))
 	n.server.Shutdown()

@@ -175,7 +175,9 @@ func (p *Proposer) lost(c *pendingCommand, heard bool, now time.Duration) {
 // Turn starts the attempts that are due, ends those that are over, and reports what it wants sent and
 // when it must be called again at the latest.
 func (p *Proposer) Turn(v View, now time.Duration) (requests []Request, next time.Duration) {
-	changed := v != p.view
+	// Another controller is asked at once. A newer image alone is no reason: one that is busy publishes
+	// them without end.
+	changed := v.Controller != p.view.Controller
 	p.view = v
 	next = Never
 	kept := p.waiting[:0]

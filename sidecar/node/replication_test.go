@@ -437,6 +437,43 @@ func TestFullFollowerIsFedAgain(t *testing.T) {
 	w.converge()
 }
 
+// failure mode 21: frames come before the image that tells a follower of their partition. They are not
+// taken, nothing counts them, and nothing is missing once the image has come.
+func TestFramesBeforeTheirTopicAreNotCounted(t *testing.T) {
+	w := newMemWorld(t, 10, 3)
+	late := w.image
+	w.image = cluster.Empty()
+	for _, h := range w.hosts[1:] {
+		h.rep.SetImage(w.image)
+	}
+	for range 10 {
+		for i, h := range w.hosts {
+			if w.image = late; i > 0 {
+				w.image = cluster.Empty()
+			}
+			for _, l := range h.order {
+				if l.role.Leading {
+					l.append(partition.Entry{Partition: l.part, Epoch: l.role.Epoch, PrevEpoch: l.tailEpoch(), Base: l.end(), Count: 1, Payload: []byte("x")})
+				}
+			}
+			w.turn(h)
+		}
+		w.deliver()
+	}
+	early := 0
+	for _, l := range w.hosts[0].order {
+		if early += len(l.entries); l.hw != 0 {
+			t.Errorf("partition %d: high watermark %d with no follower that knows it", l.part.Index, l.hw)
+		}
+	}
+	if early == 0 || w.hosts[1].rep.Counters().Stale+w.hosts[2].rep.Counters().Stale == 0 {
+		t.Fatal("nothing came too early: the schedule proves nothing")
+	}
+	w.image = late
+	w.converge()
+}
+
+// failure mode 44: incarnation and epoch are in every message.
 func TestFramesOfAnotherLifeChangeNothing(t *testing.T) {
 	w := newMemWorld(t, 6, 2)
 	w.round()

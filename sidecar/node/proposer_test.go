@@ -1,0 +1,61 @@
+package node
+
+import (
+	"testing"
+	"time"
+
+	"outrigger/sidecar/cluster"
+)
+
+// attempts turns a proposer every millisecond for ten seconds, refuses each attempt at once, and
+// returns when they were made.
+func attempts(seed uint64, view func() View) []time.Duration {
+	p := NewProposer(ProposerConfig{
+		Self: 1, AttemptTimeout: time.Second, WaitMin: 10 * time.Millisecond, WaitMax: time.Second, Seed: seed,
+	})
+	p.Propose([]byte("x"), time.Hour, false, func(cluster.Result, error) {})
+	var made []time.Duration
+	for now := time.Duration(0); now < 10*time.Second; now += time.Millisecond {
+		requests, _ := p.Turn(view(), now)
+		for _, r := range requests {
+			made = append(made, now)
+			p.Answer(r.ID, Answer{Kind: AnswerBusy}, now)
+		}
+	}
+	return made
+}
+
+// failure mode 14: a refusal that comes at once is not asked for again at once, and two that were
+// refused in one moment do not come back in one moment. A busy controller publishes images all the
+// time: none of them is a reason to ask sooner.
+func TestRefusedProposalWaitsLongerEachTime(t *testing.T) {
+	still := View{Image: cluster.Empty(), Controller: 2}
+	moving := func() View {
+		return View{Image: cluster.Empty().Edit().Image(), Controller: 2}
+	}
+	for name, view := range map[string]func() View{"idle": func() View { return still }, "busy": moving} {
+		first, second := attempts(1, view), attempts(2, view)
+		if len(first) < 8 || len(first) > 30 {
+			t.Errorf("%s: got %d attempts in ten seconds, want about fifteen", name, len(first))
+		}
+		if len(first) > 2 && len(second) > 2 && first[2] == second[2] {
+			t.Errorf("%s: two proposers asked again in one moment, %s", name, first[2])
+		}
+	}
+}
+
+// A new controller is asked at once.
+func TestRefusedProposalGoesToANewControllerAtOnce(t *testing.T) {
+	v := View{Image: cluster.Empty(), Controller: 2}
+	p := NewProposer(ProposerConfig{Self: 1, AttemptTimeout: time.Second, WaitMin: time.Second, WaitMax: time.Second})
+	p.Propose([]byte("x"), time.Hour, false, func(cluster.Result, error) {})
+	requests, _ := p.Turn(v, 0)
+	p.Answer(requests[0].ID, Answer{Kind: AnswerNotLeader}, 0)
+	if requests, _ = p.Turn(v, 1); len(requests) != 0 {
+		t.Fatalf("got %v from the same controller at once, want a wait", requests)
+	}
+	v.Controller = 3
+	if requests, _ = p.Turn(v, 2); len(requests) != 1 || requests[0].To != 3 {
+		t.Errorf("got %v, want one attempt at node 3", requests)
+	}
+}
