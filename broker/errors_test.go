@@ -59,7 +59,8 @@ func sentinels(t *testing.T, dir string) []string {
 	return names
 }
 
-// TestNoErrorBecomesSuccess walks the table, wrapped and unwrapped, and an error that nobody knows.
+// TestNoErrorBecomesSuccess (failure mode 19) walks the table, wrapped and unwrapped, and an error that
+// nobody knows.
 func TestNoErrorBecomesSuccess(t *testing.T) {
 	unknown := errors.New("disk controller on fire")
 	all := append([]fault{{err: unknown}}, faults...)
@@ -85,7 +86,7 @@ func TestNoErrorBecomesSuccess(t *testing.T) {
 	}
 }
 
-// TestAfterAnAppendNothingSaysNo: once a batch may be in the log, a client must not be told that it
+// TestAfterAnAppendNothingSaysNo (failure mode 55): once a batch may be in the log, a client must not be told that it
 // is not, or its retry is a duplicate.
 func TestAfterAnAppendNothingSaysNo(t *testing.T) {
 	for _, f := range faults {

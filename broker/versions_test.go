@@ -10,7 +10,7 @@ import (
 	"outrigger/broker/wire"
 )
 
-// TestEveryAdvertisedVersionIsAnswered asks something that succeeds of every API in every version
+// TestEveryAdvertisedVersionIsAnswered (failure mode 50) asks something that succeeds of every API in every version
 // that is advertised, and looks at the answer with another decoder than the broker's encoder.
 func TestEveryAdvertisedVersionIsAnswered(t *testing.T) {
 	h := start(t)

@@ -18,4 +18,7 @@
 // The leader owns recovery. Per follower it is in one of three modes, which are positions rather than
 // states: *probe* while the follower's tail is unknown, *catch-up* while sent < log end, *stream* when
 // sent == log end, where an appended batch goes out at once.
+//
+// testdata/scenarios tells what this is for, one behaviour a file, each meant to be read from top to bottom;
+// scenario_test.go plays them.
 package replica
