@@ -41,6 +41,10 @@ func (s *Server) Routes() []string {
 	return now.names
 }
 
+// RoutesCue says that a connection was made or lost, and Routes may change at once or soon. It has one
+// slot, for one reader, which may not be WatchRoutes as well.
+func (s *Server) RoutesCue() <-chan struct{} { return s.logger.cue }
+
 // RouteCount is the number of peers that Routes lists.
 func (s *Server) RouteCount() int { return len(s.Routes()) }
 

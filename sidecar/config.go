@@ -56,6 +56,9 @@ type Config struct {
 	Bus *bus.Bus
 	// Routes lists the server names of the peers that are connected now; nil gives no hints.
 	Routes func() []string
+	// RoutesCue says that Routes may change soon; nil: nobody says so, and a lost route is noticed up to
+	// a heartbeat interval later.
+	RoutesCue <-chan struct{}
 	// NodeOf tells the node behind a server name.
 	NodeOf func(serverName string) (int32, bool)
 	Logs   *partition.Store

@@ -24,7 +24,8 @@ func (s *Sidecar) beatHeart(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			ticker.next()
+			ticker.fired()
+			ticker.next(1)
 		}
 		current := s.current()
 		unsynced := s.replication.unsyncedAge()

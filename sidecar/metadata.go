@@ -74,19 +74,19 @@ func (m *metadata) run(ctx context.Context) error {
 	var proposals []proposal
 	var reports []node.Report
 	for {
-		tick := false
+		due := 0
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			ticker.next()
-			tick = true
+			due = ticker.fired()
 		case <-m.messages.signal:
 		case <-m.proposals.signal:
 		case <-m.reports.signal:
 		case <-m.transfer:
 			m.handOver()
 		}
+		m.pass(ticker.gone())
 		// What has arrived counts before anything expires.
 		messages = m.messages.take(messages)
 		for _, msg := range messages {
@@ -100,13 +100,34 @@ func (m *metadata) run(ctx context.Context) error {
 		for _, r := range reports {
 			m.core.Report(r)
 		}
-		if tick {
-			m.core.Tick()
+		m.pass(due)
+		if due > 0 && ticker.onBeat(raftHeartbeatTicks) {
+			m.core.Beat()
 		}
 		if err := m.core.Turn(m.s.cfg.Now()); err != nil {
 			return err
 		}
 		m.tell()
+		m.pace(ticker, due > 0)
+	}
+}
+
+func (m *metadata) pass(ticks int) {
+	for range ticks {
+		m.core.Tick()
+	}
+}
+
+// pace lets the next tick come with the leader's next beat while nothing can expire before it.
+func (m *metadata) pace(ticker *pace, fired bool) {
+	calm := m.core.Calm(raftHeartbeatTicks)
+	switch {
+	case fired && calm:
+		ticker.next(raftHeartbeatTicks)
+	case fired:
+		ticker.next(1)
+	case !calm:
+		ticker.hurry()
 	}
 }
 

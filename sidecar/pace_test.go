@@ -16,13 +16,15 @@ func TestPacesTickTogetherWheneverTheyWereStarted(t *testing.T) {
 		defer fast.stop()
 		for range 5 {
 			<-slow.C
-			slow.next()
+			slow.fired()
+			slow.next(1)
 			if past := time.Now().UnixMilli() % 200; past != 0 {
 				t.Fatalf("the slow pace ticked %d ms past a multiple of its period, want 0", past)
 			}
 			for range 2 {
 				<-fast.C
-				fast.next()
+				fast.fired()
+				fast.next(1)
 				if past := time.Now().UnixMilli() % 100; past != 0 {
 					t.Fatalf("the fast pace ticked %d ms past a multiple of its period, want 0", past)
 				}
@@ -38,11 +40,13 @@ func TestPaceSkipsWhatItsOwnerWasTooBusyFor(t *testing.T) {
 		defer p.stop()
 		<-p.C
 		<-time.After(370 * time.Millisecond)
-		p.next()
+		p.fired()
+		p.next(1)
 		last := time.Now()
 		for range 3 {
 			<-p.C
-			p.next()
+			p.fired()
+			p.next(1)
 			if apart := time.Since(last); apart < period/2 || apart > 3*period/2 {
 				t.Fatalf("ticks are %s apart, want %s give or take half", apart, period)
 			}

@@ -15,6 +15,10 @@ import (
 // watchTick is the watcher's unit of time: that of the Raft by default, so that both wake together.
 const watchTick = 150 * time.Millisecond
 
+// waryTicks span what the NATS server may need to drop a lost route from its table after it has told
+// of it.
+const waryTicks = 8
+
 func (s *Sidecar) watcherConfig() election.WatcherConfig {
 	return election.WatcherConfig{
 		Self: s.cfg.Node, TimeoutTicks: ticksOf(s.cfg.LeaderTimeout),
@@ -32,15 +36,19 @@ type watch struct {
 	s    *Sidecar
 	core *node.Watch
 	view *published
+	// stride is how many ticks make a heartbeat interval.
+	stride int
 	// names are the connected routes at the last tick.
 	names []string
+	// wary counts down the ticks in which the routes are looked at one by one, since one may be going.
+	wary int
 }
 
 func newWatch(s *Sidecar) *watch {
 	return &watch{s: s, core: node.NewWatch(node.WatchConfig{
 		Self: s.self(), Watcher: s.watcherConfig(), Tick: watchTick, LeaderTimeout: s.cfg.LeaderTimeout,
 		ToldAgain: time.Minute,
-	}, s.cfg.Now())}
+	}, s.cfg.Now()), stride: max(1, int(s.cfg.HeartbeatInterval/watchTick))}
 }
 
 func (w *watch) run(ctx context.Context) error {
@@ -48,25 +56,44 @@ func (w *watch) run(ctx context.Context) error {
 	defer ticker.stop()
 	var beats []node.Beat
 	for {
-		tick := false
+		due := 0
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			ticker.next()
-			tick = true
+			due = ticker.fired()
 		case <-w.s.beats.signal:
+		case <-w.s.cfg.RoutesCue:
+			w.wary = waryTicks
 		}
+		w.wary = max(0, w.wary-due)
 		w.sync()
 		// Heartbeats that wait in the queue are not silence.
 		beats = w.s.beats.take(beats)
 		for _, b := range beats {
 			w.core.Take(b, w.s.cfg.Now())
 		}
-		if tick {
+		switch {
+		case due > 0:
 			w.tick()
+		case ticker.gone() > 0:
+			w.core.Tick(w.s.cfg.Now())
 		}
 		w.act()
+		w.pace(ticker, due > 0)
+	}
+}
+
+// pace lets the next tick come with the next heartbeat while nobody's wait can end before it.
+func (w *watch) pace(ticker *pace, fired bool) {
+	calm := w.wary == 0 && w.core.Calm(w.stride)
+	switch {
+	case fired && calm:
+		ticker.next(w.stride)
+	case fired:
+		ticker.next(1)
+	case !calm:
+		ticker.hurry()
 	}
 }
 

@@ -201,6 +201,9 @@ func (e *Evidence) Tick(elapsed int, image Image) []Verdict {
 	return verdicts
 }
 
+// Calm reports whether the next n ticks may pass in one call of Tick, at the end of their time.
+func (e *Evidence) Calm(n int) bool { return len(e.cases) == 0 && e.own.Calm(n) }
+
 // judge weighs one case. The order matters: what the controller saw itself needs nobody's word, and
 // a majority needs no question.
 func (e *Evidence) judge(c *lawsuit, image Image) (Verdict, bool) {

@@ -159,6 +159,21 @@ func (w *Watcher) Tick(elapsed int) []Suspicion {
 	return suspicions
 }
 
+// Calm reports whether the next n ticks may pass in one call of Tick, at the end of their time: nobody
+// is suspected, and whoever falls silent now is found at the same tick as by single ones.
+func (w *Watcher) Calm(n int) bool {
+	// One more may come with them, if the owner is late.
+	if n+1 > w.config.PauseTicks {
+		return false
+	}
+	for i := range w.watched {
+		if w.watched[i].silent+n >= w.watched[i].patience {
+			return false
+		}
+	}
+	return true
+}
+
 // Suspects reports whether the session is in the table and silent for too long now.
 func (w *Watcher) Suspects(m topic.Member) bool {
 	row := w.row(m)

@@ -133,6 +133,15 @@ func (c *controller) settle(m *Metadata) bool {
 	return proposed
 }
 
+// calm reports whether n ticks may pass together: nobody is suspected, nobody's wait ends in them, and
+// there is nothing left to found.
+func (c *controller) calm(n int) bool {
+	if c.evidence == nil {
+		return true
+	}
+	return c.evidence.Calm(n) && c.image.ClusterID() != "" && c.image.Defaults() == c.cfg.Defaults
+}
+
 // elected lists who was made a leader between two images.
 func elected(before, after *cluster.Image) []topic.NodeID {
 	granted := map[topic.NodeID]bool{}

@@ -29,6 +29,7 @@ type Metadata struct {
 	// status is the Quorum's as of the last look; brief is what it was made for.
 	status Status
 	brief  raft.Brief
+	// ticks have passed since that look; ticked: one has since the last turn.
 	ticks  int
 	ticked bool
 }
@@ -67,6 +68,13 @@ func (m *Metadata) Tick() {
 	m.ticked = true
 }
 
+// Calm reports whether the next n ticks may pass together, at the end of their time; see
+// raft.Machine.Calm.
+func (m *Metadata) Calm(n int) bool { return m.quorum.machine.Calm(n) && m.control.calm(n) }
+
+// Beat lets a leader's beats fall on the owner's moments; see raft.Machine.Beat.
+func (m *Metadata) Beat() { m.quorum.machine.Beat() }
+
 // Turn makes everything fed durable, answers it, applies what is committed and lets the controller
 // look, as often as the controller proposes something. now is the time on the owner's monotonic
 // clock. An error is final: nobody knows what a failed write left behind.
@@ -95,11 +103,10 @@ const lookTicks = 8
 // many parts, and most turns change none.
 func (m *Metadata) look() {
 	brief := m.quorum.Brief()
-	due := m.ticked && m.ticks%lookTicks == 0
-	if brief == m.brief && !due && m.status.Session != 0 {
+	if brief == m.brief && m.ticks < lookTicks && m.status.Session != 0 {
 		return
 	}
-	m.brief, m.status = brief, m.quorum.Status()
+	m.ticks, m.brief, m.status = 0, brief, m.quorum.Status()
 }
 
 // View is the cluster after the last Turn.

@@ -196,6 +196,9 @@ func (w *Watch) Tick(now time.Duration) {
 	w.tellHeard(now)
 }
 
+// Calm reports whether the next n ticks may pass in one call of Tick, at the end of their time.
+func (w *Watch) Calm(n int) bool { return !w.suspecting && w.watcher.Calm(n) }
+
 // Routes compares the nodes that routes lead to with those of the last call. A lost route shortens the
 // wait; it is never proof.
 func (w *Watch) Routes(routes map[topic.NodeID]bool) {

@@ -36,6 +36,7 @@ func (n *node) newSidecar(clock func() time.Duration) (replication, error) {
 		UncleanElection:     cfg.Kafka.Topics.Unclean,
 		Bus:                 n.bus,
 		Routes:              n.nats.Routes,
+		RoutesCue:           n.nats.RoutesCue(),
 		NodeOf:              natsconf.NodeOf,
 		Logs:                n.logs,
 		Now:                 clock,
