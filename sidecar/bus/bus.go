@@ -64,7 +64,6 @@ type Bus struct {
 
 	closing chan struct{}
 	once    sync.Once
-	done    sync.WaitGroup
 }
 
 // Open connects every lane. The server must be started.
@@ -89,8 +88,6 @@ func Open(ctx context.Context, c Config) (*Bus, error) {
 		b.conns[lane] = conn
 	}
 	b.taps.init(c.Server)
-	b.done.Add(1)
-	go b.refreshTaps()
 	return b, nil
 }
 
@@ -216,14 +213,12 @@ func (b *Bus) subscribe(l Lane, subject, queue string, fn func(Message)) error {
 	return nil
 }
 
-// Close drops every connection at once and returns when the bus's own goroutine has ended. A
-// subscriber's function may still be running.
+// Close drops every connection at once. A subscriber's function may still be running.
 func (b *Bus) Close() error {
 	b.once.Do(func() {
 		close(b.closing)
 		b.closeConns()
 	})
-	b.done.Wait()
 	return nil
 }
 

@@ -11,7 +11,8 @@ import (
 const (
 	eventPrefix = "sidecar.event."
 	tapPrefix   = "sidecar.tap."
-	// interestPeriod is how often the bus looks whether somebody came to listen or left.
+	// interestPeriod is how often the bus looks whether somebody came to listen or left, while anybody
+	// asks: an idle process is not woken for it.
 	interestPeriod = time.Second
 	// interestEntriesMax bounds the remembered answers; past it they start afresh.
 	interestEntriesMax = 1 << 16
@@ -45,25 +46,12 @@ func (b *Bus) Interest(subject string) bool {
 	return b.config.Server.Interest(lanes[Ops].account, subject)
 }
 
-// refreshTaps forgets remembered answers when somebody subscribed or unsubscribed.
-func (b *Bus) refreshTaps() {
-	defer b.done.Done()
-	ticker := time.NewTicker(interestPeriod)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-b.closing:
-			return
-		case <-ticker.C:
-			b.taps.refresh()
-		}
-	}
-}
-
 // taps remembers which partitions somebody listens to, per version of the server's subscriptions.
 type taps struct {
 	server  Server
 	current atomic.Pointer[tapAnswers]
+	// fresh: the version was looked at within interestPeriod.
+	fresh atomic.Bool
 }
 
 // tapAnswers hold under one version.
@@ -87,6 +75,7 @@ func (t *taps) reset(version uint64) {
 	t.current.Store(&tapAnswers{version: version, known: make(map[tapKey]bool)})
 }
 
+// refresh forgets remembered answers when somebody subscribed or unsubscribed.
 func (t *taps) refresh() {
 	version := t.server.InterestVersion(lanes[Ops].account)
 	if version != t.current.Load().version {
@@ -97,6 +86,10 @@ func (t *taps) refresh() {
 // interest may remember an answer newer than the version it is filed under: the next refresh drops
 // it, no harm done. It never remembers an older one.
 func (t *taps) interest(topicName string, partition int32) bool {
+	if !t.fresh.Load() && t.fresh.CompareAndSwap(false, true) {
+		t.refresh()
+		time.AfterFunc(interestPeriod, func() { t.fresh.Store(false) })
+	}
 	answers := t.current.Load()
 	key := tapKey{topicName, partition}
 	answers.RLock()

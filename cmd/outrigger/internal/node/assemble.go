@@ -140,16 +140,18 @@ func (n *node) startNATS(ctx context.Context) error {
 
 // runLogs runs the writer, and passes it the time.
 func (n *node) runLogs(ctx context.Context) error {
-	ticker := time.NewTicker(tickEvery)
-	defer ticker.Stop()
+	next := func() time.Duration { return time.Until(time.Now().Truncate(tickEvery).Add(tickEvery)) }
+	timer := time.NewTimer(next())
+	defer timer.Stop()
 	ended := make(chan error, 1)
 	go func() { ended <- n.logs.Run(ctx) }()
 	for {
 		select {
 		case err := <-ended:
 			return err
-		case <-ticker.C:
+		case <-timer.C:
 			n.logs.Tick()
+			timer.Reset(next())
 		}
 	}
 }

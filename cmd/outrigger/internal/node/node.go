@@ -28,7 +28,9 @@ const (
 	resignWithin  = 2500 * time.Millisecond
 	brokerWithin  = 1500 * time.Millisecond
 	sidecarWithin = 1500 * time.Millisecond
-	tickEvery     = time.Second
+	// tickEvery is a multiple of the default heartbeat interval, and the ticks fall on the clock's
+	// multiples of it as the heartbeats do: an idle process is not woken for them.
+	tickEvery = 1200 * time.Millisecond
 )
 
 // Attribute keys of this package's log lines.
