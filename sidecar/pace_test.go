@@ -54,3 +54,58 @@ func TestPaceSkipsWhatItsOwnerWasTooBusyFor(t *testing.T) {
 		}
 	})
 }
+
+func TestStrideStandsForThePlannedTicksHoweverLateItIs(t *testing.T) {
+	const period = 100 * time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		p := newPace(period)
+		defer p.stop()
+		<-p.C
+		p.fired()
+		for !p.onBeat(2) {
+			p.next(1)
+			<-p.C
+			p.fired()
+		}
+		p.next(2)
+		<-time.After(time.Minute) // A stopped process.
+		if got := p.gone(); got != 1 {
+			t.Errorf("ticks gone before the end of a stride of two: got %d, want 1", got)
+		}
+		<-p.C
+		if got := p.fired(); got != 1 {
+			t.Errorf("ticks at the end of the stride: got %d, want the other 1", got)
+		}
+		p.next(2)
+		<-p.C
+		if got := p.fired(); got < 1 || got > 2 {
+			t.Errorf("ticks after a minute's stop: got %d, want at most 2", got)
+		}
+	})
+}
+
+func TestHurriedStrideTicksAtTheNextPeriod(t *testing.T) {
+	const period = 100 * time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		p := newPace(period)
+		defer p.stop()
+		for {
+			<-p.C
+			p.fired()
+			if p.onBeat(4) {
+				break
+			}
+			p.next(1)
+		}
+		began := time.Now()
+		p.next(4)
+		<-time.After(130 * time.Millisecond)
+		passed := p.gone()
+		p.hurry()
+		<-p.C
+		passed += p.fired()
+		if took := time.Since(began); took != 2*period || passed != 2 {
+			t.Errorf("hurried after 1.3 periods: got %d ticks in %s, want 2 in %s", passed, took, 2*period)
+		}
+	})
+}

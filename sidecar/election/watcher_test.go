@@ -247,3 +247,56 @@ func liveOf(last map[topic.Member]int) []topic.Broker {
 	}
 	return live
 }
+
+// Whoever is calm passes its ticks two together; it finds who falls silent at the same tick as one that
+// passes each by itself.
+func TestTicksThatPassTogetherWhileCalmFindTheSameSuspects(t *testing.T) {
+	const stride = 2
+	config := WatcherConfig{Self: 1, TimeoutTicks: 8, HintTicksMin: 5}
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		fine, coarse := NewWatcher(config), NewWatcher(config)
+		for _, w := range []*Watcher{fine, coarse} {
+			w.Sync(brokers(member(2, 1), member(3, 1)))
+		}
+		owed, slept, up := 0, 0, []bool{true, true}
+		for tick := range 400 {
+			for i, heard := range up {
+				if rng.IntN(30) == 0 {
+					up[i] = !heard
+				}
+				if heard && tick%stride == 0 {
+					fine.Heard(member(topic.NodeID(2+i), 1))
+					coarse.Heard(member(topic.NodeID(2+i), 1))
+				}
+			}
+			if owed == 0 && tick%stride == 0 && coarse.Calm(stride) {
+				owed++
+				slept++
+				if got := fine.Tick(1); len(got) > 0 {
+					t.Fatalf("seed %d tick %d: slept through %v", seed, tick, got)
+				}
+				continue
+			}
+			got, want := coarse.Tick(owed+1), fine.Tick(1)
+			owed = 0
+			if !slices.Equal(got, want) {
+				t.Fatalf("seed %d tick %d: got %v, want %v", seed, tick, got, want)
+			}
+		}
+		if slept < 20 {
+			t.Fatalf("seed %d: slept through %d ticks, want many", seed, slept)
+		}
+	}
+}
+
+func TestTooLongAStrideIsNeverCalm(t *testing.T) {
+	w := NewWatcher(WatcherConfig{Self: 1, TimeoutTicks: 20, PauseTicks: 4})
+	w.Sync(brokers(member(2, 1)))
+	if !w.Calm(3) {
+		t.Error("three ticks and one late one: got not calm, want calm")
+	}
+	if w.Calm(4) {
+		t.Error("a late tick more would pass for a pause: got calm, want not")
+	}
+}
