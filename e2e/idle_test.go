@@ -11,8 +11,6 @@ import (
 const (
 	// idleCoreMax is what all brokers of an idle cluster may use together, as a part of one core.
 	idleCoreMax = 0.02
-	// idleCoreGuard is where a short look finds that something has begun to cost.
-	idleCoreGuard = 0.03
 	// idleResidentMax is in MiB, for one broker.
 	idleResidentMax = 100
 	// busyMachine is the use by others, in cores, from which on our own figures are not ours alone:
@@ -52,15 +50,14 @@ func TestIdleClusterElectsNobody(t *testing.T) {
 	}
 	t.Logf("all brokers, %s: %.2f %% of a core; median part %.2f %%, quietest %.2f %%; the rest of the machine used %.2f cores",
 		window, 100*use.total, 100*use.median, 100*use.quietest, use.others)
-	// Noise only adds, and the same binary was measured from 1.6 to 2.1 % on one quiet machine: the minute
-	// is judged by its quietest part against a guard, the ten minutes of `task idle` by the median against
-	// the goal.
-	judged, most := use.quietest, idleCoreGuard
+	// Noise only adds: the minute, which other packages' tests may share, is judged by its quietest part,
+	// the ten minutes of `task idle` by the median.
+	judged := use.quietest
 	if os.Getenv("OUTRIGGER_IDLE") != "" {
-		judged, most = use.median, idleCoreMax
+		judged = use.median
 	}
-	if judged > most {
-		t.Errorf("all brokers together: %.2f %% of a core, want at most %.0f %%", 100*judged, 100*most)
+	if judged > idleCoreMax {
+		t.Errorf("all brokers together: %.2f %% of a core, want at most %.0f %%", 100*judged, 100*idleCoreMax)
 	}
 }
 
