@@ -35,7 +35,7 @@ var connection = regexp.MustCompile(`^(\S+):\d+ - \w+:\d+`)
 type logger struct {
 	log   *slog.Logger
 	fatal chan<- *failure // one slot; the first error is the cause of any other
-	// cue has one slot: a line was written since WatchRoutes last looked.
+	// cue has one slot: a line was written since the reader of RoutesCue, or WatchRoutes, last looked.
 	cue chan struct{}
 	now func() time.Time
 

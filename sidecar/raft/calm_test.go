@@ -214,6 +214,10 @@ func TestWhoHasSomethingToDoIsNotCalm(t *testing.T) {
 	if !leader.m.Calm(calmStride) {
 		t.Error("leader after the commit: got not calm, want calm")
 	}
+	leader.m.Tick()
+	if leader.m.Calm(calmStride) || !leader.m.Calm(calmStride-1) {
+		t.Error("leader in the middle between two beats: want calm until the second, and no longer")
+	}
 	for range 2 * calmStride { // Nobody hears anybody.
 		for _, n := range s.nodes {
 			n.m.Tick()
