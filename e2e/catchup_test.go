@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"outrigger/e2e/history"
 )
 
 // leaderMemoryMax is what a broker may hold while a peer takes nothing: its tails and windows are
@@ -43,7 +45,7 @@ func TestFollowerThatMissedAGigabyteCatchesUpUnderLoad(t *testing.T) {
 
 	memory := newMemoryWatch(t, c, away)
 	began := time.Now()
-	writeBulk(t, c.kafka, "bulk", partitions, missed)
+	writeBulk(t, c.kafka, "bulk", partitions, missed, ledger.idempotent("bulk"))
 	took := time.Since(began)
 	t.Logf("wrote %d MiB without broker %d in %s, %s", missed>>20, away+1, took.Round(time.Millisecond), rate(missed, took))
 	memory.stop()
@@ -60,6 +62,7 @@ func TestFollowerThatMissedAGigabyteCatchesUpUnderLoad(t *testing.T) {
 	resumed(t, ledger, partitions)
 	load.stop()
 	t.Log(ledger.summary())
+	ledger.check(t, c.kafka, "bulk", partitions)
 	c.healthy(30 * time.Second)
 	c.stop()
 	c.sameLogs("bulk")
@@ -78,7 +81,7 @@ func total(acks map[int32]int) int {
 }
 
 // writeBulk produces so many bytes in large records that do not compress.
-func writeBulk(t testing.TB, seeds []string, topic string, partitions int, bytes int64) {
+func writeBulk(t testing.TB, seeds []string, topic string, partitions int, bytes int64, producer *history.Producer) {
 	t.Helper()
 	const recordBytes = 128 << 10
 	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.DefaultProduceTopic(topic), kgo.RequiredAcks(kgo.AllISRAcks()),
@@ -96,12 +99,16 @@ func writeBulk(t testing.TB, seeds []string, topic string, partitions int, bytes
 	var failed atomic.Pointer[error]
 	for i := range int(bytes / recordBytes) {
 		at := i * 4099 % (len(random) - recordBytes)
-		client.Produce(ctx, &kgo.Record{Partition: int32(i % partitions), Value: random[at : at+recordBytes]},
-			func(_ *kgo.Record, err error) {
-				if err != nil {
-					failed.CompareAndSwap(nil, &err)
-				}
-			})
+		record := &kgo.Record{Partition: int32(i % partitions), Value: random[at : at+recordBytes]}
+		sent := producer.Send(topic, record.Partition, history.ValueOf(record.Value))
+		client.Produce(ctx, record, func(r *kgo.Record, err error) {
+			if err != nil {
+				sent.Unknown()
+				failed.CompareAndSwap(nil, &err)
+				return
+			}
+			sent.Acked(r.Offset)
+		})
 	}
 	if err := client.Flush(ctx); err != nil {
 		t.Fatalf("write %d bytes: %v", bytes, err)

@@ -100,7 +100,7 @@ func TestDevSaysOnceThatItIsReadyAndKeepsItsData(t *testing.T) {
 		load := startLoad(t, c.kafka, "stays", 3, ledger)
 		resumed(t, ledger, 3)
 		load.stop()
-		ledger.check(t, readAll(t, c.kafka, "stays", 3))
+		ledger.check(t, c.kafka, "stays", 3)
 		if round == 1 {
 			lockedDirectoryNamesItsHolder(t, c)
 		}
@@ -423,7 +423,7 @@ func TestDevRestartsABrokerAtOnceAndItIsSoonInSync(t *testing.T) {
 		}
 	}
 	load.stop()
-	ledger.check(t, readAll(t, c.kafka, "back", 6))
+	ledger.check(t, c.kafka, "back", 6)
 }
 
 func TestOneBrokerIsAClusterToo(t *testing.T) {
@@ -433,7 +433,7 @@ func TestOneBrokerIsAClusterToo(t *testing.T) {
 	load := startLoad(t, c.kafka, "alone", 3, ledger)
 	resumed(t, ledger, 3)
 	load.stop()
-	ledger.check(t, readAll(t, c.kafka, "alone", 3))
+	ledger.check(t, c.kafka, "alone", 3)
 	c.healthy(10 * time.Second)
 }
 
@@ -466,7 +466,7 @@ func TestFourthBrokerIsALearnerThatHoldsData(t *testing.T) {
 	load := startLoad(t, c.kafka[3:], "four", 8, ledger)
 	resumed(t, ledger, 8)
 	load.stop()
-	ledger.check(t, readAll(t, c.kafka[3:], "four", 8))
+	ledger.check(t, c.kafka[3:], "four", 8)
 	client, err := kgo.NewClient(clientOptions(c.kafka[3:], kgo.DefaultProduceTopic("made-by-the-learner"), kgo.AllowAutoTopicCreation())...)
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -15,7 +14,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"outrigger/e2e/history"
 )
 
 // exitStorage is what `outrigger start` ends with when its disk has failed.
@@ -53,7 +53,7 @@ func TestFailedSyncStopsTheBroker(t *testing.T) {
 	resumed(t, ledger, partitions)
 	load.stop()
 	others := slices.Delete(slices.Clone(f.kafka), victim, victim+1)
-	ledger.check(t, readAll(t, others, "sync", partitions))
+	ledger.check(t, others, "sync", partitions)
 	f.start(victim)
 	f.serves(victim)
 	f.healthy(30 * time.Second)
@@ -113,9 +113,9 @@ func TestFullDiskIsBackPressure(t *testing.T) {
 		t.Fatalf("broker %d leads nothing", full+1)
 	}
 
-	fillLog(t, f, full, p)
+	fillLog(t, f, ledger, full, p)
 	// small batches fit for a while where a large one does not
-	raw := newRawProducer(t, f.kafka[full], "full", kgo.AllISRAcks())
+	raw := newRawProducer(t, ledger, f.kafka[full], "full", kgo.AllISRAcks())
 	f.eventually(20*time.Second, "a small batch refused", func() error {
 		switch err := raw.produce(p, 3*time.Second); {
 		case errors.Is(err, kerr.NotEnoughReplicas):
@@ -134,7 +134,9 @@ func TestFullDiskIsBackPressure(t *testing.T) {
 	if ends[p] == 0 {
 		t.Errorf("partition %d is empty", p)
 	}
-	readTo(t, []string{f.kafka[full]}, "full", ends)
+	reader := ledger.history.Consumer(history.ConsumerConfig{Name: "reader of the full broker"})
+	reader.Seek("full", p, 0)
+	readTo(t, f.kafka[full:full+1], map[string]map[int32]int64{"full": ends}, reader)
 	select {
 	case <-f.processes[full].done:
 		t.Fatalf("broker %d ended: %v", full+1, f.processes[full].err)
@@ -148,19 +150,19 @@ func TestFullDiskIsBackPressure(t *testing.T) {
 	load.stop()
 	f.healthy(30 * time.Second)
 	t.Log(ledger.summary())
-	ledger.check(t, readAll(t, f.kafka, "full", partitions))
+	ledger.check(t, f.kafka, "full", partitions)
 	f.stopAll()
 	f.sameLogs("full")
 }
 
 // fillLog produces to a partition of broker i until the broker refuses.
-func fillLog(t *testing.T, f *fleet, i int, partition int32) {
+func fillLog(t *testing.T, f *fleet, ledger *ledger, i int, partition int32) {
 	t.Helper()
 	const most = 400
 	ballast := strings.Repeat("full disk ", 90<<10)
-	raw := newRawProducer(t, f.kafka[i], "full", kgo.AllISRAcks())
-	for n := range most {
-		err := produceBatch(t, raw, partition, singleBatch(strconv.Itoa(n)+ballast))
+	raw := newRawProducer(t, ledger, f.kafka[i], "full", kgo.AllISRAcks())
+	for range most {
+		err := raw.send(partition, ballast, 5*time.Second)
 		if errors.Is(err, kerr.NotEnoughReplicas) {
 			return
 		}
@@ -169,26 +171,6 @@ func fillLog(t *testing.T, f *fleet, i int, partition int32) {
 		}
 	}
 	t.Fatalf("%d batches of %d bytes fit", most, len(ballast))
-}
-
-// produceBatch sends one batch and returns the error code of the answer.
-func produceBatch(t *testing.T, r *rawProducer, partition int32, batch []byte) error {
-	t.Helper()
-	req := kmsg.NewPtrProduceRequest()
-	req.TimeoutMillis = 5000 // the client sets its own acks
-	reqTopic := kmsg.NewProduceRequestTopic()
-	reqTopic.Topic = r.topic
-	reqPartition := kmsg.NewProduceRequestTopicPartition()
-	reqPartition.Partition, reqPartition.Records = partition, batch
-	reqTopic.Partitions = append(reqTopic.Partitions, reqPartition)
-	req.Topics = append(req.Topics, reqTopic)
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-	defer cancel()
-	resp, err := r.client.SeedBrokers()[0].Request(ctx, req)
-	if err != nil {
-		t.Fatalf("produce to partition %d: %v", partition, err)
-	}
-	return kerr.ErrorForCode(resp.(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode)
 }
 
 // mountMemory puts a file system of that size at dir, or skips the test.

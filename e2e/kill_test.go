@@ -62,6 +62,7 @@ func TestKilledLeadersLoseNothingAcknowledged(t *testing.T) {
 	c.createTopic(0, "kill", partitions, 3)
 	ledger := newLedger()
 	load := startLoad(t, c.kafka, "kill", partitions, ledger)
+	startTail(t, c.kafka, "kill", partitions, ledger)
 	resumed(t, ledger, partitions)
 	r := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
 	var worst []time.Duration
@@ -92,7 +93,7 @@ func TestKilledLeadersLoseNothingAcknowledged(t *testing.T) {
 	load.stop()
 	slices.Sort(worst)
 	t.Logf("longest gaps over %d kills: median %s, worst %s; %s", kills, worst[len(worst)/2], worst[len(worst)-1], ledger.summary())
-	ledger.check(t, readAll(t, c.kafka, "kill", partitions))
+	ledger.check(t, c.kafka, "kill", partitions)
 	c.healthy(30 * time.Second)
 	c.stop()
 	c.sameLogs("kill")
@@ -105,6 +106,7 @@ func TestPausedLeaderIsFencedAndLosesNothing(t *testing.T) {
 	c.createTopic(0, "pause", partitions, 3)
 	ledger := newLedger()
 	load := startLoad(t, c.kafka, "pause", partitions, ledger)
+	startTail(t, c.kafka, "pause", partitions, ledger)
 	resumed(t, ledger, partitions)
 	for i := range 2 {
 		victim := leaderOf(t, c.kafka, "pause", 0)
@@ -138,7 +140,7 @@ func TestPausedLeaderIsFencedAndLosesNothing(t *testing.T) {
 	}
 	load.stop()
 	t.Log(ledger.summary())
-	ledger.check(t, readAll(t, c.kafka, "pause", partitions))
+	ledger.check(t, c.kafka, "pause", partitions)
 	c.stop()
 	c.sameLogs("pause")
 }
@@ -155,6 +157,7 @@ func TestKillUnderRace(t *testing.T) {
 	c.createTopic(0, "race", partitions, 3)
 	ledger := newLedger()
 	load := startLoad(t, c.kafka, "race", partitions, ledger)
+	startTail(t, c.kafka, "race", partitions, ledger)
 	for range 2 {
 		resumed(t, ledger, partitions)
 		c.signal(leaderOf(t, c.kafka, "race", 0), syscall.SIGKILL)
@@ -162,7 +165,7 @@ func TestKillUnderRace(t *testing.T) {
 		c.healthy(60 * time.Second)
 	}
 	load.stop()
-	ledger.check(t, readAll(t, c.kafka, "race", partitions))
+	ledger.check(t, c.kafka, "race", partitions)
 }
 
 // All brokers die at once, and come back in any order.
@@ -181,13 +184,12 @@ func TestPowerLossOfAllLosesNothingAcknowledged(t *testing.T) {
 		for i := range c.pids {
 			c.signal(i, syscall.SIGKILL)
 		}
-		load.cancel()
-		load.client.Close()
+		load.gone()
 		c.kill9()
 	}
 	c := start(t, options{data: data})
 	t.Log(ledger.summary())
-	ledger.check(t, readAll(t, c.kafka, "power", partitions))
+	ledger.check(t, c.kafka, "power", partitions)
 	c.healthy(30 * time.Second)
 	c.stop()
 	c.sameLogs("power")

@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
+	"outrigger/e2e/history"
 	"outrigger/sidecar/bus"
 )
 
@@ -51,14 +52,14 @@ func TestSurvivorOfThreeRefusesAppendsAndServesReads(t *testing.T) {
 		if !c.controls {
 			survivor = (survivor + 1 + round%2) % 3
 		}
-		f.withoutTwo(t, survivor, partitions, c.killed)
+		f.withoutTwo(t, ledger, survivor, partitions, c.killed)
 		f.healthy(30 * time.Second)
 		load = startLoad(t, f.kafka, "loss", partitions, ledger)
 		resumed(t, ledger, partitions)
 		load.stop()
 	}
 	t.Log(ledger.summary())
-	ledger.check(t, readAll(t, f.kafka, "loss", partitions))
+	ledger.check(t, f.kafka, "loss", partitions)
 	f.healthy(30 * time.Second)
 	f.stopAll()
 	f.sameLogs("loss")
@@ -66,7 +67,7 @@ func TestSurvivorOfThreeRefusesAppendsAndServesReads(t *testing.T) {
 
 // withoutTwo takes the two others away, looks at the survivor well past the timeout, and brings them
 // back.
-func (f *fleet) withoutTwo(t *testing.T, survivor, partitions int, kill bool) {
+func (f *fleet) withoutTwo(t *testing.T, ledger *ledger, survivor, partitions int, kill bool) {
 	t.Helper()
 	ends := endOffsets(t, f.kafka, "loss", partitions)
 	led := f.ledBy(survivor)
@@ -74,8 +75,8 @@ func (f *fleet) withoutTwo(t *testing.T, survivor, partitions int, kill bool) {
 		t.Fatalf("broker %d leads nothing", survivor+1)
 	}
 	p := slices.Min(slices.Collect(maps.Keys(led)))
-	raw := newRawProducer(t, f.kafka[survivor], "loss", kgo.AllISRAcks())
-	rawOne := newRawProducer(t, f.kafka[survivor], "loss", kgo.LeaderAck())
+	raw := newRawProducer(t, ledger, f.kafka[survivor], "loss", kgo.AllISRAcks())
+	rawOne := newRawProducer(t, ledger, f.kafka[survivor], "loss", kgo.LeaderAck())
 	for i := range f.processes {
 		switch {
 		case i == survivor:
@@ -128,9 +129,14 @@ func (f *fleet) withoutTwo(t *testing.T, survivor, partitions int, kill bool) {
 			delete(ends, p)
 		}
 	}
-	for p, records := range readTo(t, f.kafka[survivor:survivor+1], "loss", ends) {
-		if int64(len(records)) != ends[p] {
-			t.Errorf("partition %d: read %d records, want %d", p, len(records), ends[p])
+	reader := ledger.history.Consumer(history.ConsumerConfig{Name: "reader of the survivor"})
+	for p := range ends {
+		reader.Seek("loss", p, 0)
+	}
+	read := readTo(t, f.kafka[survivor:survivor+1], map[string]map[int32]int64{"loss": ends}, reader)
+	for p, records := range read["loss"] {
+		if records != ends[p] {
+			t.Errorf("partition %d: read %d records, want %d", p, records, ends[p])
 		}
 	}
 	for p, end := range endOffsetsOf(t, f.kafka[survivor], "loss", slices.Collect(maps.Keys(led))) {
@@ -222,37 +228,52 @@ func rawClient(t testing.TB, broker string, extra ...kgo.Opt) *kgo.Client {
 
 // rawProducer sends single produce requests to one broker, and hears what it answers to each.
 type rawProducer struct {
-	t      testing.TB
-	client *kgo.Client
-	topic  string
-	sent   int
+	t        testing.TB
+	producer *history.Producer
+	client   *kgo.Client
+	topic    string
+	sent     int
 }
 
-func newRawProducer(t testing.TB, broker, topic string, acks kgo.Acks) *rawProducer {
+func newRawProducer(t testing.TB, l *ledger, broker, topic string, acks kgo.Acks) *rawProducer {
 	t.Helper()
-	return &rawProducer{t: t, client: rawClient(t, broker, kgo.RequiredAcks(acks), kgo.DisableIdempotentWrite()), topic: topic}
+	return &rawProducer{
+		t: t, topic: topic, client: rawClient(t, broker, kgo.RequiredAcks(acks), kgo.DisableIdempotentWrite()),
+		producer: l.history.Producer(history.ProducerConfig{Name: "raw to " + broker}),
+	}
 }
 
 // produce sends one record and returns the error code of the answer.
 func (r *rawProducer) produce(partition int32, timeout time.Duration) error {
 	r.t.Helper()
+	return r.send(partition, "", timeout)
+}
+
+// send is produce with more bytes.
+func (r *rawProducer) send(partition int32, ballast string, timeout time.Duration) error {
+	r.t.Helper()
 	r.sent++
+	value := fmt.Sprintf("%s raw %d of %s%s", time.Now(), r.sent, r.client.OptValue(kgo.SeedBrokers), ballast)
 	req := kmsg.NewPtrProduceRequest()
 	req.TimeoutMillis = int32(timeout.Milliseconds()) // the client sets its own acks
 	reqTopic := kmsg.NewProduceRequestTopic()
 	reqTopic.Topic = r.topic
 	reqPartition := kmsg.NewProduceRequestTopicPartition()
 	reqPartition.Partition = partition
-	reqPartition.Records = singleBatch(fmt.Sprintf("%s raw %d of %s", time.Now(), r.sent, r.client.OptValue(kgo.SeedBrokers)))
+	reqPartition.Records = singleBatch(value)
 	reqTopic.Partitions = append(reqTopic.Partitions, reqPartition)
 	req.Topics = append(req.Topics, reqTopic)
 	ctx, cancel := context.WithTimeout(context.Background(), timeout+10*time.Second)
 	defer cancel()
+	sent := r.producer.Send(r.topic, partition, history.ValueOf([]byte(value)))
 	resp, err := r.client.SeedBrokers()[0].Request(ctx, req)
 	if err != nil {
 		r.t.Fatalf("produce to partition %d: %v", partition, err)
 	}
-	return kerr.ErrorForCode(resp.(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode)
+	answer := resp.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+	err = kerr.ErrorForCode(answer.ErrorCode)
+	noteOnce(sent, answer.BaseOffset, err)
+	return err
 }
 
 // singleBatch is a record batch with one record, of no producer.
@@ -280,6 +301,7 @@ func TestTwoOfThreeKilledAtOnceLoseNothingAcknowledged(t *testing.T) {
 	c.createTopic(0, "two", partitions, 3)
 	ledger := newLedger()
 	load := startLoad(t, c.kafka, "two", partitions, ledger)
+	startTail(t, c.kafka, "two", partitions, ledger)
 	for round := range 3 {
 		resumed(t, ledger, partitions)
 		resumed(t, ledger, partitions)
@@ -298,7 +320,7 @@ func TestTwoOfThreeKilledAtOnceLoseNothingAcknowledged(t *testing.T) {
 	}
 	load.stop()
 	t.Log(ledger.summary())
-	ledger.check(t, readAll(t, c.kafka, "two", partitions))
+	ledger.check(t, c.kafka, "two", partitions)
 	c.healthy(30 * time.Second)
 	c.stop()
 	c.sameLogs("two")
@@ -331,7 +353,7 @@ func TestAllKilledAndReturnedInAnyOrderLoseNothingAcknowledged(t *testing.T) {
 		for i := range f.processes {
 			f.kill(i)
 		}
-		load.client.Close()
+		load.gone()
 		order := r.Perm(3)
 		delay := func() time.Duration { return time.Duration(r.Int64N(int64(apart))) }
 		first, second := delay(), delay()
@@ -344,7 +366,7 @@ func TestAllKilledAndReturnedInAnyOrderLoseNothingAcknowledged(t *testing.T) {
 		f.healthy(30 * time.Second)
 	}
 	t.Log(ledger.summary())
-	ledger.check(t, readAll(t, f.kafka, "order", partitions))
+	ledger.check(t, f.kafka, "order", partitions)
 	f.stopAll()
 	f.sameLogs("order")
 }

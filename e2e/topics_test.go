@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"outrigger/e2e/history"
 )
 
 const (
@@ -24,13 +28,12 @@ const (
 // not there yet, through all brokers. Every broker knows the same topics by the same ids.
 func TestTopicsMadeAtOnceAreTheSameEverywhere(t *testing.T) {
 	c := start(t, options{})
-	ledgers := make([]*ledger, newTopics)
+	ledger := newLedger()
 	began := time.Now()
 	var producers sync.WaitGroup
 	for n := range newTopics {
-		ledgers[n] = newLedger()
 		producers.Go(func() {
-			if err := c.makeAndWrite(n, ledgers[n]); err != nil {
+			if err := c.makeAndWrite(n, ledger); err != nil {
 				t.Errorf("%s: %v", newTopic(n), err)
 			}
 		})
@@ -43,7 +46,7 @@ func TestTopicsMadeAtOnceAreTheSameEverywhere(t *testing.T) {
 	topics := c.sameTopics(newTopics)
 	t.Logf("%d topics made and written to in %s, known to all brokers after %s",
 		newTopics, took.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
-	c.readBack(topics, ledgers)
+	c.readBack(topics, ledger)
 
 	began = time.Now()
 	c.deleteTopics(newTopics / 2)
@@ -62,7 +65,7 @@ func TestTopicsMadeAtOnceAreTheSameEverywhere(t *testing.T) {
 	if left := c.sameTopics(len(topics)); !maps.Equal(left, topics) {
 		t.Errorf("after the restart: got %v, want %v", left, topics)
 	}
-	c.readBack(topics, ledgers)
+	c.readBack(topics, ledger)
 }
 
 func newTopic(n int) string { return "new-" + strconv.Itoa(n) }
@@ -87,15 +90,23 @@ func (c *cluster) makeAndWrite(n int, ledger *ledger) error {
 			return fmt.Errorf("create: %w", err)
 		}
 	}
+	var acked atomic.Int64
+	producer := ledger.idempotent(newTopic(n))
 	for i := range recordsPerTopic {
-		client.Produce(ctx, &kgo.Record{Value: []byte(newTopic(n) + "-" + strconv.Itoa(i))},
-			func(r *kgo.Record, err error) { ledger.note(c.t, r, err) })
+		record := &kgo.Record{Value: []byte(newTopic(n) + "-" + strconv.Itoa(i))}
+		sent := producer.Send(newTopic(n), history.AnyPartition, history.ValueOf(record.Value))
+		client.Produce(ctx, record, func(r *kgo.Record, err error) {
+			ledger.note(sent, r, err)
+			if err == nil {
+				acked.Add(1)
+			}
+		})
 	}
 	if err := client.Flush(ctx); err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
-	if ledger.total != recordsPerTopic {
-		return fmt.Errorf("%s, want %d", ledger.summary(), recordsPerTopic)
+	if got := acked.Load(); got != recordsPerTopic {
+		return fmt.Errorf("%d records are acknowledged, want %d; %s", got, recordsPerTopic, ledger.summary())
 	}
 	return nil
 }
@@ -137,47 +148,28 @@ func listTopics(t testing.TB, address string) map[string]topicFacts {
 	return listed
 }
 
-// readBack reads all topics to their ends and holds them against what was acknowledged.
-func (c *cluster) readBack(topics map[string]topicFacts, ledgers []*ledger) {
+// readBack reads all topics to their ends and has them judged.
+func (c *cluster) readBack(topics map[string]topicFacts, ledger *ledger) {
 	c.t.Helper()
-	wanted := 0
-	assign := map[string]map[int32]kgo.Offset{}
-	for name, facts := range topics {
-		assign[name] = map[int32]kgo.Offset{}
-		for p := range facts.partitions {
-			assign[name][int32(p)] = kgo.NewOffset().AtStart()
+	asked := ledger.history.Now()
+	ends := map[string]map[int32]int64{}
+	c.eventually(30*time.Second, "end offsets", func() error {
+		listed, err := admin(c.t, c.kafka...).ListEndOffsets(c.t.Context(), slices.Collect(maps.Keys(topics))...)
+		if err == nil {
+			err = listed.Error()
 		}
-		wanted += recordsPerTopic
-	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(c.kafka...), kgo.MetadataMinAge(100*time.Millisecond),
-		kgo.ConsumePartitions(assign))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	read := map[string]map[int32]map[int64]string{}
-	for got := 0; got < wanted; {
-		fetches := client.PollFetches(ctx)
-		if ctx.Err() != nil {
-			c.t.Fatalf("read %d of %d records in a minute", got, wanted)
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			if read[r.Topic] == nil {
-				read[r.Topic] = map[int32]map[int64]string{}
+		listed.Each(func(o kadm.ListedOffset) {
+			if ends[o.Topic] == nil {
+				ends[o.Topic] = map[int32]int64{}
 			}
-			if read[r.Topic][r.Partition] == nil {
-				read[r.Topic][r.Partition] = map[int64]string{}
-			}
-			read[r.Topic][r.Partition][r.Offset] = string(r.Value)
-			got++
+			ends[o.Topic][o.Partition] = o.Offset
 		})
-	}
-	for n, ledger := range ledgers {
-		if _, ok := topics[newTopic(n)]; ok {
-			ledger.check(c.t, read[newTopic(n)])
-		}
+		return err
+	})
+	ledger.finalPolls(c.t, c.kafka, asked, ends)
+	verdict := ledger.judge(c.t)
+	if want := newTopics * recordsPerTopic; verdict.Acked != want || verdict.Seen != want {
+		c.t.Errorf("%d records were acknowledged and %d of them read, want %d", verdict.Acked, verdict.Seen, want)
 	}
 }
 
