@@ -237,6 +237,37 @@ func TestChangesWithoutAControllerAreRetriable(t *testing.T) {
 	}
 }
 
+// TestRefusalsDoNotFollowFromAnOldView: another broker has told its clients of a change that this one
+// has not heard of.
+func TestRefusalsDoNotFollowFromAnOldView(t *testing.T) {
+	h := start(t)
+	c := h.dial()
+	remove := func(v *soleView) { v.topics = nil }
+	successor := &topic.Topic{ID: topic.ID{1, 2, 3}, Name: "n", Partitions: []*topic.Placement{{}}}
+	replace := func(v *soleView) { v.topics = []*topic.Topic{successor} }
+	h.create("n", 1)
+
+	h.cluster.late.Store(&remove)
+	created := c.ask(creationOf(func(t *kmsg.CreateTopicsRequestTopic) { t.Topic = "n" })).(*kmsg.CreateTopicsResponse)
+	expectCode(t, "create what was deleted elsewhere", created.Topics[0].ErrorCode, codeNone)
+
+	h.cluster.late.Store(&replace)
+	name := "n"
+	q := kmsg.NewPtrDeleteTopicsRequest()
+	q.Version, q.Topics = 6, []kmsg.DeleteTopicsRequestTopic{{Topic: &name}}
+	deleted := c.ask(q).(*kmsg.DeleteTopicsResponse).Topics[0]
+	expectCode(t, "delete", deleted.ErrorCode, codeNone)
+	if deleted.TopicID != successor.ID {
+		t.Errorf("deleted %x, want its successor of that name", deleted.TopicID)
+	}
+
+	h.cluster.late.Store(&replace)
+	grow := kmsg.NewPtrCreatePartitionsRequest()
+	grow.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: "n", Count: 2}}
+	grown := c.ask(grow).(*kmsg.CreatePartitionsResponse)
+	expectCode(t, "grow what was created elsewhere", grown.Topics[0].ErrorCode, codeNone)
+}
+
 // TestMetadataNamesWhoIsReachable through the listener of the question, and no other.
 func TestMetadataNamesWhoIsReachable(t *testing.T) {
 	h := start(t, func(c *Config) { c.Topics.AutoCreateOff = true })

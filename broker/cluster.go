@@ -14,6 +14,10 @@ type Cluster interface {
 	View() View
 	// Changed is closed when a newer View than the one current at the call has been published.
 	Changed() <-chan struct{}
+	// Fresh returns when View holds every change of which anybody may have been told before the call:
+	// until then View may be old, and a refusal that follows from it false. The errors are those of
+	// a change that was not made.
+	Fresh(context.Context) error
 	// CreateTopics proposes topics and returns one error per creation. Nil means committed, and
 	// applied in this node's View. A creation with the same ID may be proposed again. The errors
 	// wrap those of package topic.

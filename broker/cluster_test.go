@@ -23,6 +23,8 @@ type soleCluster struct {
 	held atomic.Bool
 	// broken, when set, is what becomes of every change of the cluster.
 	broken atomic.Pointer[error]
+	// late, when set, is a change elsewhere of which this node has not heard.
+	late atomic.Pointer[func(*soleView)]
 	// calls of CreateTopics.
 	created atomic.Int64
 
@@ -95,6 +97,17 @@ func (c *soleCluster) Changed() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.changed
+}
+
+// Fresh implements Cluster.
+func (c *soleCluster) Fresh(context.Context) error {
+	if broken := c.broken.Load(); broken != nil {
+		return *broken
+	}
+	if late := c.late.Swap(nil); late != nil {
+		c.publish(*late)
+	}
+	return nil
 }
 
 // CreateTopics implements Cluster.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -15,7 +16,13 @@ func (b *Broker) createPartitions(
 ) kmsg.Response {
 	ctx, cancel := b.within(ctx, q.TimeoutMillis)
 	defer cancel()
+	stale := b.cluster.Fresh(ctx) // as in deleteTopics
 	plans := b.planGrowths(b.cluster.View(), q)
+	for _, plan := range plans {
+		if stale != nil && !errors.Is(plan.err, errInvalidRequest) {
+			plan.err = stale
+		}
+	}
 	var growths []topic.Growth
 	var proposed []*growthPlan
 	for _, plan := range plans {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -19,6 +20,9 @@ func (b *Broker) createTopics(
 	defer cancel()
 	view := b.cluster.View()
 	plans := b.planTopics(view, q)
+	if slices.ContainsFunc(plans, (*creationPlan).taken) {
+		view, plans = b.planTopicsAgain(ctx, q)
+	}
 	if !q.ValidateOnly {
 		var proposals []topic.Creation
 		var proposed []*creationPlan
@@ -45,6 +49,25 @@ func (b *Broker) createTopics(
 type creationPlan struct {
 	creation topic.Creation
 	err      error
+}
+
+// taken reports that the name is there, as far as this broker knows.
+func (p *creationPlan) taken() bool { return errors.Is(p.err, topic.ErrNameTaken) }
+
+// planTopicsAgain plans on a view that is as new as the request. A topic that another broker has
+// deleted would else be refused here, by an image that has not heard of it yet.
+func (b *Broker) planTopicsAgain(
+	ctx context.Context, q *kmsg.CreateTopicsRequest,
+) (View, []*creationPlan) {
+	err := b.cluster.Fresh(ctx)
+	view := b.cluster.View()
+	plans := b.planTopics(view, q)
+	for _, plan := range plans {
+		if err != nil && plan.taken() {
+			plan.err = err
+		}
+	}
+	return view, plans
 }
 
 // errInvalidRequest: the request contradicts itself.

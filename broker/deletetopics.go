@@ -16,7 +16,15 @@ func (b *Broker) deleteTopics(
 ) kmsg.Response {
 	ctx, cancel := b.within(ctx, q.TimeoutMillis)
 	defer cancel()
+	// A name is resolved as it stands now: in an old view it may be that of a topic deleted long ago,
+	// whose deletion would succeed again while its successor stays.
+	stale := b.cluster.Fresh(ctx)
 	plans := b.planDeletions(b.cluster.View(), r.Version, q)
+	for _, plan := range plans {
+		if stale != nil && plan.code != codeInvalidRequest && plan.code != codeTopicDeletionDisabled {
+			plan.refuse(b.judge("DeleteTopics", stale), stale.Error())
+		}
+	}
 	var ids []topic.ID
 	var proposed []*deletionPlan
 	for _, plan := range plans {

@@ -30,6 +30,13 @@ func (s *Sidecar) View() View {
 // Changed is closed when a newer View than the present one is published.
 func (s *Sidecar) Changed() <-chan struct{} { return s.current().changed }
 
+// Fresh waits until this node's View shows everything that was committed before the call: a change of
+// nothing is committed behind it.
+func (s *Sidecar) Fresh(ctx context.Context) error {
+	_, err := s.propose(ctx, cluster.DeleteTopics{})
+	return err
+}
+
 // CreateTopics has topics created, with one error per creation: nil when committed and shown by this
 // node's View.
 func (s *Sidecar) CreateTopics(ctx context.Context, topics []topic.Creation) []error {
