@@ -36,7 +36,7 @@ func (s *Sidecar) beatHeart(ctx context.Context) error {
 			disclaimed = disclaims
 		}
 		buf = frame.AppendHeartbeat(buf[:0], frame.Header{
-			Cluster: clusterKey(current.Image.ClusterID()), From: s.cfg.Node, FromSession: s.cfg.Session,
+			Cluster: frame.ClusterOf(current.Image.ClusterID()), From: s.cfg.Node, FromSession: s.cfg.Session,
 		}, frame.Heartbeat{
 			Applied:           current.Image.AppliedIndex(),
 			UnsyncedAgeMillis: uint32(unsynced.Milliseconds()),
@@ -66,7 +66,7 @@ func (s *Sidecar) subscribeHeartbeats() error {
 			s.metrics.malformed.WithLabelValues("heartbeat").Inc()
 			return
 		}
-		if h.From == s.cfg.Node || h.Cluster != clusterKey(s.current().Image.ClusterID()) {
+		if h.From == s.cfg.Node || h.Cluster != frame.ClusterOf(s.current().Image.ClusterID()) {
 			return
 		}
 		hb, err := frame.ParseHeartbeat(body, sections)

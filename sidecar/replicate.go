@@ -10,9 +10,7 @@ import (
 
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
-	"outrigger/broker/wal"
 	"outrigger/sidecar/bus"
-	"outrigger/sidecar/cluster"
 	"outrigger/sidecar/frame"
 	"outrigger/sidecar/node"
 	"outrigger/sidecar/replica"
@@ -34,32 +32,6 @@ const (
 	framesMax = 1 << 14
 )
 
-// arrivals is what has come for the replication goroutine since it last looked. Log events are never
-// refused: they are bounded by the WAL's queue and by the bytes a partition may hold unacknowledged.
-type arrivals struct {
-	frames  [][]byte
-	sealed  []partition.Entry
-	durable []topic.Partition
-	scans   []scanned
-	decided []decided
-	asks    []func(*node.Replication)
-}
-
-// scanned is a catch-up read that has come back.
-type scanned struct {
-	to      topic.NodeID
-	entries []partition.Entry
-	next    wal.Position
-	end     bool
-	err     error
-}
-
-// decided is what became of one proposed in-sync set.
-type decided struct {
-	change  replica.Change
-	verdict replica.Verdict
-}
-
 // replication owns node.Replication. It is also the observer of the partition logs.
 type replication struct {
 	s       *Sidecar
@@ -67,7 +39,9 @@ type replication struct {
 	signal  chan struct{}
 	mu      struct {
 		sync.Mutex
-		arrivals
+		// in is never refused but for frames: log events are bounded by the WAL's queue and by the bytes a
+		// partition may hold unacknowledged.
+		in node.Arrivals
 		// unsynced holds when each group that is not yet durable was sealed.
 		unsynced []time.Duration
 	}
@@ -78,9 +52,6 @@ type replication struct {
 		sync.Mutex
 		at map[topic.Member]time.Duration
 	}
-	// swept: logs of topics that were deleted while this node was down have been removed. An image that
-	// holds this session holds every tombstone from before it; the first image of all is empty.
-	swept        bool
 	scanRequests *mailbox[node.ScanRequest]
 	changes      *mailbox[replica.Change]
 }
@@ -96,17 +67,10 @@ func newReplication(s *Sidecar) *replication {
 		LagTicksMax: int64(s.cfg.ReplicaLagTimeMax / replicaTick),
 		RepeatTicks: 1, RepeatTicksMax: repeatTicksMax,
 		WindowBytes: s.cfg.WindowBytes, FrameBytes: frameBytes, ScanBytes: scanBytes,
-	}, logs{s.cfg.Logs}, r)
+	}, node.StoreLogs{Store: s.cfg.Logs}, r)
 	r.machine.Tap = s.tap
 	return r
 }
-
-// logs narrows the partition store to what the node package asks for.
-type logs struct{ store *partition.Store }
-
-func (l logs) Create(p topic.Partition) node.PartitionLog { return l.store.Create(p) }
-func (l logs) Remove(p topic.Partition) error             { return l.store.Remove(p) }
-func (l logs) Partitions() []topic.Partition              { return l.store.Partitions() }
 
 // SendData implements node.Wire.
 func (r *replication) SendData(to topic.NodeID, bytes []byte) {
@@ -128,7 +92,7 @@ func (r *replication) SendAcks(to topic.NodeID, bytes []byte) {
 // Sealed implements partition.Observer.
 func (r *replication) Sealed(entries []partition.Entry) {
 	r.mu.Lock()
-	r.mu.sealed = append(r.mu.sealed, entries...)
+	r.mu.in.Sealed = append(r.mu.in.Sealed, entries...)
 	r.mu.unsynced = append(r.mu.unsynced, r.s.cfg.Now())
 	r.mu.Unlock()
 	r.wake()
@@ -138,7 +102,7 @@ func (r *replication) Sealed(entries []partition.Entry) {
 func (r *replication) Durable(ends []partition.DurableEnd) {
 	r.mu.Lock()
 	for _, end := range ends {
-		r.mu.durable = append(r.mu.durable, end.Partition)
+		r.mu.in.Durable = append(r.mu.in.Durable, end.Partition)
 	}
 	if len(r.mu.unsynced) > 0 {
 		r.mu.unsynced = slices.Delete(r.mu.unsynced, 0, 1)
@@ -176,9 +140,9 @@ func (r *replication) wake() {
 func (r *replication) subscribe() error {
 	take := func(m bus.Message) {
 		r.mu.Lock()
-		room := len(r.mu.frames) < framesMax
+		room := len(r.mu.in.Frames) < framesMax
 		if room {
-			r.mu.frames = append(r.mu.frames, m.Data)
+			r.mu.in.Frames = append(r.mu.in.Frames, m.Data)
 		}
 		r.mu.Unlock()
 		if !room {
@@ -199,8 +163,7 @@ func (r *replication) run(ctx context.Context) error {
 	ticks := int64(0)
 	timer := time.NewTimer(replicaTick)
 	defer timer.Stop()
-	var image *published
-	var in arrivals
+	var in node.Arrivals
 	for {
 		select {
 		case <-ctx.Done():
@@ -209,15 +172,10 @@ func (r *replication) run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		now := int64((r.s.cfg.Now() - started) / replicaTick)
-		r.machine.Tick(now - ticks)
-		ticks = now
-		if current := r.s.current(); current != image {
-			r.reconfigure(image, current)
-			image = current
-		}
+		view := r.s.current().View
 		in = r.collect(in)
-		r.feed(&in)
-		r.machine.Flush()
+		r.machine.Turn(&in, view, now-ticks, r.heard)
+		ticks = now
 		r.handOut()
 		if r.machine.Busy() {
 			timer.Reset(replicaTick)
@@ -225,57 +183,21 @@ func (r *replication) run(ctx context.Context) error {
 	}
 }
 
-// reconfigure takes a newer image. The cluster's name comes first: no frame is read or sent under
-// another.
-func (r *replication) reconfigure(before, current *published) {
-	if before != nil && before.Image == current.Image {
-		return
-	}
-	r.machine.SetCluster(clusterKey(current.Image.ClusterID()))
-	r.machine.SetImage(current.Image)
-	if !r.swept && r.s.registered(current.Image) {
-		r.swept = true
-		r.machine.DropStrays()
-	}
-}
-
 // collect swaps the arrivals for the emptied memory of the last ones.
-func (r *replication) collect(spare arrivals) arrivals {
-	clear(spare.frames)
-	clear(spare.sealed)
-	clear(spare.scans)
-	clear(spare.decided)
-	clear(spare.asks)
+func (r *replication) collect(spare node.Arrivals) node.Arrivals {
+	clear(spare.Frames)
+	clear(spare.Sealed)
+	clear(spare.Scans)
+	clear(spare.Decided)
+	clear(spare.Asks)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	in := r.mu.arrivals
-	r.mu.arrivals = arrivals{
-		frames: spare.frames[:0], sealed: spare.sealed[:0], durable: spare.durable[:0],
-		scans: spare.scans[:0], decided: spare.decided[:0], asks: spare.asks[:0],
+	in := r.mu.in
+	r.mu.in = node.Arrivals{
+		Frames: spare.Frames[:0], Sealed: spare.Sealed[:0], Durable: spare.Durable[:0],
+		Scans: spare.Scans[:0], Decided: spare.Decided[:0], Asks: spare.Asks[:0],
 	}
 	return in
-}
-
-// feed steps the machine. What this node appended is known to it before an acknowledgement of it can
-// be.
-func (r *replication) feed(in *arrivals) {
-	r.machine.Sealed(in.sealed)
-	r.machine.Durable(in.durable)
-	for _, bytes := range in.frames {
-		if from, ok := r.machine.Frame(bytes); ok {
-			r.heard(from)
-		}
-	}
-	for i := range in.scans {
-		s := &in.scans[i]
-		r.machine.Scanned(s.to, s.entries, s.next, s.end, s.err)
-	}
-	for _, d := range in.decided {
-		r.machine.Decided(d.change.Partition, d.change.PartitionEpoch, d.verdict)
-	}
-	for _, ask := range in.asks {
-		ask(r.machine)
-	}
 }
 
 // handOut passes on what the machine wants from others.
@@ -331,7 +253,7 @@ func (r *replication) setHeard(heard func(topic.Member) bool) {
 // ask runs fn in the replication goroutine.
 func (r *replication) ask(fn func(*node.Replication)) {
 	r.mu.Lock()
-	r.mu.asks = append(r.mu.asks, fn)
+	r.mu.in.Asks = append(r.mu.in.Asks, fn)
 	r.mu.Unlock()
 	r.wake()
 }
@@ -347,10 +269,10 @@ func (r *replication) scan(ctx context.Context) error {
 		}
 		requests = r.scanRequests.take(requests)
 		for _, q := range requests {
-			out := scanned{to: q.To}
-			out.entries, out.next, out.end, out.err = r.s.cfg.Logs.Scan(q.From, q.BytesMax)
+			out := node.Scanned{To: q.To}
+			out.Entries, out.Next, out.End, out.Err = r.s.cfg.Logs.Scan(q.From, q.BytesMax)
 			r.mu.Lock()
-			r.mu.scans = append(r.mu.scans, out)
+			r.mu.in.Scans = append(r.mu.in.Scans, out)
 			r.mu.Unlock()
 			r.wake()
 		}
@@ -368,50 +290,25 @@ func (r *replication) proposeChanges(ctx context.Context) error {
 		case <-r.changes.signal:
 		}
 		changes = r.changes.take(changes)
-		for part := range slices.Chunk(changes, changesMax) {
-			r.decide(part, r.proposeChange(ctx, part))
+		for part := range slices.Chunk(changes, node.ISRChangesMax) {
+			r.decide(r.proposeChange(ctx, part))
 		}
 	}
 }
 
-// changesMax keeps a proposal well under the Raft's limit on commands.
-const changesMax = 2000
-
-func (r *replication) proposeChange(ctx context.Context, changes []replica.Change) []replica.Verdict {
+func (r *replication) proposeChange(ctx context.Context, changes []replica.Change) []node.Decided {
 	ctx, cancel := context.WithTimeout(ctx, 2*r.s.cfg.LeaderTimeout)
 	defer cancel()
-	command := cluster.AlterISR{Changes: make([]cluster.ISRChange, len(changes))}
-	for i, c := range changes {
-		command.Changes[i] = cluster.ISRChange{
-			Partition: c.Partition, LeaderEpoch: c.LeaderEpoch, PartitionEpoch: c.PartitionEpoch,
-			Leader: r.s.self(), ISR: c.ISR,
-		}
-	}
-	verdicts := make([]replica.Verdict, len(changes))
-	result, err := r.s.proposeOnce(ctx, command)
-	for i := range verdicts {
-		switch {
-		case err != nil || len(result.Items) != len(changes):
-			verdicts[i] = replica.Unknown
-		case result.Items[i] == cluster.OK:
-			verdicts[i] = replica.Accepted
-		case result.Items[i] == cluster.Stale:
-			verdicts[i] = replica.Stale
-		default:
-			verdicts[i] = replica.Refused
-		}
-	}
+	result, err := r.s.proposeOnce(ctx, node.ISRCommand(r.s.self(), changes))
 	if err != nil {
 		r.s.log.Debug("in-sync sets not decided", slog.Int("partitions", len(changes)), slog.String("error", err.Error()))
 	}
-	return verdicts
+	return node.ISRVerdicts(changes, result, err)
 }
 
-func (r *replication) decide(changes []replica.Change, verdicts []replica.Verdict) {
+func (r *replication) decide(decided []node.Decided) {
 	r.mu.Lock()
-	for i, c := range changes {
-		r.mu.decided = append(r.mu.decided, decided{change: c, verdict: verdicts[i]})
-	}
+	r.mu.in.Decided = append(r.mu.in.Decided, decided...)
 	r.mu.Unlock()
 	r.wake()
 }

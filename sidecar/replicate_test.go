@@ -28,8 +28,7 @@ func TestLogsOfTopicsDeletedWhileTheNodeWasDownGo(t *testing.T) {
 	gone, kept := topic.Partition{Topic: topic.ID{1}}, topic.Partition{Topic: topic.ID{2}}
 	st.cfg.Logs.Create(gone)
 	st.cfg.Logs.Create(kept)
-	empty := &published{View: node.View{Image: cluster.Empty()}}
-	st.replication.reconfigure(nil, empty)
+	st.replication.machine.Turn(&node.Arrivals{}, node.View{Image: cluster.Empty()}, 0, nil)
 
 	b := st.current().Image.Edit()
 	index := st.current().Image.AppliedIndex()
@@ -38,7 +37,7 @@ func TestLogsOfTopicsDeletedWhileTheNodeWasDownGo(t *testing.T) {
 		{ID: kept.Topic, Name: "kept", Partitions: 1, ReplicationFactor: 3},
 	}})
 	b.Apply(index+2, cluster.DeleteTopics{IDs: []topic.ID{gone.Topic}})
-	st.replication.reconfigure(empty, &published{View: node.View{Image: b.Image()}})
+	st.replication.machine.Turn(&node.Arrivals{}, node.View{Image: b.Image()}, 0, nil)
 	if got := st.cfg.Logs.Partitions(); len(got) != 1 || got[0] != kept {
 		t.Errorf("got logs %v, want only %v", got, kept)
 	}

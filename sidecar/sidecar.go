@@ -2,8 +2,6 @@ package sidecar
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,7 +15,6 @@ import (
 	"outrigger/sidecar/bus"
 	"outrigger/sidecar/cluster"
 	"outrigger/sidecar/election"
-	"outrigger/sidecar/frame"
 	"outrigger/sidecar/node"
 	"outrigger/sidecar/raftstore"
 )
@@ -147,20 +144,4 @@ func (s *Sidecar) Run(ctx context.Context) error {
 		group.Go(func() error { return run(ctx) })
 	}
 	return group.Wait()
-}
-
-// clusterKey is the cluster id as frames carry it: the 16 bytes that a Kafka cluster id encodes, or a
-// hash of one that does not look like that; zero while there is none.
-func clusterKey(id string) frame.Cluster {
-	var key frame.Cluster
-	if id == "" {
-		return key
-	}
-	if raw, err := base64.RawURLEncoding.DecodeString(id); err == nil && len(raw) == len(key) {
-		copy(key[:], raw)
-		return key
-	}
-	sum := sha256.Sum256([]byte(id))
-	copy(key[:], sum[:])
-	return key
 }

@@ -208,10 +208,10 @@ func TestMailboxRefusesWhatDoesNotFit(t *testing.T) {
 }
 
 func TestClusterKeyKnowsKafkaIDsAndOthers(t *testing.T) {
-	if clusterKey("") != (frame.Cluster{}) {
+	if frame.ClusterOf("") != (frame.Cluster{}) {
 		t.Error("no id must be the nil key")
 	}
-	a, b := clusterKey("XTwYBtpQ0MOX7EXxmsL24A"), clusterKey("my cluster")
+	a, b := frame.ClusterOf("XTwYBtpQ0MOX7EXxmsL24A"), frame.ClusterOf("my cluster")
 	if a == b || a == (frame.Cluster{}) || b == (frame.Cluster{}) {
 		t.Errorf("got keys %x and %x", a, b)
 	}

@@ -113,6 +113,8 @@ type Replication struct {
 	// Tap, when set, is told of every data section that is sent. It must not block.
 	Tap func(topicName string, s *replica.Outgoing)
 
+	// swept: logs of topics that were deleted while this node was down have been removed.
+	swept    bool
 	counters Counters
 }
 
