@@ -45,6 +45,8 @@ type checker struct {
 	// ackedIndex is the highest acknowledged index.
 	ackedIndex uint64
 	ackedAt    map[uint64]uint64 // value to index
+
+	records
 }
 
 type committedEntry struct {
@@ -54,7 +56,7 @@ type committedEntry struct {
 
 func newChecker(w *World) *checker {
 	return &checker{w: w, leaders: make(map[uint64]raft.Member), log: make(map[position]link),
-		states: make(map[uint64]uint64), ackedAt: make(map[uint64]uint64)}
+		states: make(map[uint64]uint64), ackedAt: make(map[uint64]uint64), records: newRecords()}
 }
 
 // fail keeps the first violation.
@@ -190,7 +192,7 @@ func (c *checker) committed(h *host, upTo uint64) {
 			continue
 		}
 		is := committedEntry{term: e.Term, hash: entryHash(e)}
-		if e.Kind == raft.EntryCommand {
+		if e.Kind == raft.EntryCommand && len(e.Data) >= 8 {
 			is.value = binary.BigEndian.Uint64(e.Data)
 		}
 		switch at := int(i) - 1; {

@@ -15,6 +15,8 @@ type counts struct {
 	snapshots, installs, truncations, deepTruncations                uint64
 	revertedMemberships, healedTicks                                 uint64
 	founded, promoted, joins, refused, transfersLost, duplicates     uint64
+
+	dataCounts
 }
 
 // event counts what machines report.
@@ -52,7 +54,7 @@ type Rare struct {
 }
 
 func (c *counts) export() Counters {
-	return Counters{Crashes: c.crashes, Partitions: c.partitions, Acked: c.acked, Rare: []Rare{
+	return Counters{Crashes: c.crashes, Partitions: c.partitions, Acked: c.acked, Rare: append([]Rare{
 		{"leaders", c.leaders}, {"transfers", c.transfers}, {"transfers_lost", c.transfersLost},
 		{"changes", c.changes}, {"founded", c.founded}, {"joins", c.joins}, {"promoted", c.promoted},
 		{"duplicate_nodes", c.duplicates}, {"refused", c.refused}, {"replays", c.replays},
@@ -60,7 +62,7 @@ func (c *counts) export() Counters {
 		{"full", c.full}, {"reads", c.reads}, {"snapshots", c.snapshots}, {"installs", c.installs},
 		{"truncations", c.truncations}, {"deep_truncations", c.deepTruncations},
 		{"reverted_memberships", c.revertedMemberships},
-	}}
+	}, c.rare()...)}
 }
 
 // Add sums counters up.

@@ -6,11 +6,15 @@ import (
 	"slices"
 
 	"outrigger/broker/topic"
+	"outrigger/broker/wal/waltest"
 	"outrigger/sidecar/raft"
 )
 
 // errCrash is what a store returns at the durability point where its host dies.
 var errCrash = errors.New("simulated crash")
+
+// errDisk is an I/O error of a simulated disk: the process stops at it.
+var errDisk = errors.New("simulated input/output error")
 
 // image is what a disk holds at one moment. Its slices are shared between images and never changed
 // in place.
@@ -26,6 +30,13 @@ type image struct {
 // disk is one simulated disk: what it would show, and what would be left of that after a crash.
 type disk struct {
 	id topic.DiskID
+	// logs is the identity of the partition logs, and fs holds them.
+	logs topic.DiskID
+	fs   *waltest.FS
+	// kept is how far each log was durable when the host was last up; fresh says that nothing is known
+	// of before.
+	kept  map[topic.Partition]topic.Offset
+	fresh bool
 	// synced survives a crash. Of the writes behind it, unsynced, a crash leaves any prefix.
 	synced   image
 	unsynced []raft.Batch
@@ -90,6 +101,14 @@ func (d *disk) crash(kept int) {
 		d.now.write(b)
 	}
 	d.synced, d.unsynced = d.now, nil
+}
+
+// remember notes what a host had promised when it went down.
+func (d *disk) remember(b *broker) {
+	d.kept = map[topic.Partition]topic.Offset{}
+	for _, p := range b.store.Partitions() {
+		d.kept[p] = b.store.Log(p).State().DurableEnd
+	}
 }
 
 // storePort is a host's disk as its Quorum sees it.

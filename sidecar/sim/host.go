@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"outrigger/broker/topic"
+	"outrigger/broker/wal/waltest"
 	"outrigger/sidecar/node"
 	"outrigger/sidecar/raft"
 )
@@ -18,8 +19,9 @@ type host struct {
 	disk  *disk
 
 	quorum *node.Quorum // nil while crashed
-	state  *register
-	run    uint64 // counts starts
+	state  *register    // the state machine of a host without a broker
+	broker *broker      // everything else of a whole node, nil without
+	run    uint64       // counts starts
 	// pausedUntil: messages wait in inbox and the clock stands still.
 	pausedUntil int64
 	inbox       []raft.Message
@@ -31,6 +33,8 @@ type host struct {
 	seen    raft.Brief
 	checked uint64 // committed entries are checked up to here
 	leading uint64 // term in which it was last seen leading
+	// slowUntil: its disk is slow until then.
+	slowUntil int64
 	// ticks counts this run's; heardAt is when it last took something from the leader of its term.
 	ticks, heardAt int
 }
@@ -44,36 +48,74 @@ func (h *host) start() {
 	w := h.world
 	h.run++
 	w.sessions++
-	h.state = &register{h: h}
 	h.inbox, h.turnDue, h.dead, h.fuse, h.pausedUntil = nil, false, false, -1, 0
+	if err := h.open(topic.Session(w.sessions)); err != nil {
+		h.quorum, h.broker = nil, nil
+		w.refuses(h, err)
+		return
+	}
+	b := h.quorum.Brief()
+	w.check.restarted(h, b)
+	h.seen, h.checked, h.ticks = b, h.disk.now.snapshot.Index, 0
+	w.queue.push(event{at: w.now + w.between(0, tickMicros), kind: tick, host: h.at, run: h.run})
+	if h.broker != nil {
+		w.check.reopened(h.broker)
+		h.broker.begin()
+	}
+}
+
+// open loads what the disk holds: the logs first, as a process does, then the metadata.
+func (h *host) open(session topic.Session) error {
+	w := h.world
 	cfg := raft.Config{
-		Node: h.id, Disk: h.disk.id, Session: topic.Session(w.sessions), Voters: w.voters,
+		Node: h.id, Disk: h.disk.id, Session: session, Voters: w.voters,
 		Seed: w.rng.Uint64(), HeartbeatTicks: w.mix.heartbeatTicks, ElectionTicks: electionTicks,
 		AppendBytesMax: w.mix.appendBytes, InflightMessagesMax: 4, InflightBytesMax: 2_000,
 		PendingBytesMax: 4_000, ChunkBytes: 100, CommandBytesMax: 1_000,
 	}
-	raft.Break(&cfg, w.options.Mutant)
-	quorum, err := node.NewQuorum(node.QuorumConfig{Raft: cfg, SnapshotLogBytes: w.mix.snapshotBytes,
-		TailBytes: w.mix.snapshotBytes / 4}, storePort{h}, h.state, sendPort{h})
-	if err != nil {
-		w.check.fail("host %d does not start: %v", h.id, err)
-		return
+	if w.mix.brokers {
+		cfg.PendingBytesMax, cfg.ChunkBytes, cfg.CommandBytesMax = 16_000, 500, 8_000
 	}
-	h.quorum = quorum
-	b := quorum.Brief()
-	w.check.restarted(h, b)
-	h.seen, h.checked, h.ticks = b, h.disk.now.snapshot.Index, 0
-	w.queue.push(event{at: w.now + w.between(0, tickMicros), kind: tick, host: h.at, run: h.run})
+	w.mutate.raft(&cfg)
+	quorum := node.QuorumConfig{Raft: cfg, SnapshotLogBytes: w.mix.snapshotBytes, TailBytes: w.mix.snapshotBytes / 4}
+	if w.mix.brokers {
+		b, err := newBroker(h, session)
+		if err != nil {
+			return err
+		}
+		h.broker = b
+		return b.newMetadata(quorum)
+	}
+	h.state = &register{h: h}
+	q, err := node.NewQuorum(quorum, storePort{h}, h.state, sendPort{h})
+	h.quorum = q
+	return err
 }
 
-// crash ends the session; of the unsynced writes a random prefix survives.
+// crash ends the session. A process that is killed loses what it had in memory; a machine that loses
+// power also loses what was not synced, but for whatever part of it, on all its files in one instant.
 func (h *host) crash() {
 	if !h.up() {
 		return
 	}
-	h.world.count.crashes++
-	h.disk.crash(h.world.rng.IntN(len(h.disk.unsynced) + 1))
-	h.quorum, h.state, h.inbox = nil, nil, nil
+	w := h.world
+	w.count.crashes++
+	power := w.chance(w.mix.powerPercent)
+	kept := len(h.disk.unsynced)
+	if power {
+		w.count.powerLosses++
+		kept = w.rng.IntN(kept + 1)
+	}
+	h.disk.crash(kept)
+	if h.broker != nil {
+		h.disk.remember(h.broker)
+		if power {
+			h.disk.fs = h.disk.fs.Crash(w.rng)
+		} else {
+			h.disk.fs = h.disk.fs.Restart()
+		}
+	}
+	h.quorum, h.state, h.broker, h.inbox = nil, nil, nil, nil
 }
 
 // receive takes a message from the network.
@@ -124,13 +166,23 @@ func (h *host) turn() {
 		return
 	}
 	h.turnDue = false
-	err := h.quorum.Turn()
+	if h.broker != nil {
+		h.after(h.broker.turnMeta())
+	} else {
+		h.after(h.quorum.Turn())
+	}
+}
+
+// after ends the process if its turn ended it.
+func (h *host) after(err error) {
 	switch {
-	case errors.Is(err, errCrash) || err == nil && h.dead:
+	case err == nil && !h.dead:
+	case err == nil, errors.Is(err, errCrash), errors.Is(err, waltest.ErrCrashed), errors.Is(err, errStale),
+		errors.Is(err, errDisk):
 		h.crash()
 		h.world.restartLater(h)
-	case err != nil:
-		h.world.check.fail("host %d: turn: %v", h.id, err)
+	default:
+		h.world.check.fail("%s: turn: %v", h, err)
 	}
 }
 

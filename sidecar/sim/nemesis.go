@@ -1,7 +1,10 @@
 package sim
 
 import (
+	"maps"
+
 	"outrigger/broker/topic"
+	"outrigger/broker/wal/waltest"
 	"outrigger/sidecar/raft"
 )
 
@@ -20,6 +23,8 @@ func (w *World) nemesis() {
 		w.wipe(h)
 	case act == 8 && w.mix.pauses:
 		w.pause(h)
+	case act == 9 && w.mix.badDisks:
+		w.spoil(h)
 	case act < 11 && w.mix.changes:
 		w.meddle(h)
 	default:
@@ -82,9 +87,40 @@ func (w *World) strike(h *host) {
 			w.restartLater(other)
 		}
 	default:
-		if h.up() {
-			h.fuse = w.rng.IntN(12)
+		if !h.up() {
+			return
 		}
+		h.fuse = w.rng.IntN(12)
+		if h.broker != nil && w.rng.IntN(2) == 0 {
+			h.fuse = -1
+			h.disk.fs.CrashAfter(w.rng.IntN(20))
+		}
+	}
+}
+
+// spoil makes a disk misbehave for a while: full, slow, or failing once, which ends the process.
+func (w *World) spoil(h *host) {
+	if h.broker == nil {
+		return
+	}
+	w.count.spoiled++
+	fs := h.disk.fs
+	switch w.rng.IntN(3) {
+	case 0:
+		fs.SetCapacity(1)
+		w.laterAnywhere(w.between(0, 40*tickMicros), func() { h.disk.fs.SetCapacity(0) })
+	case 1:
+		h.slowUntil = w.now + w.between(0, 80*tickMicros)
+	case 2:
+		failed := false
+		fs.Intercept(func(op waltest.Op) error {
+			if failed || op.Verb != waltest.Write && op.Verb != waltest.Sync {
+				return nil
+			}
+			failed = true
+			w.count.ioErrors++
+			return errDisk
+		})
 	}
 }
 
@@ -103,6 +139,9 @@ func (w *World) restartLater(h *host) {
 // knows must keep a majority of its disks; with mass wipes one configured voter must keep its log,
 // since otherwise a second founding would be right.
 func (w *World) wipe(h *host) {
+	if h.world.mix.brokers && !w.dataSpares(h) {
+		return
+	}
 	if !w.spares(h) {
 		if !w.mix.massWipes || !w.someoneElseRemembers(h) {
 			return
@@ -175,7 +214,11 @@ func (w *World) pause(h *host) {
 		return
 	}
 	w.count.pauses++
-	h.pausedUntil = w.now + w.between(0, 40*tickMicros)
+	longest := int64(40)
+	if w.rng.IntN(4) == 0 {
+		longest = 160
+	}
+	h.pausedUntil = w.now + w.between(0, longest*tickMicros)
 	w.queue.push(event{at: h.pausedUntil, kind: resume, host: h.at, run: h.run})
 }
 
@@ -222,12 +265,20 @@ func (w *World) heal() {
 	quiet.nemesisMicros, quiet.delayMicros = 1<<50, min(quiet.delayMicros, 8_000)
 	quiet.syncMicros = min(quiet.syncMicros, 3_000)
 	// Snapshots are tiny here, and come faster than a slow link carries them if proposals do.
-	quiet.clientMicros = max(quiet.clientMicros, 4*tickMicros)
+	if !quiet.brokers {
+		quiet.clientMicros = max(quiet.clientMicros, 4*tickMicros)
+	}
+	quiet.clientLossPercent, quiet.badDisks = 0, false
 	quiet.cuts, quiet.crashes, quiet.wipes, quiet.pauses, quiet.changes = false, false, false, false, false
 	w.mix, w.healing = quiet, true
 	w.net.join()
 	for _, h := range w.hosts {
-		h.fuse, h.pausedUntil = -1, 0
+		h.fuse, h.pausedUntil, h.slowUntil = -1, 0, 0
+		if fs := h.disk.fs; fs != nil {
+			fs.SetCapacity(0)
+			fs.Intercept(nil)
+			fs.CrashAfter(-1)
+		}
 		if h.up() {
 			h.drain()
 		} else {
@@ -235,6 +286,7 @@ func (w *World) heal() {
 		}
 	}
 	start := w.now
+	w.healedFrom = maps.Clone(w.check.promisedEnd)
 	for w.check.violation == nil && w.now < start+healTicks*tickMicros {
 		w.step()
 		if !w.hopeless && w.events%64 == 0 && w.healthy() {
@@ -251,12 +303,15 @@ func (w *World) heal() {
 // present disk, every configured voter voting, and everybody has applied what the leader committed
 // since the healing.
 func (w *World) healthy() bool {
+	if w.mix.brokers && !w.flows() {
+		return false
+	}
 	leader := w.leader()
 	if leader == nil {
 		return false
 	}
 	status := leader.quorum.Status()
-	if !status.CommittedInTerm || status.Commit < w.check.ackedIndex || w.count.acked == 0 {
+	if !status.CommittedInTerm || status.Commit < w.check.ackedIndex || w.count.acked == 0 && !w.mix.brokers {
 		return false
 	}
 	for _, h := range w.hosts {

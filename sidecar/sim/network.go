@@ -10,12 +10,21 @@ type network struct {
 	cut  [][]bool
 	last [][]int64 // arrival of the last message, for links that keep order
 	old  []*raft.Message
+	mail []*mail
+	// lanes is the arrival of the last mail of each kind, for links that keep order.
+	lanes [mailKinds][][]int64
 }
 
 func (n *network) init(nodes int) {
 	n.cut, n.last = make([][]bool, nodes), make([][]int64, nodes)
 	for i := range nodes {
 		n.cut[i], n.last[i] = make([]bool, nodes), make([]int64, nodes)
+	}
+	for kind := range n.lanes {
+		n.lanes[kind] = make([][]int64, nodes)
+		for i := range nodes {
+			n.lanes[kind][i] = make([]int64, nodes)
+		}
 	}
 }
 
@@ -70,7 +79,7 @@ func (w *World) remember(m *raft.Message) {
 func (w *World) arrive(from, to int, m *raft.Message) {
 	at := w.now + 200 + w.between(0, w.mix.delayMicros)
 	if w.chance(w.mix.slowPercent) {
-		at += w.between(0, 50*tickMicros)
+		at += w.between(0, w.mix.slowMicros)
 	}
 	if w.mix.fifo {
 		at = max(at, w.net.last[from][to]+1)

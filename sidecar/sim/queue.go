@@ -6,13 +6,16 @@ import "outrigger/sidecar/raft"
 type eventKind uint8
 
 const (
-	deliver eventKind = iota // a message arrives
-	tick                     // a host's clock
-	turn                     // a host carries out what it was fed
-	restart                  // a crashed host comes back
-	resume                   // a paused host goes on
-	nemesis                  // the next fault
-	client                   // the next proposal or read
+	deliver  eventKind = iota // a message arrives
+	tick                      // a host's clock
+	turn                      // a host carries out what it was fed
+	restart                   // a crashed host comes back
+	resume                    // a paused host goes on
+	nemesis                   // the next fault
+	client                    // the next proposal or read
+	letter                    // mail arrives
+	turnPart                  // a part of a broker has its turn
+	call                      // something that was put off
 )
 
 // event is one entry of the queue. Times are microseconds of virtual time.
@@ -23,7 +26,13 @@ type event struct {
 	host int
 	// run is the host's run that the event belongs to; it is void after a crash. 0: any.
 	run uint64
-	msg *raft.Message
+	// What the event is about, by its kind.
+	msg  *raft.Message
+	mail *mail
+	part part
+	// planned is the time that the part was given.
+	planned int64
+	call    func()
 }
 
 // queue is a binary heap of events by (at, seq).

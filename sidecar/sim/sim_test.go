@@ -82,7 +82,7 @@ func TestCheckerCatchesEveryMutant(t *testing.T) {
 			if !caught {
 				t.Fatalf("missed within 2000 seeds")
 			}
-			t.Logf("caught at seed %d: %v", seed, Run(seed, Options{Mutant: mutant}).Violation)
+			t.Logf("caught at seed %d: %v", seed, Run(seed, Options{Mutant: mutation{raftBug: mutant}}).Violation)
 		})
 	}
 }

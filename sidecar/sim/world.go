@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 
 	"outrigger/broker/topic"
+	"outrigger/broker/wal/waltest"
 	"outrigger/sidecar/raft"
 )
 
@@ -23,8 +24,8 @@ const (
 
 // Options of a run.
 type Options struct {
-	// Mutant puts a bug into every machine.
-	Mutant raft.Mutant
+	// Mutant puts a bug into every host.
+	Mutant mutation
 	// Trace, when not nil, gets one line per event.
 	Trace func(line string)
 }
@@ -45,6 +46,7 @@ type World struct {
 	options Options
 	rng     *rand.Rand
 	mix     mix
+	mutate  mutation
 	now     int64
 	queue   queue
 	hosts   []*host
@@ -60,6 +62,16 @@ type World struct {
 	disks    uint64
 	hash     uint64
 	events   uint64
+
+	// Of a run with brokers.
+	producers           []*producer
+	readers             []*reader
+	quiet               bool
+	asks, pids, fetches uint64
+	// healedFrom is what was promised of each partition when healing began.
+	healedFrom map[topic.Partition]topic.Offset
+	// frail is the host whose disk was lost and not yet made good, nil if none.
+	frail *host
 }
 
 // mix is a seed's own choice of faults: a run with everything at once never gets far.
@@ -83,6 +95,17 @@ type mix struct {
 	changes        bool
 	nemesisMicros  int64
 	clientMicros   int64
+	slowMicros     int64
+
+	// brokers: whole nodes, with partition logs and clients.
+	brokers           bool
+	partitions        int32
+	tailBytes         int64
+	windowBytes       int64
+	clientLossPercent int
+	powerPercent      int
+	silentDeaths      bool // a dead process is told by its silence alone
+	badDisks          bool // errors, full and slow disks
 }
 
 func draw(r *rand.Rand) mix {
@@ -109,11 +132,37 @@ func draw(r *rand.Rand) mix {
 		clientMicros:   int64(pick(3, 10, 40)) * 1_000,
 	}
 	m.massWipes = m.wipes && chance(20)
+	m.slowMicros = int64(pick(50, 50, 50, 400)) * tickMicros
+	m.powerPercent = pick(0, 50, 100)
+	if chance(wholePercent) {
+		m.whole(r)
+	}
 	if chance(5) { // now and then nothing at all goes wrong
 		m = mix{heartbeatTicks: 1, appendBytes: 200, snapshotBytes: 2_000, syncMicros: 500,
 			delayMicros: 2_000, fifo: true, nemesisMicros: 1 << 40, clientMicros: 3_000}
+		if chance(wholePercent) {
+			m.whole(r)
+		}
 	}
 	return m
+}
+
+// wholePercent of the seeds play whole nodes; the rest plays the metadata Raft alone, which reaches its
+// deeper states sooner.
+const wholePercent = 75
+
+// whole makes it a run with brokers.
+func (m *mix) whole(r *rand.Rand) {
+	pick := func(values ...int) int { return values[r.IntN(len(values))] }
+	m.brokers, m.massWipes = true, false
+	m.heartbeatTicks = 2
+	m.appendBytes, m.snapshotBytes = int64(pick(1_000, 8_000)), int64(pick(4_000, 16_000, 1<<20))
+	m.partitions = int32(pick(1, 1, 2, 3))
+	m.tailBytes, m.windowBytes = int64(pick(600, 4_000, 1<<20)), int64(pick(500, 2_000, 16_000))
+	m.clientLossPercent = pick(0, 0, 2, 10)
+	m.silentDeaths, m.badDisks = r.IntN(3) == 0, r.IntN(3) == 0
+	m.syncMicros = int64(pick(100, 1_000, 4_000))
+	m.clientMicros = int64(pick(1, 2, 5)) * 1_000
 }
 
 // Run plays one seed to its end or to its first violation.
@@ -140,9 +189,15 @@ func newWorld(seed uint64, options Options) *World {
 	w.mix = draw(w.rng)
 	w.check = newChecker(w)
 	nodes := []int{1, 3, 3, 3, 4, 5, 5, 5}[w.rng.IntN(8)]
+	if w.mix.brokers {
+		nodes = []int{3, 3, 3, 3, 5, 5, 5, 7}[w.rng.IntN(8)]
+	}
 	voters := nodes
-	if nodes == 4 || nodes == 5 && w.rng.IntN(3) == 0 {
-		voters = 3 // the rest joins as learners
+	switch {
+	case nodes == 7:
+		voters = 5 // the rest joins as learners
+	case nodes == 4 || nodes == 5 && w.rng.IntN(3) == 0:
+		voters = 3
 	}
 	for i := range nodes {
 		h := &host{world: w, at: i, id: topic.NodeID(i + 1), fuse: -1}
@@ -153,6 +208,10 @@ func newWorld(seed uint64, options Options) *World {
 		}
 	}
 	w.net.init(nodes)
+	w.mutate = options.Mutant
+	if w.mix.brokers {
+		w.makeClients()
+	}
 	for _, h := range w.hosts {
 		// Nodes start in any order and far apart.
 		w.queue.push(event{at: w.between(0, 20*tickMicros), kind: restart, host: h.at})
@@ -165,6 +224,9 @@ func (w *World) newDisk() *disk {
 	d := &disk{}
 	binary.BigEndian.PutUint64(d.id[:], w.rng.Uint64())
 	binary.BigEndian.PutUint64(d.id[8:], w.disks)
+	if w.mix.brokers {
+		d.logs, d.fs, d.fresh = d.id, waltest.New(), true
+	}
 	return d
 }
 
@@ -205,16 +267,61 @@ func (w *World) step() {
 		}
 	case resume:
 		h.drain()
+	case letter, turnPart, call:
+		w.stepBroker(h, e)
 	case nemesis:
 		w.nemesis()
 		w.queue.push(event{at: w.now + w.between(1, 2*w.mix.nemesisMicros), kind: nemesis})
 		return
 	case client:
-		w.client()
+		if w.mix.brokers {
+			w.clients()
+		} else {
+			w.client()
+		}
 		w.queue.push(event{at: w.now + w.between(1, 2*w.mix.clientMicros), kind: client})
 		return
 	}
 	w.check.after(h)
+}
+
+// stepBroker plays an event of a whole node. While its process is paused, everything waits.
+func (w *World) stepBroker(h *host, e event) {
+	if e.kind == call && e.run == 0 {
+		e.call()
+		return
+	}
+	if !h.up() {
+		return
+	}
+	if h.paused() {
+		e.at = h.pausedUntil
+		if e.kind == turnPart && h.broker.due[e.part] == e.planned {
+			h.broker.due[e.part], e.planned = e.at, e.at
+		}
+		w.queue.push(e)
+		return
+	}
+	b := h.broker
+	switch e.kind {
+	case letter:
+		b.take(e.mail)
+		h.after(b.err)
+	case turnPart:
+		h.after(b.turn(e.part, e.planned))
+	default:
+		e.call()
+		h.after(b.err)
+	}
+}
+
+// later puts something off that ends with the host's run; laterAnywhere something that does not.
+func (w *World) later(h *host, micros int64, call_ func()) {
+	w.queue.push(event{at: w.now + micros, kind: call, host: h.at, run: h.run, call: call_})
+}
+
+func (w *World) laterAnywhere(micros int64, call_ func()) {
+	w.queue.push(event{at: w.now + micros, kind: call, call: call_})
 }
 
 // note adds an event to the trace and its hash.
@@ -223,6 +330,10 @@ func (w *World) note(e event, h *host) {
 	mixIn := func(v uint64) { w.hash = (w.hash ^ v) * prime }
 	mixIn(uint64(e.at))
 	mixIn(uint64(e.kind)<<8 | uint64(e.host))
+	if e.mail != nil {
+		mixIn(uint64(e.mail.kind)<<32 | uint64(e.mail.from)<<8 | uint64(len(e.mail.bytes)))
+	}
+	mixIn(uint64(e.part))
 	if e.msg != nil {
 		mixIn(uint64(e.msg.Type)<<32 | uint64(e.msg.From)<<8 | uint64(e.msg.To))
 		mixIn(e.msg.Index<<20 ^ e.msg.Term<<8 ^ uint64(len(e.msg.Entries)))
@@ -236,7 +347,7 @@ func (w *World) note(e event, h *host) {
 	}
 }
 
-var kindNames = [...]string{"deliver", "tick", "turn", "restart", "resume", "nemesis", "client"}
+var kindNames = [...]string{"deliver", "tick", "turn", "restart", "resume", "nemesis", "client", "letter", "part", "call"}
 
 func (w *World) line(e event, h *host) string {
 	text := fmt.Sprintf("%9d %-8s %d", w.now, kindNames[e.kind], h.id)
@@ -251,6 +362,12 @@ func (w *World) line(e event, h *host) string {
 	if e.msg != nil {
 		text += " " + e.msg.String()
 	}
+	if e.mail != nil {
+		text += " " + e.mail.String()
+	}
+	if e.kind == turnPart {
+		text += " " + partNames[e.part]
+	}
 	return text
 }
 
@@ -262,7 +379,11 @@ func (w *World) tick(h *host) {
 		return
 	}
 	h.ticks++
-	h.quorum.Tick()
+	if h.broker != nil {
+		h.broker.meta.Tick()
+	} else {
+		h.quorum.Tick()
+	}
 	for _, ev := range h.quorum.Events() {
 		w.count.event(ev)
 	}

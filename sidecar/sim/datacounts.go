@@ -1,0 +1,99 @@
+package sim
+
+import (
+	"outrigger/broker/topic"
+	"outrigger/sidecar/election"
+	"outrigger/sidecar/replica"
+)
+
+// dataCounts are the counts of runs with brokers.
+type dataCounts struct {
+	registrations, staleSessions, triggers, fences, asked, majorities, noAnswers uint64
+	powerLosses, spoiled, ioErrors, noSpace, dataWipes                           uint64
+	topicsMade, topicsGone, refusedAppends, duplicatesAnswered, scans            uint64
+	accepted, stale, rejected, undecided                                         uint64
+	gaps, cuts, shrinks, expansions, staleFrames                                 uint64
+	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts     uint64
+}
+
+func (c *dataCounts) verdict(v election.Verdict) {
+	switch {
+	case v.Kind == election.Ask:
+		c.asked++
+	case v.Ground == election.LostByMajority:
+		c.majorities++
+	case v.Ground == election.NoAnswer:
+		c.noAnswers++
+	}
+	if v.Kind == election.Fence {
+		c.fences++
+	}
+}
+
+func (c *dataCounts) decided(v replica.Verdict) {
+	switch v {
+	case replica.Accepted:
+		c.accepted++
+	case replica.Stale:
+		c.stale++
+	case replica.Refused:
+		c.rejected++
+	case replica.Unknown:
+		c.undecided++
+	}
+}
+
+func (c *dataCounts) replica(e replica.Event) {
+	switch e.Kind {
+	case replica.EventGap:
+		c.gaps++
+	case replica.EventCut:
+		c.cuts++
+	case replica.EventShrink:
+		c.shrinks++
+	case replica.EventExpand:
+		c.expansions++
+	}
+}
+
+// placement counts what an image did to a partition.
+func (c *dataCounts) placement(before, after *topic.Placement) {
+	if before == nil {
+		return
+	}
+	if after.Leader == topic.NoNode && before.Leader != topic.NoNode {
+		c.leaderless++
+	}
+	if len(after.ISR) < minInSync && len(before.ISR) >= minInSync {
+		c.smallISR++
+	}
+	if len(after.Eligible) > 0 && len(before.Eligible) == 0 {
+		c.eligible++
+	}
+	if after.LeaderEpoch != before.LeaderEpoch && after.Leader != topic.NoNode {
+		inSync := false
+		for _, m := range before.ISR {
+			inSync = inSync || m.Node == after.Leader
+		}
+		if !inSync {
+			c.fromEligible++
+		}
+	}
+}
+
+// rare lists them by name.
+func (c *dataCounts) rare() []Rare {
+	return []Rare{
+		{"registrations", c.registrations}, {"stale_sessions", c.staleSessions}, {"triggers", c.triggers},
+		{"fences", c.fences}, {"suspects_asked", c.asked}, {"fenced_by_majority", c.majorities},
+		{"fenced_without_answer", c.noAnswers}, {"power_losses", c.powerLosses}, {"io_errors", c.ioErrors},
+		{"no_space", c.noSpace}, {"data_wipes", c.dataWipes}, {"topics_made", c.topicsMade},
+		{"topics_deleted", c.topicsGone}, {"refused_appends", c.refusedAppends},
+		{"duplicates_answered", c.duplicatesAnswered}, {"scans", c.scans}, {"isr_accepted", c.accepted},
+		{"isr_stale", c.stale}, {"isr_refused", c.rejected}, {"isr_unknown", c.undecided}, {"gaps", c.gaps},
+		{"cuts", c.cuts}, {"deep_cuts", c.deepCuts}, {"shrinks", c.shrinks}, {"expansions", c.expansions},
+		{"stale_frames", c.staleFrames}, {"partition_leaders", c.partitionLeaders},
+		{"leaderless", c.leaderless}, {"led_from_eligible", c.fromEligible}, {"eligible", c.eligible},
+		{"isr_below_min", c.smallISR},
+	}
+}

@@ -1,0 +1,354 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/fnv"
+
+	"outrigger/broker/batch"
+	"outrigger/broker/partition"
+	"outrigger/broker/topic"
+	"outrigger/sidecar/cluster"
+	"outrigger/sidecar/frame"
+	"outrigger/sidecar/node"
+	"outrigger/sidecar/replica"
+)
+
+// record is what is known to be committed at one offset.
+type record struct {
+	value uint64 // 0 while unknown
+	epoch int32  // -1 while unknown
+}
+
+// place is where a value stands.
+type place struct {
+	partition topic.Partition
+	offset    topic.Offset
+}
+
+// records is the checker's half for data: what was committed, promised, acknowledged and refused.
+type records struct {
+	// image is the newest published by anybody.
+	image *cluster.Image
+	canon map[topic.Partition][]record
+	// promisedEnd is the end of what is promised to producers with acks=all.
+	promisedEnd map[topic.Partition]topic.Offset
+	at          map[uint64]place
+	refused     map[uint64]bool
+	ackedValues map[uint64]place
+	// promisedAt is promisedEnd when an epoch was first seen elected.
+	promisedAt map[grant]topic.Offset
+}
+
+// grant is one leader epoch of one partition.
+type grant struct {
+	partition topic.Partition
+	epoch     topic.Epoch
+}
+
+func newRecords() records {
+	return records{
+		canon: map[topic.Partition][]record{}, promisedEnd: map[topic.Partition]topic.Offset{},
+		at: map[uint64]place{}, refused: map[uint64]bool{}, ackedValues: map[uint64]place{},
+		promisedAt: map[grant]topic.Offset{},
+	}
+}
+
+// published looks at an image that a host shows: the same at the same index everywhere, possible, and a
+// possible successor of what was before.
+func (c *checker) published(b *broker, v node.View) {
+	if v.Image == b.view.Image {
+		return
+	}
+	sum := fnv.New64a()
+	_, _ = sum.Write(v.Image.Encode())
+	c.applied(b.h, v.Image.AppliedIndex(), sum.Sum64())
+	if err := v.Image.CheckAfter(b.view.Image); err != nil && b.view.Image.AppliedIndex() > 0 {
+		c.fail("%s goes from image %d to %d: %v", b.h, b.view.Image.AppliedIndex(), v.Image.AppliedIndex(), err)
+	}
+	if c.image != nil && v.Image.AppliedIndex() <= c.image.AppliedIndex() {
+		return
+	}
+	if err := v.Image.Check(); err != nil {
+		c.fail("image %d: %v", v.Image.AppliedIndex(), err)
+	}
+	before := c.image
+	if before == nil {
+		before = cluster.Empty()
+	}
+	for change := range cluster.Changes(before, v.Image) {
+		if change.After == nil {
+			continue
+		}
+		c.w.count.placement(change.Before, change.After)
+		e := grant{change.Partition, change.After.LeaderEpoch}
+		if _, known := c.promisedAt[e]; !known {
+			c.promisedAt[e] = c.promisedEnd[change.Partition]
+		}
+		if change.After.Unclean {
+			c.fail("%v was given to %d by an unclean election", change.Partition, change.After.Leader)
+		}
+	}
+	c.image = v.Image
+}
+
+// gone reports whether the partition's topic was deleted.
+func (c *checker) gone(p topic.Partition) bool {
+	if c.image == nil {
+		return false
+	}
+	_, ok := c.image.TopicByID(p.Topic)
+	return !ok
+}
+
+// logs looks at every log of a host after its replication has turned.
+func (c *checker) logs(b *broker) {
+	for _, p := range b.store.Partitions() {
+		log := b.store.Log(p)
+		state := log.State()
+		c.watermark(b, p, log, state)
+		if state.Role.Leading {
+			c.leadsPartition(b, p, state)
+		}
+	}
+}
+
+// watermark follows a high watermark: it never falls, the in-sync set holds everything below it, and
+// below it every log holds the same.
+func (c *checker) watermark(b *broker, p topic.Partition, log *partition.Log, state partition.State) {
+	judged := b.judged[p]
+	if state.HighWatermark < judged {
+		c.fail("%s moves the high watermark of %v from %d back to %d", b.h, p, judged, state.HighWatermark)
+	}
+	if state.HighWatermark == judged {
+		return
+	}
+	if state.Role.Leading {
+		c.covered(b, p, state)
+	}
+	for judged < state.HighWatermark {
+		result, err := log.Read(judged, 1<<20, true)
+		if err != nil {
+			c.fail("%s does not read %v at %d: %v", b.h, p, judged, err)
+			return
+		}
+		before := judged
+		for _, bytes := range result.Batches {
+			c.readBatch(b.h, p, bytes, func(offset topic.Offset) { judged = max(judged, offset+1) })
+		}
+		if judged == before {
+			break // the batch reaches beyond the high watermark
+		}
+	}
+	b.judged[p] = judged
+}
+
+// covered requires that every member of the committed in-sync set has what a leader calls committed.
+func (c *checker) covered(b *broker, p topic.Partition, state partition.State) {
+	if c.image == nil {
+		return
+	}
+	placement, ok := c.image.Partition(p)
+	if !ok || placement.LeaderEpoch != state.Role.Epoch {
+		return
+	}
+	for _, member := range placement.ISR {
+		h := c.w.hosts[member.Node-1]
+		if end, known := h.durableEnd(p, member.Session); known && end < state.HighWatermark {
+			c.fail("%s moves the high watermark of %v to %d, but %s, in sync, has %d on disk",
+				b.h, p, state.HighWatermark, h, end)
+		}
+	}
+}
+
+// durableEnd is how far a host's log reaches on its disk; unknown if the disk was lost since.
+func (h *host) durableEnd(p topic.Partition, session topic.Session) (topic.Offset, bool) {
+	if !h.up() {
+		end, known := h.disk.kept[p]
+		return end, known
+	}
+	log := h.broker.store.Log(p)
+	if log == nil {
+		return 0, h.broker.session == session
+	}
+	if h.broker.session == session {
+		return log.State().DurableEnd, true
+	}
+	return log.State().LogEnd, !h.disk.fresh
+}
+
+// leadsPartition looks at a leader: it has everything that was promised before its election, and is
+// not ready before it knows that to be committed.
+func (c *checker) leadsPartition(b *broker, p topic.Partition, state partition.State) {
+	epoch := state.Role.Epoch
+	promised, known := c.promisedAt[grant{p, epoch}]
+	if !known {
+		return
+	}
+	if b.leads[p] != epoch+1 {
+		b.leads[p] = epoch + 1
+		c.w.count.partitionLeaders++
+		if state.LogEnd < promised {
+			c.fail("%s leads %v in epoch %d with log end %d, but %d was promised", b.h, p, epoch, state.LogEnd, promised)
+		}
+	}
+	if state.Role.Ready && state.HighWatermark < promised {
+		c.fail("%s calls itself ready for %v in epoch %d at high watermark %d, but %d was promised",
+			b.h, p, epoch, state.HighWatermark, promised)
+	}
+}
+
+// readBatch takes what was read below a high watermark.
+func (c *checker) readBatch(h *host, p topic.Partition, bytes []byte, each func(topic.Offset)) {
+	header, err := batch.ParseHeader(bytes)
+	if err != nil {
+		c.fail("%s serves a batch of %v that does not parse: %v", h, p, err)
+		return
+	}
+	for r, err := range batch.Records(bytes) {
+		if err != nil || len(r.Value) != 8 {
+			c.fail("%s serves a record of %v that does not parse: %v", h, p, err)
+			return
+		}
+		c.learn(h, p, topic.Offset(r.Offset), record{binary.BigEndian.Uint64(r.Value), header.PartitionLeaderEpoch})
+		each(topic.Offset(r.Offset))
+	}
+}
+
+// learn compares a committed record with what is known of its offset and of its value.
+func (c *checker) learn(h *host, p topic.Partition, offset topic.Offset, r record) {
+	known := c.canon[p]
+	for len(known) <= int(offset) {
+		known = append(known, record{epoch: -1})
+	}
+	is := &known[offset]
+	if is.value != 0 && is.value != r.value || is.epoch >= 0 && r.epoch >= 0 && is.epoch != r.epoch {
+		c.fail("%s has value %d of epoch %d at %v offset %d, where value %d of epoch %d is committed",
+			h, r.value, r.epoch, p, offset, is.value, is.epoch)
+	}
+	is.value, is.epoch = r.value, max(is.epoch, r.epoch)
+	c.canon[p] = known
+	at := place{p, offset}
+	if was, ok := c.at[r.value]; ok && was != at {
+		c.fail("value %d is at %v offset %d and at %v offset %d", r.value, was.partition, was.offset, p, offset)
+	}
+	c.at[r.value] = at
+	if c.refused[r.value] {
+		c.fail("value %d at %v offset %d was refused for good", r.value, p, offset)
+	}
+}
+
+// promised notes a batch whose producer is about to be told that it is committed.
+func (c *checker) promised(b *broker, s *sending, base topic.Offset) {
+	for i, v := range s.values {
+		c.learn(b.h, s.partition, base+topic.Offset(i), record{v, -1})
+	}
+	end := base + topic.Offset(len(s.values))
+	c.promisedEnd[s.partition] = max(c.promisedEnd[s.partition], end)
+	// A leader that is deposed already must not promise anything: it does not have the in-sync set.
+	if log := b.store.Log(s.partition); log != nil && log.State().HighWatermark < end {
+		c.fail("%s acknowledges %v up to %d at high watermark %d", b.h, s.partition, end, log.State().HighWatermark)
+	}
+}
+
+// ackedRecords notes what a producer was told.
+func (c *checker) ackedRecords(s *sending, base topic.Offset) {
+	for i, v := range s.values {
+		at := place{s.partition, base + topic.Offset(i)}
+		c.ackedValues[v] = at
+		if is, ok := c.at[v]; !ok || is != at {
+			c.fail("value %d was acknowledged at %v offset %d and is at %v", v, at.partition, at.offset, is)
+		}
+	}
+}
+
+// failed notes a batch of which every attempt was refused.
+func (c *checker) failed(s *sending) {
+	for _, v := range s.values {
+		c.refused[v] = true
+		if at, ok := c.at[v]; ok {
+			c.fail("value %d was refused and is at %v offset %d", v, at.partition, at.offset)
+		}
+	}
+}
+
+// refusedAppend: a producer with acks=all and one batch in flight never has a gap in its sequence.
+func (c *checker) refusedAppend(b *broker, p *producer, s *sending, err error) {
+	known := errors.Is(err, partition.ErrOutOfOrderSequence) || errors.Is(err, partition.ErrInvalidProducerEpoch)
+	placement, ok := c.image.Partition(s.partition)
+	if known && p.acks == partition.AcksAll && ok && placement.Leader == b.h.id && placement.LeaderSession == b.session {
+		c.fail("%s refuses batch %d of producer %d for %v: %v", b.h, s.sequence, p.pid, s.partition, err)
+	}
+}
+
+// outOfRange: what a reader saw does not go away.
+func (c *checker) outOfRange(b *broker, r *reader, result partition.ReadResult) {
+	c.fail("%s, with a lease, has %v from %d to %d, and a reader is at %d", b.h, r.partition, result.LogStart, result.LogEnd, r.next)
+}
+
+// acknowledges requires that a follower's answer counts nothing that is not on its disk.
+func (c *checker) acknowledges(b *broker, bytes []byte) {
+	_, sections, body, err := frame.ParseHeader(bytes)
+	if err == nil {
+		err = frame.ParseAcks(body, sections, func(a frame.Ack) {
+			log := b.store.Log(a.Partition)
+			if log != nil && a.DurableEnd > log.State().DurableEnd {
+				c.fail("%s acknowledges %v up to %d, durable is %d", b.h, a.Partition, a.DurableEnd, log.State().DurableEnd)
+			}
+		})
+	}
+	if err != nil {
+		c.fail("%s sends acknowledgements that do not parse: %v", b.h, err)
+	}
+}
+
+// replicaEvent counts what machines report. A contradiction between logs is a violation: nothing here
+// excuses one.
+func (c *checker) replicaEvent(b *broker, e replica.Event) {
+	c.w.count.replica(e)
+	if e.Kind == replica.EventFault {
+		c.fail("%s: %s", b.h, e)
+	}
+}
+
+// staleFrames feeds what is addressed to another session by itself and requires that it changes nothing.
+func (c *checker) staleFrames(b *broker) {
+	kept := b.in.Frames[:0]
+	for _, data := range b.in.Frames {
+		h, _, _, err := frame.ParseHeader(data)
+		if err != nil || h.ReceiverSession == b.session {
+			kept = append(kept, data)
+			continue
+		}
+		c.w.count.staleFrames++
+		before := b.fingerprint()
+		if _, taken := b.repl.Frame(data); taken || !bytes.Equal(before, b.fingerprint()) {
+			c.fail("%s is changed by a frame for session %s", b.h, h.ReceiverSession)
+		}
+	}
+	b.in.Frames = kept
+}
+
+// fingerprint is the state of every log.
+func (b *broker) fingerprint() []byte {
+	var out bytes.Buffer
+	for _, p := range b.store.Partitions() {
+		s := b.store.Log(p).State()
+		_ = binary.Write(&out, binary.BigEndian, []int64{int64(s.LogEnd), int64(s.HighWatermark), int64(s.Cuts), int64(s.Role.Epoch)})
+	}
+	return out.Bytes()
+}
+
+// reopened compares what a host finds on its disk with what it had synced.
+func (c *checker) reopened(b *broker) {
+	for p, end := range b.h.disk.kept {
+		log := b.store.Log(p)
+		if log == nil && end > 0 && !c.gone(p) {
+			c.fail("%s restarts without its log of %v, synced up to %d", b.h, p, end)
+		}
+		if log != nil && log.State().LogEnd < end {
+			c.fail("%s restarts with %v up to %d, synced were %d", b.h, p, log.State().LogEnd, end)
+		}
+	}
+}
