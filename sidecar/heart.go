@@ -41,7 +41,8 @@ func (s *Sidecar) beatHeart(ctx context.Context) error {
 			Applied:           current.Image.AppliedIndex(),
 			UnsyncedAgeMillis: uint32(unsynced.Milliseconds()),
 			Disclaims:         disclaims,
-			Peers:             s.replication.echoes(),
+			SentMicros:        uint64(s.cfg.Now() / time.Microsecond),
+			Peers:             s.echoes(),
 		})
 		if err := s.bus.Publish(bus.Heartbeat, subject, buf); err != nil {
 			s.log.Warn("heartbeat not published", slog.String("error", err.Error()))
@@ -74,7 +75,7 @@ func (s *Sidecar) subscribeHeartbeats() error {
 			s.metrics.malformed.WithLabelValues("heartbeat").Inc()
 			return
 		}
-		s.beatAt.Store(h.From, &node.Heartbeat{At: s.cfg.Now(), Applied: hb.Applied})
+		s.noteBeat(h, hb)
 		s.beats.put(node.Beat{From: topic.Member{Node: h.From, Session: h.FromSession}, Heartbeat: hb})
 	})
 	if err != nil {
@@ -88,4 +89,25 @@ func (s *Sidecar) subscribeHeartbeats() error {
 			s.log.Debug("ping not answered", slog.String("error", err.Error()))
 		}
 	})
+}
+
+// noteBeat keeps the newest heartbeat of each node.
+func (s *Sidecar) noteBeat(h frame.Header, hb frame.Heartbeat) {
+	beat := &node.Heartbeat{
+		From: topic.Member{Node: h.From, Session: h.FromSession}, At: s.cfg.Now(),
+		Applied: hb.Applied, SentMicros: hb.SentMicros,
+	}
+	if last := s.lastBeat(h.From); last == nil || last.From != beat.From || last.SentMicros < beat.SentMicros {
+		s.beatAt.Store(h.From, beat)
+	}
+}
+
+// echoes tells each peer what was heard of it.
+func (s *Sidecar) echoes() []frame.PeerEcho {
+	var echoes []frame.PeerEcho
+	s.beatAt.Range(func(_, last any) bool {
+		echoes = append(echoes, last.(*node.Heartbeat).Echo())
+		return true
+	})
+	return echoes
 }

@@ -11,7 +11,6 @@ import (
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 	"outrigger/sidecar/bus"
-	"outrigger/sidecar/frame"
 	"outrigger/sidecar/node"
 	"outrigger/sidecar/replica"
 )
@@ -47,11 +46,6 @@ type replication struct {
 	}
 	lost atomic.Uint64
 
-	// echo is when each peer was last heard on the data path.
-	echoMu struct {
-		sync.Mutex
-		at map[topic.Member]time.Duration
-	}
 	scanRequests *mailbox[node.ScanRequest]
 	changes      *mailbox[replica.Change]
 }
@@ -61,7 +55,6 @@ func newReplication(s *Sidecar) *replication {
 		s: s, signal: make(chan struct{}, 1),
 		scanRequests: newMailbox[node.ScanRequest](1 << 10), changes: newMailbox[replica.Change](1 << 16),
 	}
-	r.echoMu.at = map[topic.Member]time.Duration{}
 	r.machine = node.NewReplication(node.ReplicationConfig{
 		Self:        s.self(),
 		LagTicksMax: int64(s.cfg.ReplicaLagTimeMax / replicaTick),
@@ -174,7 +167,7 @@ func (r *replication) run(ctx context.Context) error {
 		now := int64((r.s.cfg.Now() - started) / replicaTick)
 		view := r.s.current().View
 		in = r.collect(in)
-		r.machine.Turn(&in, view, now-ticks, r.heard)
+		r.machine.Turn(&in, view, now-ticks)
 		ticks = now
 		r.handOut()
 		if r.machine.Busy() {
@@ -219,32 +212,6 @@ func (r *replication) handOut() {
 }
 
 func ptr[T any](v T) *T { return &v }
-
-// heard notes the last echo of a peer on the data path.
-func (r *replication) heard(from topic.Member) {
-	r.echoMu.Lock()
-	defer r.echoMu.Unlock()
-	r.echoMu.at[from] = r.s.cfg.Now()
-	for member := range r.echoMu.at {
-		if member.Node == from.Node && member != from {
-			delete(r.echoMu.at, member)
-		}
-	}
-}
-
-// echoes tells when each peer was last heard on the data path.
-func (r *replication) echoes() []frame.PeerEcho {
-	r.echoMu.Lock()
-	defer r.echoMu.Unlock()
-	now := r.s.cfg.Now()
-	var out []frame.PeerEcho
-	for member, at := range r.echoMu.at {
-		out = append(out, frame.PeerEcho{
-			Node: member.Node, Session: member.Session, SilentMilli: uint32((now - at).Milliseconds()),
-		})
-	}
-	return out
-}
 
 func (r *replication) setHeard(heard func(topic.Member) bool) {
 	r.ask(func(m *node.Replication) { m.SetHeard(heard) })

@@ -28,7 +28,7 @@ func TestLogsOfTopicsDeletedWhileTheNodeWasDownGo(t *testing.T) {
 	gone, kept := topic.Partition{Topic: topic.ID{1}}, topic.Partition{Topic: topic.ID{2}}
 	st.cfg.Logs.Create(gone)
 	st.cfg.Logs.Create(kept)
-	st.replication.machine.Turn(&node.Arrivals{}, node.View{Image: cluster.Empty()}, 0, nil)
+	st.replication.machine.Turn(&node.Arrivals{}, node.View{Image: cluster.Empty()}, 0)
 
 	b := st.current().Image.Edit()
 	index := st.current().Image.AppliedIndex()
@@ -37,7 +37,7 @@ func TestLogsOfTopicsDeletedWhileTheNodeWasDownGo(t *testing.T) {
 		{ID: kept.Topic, Name: "kept", Partitions: 1, ReplicationFactor: 3},
 	}})
 	b.Apply(index+2, cluster.DeleteTopics{IDs: []topic.ID{gone.Topic}})
-	st.replication.machine.Turn(&node.Arrivals{}, node.View{Image: b.Image()}, 0, nil)
+	st.replication.machine.Turn(&node.Arrivals{}, node.View{Image: b.Image()}, 0)
 	if got := st.cfg.Logs.Partitions(); len(got) != 1 || got[0] != kept {
 		t.Errorf("got logs %v, want only %v", got, kept)
 	}

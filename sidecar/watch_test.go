@@ -137,11 +137,21 @@ func TestLeaseEndsOneTimeoutAfterTheLastVoucher(t *testing.T) {
 		t.Fatal("a node that heard nobody holds a lease")
 	}
 	from := topic.Member{Node: 3, Session: 33}
-	w.take(node.Beat{From: from, Heartbeat: frame.Heartbeat{Applied: 1 << 40}})
+	w.take(node.Beat{From: from, Heartbeat: frame.Heartbeat{Applied: 1 << 40, Peers: st.echo()}})
 	if st.leaseHeld() {
 		t.Error("a peer that is ahead of this node's image vouched for it")
 	}
 	w.take(node.Beat{From: from, Heartbeat: frame.Heartbeat{Applied: 1}})
+	if st.leaseHeld() {
+		t.Error("a peer that has not heard this node vouched for it")
+	}
+	late := node.Beat{From: from, Heartbeat: frame.Heartbeat{Applied: 1, Peers: st.echo()}}
+	st.now += st.cfg.LeaderTimeout
+	w.take(late)
+	if st.leaseHeld() {
+		t.Error("a heartbeat that waited for the whole timeout vouches for the present")
+	}
+	w.take(node.Beat{From: from, Heartbeat: frame.Heartbeat{Applied: 1, Peers: st.echo()}})
 	if !st.leaseHeld() {
 		t.Error("no lease although a peer vouched just now")
 	}
@@ -160,7 +170,7 @@ func TestPeersThatAreAlwaysALittleAheadStillVouch(t *testing.T) {
 	from := topic.Member{Node: 3, Session: 33}
 	for range 20 {
 		index := st.current().Image.AppliedIndex()
-		w.take(node.Beat{From: from, Heartbeat: frame.Heartbeat{Applied: index + 1}})
+		w.take(node.Beat{From: from, Heartbeat: frame.Heartbeat{Applied: index + 1, Peers: st.echo()}})
 		st.now += st.cfg.HeartbeatInterval
 		b := st.current().Image.Edit()
 		b.Advance(index + 1)
@@ -172,13 +182,18 @@ func TestPeersThatAreAlwaysALittleAheadStillVouch(t *testing.T) {
 	if !st.leaseHeld() {
 		t.Error("no lease although a peer has vouched at every heartbeat")
 	}
-	w.take(node.Beat{From: from, Heartbeat: frame.Heartbeat{Applied: st.current().Image.AppliedIndex() + 1}})
+	w.take(node.Beat{From: from, Heartbeat: frame.Heartbeat{Applied: st.current().Image.AppliedIndex() + 1, Peers: st.echo()}})
 	st.now += st.cfg.LeaderTimeout
 	w.tick()
 	w.act()
 	if st.leaseHeld() {
 		t.Error("a peer vouches for an image that this node does not have")
 	}
+}
+
+// echo is what a peer says that heard this node just now.
+func (st *stage) echo() []frame.PeerEcho {
+	return []frame.PeerEcho{{Node: 1, Session: 11, SentMicros: uint64(st.now / time.Microsecond)}}
 }
 
 func (st *stage) leaseHeld() bool { return st.cfg.Logs.Leased() }

@@ -83,6 +83,7 @@ type ackView struct {
 
 type heartbeatView struct {
 	Applied     uint64     `json:"applied"`
+	Sent        uint64     `json:"sent_us"`
 	UnsyncedAge uint32     `json:"unsynced_age_ms"`
 	Disclaims   bool       `json:"disclaims"`
 	Peers       []peerView `json:"peers"`
@@ -91,7 +92,7 @@ type heartbeatView struct {
 type peerView struct {
 	Node    int32  `json:"node"`
 	Session string `json:"session"`
-	Silent  uint32 `json:"silent_ms"`
+	Heard   uint64 `json:"heard_us"`
 }
 
 // viewFrame decodes a frame and verifies its checksum.
@@ -147,9 +148,9 @@ func viewAck(a frame.Ack) ackView {
 }
 
 func viewHeartbeat(beat frame.Heartbeat) *heartbeatView {
-	view := &heartbeatView{Applied: beat.Applied, UnsyncedAge: beat.UnsyncedAgeMillis, Disclaims: beat.Disclaims, Peers: []peerView{}}
+	view := &heartbeatView{Applied: beat.Applied, Sent: beat.SentMicros, UnsyncedAge: beat.UnsyncedAgeMillis, Disclaims: beat.Disclaims, Peers: []peerView{}}
 	for _, p := range beat.Peers {
-		view.Peers = append(view.Peers, peerView{int32(p.Node), p.Session.String(), p.SilentMilli})
+		view.Peers = append(view.Peers, peerView{int32(p.Node), p.Session.String(), p.SentMicros})
 	}
 	return view
 }
@@ -179,9 +180,9 @@ func (v frameView) write(out io.Writer) error {
 			a.Partition, a.Epoch, a.TailEpoch, a.LogEnd, a.DurableEnd, a.HighWatermark, a.Gap)
 	}
 	if b := v.Heartbeat; b != nil {
-		line("  applied=%d unsynced_age_ms=%d disclaims=%t", b.Applied, b.UnsyncedAge, b.Disclaims)
+		line("  applied=%d sent_us=%d unsynced_age_ms=%d disclaims=%t", b.Applied, b.Sent, b.UnsyncedAge, b.Disclaims)
 		for _, p := range b.Peers {
-			line("  peer %d (session %s) silent_ms=%d", p.Node, p.Session, p.Silent)
+			line("  peer %d (session %s) heard_us=%d", p.Node, p.Session, p.Heard)
 		}
 	}
 	return err

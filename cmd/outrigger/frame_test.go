@@ -23,8 +23,8 @@ func TestFramesOfEachKindAreShown(t *testing.T) {
 			"  probe AAAAAAAAAAAAAAAAAAAAAA/7 epoch=3 base=100 count=0 record_epoch=2 prev_epoch=2 high_watermark=90 bytes=0\n"}},
 		{frame.AppendAcks(nil, header, []frame.Ack{{Partition: partition, Epoch: 3, TailEpoch: 2, LogEnd: 9, DurableEnd: 8, Gap: true}}),
 			[]string{"ack frame", "log_end=9 durable_end=8 high_watermark=0 gap=true\n"}},
-		{frame.AppendHeartbeat(nil, header, frame.Heartbeat{Applied: 5, Peers: []frame.PeerEcho{{Node: 2, Session: 0xb, SilentMilli: 40}}}),
-			[]string{"heartbeat frame", "applied=5 unsynced_age_ms=0 disclaims=false\n", "peer 2 (session 000000000000000b) silent_ms=40\n"}},
+		{frame.AppendHeartbeat(nil, header, frame.Heartbeat{Applied: 5, Peers: []frame.PeerEcho{{Node: 2, Session: 0xb, SentMicros: 40}}}),
+			[]string{"heartbeat frame", "applied=5 sent_us=0 unsynced_age_ms=0 disclaims=false\n", "peer 2 (session 000000000000000b) heard_us=40\n"}},
 	} {
 		view, err := viewFrame(c.frame)
 		if err != nil {

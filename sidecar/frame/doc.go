@@ -27,8 +27,8 @@
 //
 // and the one section of a heartbeat:
 //
-//	8 applied image index | 4 age of the oldest unsynced group, ms | 1 flags | 3 zero |
-//	2 peers | peers x (4 node | 8 session | 4 ms since heard on the data path)
+//	8 applied image index | 8 sender's clock, µs | 4 age of the oldest unsynced group, ms |
+//	1 flags | 3 zero | 2 peers | peers x (4 node | 8 session | 8 clock in its newest heartbeat heard)
 //
 // A frame is refused whole when anything in it is wrong: a lost frame is asked for again, a half
 // understood one would be a hole.

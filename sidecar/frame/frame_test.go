@@ -93,7 +93,7 @@ func TestAckFrameReadsBackAsWritten(t *testing.T) {
 }
 
 func TestHeartbeatReadsBackAsWritten(t *testing.T) {
-	want := Heartbeat{Applied: 9, UnsyncedAgeMillis: 7, Disclaims: true, Peers: []PeerEcho{{Node: 2, Session: 5, SilentMilli: 4}}}
+	want := Heartbeat{Applied: 9, SentMicros: 8, UnsyncedAgeMillis: 7, Disclaims: true, Peers: []PeerEcho{{Node: 2, Session: 5, SentMicros: 4}}}
 	_, n, body, err := ParseHeader(AppendHeartbeat(nil, header, want))
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"outrigger/broker/topic"
+	"outrigger/sidecar/frame"
 )
 
 // Registrar decides when this session asks to be registered: at the start, and whenever the image
@@ -17,10 +18,18 @@ type Registrar struct {
 	since uint64
 }
 
-// Heartbeat is the newest heartbeat of some node, as a Registrar looks at it.
+// Heartbeat is the newest heartbeat of some node.
 type Heartbeat struct {
-	At      time.Duration
-	Applied uint64
+	From topic.Member
+	// At is when it was heard, on the hearer's clock; SentMicros is its sender's.
+	At         time.Duration
+	SentMicros uint64
+	Applied    uint64
+}
+
+// Echo tells its sender that it was heard.
+func (h *Heartbeat) Echo() frame.PeerEcho {
+	return frame.PeerEcho{Node: h.From.Node, Session: h.From.Session, SentMicros: h.SentMicros}
 }
 
 // Registered reports whether the view has the session live.

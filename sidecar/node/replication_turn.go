@@ -39,17 +39,15 @@ type Decided struct {
 }
 
 // Turn passes time, follows the image, takes everything that has come and then sends, so that all of
-// it shares frames. heard is told of whom a frame was taken from; it may be nil.
-func (r *Replication) Turn(in *Arrivals, v View, ticks int64, heard func(topic.Member)) {
+// it shares frames.
+func (r *Replication) Turn(in *Arrivals, v View, ticks int64) {
 	r.Tick(ticks)
 	r.follow(v.Image)
 	// What this node appended is known to it before an acknowledgement of it can be.
 	r.Sealed(in.Sealed)
 	r.Durable(in.Durable)
 	for _, bytes := range in.Frames {
-		if from, ok := r.Frame(bytes); ok && heard != nil {
-			heard(from)
-		}
+		r.Frame(bytes)
 	}
 	for i := range in.Scans {
 		s := &in.Scans[i]

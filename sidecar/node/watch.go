@@ -41,8 +41,9 @@ type Watch struct {
 	// heardAt is when each session was last heard, for the leadership lease and for the gate on
 	// acks=all.
 	heardAt map[topic.Member]time.Duration
-	// voucherAt is when each node last vouched for this node's leaderships: heard, and not ahead of
-	// this node's image.
+	// voucherAt is when this node sent the newest heartbeat that each node has vouched with: it was not
+	// ahead of this node's image, and had heard that heartbeat. When its word arrived does not matter: it
+	// may have waited on a line, or for this process to be woken up.
 	voucherAt map[topic.NodeID]time.Duration
 	// ahead holds each node's first heartbeat that this node's image has not caught up with. When it
 	// has, that was a voucher too: while topics are created one by one, all heartbeats are ahead.
@@ -58,7 +59,7 @@ type Watch struct {
 	fx         WatchEffects
 }
 
-// promise is a heartbeat from an image that this node does not have yet.
+// promise is a voucher from an image that this node does not have yet.
 type promise struct {
 	applied uint64
 	at      time.Duration
@@ -163,15 +164,27 @@ func (w *Watch) Take(b Beat, now time.Duration) {
 	w.fx.Reports = append(w.fx.Reports, Report{Kind: ReportHeard, Member: b.From})
 	// A node that was stopped for long hears its peers before it has read that it was deposed. Who is
 	// ahead of this node's image does not vouch for what the image says.
-	if b.Applied <= w.view.Image.AppliedIndex() {
-		w.voucherAt[b.From.Node] = now
-		w.lease()
-	} else if _, waits := w.ahead[b.From.Node]; !waits {
-		w.ahead[b.From.Node] = promise{applied: b.Applied, at: now}
+	if at, heard := w.echoed(b.Heartbeat); heard {
+		if b.Applied <= w.view.Image.AppliedIndex() {
+			w.voucherAt[b.From.Node] = max(w.voucherAt[b.From.Node], at)
+			w.lease()
+		} else if _, waits := w.ahead[b.From.Node]; !waits {
+			w.ahead[b.From.Node] = promise{applied: b.Applied, at: at}
+		}
 	}
 	if !w.heard[b.From] {
 		w.tellHeard(now)
 	}
+}
+
+// echoed is when this session sent the newest heartbeat that the sender had heard.
+func (w *Watch) echoed(hb frame.Heartbeat) (time.Duration, bool) {
+	for _, p := range hb.Peers {
+		if p.Node == w.cfg.Self.Node && p.Session == w.cfg.Self.Session {
+			return time.Duration(p.SentMicros) * time.Microsecond, true
+		}
+	}
+	return 0, false
 }
 
 // Tick lets time pass: suspicions, and who is no longer heard.

@@ -367,9 +367,16 @@ var errStale = errors.New("session has ended")
 // beat is one heartbeat to everybody.
 func (b *broker) beat() {
 	b.wantIn(partBeat, beatMicros)
+	var echoes []frame.PeerEcho
+	for _, other := range b.w.hosts {
+		if last := b.beatAt[other.id]; last != nil {
+			echoes = append(echoes, last.Echo())
+		}
+	}
 	bytes := frame.AppendHeartbeat(nil, frame.Header{
 		Cluster: frame.ClusterOf(b.view.Image.ClusterID()), From: b.h.id, FromSession: b.session,
-	}, frame.Heartbeat{Applied: b.view.Image.AppliedIndex(), Disclaims: b.hangs()})
+	}, frame.Heartbeat{Applied: b.view.Image.AppliedIndex(), Disclaims: b.hangs(),
+		SentMicros: uint64(b.now() / time.Microsecond), Peers: echoes})
 	for _, other := range b.w.hosts {
 		if other != b.h {
 			b.w.post(b.h, other.at, &mail{kind: mailBeat, bytes: bytes})
@@ -386,7 +393,7 @@ func (b *broker) turnData() {
 	in := b.in
 	b.in = node.Arrivals{}
 	ticks := int64((b.now() - b.begun) / replicaTick)
-	b.repl.Turn(&in, b.view, ticks-b.ticks, nil)
+	b.repl.Turn(&in, b.view, ticks-b.ticks)
 	b.ticks = ticks
 	for _, q := range b.repl.Scans() {
 		b.w.later(b.h, b.w.between(100, 2_000), func() {
