@@ -127,9 +127,8 @@ func (f *fetch) readLog(s *fetchSlot) {
 	if err != nil {
 		s.code = f.broker.judge("Fetch", err)
 		if s.code == codeOffsetOutOfRange && topic.Offset(s.asked.FetchOffset) > read.LogEnd &&
-			!f.broker.logs.Leased() {
-			// Another may lead by now and have gone beyond our end: what is committed here is true
-			// for ever, but what is out of range is not ours to say.
+			!f.broker.logs.Mandated() {
+			// Another may lead by now and have gone beyond our end.
 			s.code = codeNotLeaderOrFollower
 		}
 		s.read.HighWatermark, s.read.LogStart = state.HighWatermark, state.LogStart

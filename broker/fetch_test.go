@@ -163,7 +163,7 @@ func TestDeposedLeaderSendsNobodyBack(t *testing.T) {
 	h := start(t)
 	three(h, "deposed")
 	c := h.dial()
-	h.store.SetLease(0)
+	h.store.SetMandate(0)
 	beyond := onlyFetched(c.ask(fetchOf(12, "deposed", 0, 10)))
 	expectCode(t, "beyond the end without a lease", beyond.ErrorCode, codeNotLeaderOrFollower)
 	below := onlyFetched(c.ask(fetchOf(12, "deposed", 0, -5)))
@@ -171,7 +171,7 @@ func TestDeposedLeaderSendsNobodyBack(t *testing.T) {
 	committed := onlyFetched(c.ask(fetchOf(12, "deposed", 0, 3)))
 	expectCode(t, "committed records without a lease", committed.ErrorCode, codeNone)
 	expectBases(t, "committed records", committed.RecordBatches, 3, 6)
-	h.store.SetLease(partition.Forever)
+	h.store.SetMandate(partition.Forever)
 	beyond = onlyFetched(c.ask(fetchOf(12, "deposed", 0, 10)))
 	expectCode(t, "beyond the end with a lease", beyond.ErrorCode, codeOffsetOutOfRange)
 }

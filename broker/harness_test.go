@@ -91,6 +91,7 @@ func openStore(tb testing.TB, cluster *soleCluster, fileBytes int64) *partition.
 		tb.Fatalf("open store: %v", err)
 	}
 	store.SetLease(partition.Forever)
+	store.SetMandate(partition.Forever)
 	cluster.store = store
 	runUntilStopped(tb, store.Run)
 	return store

@@ -126,6 +126,7 @@ func (w *watch) act() {
 	fx := w.core.Effects()
 	if fx.LeaseSet {
 		w.s.cfg.Logs.SetLease(fx.Lease)
+		w.s.cfg.Logs.SetMandate(fx.Mandate)
 	}
 	if fx.Heard != nil {
 		heard := fx.Heard

@@ -25,6 +25,8 @@ type Store struct {
 	reader   reader
 	// lease is when the node's leadership lease ends, on the clock cfg.Now.
 	lease atomic.Int64
+	// mandate is when its right to say what does not exist ends, on the same clock.
+	mandate atomic.Int64
 
 	mu struct {
 		sync.RWMutex
@@ -96,6 +98,7 @@ func newStore(cfg Config) *Store {
 	s.mu.observer = cfg.Observer
 	s.savedAt, s.expiredAt = cfg.Now(), cfg.Now()
 	s.lease.Store(math.MinInt64)
+	s.mandate.Store(math.MinInt64)
 	return s
 }
 
@@ -113,6 +116,14 @@ func (s *Store) SetLease(until time.Duration) { s.lease.Store(int64(until)) }
 
 // Leased reports whether the lease holds now.
 func (s *Store) Leased() bool { return int64(s.cfg.Now()) < s.lease.Load() }
+
+// SetMandate sets until when this node may say what does not exist, on the clock Config.Now. A deposed
+// leader may still have enough members around it to append, and yet another may have gone beyond its
+// log end: what is committed here is true for ever, but what is out of range is not its to say.
+func (s *Store) SetMandate(until time.Duration) { s.mandate.Store(int64(until)) }
+
+// Mandated reports whether the mandate holds now.
+func (s *Store) Mandated() bool { return int64(s.cfg.Now()) < s.mandate.Load() }
 
 // Log returns the log of p, nil if this node has none.
 func (s *Store) Log(p topic.Partition) *Log {

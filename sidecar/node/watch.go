@@ -81,6 +81,8 @@ type WatchEffects struct {
 	// Lease, when LeaseSet, is until when this node may act as leader.
 	Lease    time.Duration
 	LeaseSet bool
+	// Mandate, when LeaseSet, is until when it may say what does not exist.
+	Mandate time.Duration
 	// Reports are evidence for a controller on this node.
 	Reports []Report
 }
@@ -260,20 +262,27 @@ func (w *Watch) heardChanged(now time.Duration) bool {
 	return fresh != len(w.heard)
 }
 
-// lease extends the right to act as leader: until one leader timeout after this node last heard the
-// controller, or enough members to commit with.
+// lease extends the right to act as leader: until one leader timeout after the controller, or enough
+// members to commit with, last vouched. The mandate wants a majority of all brokers in their place: a
+// few deposed members may vouch for each other in a corner.
 func (w *Watch) lease() {
 	im := w.view.Image
-	needed := min(int(im.Defaults().MinInSync), len(im.Registered())) - 1
+	registered := len(im.Registered())
 	w.fx.LeaseSet = true
-	if needed <= 0 {
-		w.fx.Lease = LeaseForever
-		return
+	w.fx.Lease = w.vouchedFor(min(int(im.Defaults().MinInSync), registered) - 1)
+	w.fx.Mandate = w.vouchedFor(registered / 2)
+}
+
+// vouchedFor is until when this node may act, if that takes the controller or n peers.
+func (w *Watch) vouchedFor(n int) time.Duration {
+	if n <= 0 {
+		return LeaseForever
 	}
-	w.fx.Lease = w.vouchedAt(needed) + w.cfg.LeaderTimeout
+	until := w.vouchedAt(n) + w.cfg.LeaderTimeout
 	if at, ok := w.voucherAt[w.view.Controller]; ok {
-		w.fx.Lease = max(w.fx.Lease, at+w.cfg.LeaderTimeout)
+		until = max(until, at+w.cfg.LeaderTimeout)
 	}
+	return until
 }
 
 // vouchedAt is when at least n peers had last vouched.

@@ -254,6 +254,7 @@ func (b *broker) turnWatch(tick bool) {
 	fx := b.watch.Effects()
 	if fx.LeaseSet {
 		b.store.SetLease(fx.Lease)
+		b.store.SetMandate(fx.Mandate)
 	}
 	if heard := fx.Heard; heard != nil {
 		b.in.Asks = append(b.in.Asks, func(r *node.Replication) {

@@ -343,7 +343,7 @@ func (b *broker) serve(r *reader, fetch uint64, epoch topic.Epoch) {
 		return
 	}
 	result, err := log.Read(r.next, 1<<10, true)
-	if errors.Is(err, partition.ErrOffsetOutOfRange) && (r.next < result.LogStart || b.store.Leased()) {
+	if errors.Is(err, partition.ErrOffsetOutOfRange) && (r.next < result.LogStart || b.store.Mandated()) {
 		b.w.check.outOfRange(b, r, result)
 	}
 	if err != nil {

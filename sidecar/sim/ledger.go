@@ -9,6 +9,7 @@ import (
 	"outrigger/broker/batch"
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
+	"outrigger/broker/wal/waltest"
 	"outrigger/sidecar/cluster"
 	"outrigger/sidecar/frame"
 	"outrigger/sidecar/node"
@@ -129,6 +130,9 @@ func (c *checker) watermark(b *broker, p topic.Partition, log *partition.Log, st
 	}
 	for judged < state.HighWatermark {
 		result, err := log.Read(judged, 1<<20, true)
+		if errors.Is(err, waltest.ErrCrashed) {
+			return // it is about to find out
+		}
 		if err != nil {
 			c.fail("%s does not read %v at %d: %v", b.h, p, judged, err)
 			return
@@ -284,7 +288,7 @@ func (c *checker) refusedAppend(b *broker, p *producer, s *sending, err error) {
 
 // outOfRange: what a reader saw does not go away.
 func (c *checker) outOfRange(b *broker, r *reader, result partition.ReadResult) {
-	c.fail("%s, with a lease, has %v from %d to %d, and a reader is at %d", b.h, r.partition, result.LogStart, result.LogEnd, r.next)
+	c.fail("%s, with a mandate, has %v from %d to %d, and a reader is at %d", b.h, r.partition, result.LogStart, result.LogEnd, r.next)
 }
 
 // acknowledges requires that a follower's answer counts nothing that is not on its disk.
