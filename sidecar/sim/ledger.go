@@ -288,7 +288,11 @@ func (c *checker) refusedAppend(b *broker, p *producer, s *sending, err error) {
 
 // outOfRange: what a reader saw does not go away.
 func (c *checker) outOfRange(b *broker, r *reader, result partition.ReadResult) {
-	c.fail("%s, with a mandate, has %v from %d to %d, and a reader is at %d", b.h, r.partition, result.LogStart, result.LogEnd, r.next)
+	mine, _ := b.view.Image.Partition(r.partition)
+	newest, _ := c.image.Partition(r.partition)
+	c.fail("%s, with a mandate, has %v from %d to %d in epoch %d of image %d, and a reader is at %d, in epoch %d of image %d",
+		b.h, r.partition, result.LogStart, result.LogEnd, mine.LeaderEpoch, b.view.Image.AppliedIndex(), r.next,
+		newest.LeaderEpoch, c.image.AppliedIndex())
 }
 
 // acknowledges requires that a follower's answer counts nothing that is not on its disk.
