@@ -104,5 +104,8 @@ func (w *World) portrait() string {
 			fmt.Fprintf(&b, "\n    %s match %d contact %d %s", p.Member, p.Match, p.ContactTicks, p.Mode)
 		}
 	}
+	if w.mix.brokers {
+		w.portrayData(&b)
+	}
 	return b.String()
 }

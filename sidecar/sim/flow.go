@@ -1,10 +1,13 @@
 package sim
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
+	"outrigger/sidecar/cluster"
 )
 
 // dataSpares reports whether the disk of h may be lost without losing anything promised: no other lost
@@ -14,12 +17,31 @@ func (w *World) dataSpares(h *host) bool {
 	if im == nil {
 		return false
 	}
-	if w.frail != nil && !w.madeGood() {
+	if w.frail != nil && !w.madeGood() || w.lastHope(im, h) {
 		return false
 	}
 	w.frail = h
 	w.count.dataWipes++
 	return true
+}
+
+// lastHope reports whether some partition has no in-sync or eligible replica but that of h: such a
+// disk may not be lost.
+func (w *World) lastHope(im *cluster.Image, h *host) bool {
+	for t := range im.All() {
+		for _, placement := range t.Partitions {
+			others := 0
+			for _, m := range slices.Concat(placement.ISR, placement.Eligible) {
+				if m.Node != h.id {
+					others++
+				}
+			}
+			if placement.Hosts(h.id) && others == 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // madeGood reports whether every partition is as its replicas are: all in sync, all with all that was
@@ -91,4 +113,30 @@ func (w *World) level(p topic.Partition, placement *topic.Placement) bool {
 		}
 	}
 	return true
+}
+
+// portrayData describes every partition, and every replica's log.
+func (w *World) portrayData(out *strings.Builder) {
+	im := w.check.image
+	if im == nil {
+		return
+	}
+	fmt.Fprintf(out, "\n  image %d, clients quiet %t", im.AppliedIndex(), w.quiet)
+	for _, h := range w.hosts {
+		if h.up() {
+			fmt.Fprintf(out, "\n  %s session %s live %t image %d leased %t hangs %t", h, h.broker.session,
+				im.Live(h.broker.register.Self), h.broker.view.Image.AppliedIndex(), h.broker.store.Leased(), h.broker.hangs())
+		}
+	}
+	for t := range im.All() {
+		for i, placement := range t.Partitions {
+			p := topic.Partition{Topic: t.ID, Index: int32(i)}
+			fmt.Fprintf(out, "\n  %v: %+v, promised %d, when healed %d", p, *placement, w.check.promisedEnd[p], w.healedFrom[p])
+			for _, id := range placement.Replicas {
+				if h := w.hosts[id-1]; h.up() && h.broker.store.Log(p) != nil {
+					fmt.Fprintf(out, "\n    %s %+v", h, h.broker.store.Log(p).State())
+				}
+			}
+		}
+	}
 }
