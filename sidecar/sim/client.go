@@ -211,7 +211,7 @@ func (p *producer) payload(s *sending) []byte {
 		b.ProducerID, b.ProducerEpoch, b.BaseSequence = p.pid, 0, s.sequence
 	}
 	for _, v := range s.values {
-		b.Add(batch.Record{Timestamp: int64(p.w.now), Value: binary.BigEndian.AppendUint64(nil, v)})
+		b.Add(batch.Record{Timestamp: p.w.now, Value: binary.BigEndian.AppendUint64(nil, v)})
 	}
 	payload, err := b.Build()
 	if err != nil {

@@ -316,12 +316,12 @@ func (w *World) stepBroker(h *host, e event) {
 }
 
 // later puts something off that ends with the host's run; laterAnywhere something that does not.
-func (w *World) later(h *host, micros int64, call_ func()) {
-	w.queue.push(event{at: w.now + micros, kind: call, host: h.at, run: h.run, call: call_})
+func (w *World) later(h *host, micros int64, fn func()) {
+	w.queue.push(event{at: w.now + micros, kind: call, host: h.at, run: h.run, call: fn})
 }
 
-func (w *World) laterAnywhere(micros int64, call_ func()) {
-	w.queue.push(event{at: w.now + micros, kind: call, call: call_})
+func (w *World) laterAnywhere(micros int64, fn func()) {
+	w.queue.push(event{at: w.now + micros, kind: call, call: fn})
 }
 
 // note adds an event to the trace and its hash.
