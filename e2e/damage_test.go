@@ -212,6 +212,7 @@ func TestDamagedOnlyReplicaWaitsForAnOperator(t *testing.T) {
 	resumed(t, ledger, 1)
 	resumed(t, ledger, 1)
 	load.stop()
+	ledger.check(t, f.kafka, "alone", 1)
 	before := readAll(t, f.kafka, "alone", 1)[0]
 	f.stopAll()
 	file := f.flipGroup(victim)
@@ -243,6 +244,7 @@ func TestDamagedOnlyReplicaWaitsForAnOperator(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d records are left", len(after), len(before))
+	ledger.sawVanish(t, f.kafka, "alone", 1, len(before)-len(after))
 	load = startLoad(t, f.kafka, "alone", 1, newLedger())
 	resumed(t, load.ledger, 1)
 	load.stop()

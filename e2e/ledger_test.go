@@ -131,6 +131,18 @@ func (l *ledger) check(t testing.TB, seeds []string, topic string, partitions in
 	return l.judge(t)
 }
 
+// sawVanish is check for a log that has lost so many records of which the ledger knows: the judge must
+// see that, and nothing else.
+func (l *ledger) sawVanish(t testing.TB, seeds []string, topic string, partitions, lost int) {
+	t.Helper()
+	asked := l.history.Now()
+	l.finalPolls(t, seeds, asked, map[string]map[int32]int64{topic: endOffsets(t, seeds, topic, partitions)})
+	verdict := history.Check(l.history)
+	if verdict.Counts[history.Vanished] != lost || verdict.Total() != lost {
+		t.Errorf("got anomalies %v, want %d records vanished", verdict.Counts, lost)
+	}
+}
+
 // finalPolls reads partitions to the ends that the broker named after the time asked.
 func (l *ledger) finalPolls(t testing.TB, seeds []string, asked time.Duration, ends map[string]map[int32]int64) {
 	t.Helper()

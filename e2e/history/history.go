@@ -106,12 +106,13 @@ func (h *History) Fault(kind, detail string) {
 type numbered struct {
 	history *History
 	known   map[Partition]uint32
+	names   map[uint32]Partition
 	last    Partition
 	number  uint32
 }
 
 func newNumbered(h *History) numbered {
-	return numbered{history: h, known: map[Partition]uint32{}}
+	return numbered{history: h, known: map[Partition]uint32{}, names: map[uint32]Partition{}}
 }
 
 // of wants the owner's lock.
@@ -123,7 +124,7 @@ func (n *numbered) of(topic string, id int32) uint32 {
 	number, ok := n.known[p]
 	if !ok {
 		number = n.history.number(p)
-		n.known[p] = number
+		n.known[p], n.names[number] = number, p
 	}
 	n.last, n.number = p, number
 	return number

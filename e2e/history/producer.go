@@ -100,7 +100,7 @@ func (s Sent) AckedAt(partition int32, offset int64) {
 	p := s.producer
 	p.mu.Lock()
 	sent := p.mu.sends.at(s.index)
-	sent.partition = p.mu.of(p.history.partition(sent.partition).Topic, partition)
+	sent.partition = p.mu.of(p.mu.names[sent.partition].Topic, partition)
 	p.mu.Unlock()
 	s.end(acked, offset)
 }
@@ -157,11 +157,4 @@ func (t Transaction) end(o outcome) {
 	defer t.producer.mu.Unlock()
 	of := &t.producer.mu.transactions[t.index]
 	of.end, of.outcome = t.producer.mu.sends.len(), o
-}
-
-// partition is the partition of a number.
-func (h *History) partition(number uint32) Partition {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.mu.partitions[number]
 }

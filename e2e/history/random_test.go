@@ -658,7 +658,7 @@ func BenchmarkRecord(b *testing.B) {
 	b.ReportAllocs()
 	i := int64(0)
 	for b.Loop() {
-		p.Send(topicName, 0, Value(i)).Acked(i)
+		p.Send(topicName, AnyPartition, Value(i)).AckedAt(0, i)
 		c.Read(topicName, 0, i, Value(i))
 		i++
 	}
