@@ -6,6 +6,7 @@
 //	outrigger topic          create, list, describe and delete topics, over Kafka's protocol
 //	outrigger wal dump DIR   what lies in a node's write-ahead log
 //	outrigger frame          what a replication frame on stdin says
+//	outrigger nemesis        break a cluster of its own, and judge what clients were told
 //	outrigger version
 //
 // Commands print what was asked for to stdout and everything else to stderr. One that fails says why
@@ -40,7 +41,7 @@ const (
 	exitConfig  = dev.ExitConfig
 	exitDataDir = dev.ExitDataDir
 	exitPort    = dev.ExitPort
-	exitStorage = 5
+	exitStorage = dev.ExitStorage
 )
 
 func main() {
@@ -65,7 +66,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	logs := logFlags{}
 	logs.register(root)
-	root.AddCommand(newDev(&logs), newStart(&logs), newStatus(), newTopic(), newWAL(), newFrame(), newVersion())
+	root.AddCommand(newDev(&logs), newStart(&logs), newStatus(), newTopic(), newWAL(), newFrame(), newNemesis(&logs), newVersion())
 	return root
 }
 

@@ -31,6 +31,9 @@ const (
 	ExitPort    = 4
 )
 
+// ExitStorage is the code of a broker whose disk has failed. Started again it may find it well.
+const ExitStorage = 5
+
 // LastWords begins the line in which a process says why it ends.
 const LastWords = "outrigger: "
 

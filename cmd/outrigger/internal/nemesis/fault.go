@@ -31,13 +31,18 @@ const (
 	SyncDelay Kind = "sync-delay"
 	// BitFlip kills a broker and flips bits in its log before it is started again.
 	BitFlip Kind = "bit-flip"
+	// Wipe kills a broker and removes its directory before it is started again.
+	Wipe Kind = "wipe"
 )
 
 // Kinds are all of them, in the order of the report.
-var Kinds = []Kind{Kill, KillAll, Pause, Isolate, OneWay, Partial, DiskFull, SyncError, SyncDelay, BitFlip}
+var Kinds = []Kind{Kill, KillAll, Pause, Isolate, OneWay, Partial, DiskFull, SyncError, SyncDelay, BitFlip, Wipe}
 
 // Lossy reports whether what a broker had on its disk may be gone afterwards.
-func (k Kind) Lossy() bool { return k == BitFlip }
+func (k Kind) Lossy() bool { return k == BitFlip || k == Wipe }
+
+// mayEnd reports whether the broker may end by itself, for its storage.
+func (k Kind) mayEnd() bool { return k == DiskFull || k == SyncError }
 
 // ofNetwork reports whether the fault lies between brokers and leaves their processes alone.
 func (k Kind) ofNetwork() bool { return k == Isolate || k == OneWay || k == Partial }
@@ -53,7 +58,7 @@ type Fault struct {
 	Cuts []Cut
 	// Order is the order of return of KillAll.
 	Order []int
-	// Delay is what every sync waits.
+	// Delay is what every sync waits, or the time between two returns of KillAll.
 	Delay time.Duration
 	// RoomBytes is what DiskFull leaves.
 	RoomBytes int64
@@ -76,7 +81,7 @@ func (f Fault) String() string {
 	}
 	switch f.Kind {
 	case KillAll:
-		fmt.Fprintf(&b, ", back in order %v", f.Order)
+		fmt.Fprintf(&b, ", back in order %v %v apart", f.Order, f.Delay)
 	case SyncDelay:
 		fmt.Fprintf(&b, " by %v", f.Delay)
 	case DiskFull:

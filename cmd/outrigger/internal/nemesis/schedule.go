@@ -80,7 +80,7 @@ func (s *Schedule) Next() Period {
 		}
 	}
 	for _, f := range p.Faults {
-		p.Settle = p.Settle || f.Kind.Lossy()
+		p.Settle = p.Settle || f.Kind.Lossy() || f.Kind.mayEnd()
 	}
 	return p
 }
@@ -132,6 +132,7 @@ func (s *Schedule) draw(kind Kind) Fault {
 		for _, i := range s.rng.Perm(s.plan.Brokers) {
 			f.Order = append(f.Order, i+1)
 		}
+		f.Delay = time.Duration(s.rng.Int64N(int64(delayMax))).Round(time.Millisecond)
 	case Isolate, OneWay, Partial:
 		f.Cuts = drawCuts(s.rng, kind, s.plan.Brokers, f.Node)
 	case DiskFull:

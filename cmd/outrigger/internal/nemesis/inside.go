@@ -1,0 +1,284 @@
+package nemesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"outrigger/broker/topic"
+	"outrigger/e2e/history"
+)
+
+const topicName = "nemesis"
+
+// ErrAnomalies: the run has found something; the report says what.
+var ErrAnomalies = errors.New("nemesis found anomalies")
+
+// inside is the half that runs in the clients' namespace.
+func inside(ctx context.Context, o Options) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		_, _ = io.Copy(io.Discard, o.Stdin) // however it ends, nobody is there any more
+		cancel()
+	}()
+	made, err := dataDir(&o.Flags)
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(o.Data, "nemesis.log"))
+	if err != nil {
+		return fmt.Errorf("make log: %w", err)
+	}
+	defer func() { _ = log.Close() }() // every line was written by itself
+	terminal := term.IsTerminal(int(o.Err.Fd()))
+	logger := slog.New(slog.NewJSONHandler(log, nil))
+	if !terminal {
+		logger = slog.New(slog.NewMultiHandler(logger.Handler(), o.Logger.Handler()))
+	}
+	c, err := assemble(ctx, o, logger)
+	if err != nil {
+		return err
+	}
+	if terminal {
+		c.progress.out = o.Err
+	}
+	err = c.carryOut(ctx)
+	c.progress.done()
+	return errors.Join(err, c.conclude(o, made && err == nil))
+}
+
+// dataDir makes the directory of the run, and reports whether it is ours to remove.
+func dataDir(f *Flags) (made bool, err error) {
+	if f.Data != "" {
+		if f.Data, err = filepath.Abs(f.Data); err != nil {
+			return false, err
+		}
+		if entries, err := os.ReadDir(f.Data); err == nil && len(entries) > 0 {
+			return false, fmt.Errorf("%s is not empty: name another --data", f.Data)
+		}
+		return false, os.MkdirAll(f.Data, 0o700)
+	}
+	f.Data, err = os.MkdirTemp("", "outrigger-nemesis-")
+	return true, err
+}
+
+// assemble makes everything and starts nothing, but for the small disk.
+func assemble(ctx context.Context, o Options, logger *slog.Logger) (*campaign, error) {
+	plan, err := o.plan()
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	clock := func() time.Duration { return time.Since(began) }
+	n := network{prefix: o.Inside, brokers: o.Brokers}
+	c := &campaign{
+		injector: injector{net: n, brokers: newBrokers(o, n, o.Data, plan.SmallDisk),
+			disk: smallDisk{dir: smallDiskDir(o.Data)}, traces: o.Data, logger: logger},
+		schedule: NewSchedule(plan), budget: NewBudget(minInSync), length: o.length(), dir: o.Data,
+		progress: &progress{}, clock: clock,
+		report: &Report{Seed: o.Seed, Brokers: o.Brokers, Faults: map[Kind]int{}, Anomalies: []string{},
+			Notices: []string{"clock jumps are not among the faults: the simulator has them"}},
+	}
+	c.load = &load{topic: topicName, partitions: o.Partitions, rate: o.Rate, history: history.New(history.Config{}),
+		availability: newAvailability(o.Partitions), clock: clock, logger: logger}
+	for _, b := range c.brokers {
+		c.load.seeds = append(c.load.seeds, b.address+":"+portKafka)
+	}
+	return c, errors.Join(c.findClients(ctx), c.disk.mount(ctx))
+}
+
+// findClients takes the second library if it is there.
+func (c *campaign) findClients(ctx context.Context) error {
+	c.report.Clients = []string{"franz-go"}
+	python, err := findPython(ctx)
+	if err != nil {
+		c.notice("SKIPPED the clients in kafka-python: %v", err)
+		return nil
+	}
+	c.load.python, c.load.script = python, filepath.Join(c.dir, "client.py")
+	c.report.Clients = append(c.report.Clients, pythonName)
+	return os.WriteFile(c.load.script, []byte(clientScript), 0o600)
+}
+
+// carryOut starts the cluster and the load, breaks them, and gathers what became of them. An error is
+// one of ours; what the cluster did wrong is in the report.
+func (c *campaign) carryOut(ctx context.Context) error {
+	defer c.killAllLeft()
+	if err := c.startAll(ctx); err != nil {
+		return err
+	}
+	c.load.begin(context.WithoutCancel(ctx))
+	if err := c.awaitWrites(ctx); err != nil {
+		c.wrong("before any fault: %v", err)
+	}
+	c.load.availability.begin(c.clock())
+	c.run(ctx)
+	c.load.availability.end(c.clock())
+	c.say("final polls")
+	c.progress.show(c)
+	after := context.WithoutCancel(ctx)
+	if err := c.load.end(); err != nil {
+		c.wrong("%v", err)
+	}
+	if err := c.load.finalPolls(after); err != nil {
+		c.wrong("%v", err)
+	}
+	_, ends, err := c.load.bounds(after)
+	if err != nil {
+		c.wrong("ask for the ends: %v", err)
+	}
+	c.reap()
+	c.stopAll()
+	c.compare(after, ends)
+	c.scanLogs()
+	c.judge()
+	c.report.Seconds = c.clock().Seconds()
+	return nil
+}
+
+func (c *campaign) startAll(ctx context.Context) error {
+	for _, b := range c.brokers {
+		if err := b.start(); err != nil {
+			return err
+		}
+	}
+	for _, b := range c.brokers {
+		err := eventually(ctx, startWithin, "broker "+strconv.Itoa(b.node)+" serves", func() error {
+			if code, words, ended := b.ended(); ended {
+				return fmt.Errorf("it ended with code %d: %s", code, words)
+			}
+			return b.ready(ctx)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := c.load.createTopic(ctx); err != nil {
+		return err
+	}
+	return c.awaitWhole(ctx)
+}
+
+func (c *campaign) killAllLeft() {
+	for _, b := range c.brokers {
+		b.kill()
+	}
+}
+
+func (c *campaign) stopAll() {
+	for _, b := range c.brokers {
+		if err := b.stop(); err != nil {
+			c.wrong("%v", err)
+		}
+	}
+}
+
+// compare looks into the directories of the stopped brokers.
+func (c *campaign) compare(ctx context.Context, ends map[int32]int64) {
+	var replicas []map[topic.Partition][]storedBatch
+	for _, b := range c.brokers {
+		logs, err := storedLogs(ctx, b.dir)
+		if err != nil {
+			c.wrong("broker %d: %v", b.node, err)
+			return
+		}
+		replicas = append(replicas, logs)
+	}
+	same, wrong := compareLogs(replicas, ends)
+	c.report.LogBatches = same
+	for _, w := range wrong {
+		c.wrong("%s", w)
+	}
+}
+
+func (c *campaign) scanLogs() {
+	for _, b := range c.brokers {
+		found, err := scanFile(b.logPath)
+		if err != nil {
+			c.wrong("nemesis: %v", err)
+		}
+		c.report.LogErrors += found.errors
+		for _, alarm := range found.alarms {
+			c.wrong("log of broker %d: %s", b.node, alarm)
+		}
+	}
+}
+
+// judge asks the history, and fills in what the report says of clients.
+func (c *campaign) judge() {
+	verdict := history.Check(c.load.history)
+	for _, a := range verdict.Anomalies {
+		c.wrong("%s", a)
+	}
+	if more := verdict.Total() - len(verdict.Anomalies); more > 0 {
+		c.wrong("history: %d more anomalies, %v in all", more, verdict.Counts)
+	}
+	for _, why := range verdict.Incomplete {
+		c.wrong("history is incomplete: %s", why)
+	}
+	c.load.mu.Lock()
+	for _, text := range slices.Compact(slices.Sorted(slices.Values(c.load.mu.dataLoss))) {
+		c.wrong("a producer was told of lost data: %s", text)
+	}
+	c.load.mu.Unlock()
+	r := c.report
+	r.Sent, r.Acked, r.Failed, r.Unknown = verdict.Sends, verdict.Acked, verdict.Failed, verdict.Unknown
+	r.Seen, r.Reads, r.ClientErrors = verdict.Seen, verdict.Reads, c.load.errors()
+	r.Unavailability = c.load.availability.summary()
+	r.Recovery = Recovery{Writes: timesOf(c.writes), Whole: timesOf(c.whole)}
+	if r.Acked == 0 {
+		c.wrong("nothing was acknowledged, so nothing is proved")
+	}
+}
+
+// conclude prints the report, and keeps everything that a failure is looked into with.
+func (c *campaign) conclude(o Options, removable bool) error {
+	failed := c.report.failed()
+	if failed || !removable {
+		c.report.Data = c.dir
+		if err := c.keep(); err != nil {
+			c.notice("could not keep everything: %v", err)
+		}
+	}
+	write := c.report.WriteTable
+	if o.JSON {
+		write = c.report.WriteJSON
+	}
+	err := write(o.Out)
+	if failed {
+		return errors.Join(err, fmt.Errorf("%w: %d, kept in %s; seed %d", ErrAnomalies, len(c.report.Anomalies),
+			c.dir, c.report.Seed))
+	}
+	if removable {
+		_, unmountErr := command(context.Background(), "umount", c.disk.dir)
+		err = errors.Join(err, unmountErr, os.RemoveAll(c.dir))
+	}
+	return err
+}
+
+// keep writes the history beside the logs, and copies the directory on the small disk, which ends
+// with this process.
+func (c *campaign) keep() error {
+	file, err := os.Create(filepath.Join(c.dir, "history.jsonl"))
+	if err != nil {
+		return err
+	}
+	_, writeErr := c.load.history.WriteTo(file)
+	small := c.brokers[c.schedule.plan.SmallDisk-1].dir
+	_, copyErr := command(context.Background(), "cp", "-a", small, c.dir)
+	text := &strings.Builder{}
+	_ = c.report.WriteTable(text) // a Builder never fails
+	return errors.Join(writeErr, file.Close(), copyErr,
+		os.WriteFile(filepath.Join(c.dir, "report.txt"), []byte(text.String()), 0o600))
+}

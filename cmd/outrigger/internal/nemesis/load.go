@@ -1,0 +1,196 @@
+package nemesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"outrigger/e2e/history"
+)
+
+// The load: how many clients, and which share of the rate each producer has.
+const (
+	franzProducers = 2
+	franzShare     = 0.4
+	pythonShare    = 0.2
+	// inFlightMax is per producer and partition. When so many wait, no more are sent.
+	inFlightMax = 32
+	// renewAfter is how long a producer keeps its client; a new one has another producer id.
+	renewAfter = 30 * time.Second
+	// answersWithin is how long the last sends may take once the cluster is whole.
+	answersWithin = 60 * time.Second
+	finalWithin   = 5 * time.Minute
+)
+
+// load is all clients, and what they were told.
+type load struct {
+	topic        string
+	partitions   int
+	rate         int
+	seeds        []string
+	python       string
+	script       string
+	history      *history.History
+	availability *availability
+	clock        func() time.Duration
+	logger       *slog.Logger
+
+	values values
+	// ends are the highest acknowledged offsets, for readers that begin in the middle.
+	ends []atomic.Int64
+
+	running sync.WaitGroup
+	// stopSending ends the producers, stopReading the readers.
+	stopSending, stopReading context.CancelFunc
+
+	mu struct {
+		sync.Mutex
+		// errors counts what clients were told, by text.
+		errors map[string]int
+		// unanswered are the producers that still wait after the end.
+		unanswered map[string]int
+		pythonRuns int
+		// dataLoss is what only a producer hears whose acknowledged records are gone.
+		dataLoss []string
+	}
+}
+
+func (l *load) begin(ctx context.Context) {
+	l.ends = make([]atomic.Int64, l.partitions)
+	l.mu.errors, l.mu.unanswered = map[string]int{}, map[string]int{}
+	var sending, reading context.Context
+	sending, l.stopSending = context.WithCancel(ctx)
+	reading, l.stopReading = context.WithCancel(ctx)
+	for i := range franzProducers {
+		name := fmt.Sprintf("franz-go producer %d", i+1)
+		l.running.Go(func() { l.franzProducer(sending, name, i) })
+	}
+	l.running.Go(func() { l.franzTail(reading) })
+	l.running.Go(func() { l.franzSpots(reading) })
+	if l.python != "" {
+		l.running.Go(func() { l.pythonProducer(sending) })
+		l.running.Go(func() { l.pythonTail(reading) })
+	}
+}
+
+// end stops the producers, waits until everything that was sent has an answer, and stops the readers.
+// What is still unanswered after the deadline is an anomaly of a cluster that is whole.
+func (l *load) end() error {
+	l.stopSending()
+	l.stopReading()
+	l.running.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.mu.unanswered) > 0 {
+		return &misbehaviour{fmt.Sprintf("%v after the end sends have no answer: %v", answersWithin, l.mu.unanswered)}
+	}
+	return nil
+}
+
+// acked notes a success for everybody who wants to know.
+func (l *load) acked(partition int32, offset int64) {
+	l.availability.acked(partition, l.clock())
+	for end := &l.ends[partition]; ; {
+		known := end.Load()
+		if offset <= known || end.CompareAndSwap(known, offset) {
+			return
+		}
+	}
+}
+
+// told counts an error that a client was told.
+func (l *load) told(who string, err error) {
+	text := shorten(who+": "+err.Error(), 120)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.errors[text]++
+	var lost *kgo.ErrDataLoss
+	if errors.As(err, &lost) || strings.Contains(text, "OUT_OF_ORDER") || strings.Contains(text, "OutOfOrder") {
+		l.mu.dataLoss = append(l.mu.dataLoss, text)
+	}
+}
+
+func (l *load) unanswered(who string, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.unanswered[who] += n
+}
+
+// errors is a copy of the counts.
+func (l *load) errors() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.mu.errors)
+}
+
+// createTopic waits for the brokers that it needs.
+func (l *load) createTopic(ctx context.Context) error {
+	client, err := kgo.NewClient(l.franzOptions()...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	return eventually(ctx, startWithin, "topic created", func() error {
+		created, err := admin.CreateTopic(ctx, int32(l.partitions), replication, nil, l.topic)
+		return errors.Join(err, created.Err)
+	})
+}
+
+// bounds are the first offset and the one after the last of every partition, as the brokers name them.
+func (l *load) bounds(ctx context.Context) (starts, ends map[int32]int64, err error) {
+	client, err := kgo.NewClient(l.franzOptions()...)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	first, err1 := admin.ListStartOffsets(ctx, l.topic)
+	last, err2 := admin.ListEndOffsets(ctx, l.topic)
+	if err := errors.Join(err1, err2, first.Error(), last.Error()); err != nil {
+		return nil, nil, err
+	}
+	starts, ends = map[int32]int64{}, map[int32]int64{}
+	for p := range int32(l.partitions) {
+		from, ok1 := first.Lookup(l.topic, p)
+		to, ok2 := last.Lookup(l.topic, p)
+		if !ok1 || !ok2 {
+			return nil, nil, fmt.Errorf("no broker names the ends of partition %d", p)
+		}
+		starts[p], ends[p] = from.Offset, to.Offset
+	}
+	return starts, ends, nil
+}
+
+// finalPolls read everything once more with every library, and say so to the history.
+func (l *load) finalPolls(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, finalWithin)
+	defer cancel()
+	starts, ends, err := l.bounds(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the ends: %w", err)
+	}
+	readers := []func(context.Context, map[int32]int64, map[int32]int64) (*history.Consumer, error){l.franzFinal}
+	if l.python != "" {
+		readers = append(readers, l.pythonFinal)
+	}
+	for _, read := range readers {
+		consumer, err := read(ctx, starts, ends)
+		if err != nil {
+			return fmt.Errorf("final polls: %w", err)
+		}
+		for p := range int32(l.partitions) {
+			consumer.Final(l.topic, p, starts[p], ends[p])
+		}
+	}
+	return nil
+}

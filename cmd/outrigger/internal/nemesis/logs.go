@@ -1,0 +1,139 @@
+package nemesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"outrigger/broker/batch"
+	"outrigger/broker/partition"
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+)
+
+// storedBatch is one batch as a broker's disk has it.
+type storedBatch struct {
+	Base  topic.Offset
+	Count int32
+	Epoch topic.Epoch
+	CRC   uint32
+}
+
+const readBytes = 1 << 20
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// storedLogs reads every partition of a stopped broker's data directory to its end.
+func storedLogs(ctx context.Context, dir string) (logs map[topic.Partition][]storedBatch, err error) {
+	began := time.Now()
+	store, err := partition.Open(partition.Config{
+		WAL:    wal.Config{FS: wal.OS(), Dir: filepath.Join(dir, "wal"), Session: 1},
+		Now:    func() time.Duration { return time.Since(began) },
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the log of %s: %w", dir, err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- store.Run(ctx) }()
+	defer func() {
+		cancel()
+		err = errors.Join(err, <-ended)
+	}()
+	logs = map[topic.Partition][]storedBatch{}
+	for _, p := range store.Partitions() {
+		if logs[p], err = storedLog(store.Log(p)); err != nil {
+			return nil, fmt.Errorf("read partition %s of %s: %w", p, dir, err)
+		}
+	}
+	return logs, nil
+}
+
+func storedLog(log *partition.Log) ([]storedBatch, error) {
+	var all []storedBatch
+	log.SetHighWatermark(log.State().LogEnd)
+	for at := log.State().LogStart; at < log.State().LogEnd; {
+		read, err := log.Read(at, readBytes, true)
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range read.Batches {
+			header, err := batch.ParseHeader(b)
+			if err != nil {
+				return nil, fmt.Errorf("batch at %d: %w", at, err)
+			}
+			// the hash covers the whole batch, headers too
+			stored := storedBatch{Base: topic.Offset(header.BaseOffset), Count: header.LastOffsetDelta + 1,
+				Epoch: topic.Epoch(header.PartitionLeaderEpoch), CRC: crc32.Checksum(b, castagnoli)}
+			all = append(all, stored)
+			at = stored.Base + topic.Offset(stored.Count)
+		}
+	}
+	return all, nil
+}
+
+// compareLogs wants all replicas of every partition byte-identical below the high watermarks, and
+// returns how many batches are, and where they are not. A partition lies on some brokers only.
+func compareLogs(replicas []map[topic.Partition][]storedBatch, high map[int32]int64) (same int, wrong []string) {
+	type holder struct {
+		broker  int
+		batches []storedBatch
+		holders int
+	}
+	first := map[topic.Partition]holder{}
+	for i, logs := range replicas {
+		for p, batches := range logs {
+			batches = below(batches, high[p.Index])
+			want, known := first[p]
+			if !known {
+				first[p] = holder{broker: i + 1, batches: batches, holders: 1}
+				continue
+			}
+			want.holders++
+			first[p] = want
+			if diff := difference(want.batches, batches); diff != "" {
+				wrong = append(wrong, fmt.Sprintf("partition %s differs between broker %d and broker %d: %s",
+					p, want.broker, i+1, diff))
+			}
+		}
+	}
+	for p, h := range first {
+		same += len(h.batches)
+		if h.holders != replication {
+			wrong = append(wrong, fmt.Sprintf("partition %s lies on %d brokers, want %d", p, h.holders, replication))
+		}
+	}
+	slices.Sort(wrong)
+	return same, wrong
+}
+
+// below are the batches that begin below an offset.
+func below(batches []storedBatch, high int64) []storedBatch {
+	for i, b := range batches {
+		if int64(b.Base) >= high {
+			return batches[:i]
+		}
+	}
+	return batches
+}
+
+func difference(want, got []storedBatch) string {
+	for i := range want {
+		if i >= len(got) {
+			return fmt.Sprintf("the other ends after %d of %d batches", len(got), len(want))
+		}
+		if want[i] != got[i] {
+			return fmt.Sprintf("batch %d is %+v here and %+v there", i, want[i], got[i])
+		}
+	}
+	if len(got) > len(want) {
+		return fmt.Sprintf("the other has %d batches, this one %d", len(got), len(want))
+	}
+	return ""
+}
