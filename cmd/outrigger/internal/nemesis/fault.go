@@ -62,6 +62,9 @@ type Fault struct {
 	Delay time.Duration
 	// RoomBytes is what DiskFull leaves.
 	RoomBytes int64
+	// Restart: DiskFull kills the broker first and starts it on the full disk, where it finds no room
+	// for the file that every start begins.
+	Restart bool
 	// Flips are the places of BitFlip, each as a fraction of the log's bytes, and the bit.
 	Flips []Flip
 }
@@ -86,6 +89,9 @@ func (f Fault) String() string {
 		fmt.Fprintf(&b, " by %v", f.Delay)
 	case DiskFull:
 		fmt.Fprintf(&b, " but for %d KiB", f.RoomBytes>>10)
+		if f.Restart {
+			fmt.Fprintf(&b, ", killed and started on it")
+		}
 	case BitFlip:
 		fmt.Fprintf(&b, ", %d bits", len(f.Flips))
 	}

@@ -32,8 +32,12 @@ func (l *load) franzOptions(extra ...kgo.Opt) []kgo.Opt {
 	}, extra...)
 }
 
-func (l *load) franzProducerOptions() []kgo.Opt {
+// compressions are those of the producers, in turn; kafka-python reads both without another library.
+var compressions = [...]func() kgo.CompressionCodec{kgo.NoCompression, kgo.GzipCompression}
+
+func (l *load) franzProducerOptions(index int) []kgo.Opt {
 	return l.franzOptions(
+		kgo.ProducerBatchCompression(compressions[index%len(compressions)]()),
 		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.DefaultProduceTopic(l.topic), kgo.ProduceRequestTimeout(2*time.Second),
 		kgo.RecordRetries(math.MaxInt32), kgo.ProducerLinger(0), kgo.StopProducerOnDataLossDetected(),
@@ -46,7 +50,7 @@ func (l *load) franzProducer(ctx context.Context, name string, index int) {
 	// they do not renew at the same time
 	life := renewAfter * time.Duration(1+index) / franzProducers
 	for ctx.Err() == nil {
-		client, err := kgo.NewClient(l.franzProducerOptions()...)
+		client, err := kgo.NewClient(l.franzProducerOptions(index)...)
 		if err != nil {
 			l.told(name, err)
 			return

@@ -98,10 +98,18 @@ func (i *injector) cut(ctx context.Context, f Fault) (func(context.Context) erro
 }
 
 func (i *injector) fillDisk(ctx context.Context, f Fault) (func(context.Context) error, error) {
+	b := i.broker(f.Node)
+	if f.Restart {
+		b.kill()
+	}
 	if err := i.disk.fill(ctx, f.RoomBytes); err != nil {
 		return nil, err
 	}
-	b := i.broker(f.Node)
+	if f.Restart {
+		if err := b.start(); err != nil {
+			return nil, errors.Join(err, i.disk.widen(ctx))
+		}
+	}
 	return func(ctx context.Context) error {
 		return errors.Join(i.disk.widen(ctx), i.startAgain(b)(ctx))
 	}, nil

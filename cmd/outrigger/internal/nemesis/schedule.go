@@ -139,6 +139,7 @@ func (s *Schedule) draw(kind Kind) Fault {
 		f.Node = s.plan.SmallDisk
 		// A third leave nothing at all.
 		f.RoomBytes = max(0, s.rng.Int64N(roomMax*3/2)-roomMax/2)
+		f.Restart = s.rng.IntN(2) == 0
 	case SyncDelay:
 		f.Delay = delayMin << s.rng.IntN(10)
 		f.Delay = min(f.Delay, delayMax)
