@@ -3,6 +3,7 @@ package nemesis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"sync"
@@ -156,11 +157,7 @@ func (l *load) franzReader(name string, from map[int32]int64) (*kgo.Client, *his
 	if err != nil {
 		return nil, nil, err
 	}
-	recorder := l.history.Consumer(history.ConsumerConfig{Name: name})
-	for p, offset := range from {
-		recorder.Seek(l.topic, p, offset)
-	}
-	return client, recorder, nil
+	return client, l.history.Consumer(history.ConsumerConfig{Name: name}), nil
 }
 
 // poll is one operation of a reader. See gets every record.
@@ -197,6 +194,7 @@ func (l *load) franzTail(ctx context.Context) {
 		return
 	}
 	defer client.Close()
+	l.seeks(recorder, l.fromStart())
 	for ctx.Err() == nil {
 		l.poll(ctx, name, client, recorder, func(*kgo.Record) {})
 	}
@@ -215,6 +213,7 @@ func (l *load) franzSpots(ctx context.Context) {
 			l.told(name, err)
 			return
 		}
+		l.seeks(recorder, from)
 		living, cancel := context.WithTimeout(ctx, spotMin+rand.N(spotMax-spotMin))
 		for living.Err() == nil {
 			l.poll(living, name, client, recorder, func(*kgo.Record) {})
@@ -224,29 +223,40 @@ func (l *load) franzSpots(ctx context.Context) {
 	}
 }
 
-// franzFinal reads from start to end.
-func (l *load) franzFinal(ctx context.Context, starts, ends map[int32]int64) (*history.Consumer, error) {
-	const name = "franz-go final"
-	client, recorder, err := l.franzReader(name, starts)
-	if err != nil {
-		return nil, err
+// seeks notes where a reader begins.
+func (l *load) seeks(recorder *history.Consumer, from map[int32]int64) {
+	for p, offset := range from {
+		recorder.Seek(l.topic, p, offset)
 	}
-	defer client.Close()
-	left := map[int32]bool{}
-	for p, end := range ends {
-		if end > starts[p] {
+}
+
+// franzFinal reads from start to end.
+func (l *load) franzFinal(ctx context.Context, bounds map[int32]history.Range) error {
+	const name = "franz-go final"
+	from, left := map[int32]int64{}, map[int32]bool{}
+	for p, b := range bounds {
+		from[p] = b.Start
+		if b.End > b.Start {
 			left[p] = true
 		}
 	}
+	client, recorder, err := l.franzReader(name, from)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	for p, b := range bounds {
+		recorder.Final(l.topic, p, b)
+	}
 	for len(left) > 0 {
 		l.poll(ctx, name, client, recorder, func(r *kgo.Record) {
-			if r.Offset+1 >= ends[r.Partition] {
+			if r.Offset+1 >= bounds[r.Partition].End {
 				delete(left, r.Partition)
 			}
 		})
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return fmt.Errorf("partitions %v are not at their ends: %w", left, ctx.Err())
 		}
 	}
-	return recorder, nil
+	return nil
 }

@@ -134,13 +134,13 @@ func (c *campaign) carryOut(ctx context.Context) error {
 	if err := c.load.finalPolls(after); err != nil {
 		c.wrong("%v", err)
 	}
-	_, ends, err := c.load.bounds(after)
+	bounds, err := c.load.bounds(after)
 	if err != nil {
-		c.wrong("ask for the ends: %v", err)
+		c.wrong("%v", err)
 	}
 	c.reap()
 	c.stopAll()
-	c.compare(after, ends)
+	c.compare(after, bounds)
 	c.scanLogs()
 	c.judge()
 	c.report.Seconds = c.clock().Seconds()
@@ -185,7 +185,7 @@ func (c *campaign) stopAll() {
 }
 
 // compare looks into the directories of the stopped brokers.
-func (c *campaign) compare(ctx context.Context, ends map[int32]int64) {
+func (c *campaign) compare(ctx context.Context, bounds map[int32]history.Range) {
 	var replicas []map[topic.Partition][]storedBatch
 	for _, b := range c.brokers {
 		logs, err := storedLogs(ctx, b.dir)
@@ -195,7 +195,7 @@ func (c *campaign) compare(ctx context.Context, ends map[int32]int64) {
 		}
 		replicas = append(replicas, logs)
 	}
-	same, wrong := compareLogs(replicas, ends)
+	same, wrong := compareLogs(replicas, bounds)
 	c.report.LogBatches = same
 	for _, w := range wrong {
 		c.wrong("%s", w)
@@ -209,6 +209,7 @@ func (c *campaign) scanLogs() {
 			c.wrong("nemesis: %v", err)
 		}
 		c.report.LogErrors += found.errors
+		c.report.DamageRepaired += found.damaged
 		for _, alarm := range found.alarms {
 			c.wrong("log of broker %d: %s", b.node, alarm)
 		}
@@ -261,7 +262,7 @@ func (c *campaign) conclude(o Options, removable bool) error {
 			c.dir, c.report.Seed))
 	}
 	if removable {
-		_, unmountErr := command(context.Background(), "umount", c.disk.dir)
+		_, unmountErr := command(context.Background(), "umount", "-l", c.disk.dir)
 		err = errors.Join(err, unmountErr, os.RemoveAll(c.dir))
 	}
 	return err

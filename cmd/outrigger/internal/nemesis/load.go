@@ -146,51 +146,48 @@ func (l *load) createTopic(ctx context.Context) error {
 	})
 }
 
-// bounds are the first offset and the one after the last of every partition, as the brokers name them.
-func (l *load) bounds(ctx context.Context) (starts, ends map[int32]int64, err error) {
+// bounds are what every partition holds, as the brokers say.
+func (l *load) bounds(ctx context.Context) (map[int32]history.Range, error) {
 	client, err := kgo.NewClient(l.franzOptions()...)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer client.Close()
 	admin := kadm.NewClient(client)
+	asked := l.history.Now()
 	first, err1 := admin.ListStartOffsets(ctx, l.topic)
 	last, err2 := admin.ListEndOffsets(ctx, l.topic)
 	if err := errors.Join(err1, err2, first.Error(), last.Error()); err != nil {
-		return nil, nil, err
+		return nil, fmt.Errorf("ask for the ends: %w", err)
 	}
-	starts, ends = map[int32]int64{}, map[int32]int64{}
+	bounds := map[int32]history.Range{}
 	for p := range int32(l.partitions) {
 		from, ok1 := first.Lookup(l.topic, p)
 		to, ok2 := last.Lookup(l.topic, p)
 		if !ok1 || !ok2 {
-			return nil, nil, fmt.Errorf("no broker names the ends of partition %d", p)
+			return nil, fmt.Errorf("no broker names the ends of partition %d", p)
 		}
-		starts[p], ends[p] = from.Offset, to.Offset
+		bounds[p] = history.Range{Asked: asked, Start: from.Offset, End: to.Offset}
 	}
-	return starts, ends, nil
+	return bounds, nil
 }
 
-// finalPolls read everything once more with every library, and say so to the history.
+// finalPolls read everything once more with every library.
 func (l *load) finalPolls(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, finalWithin)
 	defer cancel()
-	starts, ends, err := l.bounds(ctx)
+	bounds, err := l.bounds(ctx)
 	if err != nil {
-		return fmt.Errorf("ask for the ends: %w", err)
+		return err
 	}
-	readers := []func(context.Context, map[int32]int64, map[int32]int64) (*history.Consumer, error){l.franzFinal}
-	if l.python != "" {
-		readers = append(readers, l.pythonFinal)
+	if err := l.franzFinal(ctx, bounds); err != nil {
+		return fmt.Errorf("final polls of franz-go: %w", err)
 	}
-	for _, read := range readers {
-		consumer, err := read(ctx, starts, ends)
-		if err != nil {
-			return fmt.Errorf("final polls: %w", err)
-		}
-		for p := range int32(l.partitions) {
-			consumer.Final(l.topic, p, starts[p], ends[p])
-		}
+	if l.python == "" {
+		return nil
+	}
+	if err := l.pythonFinal(ctx, bounds); err != nil {
+		return fmt.Errorf("final polls of %s: %w", pythonName, err)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
+	"outrigger/e2e/history"
 )
 
 // storedBatch is one batch as a broker's disk has it.
@@ -78,9 +79,9 @@ func storedLog(log *partition.Log) ([]storedBatch, error) {
 	return all, nil
 }
 
-// compareLogs wants all replicas of every partition byte-identical below the high watermarks, and
+// compareLogs wants all replicas of every partition byte-identical below the end that consumers see, and
 // returns how many batches are, and where they are not. A partition lies on some brokers only.
-func compareLogs(replicas []map[topic.Partition][]storedBatch, high map[int32]int64) (same int, wrong []string) {
+func compareLogs(replicas []map[topic.Partition][]storedBatch, bounds map[int32]history.Range) (same int, wrong []string) {
 	type holder struct {
 		broker  int
 		batches []storedBatch
@@ -89,7 +90,7 @@ func compareLogs(replicas []map[topic.Partition][]storedBatch, high map[int32]in
 	first := map[topic.Partition]holder{}
 	for i, logs := range replicas {
 		for p, batches := range logs {
-			batches = below(batches, high[p.Index])
+			batches = below(batches, bounds[p.Index].End)
 			want, known := first[p]
 			if !known {
 				first[p] = holder{broker: i + 1, batches: batches, holders: 1}

@@ -210,18 +210,16 @@ func (l *load) pythonTail(ctx context.Context) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = child.stdin.Close() })
 	defer stop()
-	l.pythonRead(name, child)
+	recorder := l.history.Consumer(history.ConsumerConfig{Name: name})
+	l.seeks(recorder, l.fromStart())
+	l.pythonRead(name, child, recorder)
 	if err := child.wait(); err != nil {
 		l.told(name, err)
 	}
 }
 
 // pythonRead records what a reader prints until it ends.
-func (l *load) pythonRead(name string, child *pythonChild) *history.Consumer {
-	recorder := l.history.Consumer(history.ConsumerConfig{Name: name})
-	for p := range int32(l.partitions) {
-		recorder.Seek(l.topic, p, 0)
-	}
+func (l *load) pythonRead(name string, child *pythonChild, recorder *history.Consumer) {
 	recorder.Poll()
 	for child.lines.Scan() {
 		var records []pythonRecord
@@ -235,7 +233,6 @@ func (l *load) pythonRead(name string, child *pythonChild) *history.Consumer {
 		recorder.Done()
 		recorder.Poll()
 	}
-	return recorder
 }
 
 // pythonRecord is [partition, offset, value].
@@ -251,17 +248,19 @@ func (r *pythonRecord) UnmarshalJSON(text []byte) error {
 }
 
 // pythonFinal reads from offset 0 to the ends.
-func (l *load) pythonFinal(ctx context.Context, _, ends map[int32]int64) (*history.Consumer, error) {
-	var list []string
+func (l *load) pythonFinal(ctx context.Context, bounds map[int32]history.Range) error {
+	recorder := l.history.Consumer(history.ConsumerConfig{Name: pythonName + " final"})
+	var ends []string
 	for p := range int32(l.partitions) {
-		list = append(list, strconv.FormatInt(ends[p], 10))
+		recorder.Final(l.topic, p, bounds[p])
+		ends = append(ends, strconv.FormatInt(bounds[p].End, 10))
 	}
-	child, err := l.startPython("final", strings.Join(l.seeds, ","), l.topic, strings.Join(list, ","))
+	child, err := l.startPython("final", strings.Join(l.seeds, ","), l.topic, strings.Join(ends, ","))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = child.cmd.Process.Kill() })
 	defer stop()
-	recorder := l.pythonRead(pythonName+" final", child)
-	return recorder, child.wait()
+	l.pythonRead(pythonName+" final", child, recorder)
+	return child.wait()
 }

@@ -24,10 +24,11 @@ type Report struct {
 	CalmPeriods int          `json:"calm_periods"`
 	// FailStops are brokers that ended by themselves for their storage, as they should.
 	FailStops int `json:"fail_stops"`
-	// DamageRefused are brokers that refused a damaged log and were wiped; DamageSurvived those that
-	// served again with what they had.
+	// DamageRepaired are starts that set a damaged part of the log aside, to be filled from the leaders;
+	// DamageRefused those that refused the log, whose broker was wiped. A bit that spoils only the tail
+	// of a killed run looks like a torn tail, and counts as neither.
+	DamageRepaired int `json:"damage_repaired"`
 	DamageRefused  int `json:"damage_refused"`
-	DamageSurvived int `json:"damage_survived"`
 
 	Clients []string `json:"clients"`
 	// Sent to Seen count records: Seen are the acknowledged ones that were read.
@@ -109,7 +110,7 @@ func (r *Report) WriteTable(out io.Writer) error {
 	}
 	row("faults", "%d", total)
 	row("ended for their storage", "%d, as they should", r.FailStops)
-	row("logs damaged", "%d refused and wiped, %d served again", r.DamageRefused, r.DamageSurvived)
+	row("damaged logs", "%d repaired, %d refused and wiped", r.DamageRepaired, r.DamageRefused)
 	row("clients", "%s", strings.Join(r.Clients, ", "))
 	row("records", "%d sent, %d acknowledged, %d failed, %d unknown", r.Sent, r.Acked, r.Failed, r.Unknown)
 	row("checked", "%d acknowledged records read back, %d reads in all", r.Seen, r.Reads)

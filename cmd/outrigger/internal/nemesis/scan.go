@@ -14,6 +14,9 @@ var alarms = []string{
 	"WARNING: DATA RACE", "panic:", "fatal error:", "logs contradict",
 }
 
+// damageFound is what a broker says whose log is damaged, when it goes on with what is left.
+const damageFound = `"msg":"write-ahead log is damaged"`
+
 const (
 	alarmsMax     = 5
 	alarmShown    = 400
@@ -24,6 +27,8 @@ const (
 type logFindings struct {
 	alarms []string
 	errors int
+	// damaged is how often a log was found damaged.
+	damaged int
 }
 
 // scanLog looks for alarms, and counts lines of level error: those are to be expected of a broker
@@ -35,6 +40,9 @@ func scanLog(r io.Reader) (logFindings, error) {
 		line, err := lines.ReadString('\n')
 		if strings.Contains(line, `"level":"ERROR"`) {
 			f.errors++
+		}
+		if strings.Contains(line, damageFound) {
+			f.damaged++
 		}
 		for _, alarm := range alarms {
 			if strings.Contains(line, alarm) && len(f.alarms) < alarmsMax {
