@@ -62,6 +62,9 @@ type Config struct {
 	// NodeOf tells the node behind a server name.
 	NodeOf func(serverName string) (int32, bool)
 	Logs   *partition.Store
+	// Died hears that the metadata store failed where no caller can be told. It ends the process and
+	// does not return.
+	Died func(error)
 	// Now is the monotonic clock that Logs was opened with.
 	Now        func() time.Duration
 	Logger     *slog.Logger

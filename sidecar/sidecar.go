@@ -77,7 +77,7 @@ func New(cfg Config) (*Sidecar, error) {
 	s.table.Store(&election.Table{})
 	s.view.Store(&published{View: node.View{Image: cluster.Empty(), Controller: topic.NoNode}, changed: make(chan struct{})})
 	s.status.Store(&node.Status{})
-	store, err := raftstore.Open(filepath.Join(cfg.DataDir, "metadata"), cfg.Logger)
+	store, err := raftstore.Open(filepath.Join(cfg.DataDir, "metadata"), cfg.Logger, cfg.Died)
 	if err != nil {
 		return nil, fmt.Errorf("open metadata store: %w", err)
 	}

@@ -48,11 +48,17 @@ func main() {
 	err := newRoot().Execute()
 	if err != nil {
 		var quiet *quietExit
-		if !errors.As(err, &quiet) {
-			fmt.Fprintln(os.Stderr, dev.LastWords+err.Error())
+		if errors.As(err, &quiet) {
+			os.Exit(quiet.code)
 		}
-		os.Exit(exitCode(err))
+		die(err)
 	}
+}
+
+// die ends the process with its last words.
+func die(err error) {
+	fmt.Fprintln(os.Stderr, dev.LastWords+err.Error())
+	os.Exit(exitCode(err))
 }
 
 func newRoot() *cobra.Command {

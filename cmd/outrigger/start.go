@@ -87,7 +87,7 @@ func (f *startFlags) run(out io.Writer) error {
 	say(logger, notes)
 	ctx, stop := stopContext(logger, f.stopOnEOF)
 	defer stop()
-	return node.Run(ctx, node.Options{Config: cfg, Version: fullVersion(), Logger: logger})
+	return node.Run(ctx, node.Options{Config: cfg, Version: fullVersion(), Logger: logger, Died: die})
 }
 
 func (f *startFlags) load() (*config.Config, []config.Note, error) {

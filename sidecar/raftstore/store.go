@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -59,11 +61,14 @@ type slot struct {
 	snapshot raft.Snapshot
 }
 
-// Open opens or makes the store in dir.
-func Open(dir string, logger *slog.Logger) (*Store, error) { return OpenFS(vfs.Default, dir, logger) }
+// Open opens or makes the store in dir. died hears of a write that failed in a goroutine of Pebble's,
+// an ErrFailed; it ends the process and does not return.
+func Open(dir string, logger *slog.Logger, died func(error)) (*Store, error) {
+	return OpenFS(vfs.Default, dir, logger, died)
+}
 
 // OpenFS is Open on another file system.
-func OpenFS(fs vfs.FS, dir string, logger *slog.Logger) (*Store, error) {
+func OpenFS(fs vfs.FS, dir string, logger *slog.Logger, died func(error)) (*Store, error) {
 	if err := prepareDir(fs, dir); err != nil {
 		return nil, err
 	}
@@ -72,7 +77,7 @@ func OpenFS(fs vfs.FS, dir string, logger *slog.Logger) (*Store, error) {
 	defer cache.Unref()
 	options := &pebble.Options{
 		FS: fs, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
-		FormatMajorVersion: pebble.FormatNewest, Logger: quietLogger{logger},
+		FormatMajorVersion: pebble.FormatNewest, Logger: quietLogger{logger, died},
 	}
 	// The usual scheduler wakes ten times a second to see whether more compactions may run at once.
 	// Here that number never changes, so the end of one is the time to start the next.
@@ -208,7 +213,10 @@ func pieceKey(slotNumber, offset uint64) []byte {
 
 // quietLogger passes Pebble's own words on. Its Infof tells of every flush and compaction, which is
 // nobody's news.
-type quietLogger struct{ logger *slog.Logger }
+type quietLogger struct {
+	logger *slog.Logger
+	died   func(error)
+}
 
 // Infof implements pebble.Logger.
 func (l quietLogger) Infof(format string, args ...any) {
@@ -225,11 +233,31 @@ func (l quietLogger) Errorf(format string, args ...any) {
 // fatal is what a panic out of Pebble carries.
 type fatal struct{ detail string }
 
-// Fatalf implements pebble.Logger, which must not return: Pebble calls it when a write to its log
-// fails. In a write of ours the panic becomes the write's error; in a goroutine of Pebble's it ends
-// the process, and nothing was promised that is not on disk.
+// Fatalf implements pebble.Logger, which must not return: Pebble calls it when a write to its log or
+// its list of files fails. In a commit of ours the panic becomes the write's error. Anywhere else
+// nobody could catch it, and Go would end the process with the code of a refused configuration, which
+// nobody starts again: so the process ends itself. Nothing was promised that is not on disk.
 func (l quietLogger) Fatalf(format string, args ...any) {
 	detail := fmt.Sprintf(format, args...)
 	l.logger.Error("metadata store fails", "detail", detail)
+	if !inCommit() {
+		l.died(fmt.Errorf("%w: %s", ErrFailed, detail))
+	}
 	panic(fatal{detail})
+}
+
+// inCommit reports whether Store.commit is below its caller on this goroutine's stack.
+func inCommit() bool {
+	const deepest = 64
+	callers := make([]uintptr, deepest)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
+	for {
+		frame, more := frames.Next()
+		if strings.HasSuffix(frame.Function, "raftstore.(*Store).commit") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -24,9 +26,11 @@ var _ node.Store = (*Store)(nil)
 
 const testDir = "data/metadata"
 
+func nobodyDies(err error) { panic(err) }
+
 func open(t testing.TB, fs vfs.FS) *Store {
 	t.Helper()
-	s, err := OpenFS(fs, testDir, slog.New(slog.DiscardHandler))
+	s, err := OpenFS(fs, testDir, slog.New(slog.DiscardHandler), nobodyDies)
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
@@ -284,7 +288,7 @@ func TestStoreRefusesForeignDirectories(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(foreign, "00000000000000000000.log.keep"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(foreign, logger); !errors.Is(err, ErrFormat) {
+	if _, err := Open(foreign, logger, nobodyDies); !errors.Is(err, ErrFormat) {
 		t.Errorf("foreign files: got %v, want ErrFormat", err)
 	}
 	if names, _ := os.ReadDir(foreign); len(names) != 1 {
@@ -299,7 +303,7 @@ func TestStoreRefusesForeignDirectories(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenFS(fs, testDir, logger); !errors.Is(err, ErrFormat) {
+	if _, err := OpenFS(fs, testDir, logger, nobodyDies); !errors.Is(err, ErrFormat) {
 		t.Errorf("later format: got %v, want ErrFormat", err)
 	}
 }
@@ -366,7 +370,7 @@ func (f *failingFile) SyncTo(length int64) (bool, error) {
 }
 
 func BenchmarkSaveSynced(b *testing.B) {
-	s, err := Open(filepath.Join(b.TempDir(), "metadata"), slog.New(slog.DiscardHandler))
+	s, err := Open(filepath.Join(b.TempDir(), "metadata"), slog.New(slog.DiscardHandler), nobodyDies)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -421,6 +425,69 @@ func TestFullDiskIsWaitedForAndTriedAgain(t *testing.T) {
 	}
 }
 
+// listFS has no space for the list of files: Pebble writes it when it flushes, in a goroutine of its
+// own.
+type listFS struct {
+	vfs.FS
+	full *atomic.Bool
+}
+
+// Create implements vfs.FS.
+func (f *listFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	file, err := f.FS.Create(name, category)
+	if err == nil && strings.HasPrefix(filepath.Base(name), "MANIFEST-") {
+		return &listFile{File: file, full: f.full}, nil
+	}
+	return file, err
+}
+
+type listFile struct {
+	vfs.File
+	full *atomic.Bool
+}
+
+// Write implements vfs.File.
+func (f *listFile) Write(p []byte) (int, error) {
+	if f.full.Load() {
+		return 0, syscall.ENOSPC
+	}
+	return f.File.Write(p)
+}
+
+// A process that panics in a goroutine of Pebble's ends with code 2, which says that its configuration
+// was refused. Found by the nemesis, which left no byte free on a disk.
+func TestFailureBehindOurBackEndsTheProcessAsFailedStorage(t *testing.T) {
+	var full atomic.Bool
+	died := make(chan error, 2)
+	s, err := OpenFS(&listFS{FS: vfs.NewMem(), full: &full}, testDir, slog.New(slog.DiscardHandler), func(err error) {
+		died <- err
+		select {} // it does not return; the store is left behind as a process leaves it
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	load(t, s)
+	full.Store(true)
+	go func() { // Pebble holds its locks when it dies, and a save may wait for them for ever
+		data := make([]byte, 100<<10)
+		for index := uint64(1); index*uint64(len(data)) < 2*memTableBytes; index++ {
+			e := raft.Entry{Index: index, Term: 1, Kind: raft.EntryCommand, Data: data}
+			if err := s.Save(raft.Batch{Entries: []raft.Entry{e}, Sync: true}); err != nil {
+				died <- fmt.Errorf("save: %w", err)
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-died:
+		if !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "no space left") {
+			t.Errorf("died of %v, want ErrFailed for want of space", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("nobody was told that the list of files could not be written")
+	}
+}
+
 // A store that does not have its checksums any more says so, and is never taken for a shorter one: it
 // is the voter's memory of what it promised.
 func TestDamagedStoreIsNamedAsSuch(t *testing.T) {
@@ -451,7 +518,7 @@ func TestDamagedStoreIsNamedAsSuch(t *testing.T) {
 		}
 		damaged++
 		flipMiddle(t, fs, fs.PathJoin(testDir, name))
-		s, err := OpenFS(fs, testDir, logger)
+		s, err := OpenFS(fs, testDir, logger, nobodyDies)
 		if err == nil {
 			_, err = s.Load()
 			if closing := s.Close(); closing != nil {

@@ -58,6 +58,8 @@ type Options struct {
 	Config  *config.Config
 	Version string
 	Logger  *slog.Logger
+	// Died ends the process, saying why: storage failed where no caller can be told.
+	Died func(error)
 }
 
 // replication is what the node wants of the sidecar, beside what the broker wants of it. Run ends

@@ -41,6 +41,7 @@ func (n *node) newSidecar(clock func() time.Duration) (replication, error) {
 		Logs:                n.logs,
 		Now:                 clock,
 		Logger:              n.Logger,
+		Died:                n.Died,
 		Registerer:          n.registry,
 	})
 	if err != nil {
