@@ -207,7 +207,7 @@ func (c *campaign) awaitWhole(ctx context.Context) error {
 	return nil
 }
 
-// reap sees to brokers that ended by themselves, and judges whether they may.
+// reap sees to brokers that ended by themselves.
 func (c *campaign) reap() {
 	for _, b := range c.brokers {
 		code, words, ended := b.ended()
@@ -215,35 +215,50 @@ func (c *campaign) reap() {
 			continue
 		}
 		c.logger.Warn("broker ended", attrNode, b.node, "code", code, "words", words)
-		switch {
-		case code == dev.ExitStorage && c.mayEnd(b.node, DiskFull, SyncError):
+		switch judgeEnd(b.node, code, words, c.excused) {
+		case endOfStorage:
 			c.report.FailStops++
-			if !c.lies(b.node) {
-				c.startAfter(b)
-			}
-		case strings.Contains(words, wal.ErrDamaged.Error()) && c.mayEnd(b.node, BitFlip):
+		case endOfDamage:
 			c.report.DamageRefused++
 			if err := os.RemoveAll(b.dir); err != nil {
 				c.wrong("nemesis: wipe broker %d: %v", b.node, err)
 			}
-			c.startAfter(b)
-		default:
+		case endUnexcused:
 			c.wrong("broker %d ended by itself with code %d: %s", b.node, code, words)
-			c.startAfter(b)
+		}
+		if c.lies(b.node) {
+			continue // the end of the fault starts it
+		}
+		if err := b.start(); err != nil {
+			c.wrong("nemesis: %v", err)
 		}
 	}
 }
 
-// mayEnd reports whether a fault of this period excuses the end of a broker.
-func (c *campaign) mayEnd(node int, kinds ...Kind) bool {
-	for _, f := range c.excused {
-		for _, kind := range kinds {
-			if f.Kind == kind && f.Node == node {
-				return true
-			}
+// end is why a broker ended by itself.
+type end int
+
+const (
+	// endUnexcused is an anomaly.
+	endUnexcused end = iota
+	// endOfStorage is what is asked of a broker whose disk fails or has no room at all.
+	endOfStorage
+	// endOfDamage is a refusal of a damaged log, that names it.
+	endOfDamage
+)
+
+// judgeEnd decides whether the faults of a period excuse the end of a broker.
+func judgeEnd(node, code int, words string, faults []Fault) end {
+	for _, f := range faults {
+		switch {
+		case f.Node != node:
+		case f.Kind.mayEnd() && code == dev.ExitStorage:
+			return endOfStorage
+		case f.Kind == BitFlip && code > 0 && strings.Contains(words, wal.ErrDamaged.Error()):
+			return endOfDamage
 		}
 	}
-	return false
+	return endUnexcused
 }
 
 // lies reports whether a fault that will start the broker still lies on it.
@@ -254,12 +269,6 @@ func (c *campaign) lies(node int) bool {
 		}
 	}
 	return false
-}
-
-func (c *campaign) startAfter(b *broker) {
-	if err := b.start(); err != nil {
-		c.wrong("nemesis: %v", err)
-	}
 }
 
 // smallDiskFull reports whether the directory on the small disk has grown too large for it.

@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// nemesisReport is the part of `outrigger nemesis --json` that the test looks at.
+type nemesisReport struct {
+	Faults         map[string]int `json:"faults"`
+	Clients        []string       `json:"clients"`
+	Acked          int            `json:"acked"`
+	Seen           int            `json:"seen"`
+	LogBatches     int            `json:"log_batches"`
+	Anomalies      []string       `json:"anomalies"`
+	Data           string         `json:"data"`
+	Unavailability struct {
+		PartitionMillis []int64 `json:"partition_ms"`
+	} `json:"unavailability"`
+}
+
+// Two minutes of every fault that real processes can be given, with clients in two libraries, and a
+// verdict over all that these were told. Every kind of fault comes at least once: the seed is chosen
+// for that. Longer runs are a command, `outrigger nemesis`.
+func TestTwoMinutesOfNemesisFindNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("two minutes of faults")
+	}
+	for _, tool := range []string{"ip", "iptables", "strace", "mount", "umount"} {
+		need(t, tool)
+	}
+	if err := exec.Command(need(t, "python3"), "-c", "import kafka").Run(); err != nil {
+		missing(t, "python3 has no module kafka (pip install kafka-python)")
+	}
+	if os.Geteuid() != 0 {
+		missing(t, "network namespaces want root")
+	}
+	if out, err := exec.Command("unshare", "--net", "--mount", "true").CombinedOutput(); err != nil {
+		missing(t, "no namespaces here: "+string(out))
+	}
+	bin, err := binaries.plain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const seed = "21"
+	cmd := exec.Command(bin, "nemesis", "--minutes", "2", "--seed", seed, "--json")
+	said := &lineLog{}
+	cmd.Stderr = said
+	began := time.Now()
+	out, err := cmd.Output()
+	var r nemesisReport
+	if jsonErr := json.Unmarshal(out, &r); jsonErr != nil {
+		t.Fatalf("nemesis ended with %v after %s and printed %q\n%s", err, time.Since(began), out, said.tail(30))
+	}
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || len(r.Anomalies) == 0) {
+		t.Fatalf("nemesis ended with %v\n%s", err, said.tail(30))
+	}
+	if len(r.Anomalies) > 0 || err != nil {
+		t.Errorf("seed %s, kept in %s:\n\t%s", seed, r.Data, strings.Join(r.Anomalies, "\n\t"))
+	}
+	for _, kind := range []string{"kill", "kill-all", "pause", "isolate", "one-way", "partial", "disk-full",
+		"sync-error", "sync-delay", "bit-flip", "wipe"} {
+		if r.Faults[kind] == 0 {
+			t.Errorf("no fault of kind %s in %v", kind, r.Faults)
+		}
+	}
+	if !slices.Equal(r.Clients, []string{"franz-go", "kafka-python"}) {
+		t.Errorf("got clients %v, want two libraries", r.Clients)
+	}
+	if r.Acked < 1000 || r.Seen != r.Acked || r.LogBatches == 0 {
+		t.Errorf("%d records acknowledged, %d of them read, %d batches compared", r.Acked, r.Seen, r.LogBatches)
+	}
+	t.Logf("faults %v, %d records acknowledged and read, longest silence per partition %v ms",
+		r.Faults, r.Acked, r.Unavailability.PartitionMillis)
+}
