@@ -175,10 +175,10 @@ func (c *campaign) awaitWrites(ctx context.Context) error {
 		}
 		return nil
 	})
-	if ctx.Err() != nil {
-		return nil // whoever ended it does not want to know
-	}
-	if err == nil && len(c.excused) > 0 {
+	switch {
+	case ctx.Err() != nil:
+		err = nil // whoever ended it does not want to know
+	case err == nil && len(c.excused) > 0:
 		c.writes = append(c.writes, c.clock()-since)
 		c.logger.Info("writes resumed", attrTook, (c.clock() - since).Milliseconds())
 	}
@@ -193,18 +193,17 @@ func (c *campaign) awaitWhole(ctx context.Context) error {
 		c.progress.show(c)
 		return whole(ctx, c.brokers, c.load.partitions)
 	})
-	if ctx.Err() != nil {
-		return nil
+	switch {
+	case ctx.Err() != nil:
+		err = nil
+	case err == nil:
+		c.budget.Restored()
+		if len(c.excused) > 0 {
+			c.whole = append(c.whole, c.clock()-since)
+			c.logger.Info("cluster is whole", attrTook, (c.clock() - since).Milliseconds())
+		}
 	}
-	if err != nil {
-		return err
-	}
-	c.budget.Restored()
-	if len(c.excused) > 0 {
-		c.whole = append(c.whole, c.clock()-since)
-		c.logger.Info("cluster is whole", attrTook, (c.clock() - since).Milliseconds())
-	}
-	return nil
+	return err
 }
 
 // reap sees to brokers that ended by themselves.

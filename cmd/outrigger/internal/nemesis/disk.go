@@ -65,7 +65,7 @@ func (d smallDisk) used() (int64, error) {
 	if err := unix.Statfs(d.dir, &s); err != nil {
 		return 0, fmt.Errorf("look at small disk: %w", err)
 	}
-	return int64(s.Blocks-s.Bfree) * int64(s.Bsize), nil
+	return bytesOf(s.Blocks-s.Bfree, s.Bsize), nil
 }
 
 // freeBytes is what a directory's file system has left.
@@ -74,5 +74,10 @@ func freeBytes(dir string) (int64, error) {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, fmt.Errorf("look at disk: %w", err)
 	}
-	return int64(s.Bavail) * int64(s.Bsize), nil
+	return bytesOf(s.Bavail, s.Bsize), nil
+}
+
+// bytesOf takes the types that these have on each system.
+func bytesOf[N, S ~int64 | ~uint64 | ~uint32](blocks N, size S) int64 {
+	return int64(blocks) * int64(size)
 }

@@ -195,8 +195,10 @@ func (f *pythonFeed) finish(ended <-chan error) error {
 	case <-time.After(answersWithin):
 		f.load.unanswered(f.name, f.waiting())
 		_ = f.child.cmd.Process.Kill()
-		<-ended
-		return nil
+		if err := <-ended; err == nil {
+			return nil
+		}
+		return errors.New("killed, its sends had no answer")
 	}
 }
 
