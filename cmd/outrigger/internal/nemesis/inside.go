@@ -125,26 +125,38 @@ func (c *campaign) carryOut(ctx context.Context) error {
 	c.load.availability.begin(c.clock())
 	c.run(ctx)
 	c.load.availability.end(c.clock())
-	c.say("final polls")
-	c.progress.show(c)
-	after := context.WithoutCancel(ctx)
-	if err := c.load.end(); err != nil {
-		c.wrong("%v", err)
-	}
-	if err := c.load.finalPolls(after); err != nil {
-		c.wrong("%v", err)
-	}
-	bounds, err := c.load.bounds(after)
-	if err != nil {
-		c.wrong("%v", err)
-	}
-	c.reap()
-	c.stopAll()
-	c.compare(after, bounds)
-	c.scanLogs()
-	c.judge()
+	c.finish(context.WithoutCancel(ctx))
 	c.report.Seconds = c.clock().Seconds()
 	return nil
+}
+
+// finish asks everybody for what they have to say, one after the other.
+func (c *campaign) finish(ctx context.Context) {
+	var bounds map[int32]history.Range
+	steps := []struct {
+		name string
+		do   func() error
+	}{
+		{"last answers", c.load.end},
+		{"final polls", func() error { return c.load.finalPolls(ctx) }},
+		{"ends", func() (err error) {
+			bounds, err = c.load.bounds(ctx)
+			return err
+		}},
+		{"stop", c.stopAll},
+		{"comparison of logs", func() error { return c.compare(ctx, bounds) }},
+		{"scan of logs", c.scanLogs},
+		{"verdict", c.judge},
+	}
+	for _, step := range steps {
+		began := c.clock()
+		c.progress.doing = step.name
+		c.progress.show(c)
+		if err := step.do(); err != nil {
+			c.wrong("%s: %v", step.name, err)
+		}
+		c.logger.Info("step done", "step", step.name, attrTook, (c.clock() - began).Milliseconds())
+	}
 }
 
 func (c *campaign) startAll(ctx context.Context) error {
@@ -176,22 +188,23 @@ func (c *campaign) killAllLeft() {
 	}
 }
 
-func (c *campaign) stopAll() {
+// stopAll wants every broker to be there, and to stop cleanly.
+func (c *campaign) stopAll() error {
+	c.reap()
+	var errs []error
 	for _, b := range c.brokers {
-		if err := b.stop(); err != nil {
-			c.wrong("%v", err)
-		}
+		errs = append(errs, b.stop())
 	}
+	return errors.Join(errs...)
 }
 
 // compare looks into the directories of the stopped brokers.
-func (c *campaign) compare(ctx context.Context, bounds map[int32]history.Range) {
+func (c *campaign) compare(ctx context.Context, bounds map[int32]history.Range) error {
 	var replicas []map[topic.Partition][]storedBatch
 	for _, b := range c.brokers {
 		logs, err := storedLogs(ctx, b.dir)
 		if err != nil {
-			c.wrong("broker %d: %v", b.node, err)
-			return
+			return fmt.Errorf("broker %d: %w", b.node, err)
 		}
 		replicas = append(replicas, logs)
 	}
@@ -200,13 +213,14 @@ func (c *campaign) compare(ctx context.Context, bounds map[int32]history.Range) 
 	for _, w := range wrong {
 		c.wrong("%s", w)
 	}
+	return nil
 }
 
-func (c *campaign) scanLogs() {
+func (c *campaign) scanLogs() error {
 	for _, b := range c.brokers {
 		found, err := scanFile(b.logPath)
 		if err != nil {
-			c.wrong("nemesis: %v", err)
+			return err
 		}
 		c.report.LogErrors += found.errors
 		c.report.DamageRepaired += found.damaged
@@ -214,10 +228,11 @@ func (c *campaign) scanLogs() {
 			c.wrong("log of broker %d: %s", b.node, alarm)
 		}
 	}
+	return nil
 }
 
 // judge asks the history, and fills in what the report says of clients.
-func (c *campaign) judge() {
+func (c *campaign) judge() error {
 	verdict := history.Check(c.load.history)
 	for _, a := range verdict.Anomalies {
 		c.wrong("%s", a)
@@ -239,8 +254,9 @@ func (c *campaign) judge() {
 	r.Unavailability = c.load.availability.summary()
 	r.Recovery = Recovery{Writes: timesOf(c.writes), Whole: timesOf(c.whole)}
 	if r.Acked == 0 {
-		c.wrong("nothing was acknowledged, so nothing is proved")
+		return errors.New("nothing was acknowledged, so nothing is proved")
 	}
+	return nil
 }
 
 // conclude prints the report, and keeps everything that a failure is looked into with.
