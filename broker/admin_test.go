@@ -266,6 +266,20 @@ func TestRefusalsDoNotFollowFromAnOldView(t *testing.T) {
 	grow.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: "n", Count: 2}}
 	grown := c.ask(grow).(*kmsg.CreatePartitionsResponse)
 	expectCode(t, "grow what was created elsewhere", grown.Topics[0].ErrorCode, codeNone)
+
+	for id, edit := range map[topic.NodeID]func(*kmsg.CreateTopicsRequestTopic){
+		2: func(t *kmsg.CreateTopicsRequestTopic) { t.Topic, t.ReplicationFactor = "counted", 2 },
+		3: func(t *kmsg.CreateTopicsRequestTopic) {
+			t.Topic, t.NumPartitions, t.ReplicationFactor = "assigned", -1, -1
+			t.ReplicaAssignment = []kmsg.CreateTopicsRequestTopicReplicaAssignment{{Replicas: []int32{1, 3}}}
+		},
+	} {
+		register := func(v *soleView) { v.brokers = append(v.brokers[:1:1], topic.Broker{ID: id}) }
+		h.cluster.publish(func(v *soleView) { v.brokers = v.brokers[:1] })
+		h.cluster.late.Store(&register)
+		created := c.ask(creationOf(edit)).(*kmsg.CreateTopicsResponse).Topics[0]
+		expectCode(t, created.Topic+" on a broker that has registered elsewhere", created.ErrorCode, codeNone)
+	}
 }
 
 // TestMetadataNamesWhoIsReachable through the listener of the question, and no other.

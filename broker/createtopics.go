@@ -20,7 +20,7 @@ func (b *Broker) createTopics(
 	defer cancel()
 	view := b.cluster.View()
 	plans := b.planTopics(view, q)
-	if slices.ContainsFunc(plans, (*creationPlan).taken) {
+	if slices.ContainsFunc(plans, (*creationPlan).refusedByView) {
 		view, plans = b.planTopicsAgain(ctx, q)
 	}
 	if !q.ValidateOnly {
@@ -51,11 +51,16 @@ type creationPlan struct {
 	err      error
 }
 
-// taken reports that the name is there, as far as this broker knows.
-func (p *creationPlan) taken() bool { return errors.Is(p.err, topic.ErrNameTaken) }
+// refusedByView reports a refusal that follows from what this broker knows of the cluster, and that
+// a newer view may take back: a name that is free again, a broker that has registered meanwhile.
+func (p *creationPlan) refusedByView() bool {
+	return errors.Is(p.err, topic.ErrNameTaken) || errors.Is(p.err, topic.ErrInvalidReplicationFactor) ||
+		errors.Is(p.err, topic.ErrInvalidAssignment)
+}
 
 // planTopicsAgain plans on a view that is as new as the request. A topic that another broker has
-// deleted would else be refused here, by an image that has not heard of it yet.
+// deleted would else be refused here, by an image that has not heard of it yet; and a broker that has
+// just started knows few others, and would refuse every topic with replicas on them.
 func (b *Broker) planTopicsAgain(
 	ctx context.Context, q *kmsg.CreateTopicsRequest,
 ) (View, []*creationPlan) {
@@ -63,7 +68,7 @@ func (b *Broker) planTopicsAgain(
 	view := b.cluster.View()
 	plans := b.planTopics(view, q)
 	for _, plan := range plans {
-		if err != nil && plan.taken() {
+		if err != nil && plan.refusedByView() {
 			plan.err = err
 		}
 	}

@@ -122,11 +122,12 @@ func (l *ledger) summary() string {
 // that everything the clients were told fits together. Whoever produced has ended.
 func (l *ledger) check(t testing.TB, seeds []string, topic string, partitions int) history.Verdict {
 	t.Helper()
-	for _, tail := range l.tails {
-		tail.stop()
-	}
 	asked := l.history.Now()
 	ends := endOffsets(t, seeds, topic, partitions)
+	for _, tail := range l.tails {
+		eventually(t, 30*time.Second, "the reader that follows "+topic, func() error { return tail.behind(ends) })
+		tail.stop()
+	}
 	l.finalPolls(t, seeds, asked, map[string]map[int32]int64{topic: ends})
 	return l.judge(t)
 }
@@ -269,9 +270,12 @@ func readAll(t testing.TB, seeds []string, topic string, partitions int) map[int
 type tail struct {
 	cancel context.CancelFunc
 	done   chan struct{}
+
+	mu   sync.Mutex
+	next map[int32]int64
 }
 
-// startTail follows a topic until check, or its own stop.
+// startTail follows a topic until check, which wants it at the end, or until its own stop.
 func startTail(t testing.TB, seeds []string, topic string, partitions int, l *ledger) *tail {
 	t.Helper()
 	c := l.history.Consumer(history.ConsumerConfig{Name: "tail"})
@@ -286,17 +290,37 @@ func startTail(t testing.TB, seeds []string, topic string, partitions int, l *le
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	follower := &tail{cancel: cancel, done: make(chan struct{})}
+	follower := &tail{cancel: cancel, done: make(chan struct{}), next: map[int32]int64{}}
 	go func() {
 		defer close(follower.done)
 		defer client.Close()
 		for ctx.Err() == nil {
-			poll(ctx, t, client, c)
+			follower.moved(poll(ctx, t, client, c))
 		}
 	}()
 	l.tails = append(l.tails, follower)
 	t.Cleanup(follower.stop)
 	return follower
+}
+
+func (f *tail) moved(records []*kgo.Record) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range records {
+		f.next[r.Partition] = r.Offset + 1
+	}
+}
+
+// behind says what was not read yet. A reader that is stuck stays behind.
+func (f *tail) behind(ends map[int32]int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for p, end := range ends {
+		if f.next[p] < end {
+			return fmt.Errorf("it is at %d of %d in partition %d", f.next[p], end, p)
+		}
+	}
+	return nil
 }
 
 func (f *tail) stop() {
