@@ -252,7 +252,7 @@ func liveOf(last map[topic.Member]int) []topic.Broker {
 // passes each by itself.
 func TestTicksThatPassTogetherWhileCalmFindTheSameSuspects(t *testing.T) {
 	const stride = 2
-	config := WatcherConfig{Self: 1, TimeoutTicks: 8, HintTicksMin: 5}
+	config := WatcherConfig{Self: 1, TimeoutTicks: 9, HintTicksMin: 5}
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 2))
 		fine, coarse := NewWatcher(config), NewWatcher(config)
