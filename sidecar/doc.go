@@ -29,4 +29,8 @@
 // They talk through bounded mailboxes, through the published image (one atomic pointer), and never
 // wait for each other: the watcher does not call the controller, the controller does not ask the data
 // path, and nobody holds a lock across a send. Callbacks of NATS only enqueue.
+//
+// An idle node wakes once per heartbeat interval, in step with the clock and so with its peers: while
+// the parts call themselves calm, metadata.run and watch.run pass the ticks of an interval together, at
+// its end (see pace).
 package sidecar
