@@ -108,6 +108,25 @@ type UncleanElection struct {
 	Node topic.NodeID
 }
 
+// QuarantineReplicas takes replicas whose log has lost records out of their partitions' in-sync and
+// eligible sets, each with a status of its own: Refused where nobody else who is clean could lead.
+//
+// Every item that is OK begins another leader epoch, also where the leader stays. Under the present one
+// the leader has proof that the replica holds what it now lost: it would take it back into the in-sync
+// set at once. A replica may cut what it lost away once it follows in that later epoch, and not before.
+type QuarantineReplicas struct {
+	// Member has the damaged log, and asks.
+	Member topic.Member
+	Items  []ReplicaQuarantine
+}
+
+// ReplicaQuarantine is one partition of a QuarantineReplicas.
+type ReplicaQuarantine struct {
+	Partition topic.Partition
+	// LeaderEpoch is that of the placement that the replica saw.
+	LeaderEpoch topic.Epoch
+}
+
 // kind is the byte that tells commands apart. Numbers are never given out twice.
 type kind uint8
 
@@ -125,6 +144,7 @@ const (
 	kindSetTopicConfigs     kind = 11
 	kindAllocateProducerIDs kind = 12
 	kindElectUnclean        kind = 13
+	kindQuarantineReplicas  kind = 14
 )
 
 func (SetClusterID) kind() kind        { return kindSetClusterID }
@@ -140,3 +160,4 @@ func (CreatePartitions) kind() kind    { return kindCreatePartitions }
 func (SetTopicConfigs) kind() kind     { return kindSetTopicConfigs }
 func (AllocateProducerIDs) kind() kind { return kindAllocateProducerIDs }
 func (ElectUnclean) kind() kind        { return kindElectUnclean }
+func (QuarantineReplicas) kind() kind  { return kindQuarantineReplicas }

@@ -46,6 +46,7 @@ const (
 //	SetTopicConfigs      id | configs
 //	AllocateProducerIDs  v node | session
 //	ElectUnclean         [ id | v index | v partition epoch | v node ]
+//	QuarantineReplicas   member | [ id | v index | v leader epoch ]
 //
 //	broker       v node | session | disk 16 | [ s listener | s host | v port ] | s rack | s version
 //	member       v node | session
@@ -109,6 +110,8 @@ func (r *reader) command(k kind) Command {
 		return AllocateProducerIDs{Node: r.node(), Session: r.session()}
 	case kindElectUnclean:
 		return ElectUnclean{Elections: list(r, partitionBytes+2, r.election)}
+	case kindQuarantineReplicas:
+		return QuarantineReplicas{Member: r.member(), Items: list(r, partitionBytes+1, r.quarantine)}
 	}
 	r.fail("command of kind %d", k)
 	return nil
@@ -198,6 +201,15 @@ func (c ElectUnclean) append(w *writer) {
 	}
 }
 
+func (c QuarantineReplicas) append(w *writer) {
+	w.member(c.Member)
+	w.uvarint(uint64(len(c.Items)))
+	for _, item := range c.Items {
+		w.partition(item.Partition)
+		w.varint(int64(item.LeaderEpoch))
+	}
+}
+
 func (r *reader) change() ISRChange {
 	return ISRChange{
 		Partition:      r.partition(),
@@ -227,6 +239,10 @@ func (r *reader) growth() topic.Growth {
 
 func (r *reader) election() UncleanElection {
 	return UncleanElection{Partition: r.partition(), PartitionEpoch: r.i32(), Node: r.node()}
+}
+
+func (r *reader) quarantine() ReplicaQuarantine {
+	return ReplicaQuarantine{Partition: r.partition(), LeaderEpoch: topic.Epoch(r.i32())}
 }
 
 // list reads a counted list whose elements take at least elementBytesMin each.

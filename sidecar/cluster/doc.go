@@ -44,7 +44,7 @@
 //	            eligible replica as the only member, else (the topic asks) any live replica, unclean
 //
 // It bumps the leader epoch when the leader or its session changes, to nobody included, and the
-// partition epoch when anything changes.
+// partition epoch when anything changes. A quarantine bumps both in any case: see QuarantineReplicas.
 //
 // # Sessions
 //

@@ -33,6 +33,10 @@ type replica struct {
 	reconciled topic.Epoch
 	// committed is the high watermark as leader of ackedEpoch.
 	committed int
+	// damaged is the index of a value that the disk does not give back, -1 if there is none; seen is
+	// the leader epoch of the view.
+	damaged int
+	seen    topic.Epoch
 }
 
 // lineage is the model: three replicas, the image, and what was ever committed.
@@ -44,16 +48,18 @@ type lineage struct {
 	flight    []Command
 	committed []int
 	nextValue int
-	// elections counts those that gave the partition a leader.
-	elections int
+	// damages: disks may spoil what they hold.
+	damages bool
+	// elections counts those that gave the partition a leader, repairs the logs cut at their damage.
+	elections, repairs int
 }
 
 func newLineage(t testing.TB, seed uint64, least string) *lineage {
-	l := &lineage{world: newWorld(t, 3), dice: rand.New(rand.NewPCG(seed, 2))}
+	l := &lineage{world: newWorld(t, 3), dice: rand.New(rand.NewPCG(seed, 2)), damages: seed%2 == 1}
 	l.id = l.create("t", 1, minimum(least), 1, 2, 3)
 	for node := topic.NodeID(1); node <= 3; node++ {
 		l.replicas = append(l.replicas, &replica{node: node, session: 1, disk: 1, up: true, view: l.im,
-			reconciled: topic.NoEpoch, ackedEpoch: topic.NoEpoch})
+			reconciled: topic.NoEpoch, ackedEpoch: topic.NoEpoch, seen: topic.NoEpoch, damaged: -1})
 	}
 	return l
 }
@@ -80,8 +86,10 @@ func (l *lineage) step() {
 		l.appendTo(r)
 	case n < 60:
 		l.replicate(r, l.replicas[l.dice.IntN(3)])
-	case n < 72:
+	case n < 69 || n < 72 && !l.damages:
 		l.commit(r)
+	case n < 72:
+		l.damage(r)
 	case n < 80:
 		l.propose(r)
 	case n < 90:
@@ -114,8 +122,44 @@ func (l *lineage) see(r *replica) {
 			l.t.Fatalf("%s begins with %v, but %v is committed", show(p), r.log, l.committed)
 		}
 	}
+	if r.up && r.damaged >= 0 {
+		l.repair(r, p)
+	}
+	r.seen = p.LeaderEpoch
 	if r.up && !l.im.Live(r.member()) {
 		l.flight = append(l.flight, l.registration(r, false))
+	}
+}
+
+// damage spoils a value that a node has on disk, or brings its quarantine on its way.
+func (l *lineage) damage(r *replica) {
+	switch {
+	case !r.up:
+	case r.damaged < 0 && len(r.log) > 0 && l.dice.IntN(2) == 0:
+		r.damaged = l.dice.IntN(len(r.log))
+	case r.damaged >= 0:
+		l.flight = append(l.flight, QuarantineReplicas{Member: r.member(), Items: []ReplicaQuarantine{{
+			Partition: topic.Partition{Topic: l.id}, LeaderEpoch: r.placement(l.id).LeaderEpoch}}})
+	}
+}
+
+// repair cuts a damaged log when it follows in a new epoch and counts for nothing, in no session: what
+// an earlier one counts for, the registration of this one inherits.
+func (l *lineage) repair(r *replica, p *topic.Placement) {
+	_, inSync := memberOf(p.ISR, r.node)
+	_, eligible := memberOf(p.Eligible, r.node)
+	if inSync || eligible || p.LeaderEpoch == r.seen {
+		return
+	}
+	r.cut(r.damaged)
+	l.repairs++
+}
+
+// cut shortens a log; damage behind the cut is gone.
+func (r *replica) cut(n int) {
+	r.log, r.epochs = r.log[:n:n], r.epochs[:n:n]
+	if r.damaged >= n {
+		r.damaged = -1
 	}
 }
 
@@ -148,15 +192,15 @@ func (l *lineage) replicate(leader, follower *replica) {
 		for same < min(len(leader.log), len(follower.log)) && leader.log[same] == follower.log[same] {
 			same++
 		}
-		follower.log, follower.epochs = follower.log[:same:same], follower.epochs[:same:same]
+		follower.cut(same)
 		follower.reconciled = leader.ackedEpoch
 	}
-	if n := len(follower.log); n < len(leader.log) {
+	if n := len(follower.log); n < len(leader.log) && n != leader.damaged {
 		follower.log = append(follower.log, leader.log[n])
 		follower.epochs = append(follower.epochs, leader.epochs[n])
 	}
 	if l.dice.IntN(3) > 0 { // Acknowledgements get lost.
-		leader.acked[follower.member()] = len(follower.log)
+		leader.acked[follower.member()] = max(leader.acked[follower.member()], len(follower.log))
 	}
 }
 
@@ -243,11 +287,16 @@ func (l *lineage) deliver() {
 	}
 }
 
-// crash kills a node; what it synced stays, unless its disk goes too.
+// crash kills a node; what it synced stays, unless its disk goes too. A damaged log ends before its
+// damage from then on, and has another name.
 func (l *lineage) crash(r *replica) {
 	r.up = false
-	if l.dice.IntN(40) == 0 {
-		r.log, r.epochs = nil, nil
+	switch {
+	case l.dice.IntN(40) == 0:
+		r.cut(0)
+		r.disk++
+	case r.damaged >= 0:
+		r.cut(r.damaged)
 		r.disk++
 	}
 }
@@ -258,14 +307,14 @@ func (l *lineage) restart(r *replica) {
 	}
 	r.session++
 	r.up, r.acked, r.proposed = true, nil, nil
-	r.ackedEpoch, r.reconciled = topic.NoEpoch, topic.NoEpoch
+	r.ackedEpoch, r.reconciled, r.seen = topic.NoEpoch, topic.NoEpoch, topic.NoEpoch
 	l.flight = append(l.flight, l.registration(r, false))
 }
 
 // TestNoCleanElectionLosesACommittedRecord runs the model from a minimum of one, two and three; the
 // minimum changes on the way.
 func TestNoCleanElectionLosesACommittedRecord(t *testing.T) {
-	seeds, elections, committed := uint64(200), 0, 0
+	seeds, elections, committed, repairs := uint64(600), 0, 0, 0
 	if testing.Short() {
 		seeds = 10
 	}
@@ -277,10 +326,11 @@ func TestNoCleanElectionLosesACommittedRecord(t *testing.T) {
 			}
 			elections += l.elections
 			committed += len(l.committed)
+			repairs += l.repairs
 		}
 	}
-	t.Logf("%d clean elections, %d committed records", elections, committed)
-	if elections < int(seeds) || committed < int(seeds) {
-		t.Errorf("got %d elections and %d committed records: the model idles", elections, committed)
+	t.Logf("%d clean elections, %d committed records, %d repairs", elections, committed, repairs)
+	if elections < int(seeds) || committed < int(seeds) || repairs == 0 {
+		t.Errorf("got %d elections, %d committed records, %d repairs: the model idles", elections, committed, repairs)
 	}
 }

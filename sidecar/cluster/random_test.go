@@ -23,7 +23,7 @@ func (d *dice) node() topic.NodeID { return topic.NodeID(d.IntN(5) + 1) }
 func (d *dice) command(im *Image) Command {
 	node := d.node()
 	session := sessionOf(node, d.sessions[node])
-	switch d.IntN(14) {
+	switch d.IntN(15) {
 	case 0:
 		d.sessions[node]++
 		return d.registration(node)
@@ -43,6 +43,8 @@ func (d *dice) command(im *Image) Command {
 		return d.configs(im)
 	case 12:
 		return d.election(im)
+	case 13:
+		return d.quarantine(im, member(node, d.sessions[node]))
 	default:
 		return AllocateProducerIDs{Node: node, Session: session}
 	}
@@ -125,6 +127,18 @@ func (d *dice) election(im *Image) Command {
 	u := waiting[d.IntN(len(waiting))]
 	return ElectUnclean{Elections: []UncleanElection{{Partition: u.Partition,
 		PartitionEpoch: u.Placement.PartitionEpoch, Node: topic.NoNode}}}
+}
+
+func (d *dice) quarantine(im *Image, m topic.Member) Command {
+	c := QuarantineReplicas{Member: m}
+	for range d.IntN(4) {
+		if t := d.topic(im); t != nil {
+			i := d.IntN(len(t.Partitions))
+			c.Items = append(c.Items, ReplicaQuarantine{Partition: topic.Partition{Topic: t.ID, Index: int32(i)},
+				LeaderEpoch: t.Partitions[i].LeaderEpoch - topic.Epoch(d.IntN(10)/9)})
+		}
+	}
+	return c
 }
 
 // TestRandomCommandsKeepEveryInvariant lets world check each image, and compares three nodes: one
