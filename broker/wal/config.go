@@ -76,6 +76,8 @@ type Config struct {
 	Sync Policy
 	// SpaceRetry is how long to wait before asking a full disk for a new file again, 1 s by default.
 	SpaceRetry time.Duration
+	// Scrub reads the log in search of damage while it runs; by default it does not.
+	Scrub Scrub
 	// Now is a monotonic clock, for the ages of records and for Sync.Interval; it may be called from
 	// any goroutine. By default it is the process's own, counted from Open.
 	Now func() time.Duration
@@ -102,6 +104,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.QueueBytesMax[Follower], max(defaultQueueBytes, c.RecordBytesMax))
 	setDefault(&c.FilesAhead, defaultFilesAhead)
 	setDefault(&c.SpaceRetry, defaultSpaceRetry)
+	setDefault(&c.Scrub.BytesPerSecond, defaultScrubRate)
 	return c
 }
 
@@ -133,8 +136,8 @@ func (c Config) validate() error {
 			c.QueueBytesMax, c.RecordBytesMax)
 	case c.FilesAhead < 2:
 		return fmt.Errorf("%d files ahead are too few, 2 is the least", c.FilesAhead)
-	case c.Sync.Interval < 0 || c.SpaceRetry < 0:
-		return errors.New("a duration is negative")
+	case c.Sync.Interval < 0 || c.SpaceRetry < 0 || c.Scrub.Interval < 0 || c.Scrub.BytesPerSecond < 0:
+		return errors.New("a duration or a rate is negative")
 	}
 	return nil
 }

@@ -237,7 +237,7 @@ func TestReadsNameTheDamage(t *testing.T) {
 	p := n.sink.durables()[2]
 	flip(fs, p.At.File, p.At.Offset+500)
 	var damage *wal.Damage
-	if _, err := n.ReadPayload(p.At, wal.EncodedLen(p.Record)); !errors.As(err, &damage) || damage.At != p.At {
+	if _, err := n.ReadRecord(p.At, wal.EncodedLen(p.Record)); !errors.As(err, &damage) || damage.At != p.At {
 		t.Fatalf("read: %v", err)
 	}
 	damage = nil

@@ -44,6 +44,8 @@ type Damage struct {
 	// File is the full name of the file.
 	File   string
 	Reason string
+	// Bytes is how far the damage may reach, zero if that was not looked for.
+	Bytes int64
 }
 
 // Error names the place.

@@ -48,7 +48,8 @@ type Log struct {
 		// synced is the highest sequence known to be on stable storage.
 		synced uint64
 		// oldest is when the oldest record that is not durable was appended; never if there is none.
-		oldest time.Duration
+		oldest   time.Duration
+		scrubbed ScrubStats
 	}
 }
 

@@ -71,12 +71,12 @@ func checkReads(t *testing.T, l *wal.Log, durable []wal.Placed, want []wal.Recor
 		same(t, "scanned", records(scanned), want)
 	}
 	for i, p := range durable {
-		payload, err := l.ReadPayload(p.At, wal.EncodedLen(p.Record))
+		r, err := l.ReadRecord(p.At, wal.EncodedLen(p.Record))
 		if err != nil {
 			t.Fatalf("read record %d: %v", i, err)
 		}
-		if string(payload) != string(p.Payload) {
-			t.Fatalf("payload of record %d differs", i)
+		if !equal(r, p.Record) {
+			t.Fatalf("record %d differs", i)
 		}
 		rest, _, err := l.Scan(p.At, 0)
 		if err != nil && !errors.Is(err, wal.ErrEnd) || len(rest) == 0 {
@@ -94,10 +94,10 @@ func checkReads(t *testing.T, l *wal.Log, durable []wal.Placed, want []wal.Recor
 func TestReadBeyondTheDurableEndIsRefused(t *testing.T) {
 	n := start(t, small(waltest.New()))
 	n.putDurable(data(1, 10))
-	if _, err := n.ReadPayload(n.End(), 56); !errors.Is(err, wal.ErrNotDurable) {
+	if _, err := n.ReadRecord(n.End(), 56); !errors.Is(err, wal.ErrNotDurable) {
 		t.Fatalf("got %v", err)
 	}
-	if _, err := n.ReadPayload(wal.Position{File: 9, Offset: 4096}, 56); !errors.Is(err, wal.ErrNotDurable) {
+	if _, err := n.ReadRecord(wal.Position{File: 9, Offset: 4096}, 56); !errors.Is(err, wal.ErrNotDurable) {
 		t.Fatalf("got %v", err)
 	}
 }

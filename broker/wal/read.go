@@ -4,19 +4,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
+	"syscall"
 )
 
 // scanBytesMin is the least that a scan reads at once, whatever it was asked for.
 const scanBytesMin = 64 << 10
 
-// ReadPayload reads the payload of the durable record at that position, whose EncodedLen is known,
-// and verifies its checksum; bad bytes are a *Damage. The memory is fresh.
-func (l *Log) ReadPayload(at Position, encodedLen int64) ([]byte, error) {
+// ReadRecord reads the durable record at that position, whose EncodedLen is known, and verifies its
+// checksum; bad bytes are a *Damage. The checksum does not tell a record from another one of the same
+// file, which a misdirected write can have put there: the caller compares what it knows. The payload is
+// fresh memory.
+func (l *Log) ReadRecord(at Position, encodedLen int64) (Record, error) {
 	e, ok := l.extent(at.File)
 	if !ok || at.Offset < blockBytes || encodedLen < recordHeaderBytes ||
 		at.Offset+encodedLen > e.end {
-		return nil, fmt.Errorf("read %d bytes at %s: %w", encodedLen, at, ErrNotDurable)
+		return Record{}, fmt.Errorf("read %d bytes at %s: %w", encodedLen, at, ErrNotDurable)
 	}
 	start := alignDown(at.Offset)
 	span := alignUp(at.Offset+encodedLen) - start
@@ -24,17 +28,17 @@ func (l *Log) ReadPayload(at Position, encodedLen int64) ([]byte, error) {
 		return l.readRecord(alignedBytes(span), e, at, encodedLen)
 	}
 	b := l.blocks.take()
-	payload, err := l.readRecord(b[:span], e, at, encodedLen)
-	payload = slices.Clone(payload)
+	r, err := l.readRecord(b[:span], e, at, encodedLen)
+	r.Payload = slices.Clone(r.Payload)
 	l.blocks.giveBack(b)
-	return payload, err
+	return r, err
 }
 
-// readRecord reads into b, which spans the record's blocks, and returns the payload inside of it.
-func (l *Log) readRecord(b []byte, e extent, at Position, encodedLen int64) ([]byte, error) {
+// readRecord reads into b, which spans the record's blocks; the payload lies inside of it.
+func (l *Log) readRecord(b []byte, e extent, at Position, encodedLen int64) (Record, error) {
 	start := alignDown(at.Offset)
 	if err := l.readBlocks(b, e.number, start); err != nil {
-		return nil, err
+		return Record{}, err
 	}
 	seed := recordSeed(e.number, e.session)
 	r, n, err := parseRecord(b[at.Offset-start:][:encodedLen], seed)
@@ -42,9 +46,9 @@ func (l *Log) readRecord(b []byte, e extent, at Position, encodedLen int64) ([]b
 		err = fmt.Errorf("record is %d bytes long, not %d", n, encodedLen)
 	}
 	if err != nil {
-		return nil, l.damage(at, "record: "+err.Error())
+		return Record{}, l.damage(at, "record: "+err.Error())
 	}
-	return r.Payload, nil
+	return r, nil
 }
 
 // Scan returns durable records in order, beginning with the one at from: the position of a record,
@@ -200,6 +204,9 @@ func (l *Log) readBlocks(b []byte, number uint64, offset int64) error {
 	h, err := l.handles.take(number, func() (File, error) {
 		return l.cfg.FS.Open(fileName(l.cfg.Dir, number, fileSuffix), l.direct)
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return l.damage(Position{File: number, Offset: offset}, "file is missing")
+	}
 	if err != nil {
 		return fmt.Errorf("open file %d: %w", number, err)
 	}
@@ -209,6 +216,9 @@ func (l *Log) readBlocks(b []byte, number uint64, offset int64) error {
 	}
 	if n == len(b) && (err == nil || errors.Is(err, io.EOF)) {
 		return nil
+	}
+	if errors.Is(err, syscall.EIO) { // the device has the block and does not give it back
+		return l.damage(Position{File: number, Offset: offset}, err.Error())
 	}
 	if err == nil || errors.Is(err, io.EOF) {
 		return l.damage(Position{File: number, Offset: offset + int64(n)}, "file ends here")

@@ -16,15 +16,16 @@ func (l *Log) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	preparing, stop := context.WithCancel(ctx)
+	beside, stop := context.WithCancel(ctx)
 	broken := make(chan error, 1)
 	var group sync.WaitGroup
 	group.Go(d.disk.run)
 	group.Go(func() {
-		if err := d.preparer.run(preparing); err != nil {
+		if err := d.preparer.run(beside); err != nil {
 			broken <- err
 		}
 	})
+	group.Go(func() { (&scrub{log: l}).run(beside) })
 	err = d.writer.run(ctx, broken)
 	if err != nil {
 		err = l.fail(err)

@@ -1,0 +1,305 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Scrub says how the log is read in search of damage that nobody has met: bits that flipped, blocks
+// that lost a write or got another's. Open reads everything, so the first pass begins one Interval
+// after it.
+type Scrub struct {
+	// Interval is the wait between two passes, zero for none.
+	Interval time.Duration
+	// BytesPerSecond is the pace of a pass, 4 MiB by default. While records wait for the disk it is an
+	// eighth of that.
+	BytesPerSecond int64
+	// Found hears of every damaged place once. It is called from the scrub's goroutine and may read.
+	Found func(Damage)
+}
+
+// ScrubStats are the numbers of a scrub; they only grow.
+type ScrubStats struct {
+	Bytes  int64
+	Passes int64
+	// Damage counts the places that were found.
+	Damage int64
+}
+
+const (
+	defaultScrubRate = 4 << 20
+	// scrubBytes is how much is read at once: a quarter of a second at the default pace.
+	scrubBytes = 1 << 20
+	// scrubYield is by how much a scrub is slower while records wait for the disk.
+	scrubYield = 8
+)
+
+// ScrubStats tells how far the scrub has come since Open.
+func (l *Log) ScrubStats() ScrubStats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.scrubbed
+}
+
+// scrub verifies what is durable, group by group along the chain, as recovery would: a group that is
+// whole and in the wrong place is damage, too. One goroutine turns it.
+type scrub struct {
+	log *Log
+	// at is where the pass goes on, headed says that the header of its file was verified.
+	at     Position
+	headed uint64
+	// chain is the last group that was met.
+	chain chain
+	// told holds the places that were told; it is bounded by the damage that a disk can have and live.
+	told   map[Position]bool
+	buffer []byte
+}
+
+// run makes passes until ctx ends. Between two of them it sleeps through.
+func (s *scrub) run(ctx context.Context) {
+	cfg := s.log.cfg.Scrub
+	if cfg.Interval == 0 {
+		return
+	}
+	for pause(ctx, cfg.Interval) {
+		for {
+			bytes, end := s.turn()
+			if end {
+				break
+			}
+			wait := time.Duration(bytes) * time.Second / time.Duration(cfg.BytesPerSecond)
+			if s.log.Age() > 0 {
+				wait *= scrubYield
+			}
+			if !pause(ctx, wait) {
+				return
+			}
+		}
+	}
+}
+
+// turn verifies the next stretch of a pass, and reports how much it read and whether the pass has come
+// to its end.
+func (s *scrub) turn() (bytes int64, end bool) {
+	e, at, ok := s.log.resume(s.at)
+	if !ok {
+		s.at, s.headed, s.chain = Position{}, 0, chain{}
+		s.count(ScrubStats{Passes: 1})
+		return 0, true
+	}
+	next, err := s.verify(e, at.Offset)
+	if err != nil {
+		// Not the disk's fault, such as too many open files: another pass will come.
+		s.log.cfg.Logger.Warn("scrub gave up a pass", "err", err)
+		s.at, s.headed, s.chain = Position{}, 0, chain{}
+		return 0, true
+	}
+	s.at = Position{File: e.number, Offset: next}
+	bytes = next - at.Offset
+	s.count(ScrubStats{Bytes: bytes})
+	return bytes, false
+}
+
+func (s *scrub) count(more ScrubStats) {
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	s.log.mu.scrubbed.Bytes += more.Bytes
+	s.log.mu.scrubbed.Passes += more.Passes
+	s.log.mu.scrubbed.Damage += more.Damage
+}
+
+// tell reports a place, once.
+func (s *scrub) tell(d Damage) {
+	if s.told[d.At] {
+		return
+	}
+	if s.told == nil {
+		s.told = make(map[Position]bool)
+	}
+	s.told[d.At] = true
+	s.count(ScrubStats{Damage: 1})
+	if s.log.cfg.Scrub.Found != nil {
+		s.log.cfg.Scrub.Found(d)
+	}
+}
+
+// read fills the buffer from offset on, as far as the durable part goes. What cannot be read is
+// missing from the end.
+func (s *scrub) read(e extent, offset, bytes int64) ([]byte, error) {
+	bytes = min(bytes, e.end-offset)
+	if int64(len(s.buffer)) < bytes {
+		s.buffer = alignedBytes(bytes)
+	}
+	b := s.buffer[:bytes]
+	err := s.log.readBlocks(b, e.number, offset)
+	return b, err
+}
+
+// verify looks at the next stretch of a file, and first of all at its header.
+func (s *scrub) verify(e extent, offset int64) (int64, error) {
+	if s.headed != e.number {
+		if err := s.header(e); err != nil {
+			return offset, err
+		}
+		s.headed = e.number
+	}
+	return s.stretch(e, offset)
+}
+
+// header verifies the first block of a file: nothing that is read while the log runs needs it, and
+// the next recovery does. An error says that the block could not be looked at.
+func (s *scrub) header(e extent) error {
+	b, err := s.read(extent{number: e.number, end: blockBytes}, 0, blockBytes)
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	if err == nil {
+		var h FileHeader
+		if h, err = parseFileHeader(b); err == nil && (h.Generation != e.number || h.Session != e.session) {
+			err = errors.New("it is of another file")
+		}
+	}
+	if err != nil {
+		s.bad(e, 0, blockBytes, "file header: "+err.Error())
+	}
+	return nil
+}
+
+func (s *scrub) bad(e extent, from, to int64, reason string) {
+	d := s.log.damage(Position{File: e.number, Offset: from}, reason)
+	d.Bytes = to - from
+	s.tell(*d)
+}
+
+// stretch verifies groups from offset on, at least one, and returns where the next one begins.
+func (s *scrub) stretch(e extent, offset int64) (int64, error) {
+	b, err := s.read(e, offset, scrubBytes)
+	if err != nil {
+		return s.unread(e, offset, err)
+	}
+	for start := offset; offset < start+int64(len(b)); {
+		h, n, err := s.group(e, offset, b[offset-start:])
+		switch {
+		case errors.Is(err, errShort) && offset > start:
+			return offset, nil // The next turn begins with it.
+		case errors.Is(err, errShort):
+			if b, err = s.read(e, offset, n); err != nil {
+				return s.unread(e, offset, err)
+			}
+			continue
+		case err != nil:
+			return s.skip(e, offset, err.Error()), nil
+		}
+		s.chain = chain{sequence: h.Sequence, crc: h.CRC}
+		offset += n
+	}
+	return offset, nil
+}
+
+// unread goes on behind what the device does not give back: a group at a time, so that one bad block
+// is not taken for more than it is.
+func (s *scrub) unread(e extent, offset int64, err error) (int64, error) {
+	var damage *Damage
+	if !errors.As(err, &damage) {
+		return offset, err
+	}
+	b, err := s.read(e, offset, blockBytes)
+	if err == nil {
+		if _, n, short := s.group(e, offset, b); short == nil || errors.Is(short, errShort) {
+			if b, err = s.read(e, offset, n); err == nil {
+				if h, _, bad := s.group(e, offset, b); bad == nil {
+					s.chain = chain{sequence: h.Sequence, crc: h.CRC}
+					return offset + n, nil
+				}
+			}
+		}
+	}
+	return s.skip(e, offset, damage.Reason), nil
+}
+
+// group verifies the group at the start of b, and returns how far it reaches. errShort says that b
+// does not hold all of it.
+func (s *scrub) group(e extent, offset int64, b []byte) (GroupHeader, int64, error) {
+	h, err := parseGroupHeader(b)
+	switch {
+	case err != nil:
+		return h, e.end, fmt.Errorf("group header: %w", err)
+	case h.Generation != e.number || h.Session != e.session:
+		return h, e.end, errors.New("group is of another file")
+	case int64(h.Length) > e.end-offset:
+		return h, e.end, errors.New("group is longer than the file")
+	case alignUp(int64(h.Length)) > int64(len(b)):
+		return h, alignUp(int64(h.Length)), errShort
+	case !h.verifies(b[:h.Length]):
+		return h, e.end, fmt.Errorf("group %d: %w", h.Sequence, errChecksum)
+	case h.Sequence != s.chain.sequence+1:
+		return h, e.end, fmt.Errorf("group %d lies where group %d was written", h.Sequence, s.chain.sequence+1)
+	case h.Previous != s.chain.crc:
+		return h, e.end, fmt.Errorf("group %d does not follow the group before it", h.Sequence)
+	}
+	return h, alignUp(int64(h.Length)), nil
+}
+
+// skip tells of damage at offset and finds the next group behind it: any that is whole, of this file
+// and later than what came before. The chain goes on from there.
+func (s *scrub) skip(e extent, offset int64, reason string) int64 {
+	next := offset + blockBytes
+	for ; next < e.end; next += blockBytes {
+		if h, ok := s.later(e, next); ok {
+			s.chain = chain{sequence: h.Sequence - 1, crc: h.Previous}
+			break
+		}
+	}
+	if next >= e.end {
+		// The rest of the file; what comes first in the next one is taken as it is.
+		next = e.end
+		s.chain = s.resumed(e)
+	}
+	s.bad(e, offset, next, reason)
+	return next
+}
+
+// later reports whether a whole group lies at offset that is later than the last one met.
+func (s *scrub) later(e extent, offset int64) (GroupHeader, bool) {
+	b, err := s.read(e, offset, blockBytes)
+	if err != nil {
+		return GroupHeader{}, false
+	}
+	h, err := parseGroupHeader(b)
+	if err != nil || h.Generation != e.number || h.Session != e.session ||
+		h.Sequence <= s.chain.sequence || int64(h.Length) > e.end-offset {
+		return h, false
+	}
+	b, err = s.read(e, offset, alignUp(int64(h.Length)))
+	return h, err == nil && h.verifies(b[:h.Length])
+}
+
+// resumed is the chain as the first group of the file after e wants it.
+func (s *scrub) resumed(e extent) chain {
+	after, at, ok := s.log.resume(Position{File: e.number + 1})
+	if !ok {
+		return s.chain
+	}
+	h, ok := s.later(after, at.Offset)
+	if !ok {
+		return s.chain
+	}
+	return chain{sequence: h.Sequence - 1, crc: h.Previous}
+}
+
+// Scrubber turns the log's scrub by hand; see Driver.
+type Scrubber struct{ scrub }
+
+// Scrubber returns a scrub of its own, which is at the beginning of a pass.
+func (l *Log) Scrubber() *Scrubber { return &Scrubber{scrub{log: l}} }
+
+// Turn verifies the next stretch, and returns io.EOF at the end of a pass.
+func (s *Scrubber) Turn() error {
+	if _, end := s.turn(); end {
+		return io.EOF
+	}
+	return nil
+}
