@@ -44,6 +44,10 @@ const (
 	keyPartition     = "partition"
 	keyPartitions    = "partitions"
 	keyBytes         = "bytes"
+	keyBatches       = "batches"
+	keyFile          = "file"
+	keyOffset        = "offset"
+	keyReason        = "reason"
 	keyLogEnd        = "log_end"
 	keyHighWatermark = "high_watermark"
 )

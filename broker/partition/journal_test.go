@@ -25,9 +25,11 @@ type journal struct {
 	durable        []wal.Placed
 	next           wal.Position
 	failed         error
-	// reads counts ReadPayload and Scan.
+	// reads counts ReadRecord and Scan.
 	payloadReads, scans int
 	damaged             bool
+	// bad are the records that the disk does not give back.
+	bad map[wal.Position]bool
 }
 
 const journalCapacity = 1 << 40
@@ -147,15 +149,17 @@ func (j *journal) flush() {
 	}
 }
 
-func (j *journal) ReadPayload(at wal.Position, encodedLen int64) ([]byte, error) {
+func (j *journal) ReadRecord(at wal.Position, encodedLen int64) (wal.Record, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.payloadReads++
 	i, found := j.find(at)
-	if !found || j.damaged || wal.EncodedLen(j.durable[i].Record) != encodedLen {
-		return nil, wal.ErrDamaged
+	if !found || j.damaged || j.bad[at] || wal.EncodedLen(j.durable[i].Record) != encodedLen {
+		return wal.Record{}, wal.ErrDamaged
 	}
-	return slices.Clone(j.durable[i].Payload), nil
+	r := j.durable[i].Record
+	r.Payload = slices.Clone(r.Payload)
+	return r, nil
 }
 
 func (j *journal) Scan(from wal.Position, bytesMax int) ([]wal.Placed, wal.Position, error) {
@@ -169,6 +173,12 @@ func (j *journal) Scan(from wal.Position, bytesMax int) ([]wal.Placed, wal.Posit
 	var records []wal.Placed
 	for bytes := int64(0); i < len(j.durable); i++ {
 		r := j.durable[i]
+		if j.bad[r.At] && len(records) > 0 {
+			return records, r.At, nil
+		}
+		if j.bad[r.At] {
+			return nil, r.At, &wal.Damage{At: r.At, Reason: "bad"}
+		}
 		if bytes += wal.EncodedLen(r.Record); bytes > int64(bytesMax) && len(records) > 0 {
 			return records, r.At, nil
 		}

@@ -42,6 +42,9 @@ type Log struct {
 		cuts cuts
 		room room
 
+		// damaged lists the bases of batches that the disk does not give back, sorted.
+		damaged []topic.Offset
+
 		// bytes is the size of all batches, room.unacked of those above the high watermark.
 		bytes              int64
 		savedHighWatermark topic.Offset
@@ -78,6 +81,9 @@ type State struct {
 	Role      Role
 	// Size is the bytes of all batches, Unacked of those above the high watermark.
 	Size, Unacked int64
+	// Damaged: a batch is known that the disk does not give back; the first one begins at DamagedAt.
+	Damaged   bool
+	DamagedAt topic.Offset
 	// Cuts counts the truncations of this log since Open. A DurableEnd that bears another count
 	// speaks of records that may have been cut.
 	Cuts uint64
@@ -98,7 +104,7 @@ func (l *Log) Partition() topic.Partition { return l.partition }
 func (l *Log) State() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return State{
+	s := State{
 		LogStart:      l.mu.start,
 		HighWatermark: l.mu.highWatermark,
 		DurableEnd:    l.mu.durable,
@@ -109,6 +115,10 @@ func (l *Log) State() State {
 		Unacked:       l.mu.room.unacked,
 		Cuts:          l.mu.cuts.count,
 	}
+	if len(l.mu.damaged) > 0 {
+		s.Damaged, s.DamagedAt = true, l.mu.damaged[0]
+	}
+	return s
 }
 
 // Assume sets what this node may do with the partition. Losing the leadership, or getting it in a
@@ -160,6 +170,7 @@ func (l *Log) remove(r wal.Record) {
 	l.mu.role = Role{Epoch: l.mu.role.Epoch}
 	l.mu.index, l.mu.committed, l.mu.settled = index{}, 0, 0
 	l.mu.tail = queue[held]{}
+	l.mu.damaged = nil
 	l.mu.producers = newProducerTable(l.store.cfg.ProducersMax)
 	l.mu.bytes, l.mu.room.unacked = 0, 0
 	l.mu.Unlock()

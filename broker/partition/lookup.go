@@ -108,7 +108,7 @@ func (l *Log) batchReaching(ts int64) (p piece, ok bool, err error) {
 // than late.
 func (l *Log) findInBatch(p piece, ts int64) (topic.Offset, int64, topic.Epoch, error) {
 	pieces := []piece{p}
-	if err := l.store.load(pieces); err != nil {
+	if _, err := l.load(pieces); err != nil {
 		return topic.NoOffset, noTimestamp, topic.NoEpoch, fmt.Errorf("look up a timestamp: %w", err)
 	}
 	offset, found, ok, err := batch.FindTimestamp(pieces[0].payload, ts)

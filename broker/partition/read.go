@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"errors"
 	"fmt"
 
 	"outrigger/broker/topic"
@@ -24,9 +25,11 @@ func (l *Log) Read(from topic.Offset, bytesMax int, minOne bool) (ReadResult, er
 	if err != nil || len(pieces) == 0 {
 		return result, err
 	}
-	if err := l.store.load(pieces); err != nil {
+	loaded, err := l.load(pieces)
+	if err != nil && (loaded == 0 || !errors.Is(err, wal.ErrDamaged)) {
 		return result, fmt.Errorf("read batches from %d: %w", from, err)
 	}
+	pieces = pieces[:loaded] // What lies before a damaged batch is as good as ever.
 	result.Batches = make([][]byte, len(pieces))
 	for i := range pieces {
 		result.Batches[i] = pieces[i].payload
@@ -74,8 +77,12 @@ func (l *Log) pieces(from, end topic.Offset, bytesMax int) []piece {
 func (l *Log) piecesLocked(first, until, bytesMax int, minOne bool) []piece {
 	count, left := 0, bytesMax
 	for i := first; i < until; i++ {
-		left -= int(l.mu.index.at(i).bytes)
+		e := l.mu.index.at(i)
+		left -= int(e.bytes)
 		if left < 0 && (count > 0 || !minOne) {
+			break
+		}
+		if count > 0 && len(l.mu.damaged) > 0 && l.damagedLocked(e.base) && l.heldLocked(i) == nil {
 			break
 		}
 		count++
@@ -133,31 +140,44 @@ func (l *Log) entryLocked(
 }
 
 // Position tells where in the WAL the batch that holds offset lies. It is not ok if there is no such
-// batch or it is not durable yet.
+// batch, if it is not durable yet, or if it is known to be damaged.
 func (l *Log) Position(offset topic.Offset) (at wal.Position, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := l.mu.index.covering(offset)
-	if offset < l.mu.start || i >= l.mu.settled {
+	if offset < l.mu.start || i >= l.mu.settled || l.damagedLocked(l.mu.index.at(i).base) {
 		return wal.Position{}, false
 	}
 	return l.mu.index.at(i).at, true
 }
 
-// load reads what memory did not hold. Neighbours in the WAL are read together.
-func (s *Store) load(pieces []piece) error {
+// load reads what memory did not hold, and returns how many pieces at the front are there then.
+// Neighbours in the WAL are read together. The first one that is damaged is remembered as such.
+func (l *Log) load(pieces []piece) (loaded int, err error) {
 	for i := 0; i < len(pieces); {
 		if pieces[i].payload != nil {
 			i++
 			continue
 		}
 		run := neighbours(pieces[i:])
-		if err := s.loadRun(run); err != nil {
-			return err
+		if err := l.loadRun(run); err == nil {
+			i += len(run)
+			continue
+		} else if !errors.Is(err, wal.ErrDamaged) {
+			return i, err
 		}
-		i += len(run)
+		// One of them is damaged, or something that lies between them: each by itself tells.
+		for ; len(run) > 0; run = run[1:] {
+			if err := l.loadOne(&run[0]); errors.Is(err, wal.ErrDamaged) {
+				l.noteDamage(run[0].extent)
+				return i, err
+			} else if err != nil {
+				return i, err
+			}
+			i++
+		}
 	}
-	return nil
+	return len(pieces), nil
 }
 
 // neighbours returns the longest front of pieces, none of which is in memory, that one sequential
@@ -175,20 +195,44 @@ func neighbours(pieces []piece) []piece {
 	return pieces
 }
 
+// loadOne reads one batch.
+func (l *Log) loadOne(p *piece) error {
+	r, err := l.store.reader.ReadRecord(p.at, int64(p.encoded))
+	if err == nil {
+		err = l.recognise(p, &r)
+	}
+	if err == nil {
+		p.payload = r.Payload
+	}
+	return err
+}
+
+// recognise compares a record with what the log has at its place. A record of the same file has a good
+// checksum wherever a misdirected write has put it.
+func (l *Log) recognise(p *piece, r *wal.Record) error {
+	if r.Kind != wal.Data || r.Partition != l.partition || r.Base != p.base || r.Epoch != p.epoch ||
+		r.Count != p.count {
+		return fmt.Errorf("at %v lies %v of %v at %d, epoch %d, and not the batch at %d, epoch %d: %w",
+			p.at, r.Kind, r.Partition, r.Base, r.Epoch, p.base, p.epoch, wal.ErrDamaged)
+	}
+	return nil
+}
+
 // loadRun reads one run of neighbours.
-func (s *Store) loadRun(run []piece) error {
+func (l *Log) loadRun(run []piece) error {
 	if len(run) == 1 {
-		payload, err := s.reader.ReadPayload(run[0].at, int64(run[0].encoded))
-		run[0].payload = payload
-		return err
+		return l.loadOne(&run[0])
 	}
 	last := run[len(run)-1]
 	next := run[0].at
 	for missing := run; len(missing) > 0; {
 		span := int(last.at.Offset + int64(last.encoded) - next.Offset)
-		records, after, err := s.reader.Scan(next, span)
-		for _, r := range records {
-			if len(missing) > 0 && r.At == missing[0].at {
+		records, after, err := l.store.reader.Scan(next, span)
+		for i := range records {
+			if r := &records[i]; len(missing) > 0 && r.At == missing[0].at {
+				if err := l.recognise(&missing[0], &r.Record); err != nil {
+					return err
+				}
 				missing[0].payload = r.Payload
 				missing = missing[1:]
 			}
@@ -209,12 +253,16 @@ func (s *Store) loadRun(run []piece) error {
 }
 
 // Scan lists the batches that lie in the WAL from position `from` on, of all partitions, as far as
-// they still belong to a log here: cut and removed ones are left out. PrevEpoch is filled in. end
-// says that `next` is the durable end.
+// they still belong to a log here: cut, removed and damaged ones are left out. PrevEpoch is filled in.
+// end says that `next` is the durable end.
 func (s *Store) Scan(
 	from wal.Position, bytesMax int,
 ) (entries []Entry, next wal.Position, end bool, err error) {
 	records, next, err := s.reader.Scan(from, bytesMax)
+	if damage := (*wal.Damage)(nil); errors.As(err, &damage) {
+		next, more := s.passOver(damage)
+		return nil, next, !more, nil
+	}
 	if end = isEnd(err); err != nil && !end {
 		return nil, from, false, fmt.Errorf("scan node WAL from %v: %w", from, err)
 	}

@@ -112,6 +112,7 @@ func (l *Log) moveStartLocked(start topic.Offset) {
 		l.mu.bytes -= int64(l.mu.index.at(i).bytes)
 	}
 	l.mu.index.drop(dropped)
+	l.forgetDamageLocked()
 	l.mu.committed -= dropped
 	l.mu.settled -= dropped
 	l.mu.epochs.drop(start)

@@ -36,9 +36,14 @@ type Store struct {
 		// removing counts the Remove records of a partition that are on their way through the WAL.
 		removing map[topic.Partition]removals
 		observer Observer
+		// passed are the damaged places that a scan has passed over.
+		passed map[wal.Position]bool
 		// failed is why the store takes nothing any more.
 		failed error
 	}
+
+	// damageFound tells of damage that nobody knew of; one token.
+	damageFound chan struct{}
 
 	// savedAt and expiredAt are when high watermarks were last checkpointed and producers expired.
 	// They belong to the goroutine that calls Tick.
@@ -59,7 +64,7 @@ type appender interface {
 
 // reader reads durable records back. Both methods may be called concurrently.
 type reader interface {
-	ReadPayload(at wal.Position, encodedLen int64) ([]byte, error)
+	ReadRecord(at wal.Position, encodedLen int64) (wal.Record, error)
 	Scan(from wal.Position, bytesMax int) ([]wal.Placed, wal.Position, error)
 }
 
@@ -79,6 +84,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	cfg.WAL.Sink = sink{s}
 	cfg.WAL.Replay = s.replay
+	cfg.WAL.Scrub.Found = s.scrubbed
 	walLog, err := wal.Open(cfg.WAL)
 	if err != nil {
 		return nil, fmt.Errorf("open node WAL: %w", err)
@@ -95,6 +101,8 @@ func newStore(cfg Config) *Store {
 	s := &Store{cfg: cfg, tail: tailQueue{bytesMax: cfg.TailBytesMax}}
 	s.mu.logs = map[topic.Partition]*Log{}
 	s.mu.removing = map[topic.Partition]removals{}
+	s.mu.passed = map[wal.Position]bool{}
+	s.damageFound = make(chan struct{}, 1)
 	s.mu.observer = cfg.Observer
 	s.savedAt, s.expiredAt = cfg.Now(), cfg.Now()
 	s.lease.Store(math.MinInt64)
@@ -195,13 +203,22 @@ type Stats struct {
 	Partitions int
 	// TailBytes is what is counted against Config.TailBytesMax.
 	TailBytes int64
+	// Scrub is how far the WAL's scrub has come.
+	Scrub wal.ScrubStats
 }
 
 // Stats returns the store's numbers.
 func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return Stats{Partitions: len(s.mu.logs), TailBytes: s.tail.bytes.Load()}
+	return Stats{Partitions: len(s.mu.logs), TailBytes: s.tail.bytes.Load(), Scrub: s.scrubStats()}
+}
+
+func (s *Store) scrubStats() wal.ScrubStats {
+	if s.walLog == nil {
+		return wal.ScrubStats{}
+	}
+	return s.walLog.ScrubStats()
 }
 
 // size is the bytes of all batches of all logs.

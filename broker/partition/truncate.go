@@ -169,6 +169,7 @@ func (l *Log) cutLocked(to topic.Offset, producers *producerTable) {
 	l.mu.end = end
 	l.mu.durable = min(l.mu.durable, end)
 	l.mu.settled = min(l.mu.settled, kept)
+	l.forgetDamageLocked()
 	l.mu.committed = min(l.mu.committed, kept)
 	l.mu.savedHighWatermark = min(l.mu.savedHighWatermark, end)
 	if producers != nil {
@@ -190,7 +191,7 @@ func (l *Log) rebuildProducers(end, highWatermark topic.Offset) (*producerTable,
 		if len(pieces) == 0 {
 			return producers, nil
 		}
-		if err := l.store.load(pieces); err != nil {
+		if _, err := l.load(pieces); err != nil {
 			return nil, fmt.Errorf("rebuild producer state: %w", err)
 		}
 		for _, p := range pieces {

@@ -277,6 +277,7 @@ func TestFailedTruncateChangesNothing(t *testing.T) {
 		t.Errorf("truncate by a leader: got %v, want ErrLeading", err)
 	}
 	before.Role = f.log.State().Role
+	before.Damaged = true // The first batch could not be read, and that is remembered.
 	if after := f.log.State(); after != before {
 		t.Errorf("failed truncations changed %+v to %+v", before, after)
 	}

@@ -241,7 +241,11 @@ func TestReadsNameTheDamage(t *testing.T) {
 		t.Fatalf("read: %v", err)
 	}
 	damage = nil
-	if _, _, err := n.Scan(wal.Position{}, 1<<20); !errors.As(err, &damage) || damage.At != p.At {
+	before, next, err := n.Scan(wal.Position{}, 1<<20)
+	if err != nil || len(before) != 2 {
+		t.Fatalf("scan: %d records before the damage, %v", len(before), err)
+	}
+	if _, _, err := n.Scan(next, 1<<20); !errors.As(err, &damage) || damage.At != p.At {
 		t.Fatalf("scan: %v", err)
 	}
 	if !strings.Contains(damage.Error(), wal.FileName(dir, 1)) {

@@ -57,7 +57,8 @@ func (l *Log) readRecord(b []byte, e extent, at Position, encodedLen int64) (Rec
 // is the durable end, be it with the last records or without any. The payloads are fresh memory, which
 // all records of one call share: who keeps one keeps all.
 //
-// Every record's own checksum is verified; bytes that fail are a *Damage. Reads are as direct as the
+// Every record's own checksum is verified; bytes that fail are a *Damage, once the scan has come to
+// where they lie: what is good before them is returned first. Reads are as direct as the
 // writes: a buffered read would fill the page cache with what nobody reads twice, and its read-ahead
 // would cache blocks beyond the durable end just before they are written past the cache.
 func (l *Log) Scan(from Position, bytesMax int) (recs []Placed, next Position, err error) {
@@ -133,13 +134,22 @@ func (l *Log) extent(number uint64) (extent, bool) {
 func (l *Log) scan(e extent, at Position, budget int64) ([]Placed, Position, error) {
 	start := alignDown(at.Offset)
 	b := alignedBytes(min(e.end-start, budget))
-	if err := l.readBlocks(b, e.number, start); err != nil {
+	err := l.readBlocks(b, e.number, start)
+	if errors.Is(err, ErrDamaged) {
+		// One block that the device does not give back must not hide the good ones before it.
+		b = b[:min(int64(len(b)), 2*blockBytes)]
+		if span, ok := l.span(e, at); ok == nil {
+			b = b[:min(int64(cap(b)), span)]
+		}
+		err = l.readBlocks(b, e.number, start)
+	}
+	if err != nil {
 		return nil, at, err
 	}
 	s := stretch{bytes: b, start: start, last: start+int64(len(b)) == e.end, extent: e,
 		seed: recordSeed(e.number, e.session)}
 	recs, offset, err := s.records(at.Offset)
-	if err != nil {
+	if err != nil && len(recs) == 0 {
 		return nil, at, l.damage(Position{File: e.number, Offset: offset}, err.Error())
 	}
 	return recs, Position{File: e.number, Offset: offset}, nil
@@ -179,7 +189,7 @@ func (s *stretch) records(offset int64) ([]Placed, int64, error) {
 		case offset%blockBytes == 0 && endian.Uint32(b) == groupMagic:
 			h, err := parseGroupHeader(b)
 			if err != nil || h.Generation != s.extent.number || h.Session != s.extent.session {
-				return nil, offset, errors.New("group header is not of this file")
+				return recs, offset, errors.New("group header is not of this file")
 			}
 			offset += groupHeaderBytes
 		case b[0] == 0 && offset%blockBytes != 0:
@@ -190,7 +200,7 @@ func (s *stretch) records(offset int64) ([]Placed, int64, error) {
 				return recs, offset, nil
 			}
 			if err != nil {
-				return nil, offset, fmt.Errorf("record: %w", err)
+				return recs, offset, fmt.Errorf("record: %w", err)
 			}
 			recs = append(recs, Placed{Record: r, At: Position{File: s.extent.number, Offset: offset}})
 			offset += n

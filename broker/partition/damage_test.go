@@ -1,0 +1,232 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+	"outrigger/broker/wal/waltest"
+)
+
+// spoil makes the disk keep the batch at base to itself.
+func (f *fixture) spoil(base topic.Offset) {
+	f.Helper()
+	at, ok := f.log.Position(base)
+	if !ok {
+		f.Fatalf("no batch at %d", base)
+	}
+	if f.journal.bad == nil {
+		f.journal.bad = map[wal.Position]bool{}
+	}
+	f.journal.bad[at] = true
+}
+
+func bases(entries []Entry) []topic.Offset {
+	var all []topic.Offset
+	for _, e := range entries {
+		all = append(all, e.Base)
+	}
+	return all
+}
+
+// A damaged batch is answered with an error; what lies before and behind it is served, to consumers and
+// to followers, and nobody is asked twice for what is known.
+func TestDamagedBatchHidesNothingElse(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.TailBytesMax = 1 })
+	f.lead(1)
+	for range 8 {
+		f.append(spec{})
+	}
+	f.journal.flush()
+	f.log.SetHighWatermark(8)
+	f.spoil(3)
+	f.spoil(5)
+	for round := range 2 {
+		for from, want := range []int{3, 2, 1, 0, 1, 0, 2, 1} {
+			got, err := f.log.Read(topic.Offset(from), 1<<20, true)
+			if errors.Is(err, wal.ErrDamaged) != (want == 0) || len(got.Batches) != want {
+				t.Errorf("round %d: read from %d: %d batches, %v; want %d", round, from, len(got.Batches), err, want)
+			}
+		}
+	}
+	if got := f.store.Damaged(); len(got) != 1 || got[0] != (DamagedLog{Partition: p0, Offset: 3}) {
+		t.Errorf("got damaged logs %+v", got)
+	}
+	select {
+	case <-f.store.DamageFound():
+	default:
+		t.Error("nobody is told of the damage")
+	}
+	var sent []topic.Offset
+	from, ok := f.log.Position(0)
+	for end := false; !end && ok; {
+		var entries []Entry
+		var err error
+		before := from
+		if entries, from, end, err = f.store.Scan(from, 200); err != nil {
+			t.Fatal(err)
+		}
+		if sent = append(sent, bases(entries)...); !end && from.Compare(before) <= 0 {
+			t.Fatalf("the scan stands still at %v", from)
+		}
+	}
+	if want := []topic.Offset{0, 1, 2, 4, 6, 7}; !slices.Equal(sent, want) {
+		t.Errorf("a scan finds %v, want %v", sent, want)
+	}
+	if _, ok := f.log.Position(5); ok {
+		t.Error("a damaged batch is said to be there for a catch-up")
+	}
+}
+
+// A misdirected write leaves a whole record of the same file, with a good checksum, where another one
+// belongs.
+func TestRecordOfAnotherPlaceIsDamage(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.TailBytesMax = 1 })
+	other := f.store.Create(topic.Partition{Topic: p0.Topic, Index: 1})
+	other.Assume(Role{Leading: true, Epoch: 1, AcceptAll: true})
+	f.lead(1)
+	for range 3 {
+		f.append(spec{})
+		if _, err := other.Append(expired(), build(spec{}), AppendOptions{AcksAll}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.journal.flush()
+	f.log.SetHighWatermark(3)
+	// The records of both partitions are equal but for the partition.
+	f.journal.durable[2].Record = f.journal.durable[3].Record
+	for _, from := range []topic.Offset{1, 0} {
+		got, err := f.log.Read(from, 1<<20, true)
+		if want := int(1 - from); len(got.Batches) != want || errors.Is(err, wal.ErrDamaged) != (want == 0) {
+			t.Errorf("read from %d: %d batches, %v", from, len(got.Batches), err)
+		}
+	}
+	if got := f.store.Damaged(); len(got) != 1 || got[0] != (DamagedLog{Partition: p0, Offset: 1}) {
+		t.Errorf("got damaged logs %+v", got)
+	}
+}
+
+// The follower's log is cut before its damage, below the high watermark, and goes on from there: also
+// when the way to the cut meets more damage.
+func TestCutDamageLeavesAGoodPrefix(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.TailBytesMax = 1 })
+	f.follow(1)
+	for range 8 {
+		f.replicate(spec{}, 1)
+	}
+	f.journal.flush()
+	f.log.SetHighWatermark(7)
+	f.spoil(5)
+	f.store.scrubbed(wal.Damage{At: wal.Position{File: 1}, Bytes: 1 << 20})
+	if s := f.log.State(); !s.Damaged || s.DamagedAt != 5 {
+		t.Fatalf("got %+v", s)
+	}
+	f.lead(2)
+	if err := f.log.CutDamage(); !errors.Is(err, ErrLeading) {
+		t.Errorf("a leader: got %v", err)
+	}
+	f.follow(3)
+	f.journal.limit(wal.Follower, 0)
+	if err := f.log.CutDamage(); !errors.Is(err, wal.ErrFull) || !f.log.State().Damaged {
+		t.Errorf("a full disk: got %v", err)
+	}
+	f.journal.limit(wal.Follower, journalCapacity)
+	f.spoil(2) // nobody knows
+	if err := f.log.CutDamage(); err != nil {
+		t.Fatal(err)
+	}
+	s := f.log.State()
+	if s.LogEnd != 2 || s.HighWatermark != 2 || s.DurableEnd != 2 || s.Damaged {
+		t.Fatalf("got %+v, want everything to end at 2", s)
+	}
+	for range 6 {
+		f.replicate(spec{}, 3)
+	}
+	f.journal.flush()
+	f.log.SetHighWatermark(8)
+	got, err := f.log.Read(0, 1<<20, true)
+	if err != nil || len(got.Batches) != 8 {
+		t.Fatalf("got %d batches, %v", len(got.Batches), err)
+	}
+	if err := f.log.CutDamage(); err != nil || f.log.State().LogEnd != 8 {
+		t.Errorf("a whole log: got %v, %+v", err, f.log.State())
+	}
+	f.journal.bad = nil
+	want := f.log.State()
+	f.reopen(false)
+	if got := f.log.State(); got.LogEnd != want.LogEnd || got.TailEpoch != want.TailEpoch {
+		t.Errorf("after a restart: got %+v, want %+v", got, want)
+	}
+}
+
+// The whole way on a file system: the scrub finds a damaged group, and of the logs in it only the one
+// whose batch is spoilt is damaged.
+func TestScrubTellsWhichLogsLostRecords(t *testing.T) {
+	fs := waltest.New()
+	c := &clock{}
+	cfg := testConfig(c)
+	cfg.TailBytesMax = 1
+	cfg.WAL = wal.Config{FS: fs, Dir: "/wal", FileBytes: 64 << 10, GroupBytesMax: 16 << 10, Session: 1}
+	store, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	driver, err := store.Drive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	settle := func() {
+		t.Helper()
+		for err := driver.Turn(); driver.Writing() || driver.Written(); err = driver.Turn() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			driver.Disk()
+			if err := driver.Complete(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	store.SetLease(Forever)
+	var logs []*Log
+	for i := range int32(3) {
+		l := store.Create(topic.Partition{Topic: p0.Topic, Index: i})
+		l.Assume(Role{Leading: true, Epoch: 1, AcceptAll: true, AcceptOne: true, Ready: true})
+		logs = append(logs, l)
+	}
+	for range 4 { // groups of all three
+		for _, l := range logs {
+			if _, err := l.Append(context.Background(), build(spec{count: 3}), AppendOptions{AcksAll}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		settle()
+	}
+	hit, ok := logs[1].Position(6)
+	if !ok {
+		t.Fatal("no batch at 6")
+	}
+	fs.Damage("/wal/00000000000000000001.wal", func(b []byte) []byte {
+		b[hit.Offset+60] ^= 1
+		return b
+	})
+	scrubber := store.walLog.Scrubber()
+	for !errors.Is(scrubber.Turn(), io.EOF) {
+		continue
+	}
+	if got := store.Damaged(); len(got) != 1 || got[0] != (DamagedLog{Partition: logs[1].Partition(), Offset: 6}) {
+		t.Errorf("got %+v", got)
+	}
+	logs[1].Assume(Role{Epoch: 2})
+	if err := logs[1].CutDamage(); err != nil || logs[1].State().LogEnd != 6 {
+		t.Errorf("got %v, %+v", err, logs[1].State())
+	}
+	settle()
+	if err := errors.Join(driver.Close(), store.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
