@@ -298,6 +298,7 @@ type clusterStatus struct {
 	WatcherTriggers    int               `json:"watcher_triggers"`
 	ISRShrinks         int               `json:"isr_shrinks"`
 	Gaps               int               `json:"gaps"`
+	Problems           []string          `json:"problems"`
 }
 
 // status runs `outrigger status` against broker i and returns its exit code too.

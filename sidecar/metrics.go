@@ -58,6 +58,15 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 	r.read("stale_total", "Sections and acknowledgements of another epoch or session.", func() uint64 { return m.counters().Stale })
 	r.read("log_cuts_total", "Logs of this node that were cut to their leader's.", func() uint64 { return m.counters().Cuts })
 	r.read("replication_faults_total", "Contradictions between logs; a human acts.", func() uint64 { return m.counters().Faults })
+	r.read("scrub_bytes_total", "Bytes of the write-ahead log read in search of damage.", func() uint64 {
+		return uint64(s.cfg.Logs.Stats().Scrub.Bytes)
+	})
+	r.read("scrub_damage_total", "Damaged places found in the write-ahead log since the start.", func() uint64 {
+		return uint64(s.cfg.Logs.Stats().Scrub.Damage)
+	})
+	r.gauge("damaged_replicas", "Replicas here in which a batch is damaged on disk.", func() float64 {
+		return float64(len(s.cfg.Logs.Damaged()))
+	})
 	r.gauge("unsynced_age_seconds", "Age of the oldest group on its way to the disk.", func() float64 {
 		return s.replication.unsyncedAge().Seconds()
 	})

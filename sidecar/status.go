@@ -38,6 +38,18 @@ type Status struct {
 	ISRShrinks         uint64 `json:"isr_shrinks"`
 	Gaps               uint64 `json:"gaps"`
 	Faults             uint64 `json:"faults"`
+
+	// Damaged lists the replicas here in which a batch is damaged on disk, ScrubDamage counts the places
+	// in the log that were found damaged since the start.
+	Damaged     []DamagedStatus `json:"damaged"`
+	ScrubDamage int64           `json:"scrub_damage"`
+}
+
+// DamagedStatus is a replica with a batch that its disk does not give back.
+type DamagedStatus struct {
+	Topic     string       `json:"topic"`
+	Partition int32        `json:"partition"`
+	Offset    topic.Offset `json:"offset"`
 }
 
 // PartitionStatus is one partition as its leader sees it.
@@ -78,6 +90,15 @@ func (s *Sidecar) Status() Status {
 		PartitionElections: s.metrics.elections.Load(),
 		WatcherTriggers:    s.metrics.triggers.Load(),
 		ISRShrinks:         counters.Shrinks, Gaps: counters.Gaps, Faults: counters.Faults,
+	}
+	status.Damaged = []DamagedStatus{}
+	status.ScrubDamage = s.cfg.Logs.Stats().Scrub.Damage
+	for _, d := range s.cfg.Logs.Damaged() {
+		name := d.Partition.Topic.String()
+		if t, ok := current.Image.TopicByID(d.Partition.Topic); ok {
+			name = t.Name
+		}
+		status.Damaged = append(status.Damaged, DamagedStatus{Topic: name, Partition: d.Partition.Index, Offset: d.Offset})
 	}
 	for _, b := range current.Image.Brokers() {
 		status.Brokers = append(status.Brokers, b.ID)

@@ -50,6 +50,9 @@ type PartitionLog interface {
 	SetHighWatermark(topic.Offset)
 	ReadTail(from topic.Offset, bytesMax int) ([]partition.Entry, bool)
 	Position(topic.Offset) (wal.Position, bool)
+	// CutDamage cuts a follower's log before the first batch that the disk does not give back. The error
+	// is retried.
+	CutDamage() error
 }
 
 // Wire takes finished frames. Both methods may drop; neither keeps the bytes.
@@ -109,6 +112,8 @@ type Replication struct {
 	scans   []ScanRequest
 	events  []replica.Event
 	removed []topic.Partition
+	// unmended are the slots that could not begin their epoch, since their logs could not be cut.
+	unmended []*slot
 
 	// Tap, when set, is told of every data section that is sent. It must not block.
 	Tap func(topicName string, s *replica.Outgoing)
@@ -131,9 +136,11 @@ type Counters struct {
 	Gaps          uint64
 	Stale         uint64
 	Cuts          uint64
-	Faults        uint64
-	Shrinks       uint64
-	Expansions    uint64
+	// Mended are the cuts that took a damaged batch away.
+	Mended     uint64
+	Faults     uint64
+	Shrinks    uint64
+	Expansions uint64
 }
 
 // slot is one hosted partition.
@@ -257,6 +264,9 @@ func (r *Replication) configure(s *slot, v replica.View) {
 	var state replica.LogState
 	if s.machine.NeedsLog(v) {
 		s.log.Assume(partition.Role{Epoch: v.Placement.LeaderEpoch})
+		if !r.mend(s, v.Placement) {
+			return
+		}
 		state = logState(s.log)
 	}
 	r.step(s, func(fx *replica.Effects) { s.machine.Configure(v, state, fx) })
@@ -309,6 +319,7 @@ func (r *Replication) close(p topic.Partition) {
 	delete(r.slots, p)
 	s.machine.Close()
 	r.busy = slices.DeleteFunc(r.busy, func(b *slot) bool { return b == s })
+	r.unmended = slices.DeleteFunc(r.unmended, func(b *slot) bool { return b == s })
 	for _, peer := range r.order {
 		peer.forget(s)
 	}
@@ -380,6 +391,7 @@ func (r *Replication) Tick(ticks int64) {
 	if len(r.removed) > 0 {
 		r.removeLogs()
 	}
+	r.mendAgain()
 }
 
 // step runs one input of one machine and carries out its effects in their order.
@@ -531,7 +543,9 @@ func (r *Replication) Scans() []ScanRequest {
 func (r *Replication) Counters() Counters { return r.counters }
 
 // Busy reports whether ticks matter now.
-func (r *Replication) Busy() bool { return len(r.busy) > 0 || len(r.removed) > 0 }
+func (r *Replication) Busy() bool {
+	return len(r.busy) > 0 || len(r.removed) > 0 || len(r.unmended) > 0
+}
 
 // PartitionStatus is one hosted partition as status shows it.
 type PartitionStatus struct {

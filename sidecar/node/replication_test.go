@@ -25,6 +25,9 @@ type memLog struct {
 	// durable and warm count entries: those synced, and the first that is still in memory.
 	durable, warm int
 	hw            topic.Offset
+	// damaged: the disk does not give back the entry at damagedAt.
+	damaged   bool
+	damagedAt topic.Offset
 }
 
 func (l *memLog) end() topic.Offset { return l.endOf(len(l.entries)) }
@@ -52,7 +55,7 @@ func (l *memLog) Assume(r partition.Role) {
 }
 
 func (l *memLog) State() partition.State {
-	return partition.State{HighWatermark: l.hw, DurableEnd: l.endOf(l.durable), LogEnd: l.end(), TailEpoch: l.tailEpoch(), Role: l.role}
+	return partition.State{Damaged: l.damaged, DamagedAt: l.damagedAt, HighWatermark: l.hw, DurableEnd: l.endOf(l.durable), LogEnd: l.end(), TailEpoch: l.tailEpoch(), Role: l.role}
 }
 
 func (l *memLog) Epochs() []partition.EpochStart {
@@ -99,6 +102,20 @@ func (l *memLog) cut(to topic.Offset) {
 		l.entries, l.at = l.entries[:len(l.entries)-1], l.at[:len(l.at)-1]
 	}
 	l.durable, l.warm = min(l.durable, len(l.entries)), min(l.warm, len(l.entries))
+	l.damaged = l.damaged && l.end() > l.damagedAt
+}
+
+func (l *memLog) CutDamage() error {
+	if l.damaged {
+		if l.role.Leading {
+			return partition.ErrLeading
+		}
+		if err := l.Truncate(l.damagedAt); err != nil {
+			return err
+		}
+		l.hw = min(l.hw, l.end())
+	}
+	return nil
 }
 
 func (l *memLog) SetHighWatermark(hw topic.Offset) { l.hw = max(l.hw, min(hw, l.end())) }
@@ -122,7 +139,7 @@ func (l *memLog) ReadTail(from topic.Offset, bytesMax int) ([]partition.Entry, b
 
 func (l *memLog) Position(off topic.Offset) (wal.Position, bool) {
 	i := l.find(off)
-	if i < 0 || i >= l.durable {
+	if i < 0 || i >= l.durable || l.damaged && off == l.damagedAt {
 		return wal.Position{}, false
 	}
 	return wal.Position{Offset: int64(l.at[i])}, true
@@ -137,8 +154,10 @@ type memHost struct {
 	sealed []partition.Entry
 	full   bool
 	down   bool
-	rep    *Replication
-	world  *memWorld
+	// disk counts the names that the host's logs have had.
+	disk  byte
+	rep   *Replication
+	world *memWorld
 }
 
 func (h *memHost) Create(p topic.Partition) PartitionLog {
@@ -174,6 +193,8 @@ type memWorld struct {
 	image *cluster.Image
 	// loss is how many of 100 frames are lost, slow how many of 100 syncs take another round.
 	loss, slow int
+	// spoilt counts the entries that disks have spoilt.
+	spoilt int
 }
 
 type memMessage struct {
@@ -220,6 +241,11 @@ func (w *memWorld) start(h *memHost) {
 	for _, l := range h.order {
 		l.role = partition.Role{Epoch: topic.NoEpoch}
 		l.cut(l.endOf(l.durable))
+		if l.damaged { // a damaged log is another one from now on, and ends before the damage
+			h.disk++
+			l.cut(l.damagedAt)
+			l.hw = min(l.hw, l.end())
+		}
 	}
 	if h.logs == nil {
 		h.logs = map[topic.Partition]*memLog{}
@@ -229,9 +255,51 @@ func (w *memWorld) start(h *memHost) {
 		WindowBytes: 4 << 10, FrameBytes: 2 << 10, ScanBytes: 1 << 10, Cluster: frame.Cluster{1},
 	}, h, h)
 	w.apply(cluster.RegisterBroker{
-		Broker:      topic.Broker{ID: h.self.Node, Session: h.self.Session, Disk: topic.DiskID{byte(h.self.Node)}},
+		Broker:      topic.Broker{ID: h.self.Node, Session: h.self.Session, Disk: topic.DiskID{byte(h.self.Node), h.disk}},
 		FlushAlways: true,
 	})
+}
+
+// spoil damages a committed entry of a log, which is not in memory, unless any other host has damage or
+// has not got over it yet: two disks that lose records at once are beyond what three replicas survive.
+func (w *memWorld) spoil(l *memLog) {
+	for t := range w.image.All() {
+		for _, p := range t.Partitions {
+			if len(p.ISR) < 3 {
+				return
+			}
+		}
+	}
+	for _, h := range w.hosts {
+		for _, other := range h.order {
+			if other.damaged && h != l.host {
+				return
+			}
+		}
+	}
+	if l.hw == 0 || l.damaged {
+		return
+	}
+	n := 0
+	for l.endOf(n+1) < l.hw {
+		n++
+	}
+	i := w.r.IntN(n + 1)
+	l.damaged, l.damagedAt, l.warm = true, l.entries[i].Base, max(l.warm, i+1)
+	w.spoilt++
+}
+
+// quarantine has a host ask for what its damaged logs need.
+func (w *memWorld) quarantine(h *memHost) {
+	var damaged []topic.Partition
+	for _, l := range h.order {
+		if l.damaged {
+			damaged = append(damaged, l.part)
+		}
+	}
+	if c := w.image.Quarantines(h.self, damaged, nil); len(c.Items) > 0 {
+		w.apply(c)
+	}
 }
 
 func (w *memWorld) turn(h *memHost) {
@@ -267,7 +335,8 @@ func (w *memWorld) scan(h *memHost, q ScanRequest) {
 	for ; i < len(h.wal) && size < q.BytesMax; i++ {
 		size += len(h.wal[i].Payload)
 		// What was cut is passed over, as the partition store does.
-		if l := h.logs[h.wal[i].Partition]; l != nil && slices.Contains(l.at[:l.durable], i) {
+		if l := h.logs[h.wal[i].Partition]; l != nil && slices.Contains(l.at[:l.durable], i) &&
+			(!l.damaged || h.wal[i].Base != l.damagedAt) {
 			entries = append(entries, h.wal[i])
 		}
 	}

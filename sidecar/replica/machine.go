@@ -123,6 +123,8 @@ func (m *Machine) Configure(v View, log LogState, out *Effects) {
 	}
 	if newEpoch {
 		m.reload(log)
+		// A damaged log was cut below what was committed, see cluster.QuarantineReplicas.
+		m.highWatermark = min(m.highWatermark, m.end)
 		m.gapEnd = topic.NoOffset
 		m.change = nil
 		m.dropFollowers()

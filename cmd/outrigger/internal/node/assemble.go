@@ -192,6 +192,7 @@ func (n *node) logConfig(clock func() time.Duration) partition.Config {
 			Logger:    n.Logger,
 			FileBytes: max(walFileBytes, walShare*record),
 			Sync:      wal.Policy{Interval: n.Config.WAL.FlushInterval},
+			Scrub:     wal.Scrub{Interval: n.Config.WAL.ScrubInterval, BytesPerSecond: n.Config.WAL.ScrubBytesPerSecond},
 		},
 		ProducerIDExpiration: n.Config.Kafka.ProducerExpiration,
 		Now:                  clock,

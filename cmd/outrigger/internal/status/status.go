@@ -32,8 +32,13 @@ type Report struct {
 	Gaps               uint64 `json:"gaps"`
 	Faults             uint64 `json:"faults"`
 
+	// ScrubDamage counts the damaged places that running brokers have found in their logs.
+	ScrubDamage int64 `json:"scrub_damage"`
+
 	// Problems say why the cluster is not healthy, one sentence each; none if it is.
 	Problems []string `json:"problems"`
+	// Notes are for operators to plan by; a cluster with notes can be healthy.
+	Notes []string `json:"notes"`
 }
 
 // Broker is one broker that answered.
@@ -58,7 +63,7 @@ func Expected(answer []byte) int {
 
 // Join builds the report. An answer that cannot be read is an error: it is not from a sidecar.
 func Join(answers [][]byte) (Report, error) {
-	r := Report{Brokers: []Broker{}, Partitions: []sidecar.PartitionStatus{}, Problems: []string{}}
+	r := Report{Brokers: []Broker{}, Partitions: []sidecar.PartitionStatus{}, Problems: []string{}, Notes: []string{}}
 	partitions := make(map[string]sidecar.PartitionStatus)
 	live := make(map[topic.NodeID]bool)
 	controller := topic.NoNode
@@ -106,6 +111,20 @@ func (r *Report) add(s sidecar.Status) {
 	r.ISRShrinks += s.ISRShrinks
 	r.Gaps += s.Gaps
 	r.Faults += s.Faults
+	r.damage(s)
+}
+
+// damage tells of a broker's damaged disk: what is not repaired is a problem, what was repaired is left
+// to plan by.
+func (r *Report) damage(s sidecar.Status) {
+	for _, d := range s.Damaged {
+		r.problem("broker %d has a damaged batch of partition %s-%d at offset %d", s.Node, d.Topic, d.Partition, d.Offset)
+	}
+	r.ScrubDamage += s.ScrubDamage
+	if s.ScrubDamage > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("broker %d found %d damaged places in its log: "+
+			"its next start will set the log aside from there on", s.Node, s.ScrubDamage))
+	}
 }
 
 func (r *Report) sort() {
@@ -184,7 +203,7 @@ func (r *Report) WriteTable(out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, problem := range r.Problems {
+	for _, problem := range slices.Concat(r.Problems, r.Notes) {
 		if _, err := fmt.Fprintln(out, problem); err != nil {
 			return err
 		}

@@ -64,7 +64,7 @@ func TestReportIsOneFlatObject(t *testing.T) {
 		`{"node":3,"session":"s","role":"follower","term":4,"commit":9,"applied":8,"version":"0.1.0"}],` +
 		`"partitions":[{"topic":"a..b","partition":0,"leader":2,"epoch":5,"replicas":[2,3,1],"isr":[2,3,1],` +
 		`"log_end":100,"high_watermark":99,"followers":[{"node":3,"lag":1,"mode":"stream"},{"node":1,"lag":-1,"mode":"probe"}]}],` +
-		`"raft_elections":3,"partition_elections":0,"watcher_triggers":0,"isr_shrinks":0,"gaps":6,"faults":0,"problems":[]}` + "\n"
+		`"raft_elections":3,"partition_elections":0,"watcher_triggers":0,"isr_shrinks":0,"gaps":6,"faults":0,"scrub_damage":0,"problems":[],"notes":[]}` + "\n"
 	if out.String() != want {
 		t.Errorf("got\n%s, want\n%s", out.String(), want)
 	}
@@ -102,6 +102,10 @@ func TestWhatIsNotHealthy(t *testing.T) {
 	}{
 		{"under-replicated", func(all []sidecar.Status) { all[1].Partitions[0].ISR = all[1].Partitions[0].ISR[:2] },
 			"partition a..b-0 is under-replicated: 2 of 3 replicas are in sync"},
+		{"damaged", func(all []sidecar.Status) {
+			all[2].Damaged, all[2].ScrubDamage = []sidecar.DamagedStatus{{Topic: "a..b", Offset: 7}}, 1
+		}, "broker 3 has a damaged batch of partition a..b-0 at offset 7"},
+		{"damaged and repaired", func(all []sidecar.Status) { all[2].ScrubDamage = 1 }, ""},
 		{"leaderless", func(all []sidecar.Status) {
 			all[0].Partitions = []sidecar.PartitionStatus{{Topic: "a..b", Leader: topic.NoNode, Epoch: 6, Replicas: []topic.NodeID{1}}}
 		}, "partition a..b-0 has no leader"},
@@ -128,6 +132,18 @@ func TestWhatIsNotHealthy(t *testing.T) {
 		if got := strings.Join(r.Problems, "; "); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
+	}
+}
+
+func TestRepairedDamageIsNoted(t *testing.T) {
+	r := join(t, answers(t, func(all []sidecar.Status) { all[2].ScrubDamage = 2 }))
+	want := "broker 3 found 2 damaged places in its log: its next start will set the log aside from there on"
+	if !r.Healthy() || len(r.Notes) != 1 || r.Notes[0] != want {
+		t.Errorf("got healthy %t, %q", r.Healthy(), r.Notes)
+	}
+	var out strings.Builder
+	if err := r.WriteTable(&out); err != nil || !strings.Contains(out.String(), want) {
+		t.Errorf("got %v and\n%s", err, out.String())
 	}
 }
 
