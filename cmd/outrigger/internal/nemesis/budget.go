@@ -27,6 +27,3 @@ func (b *Budget) Spend(node int) {
 
 // Restored notes that every in-sync set is full again, and every broker a voter.
 func (b *Budget) Restored() { clear(b.lost) }
-
-// Outstanding is how many directories are lost.
-func (b *Budget) Outstanding() int { return len(b.lost) }

@@ -91,7 +91,7 @@ func assemble(ctx context.Context, o Options, logger *slog.Logger) (*campaign, e
 			Notices: []string{"clock jumps are not among the faults: the simulator has them"}},
 	}
 	c.load = &load{topic: topicName, partitions: o.Partitions, rate: o.Rate, history: history.New(history.Config{}),
-		availability: newAvailability(o.Partitions), clock: clock, logger: logger}
+		availability: newAvailability(o.Partitions), clock: clock}
 	for _, b := range c.brokers {
 		c.load.seeds = append(c.load.seeds, b.address+":"+portKafka)
 	}

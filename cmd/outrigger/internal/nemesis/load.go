@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"strings"
 	"sync"
@@ -42,7 +41,6 @@ type load struct {
 	history      *history.History
 	availability *availability
 	clock        func() time.Duration
-	logger       *slog.Logger
 
 	values values
 	// ends are the highest acknowledged offsets, for readers that begin in the middle.
@@ -58,7 +56,6 @@ type load struct {
 		errors map[string]int
 		// unanswered are the producers that still wait after the end.
 		unanswered map[string]int
-		pythonRuns int
 		// dataLoss is what only a producer hears whose acknowledged records are gone.
 		dataLoss []string
 	}

@@ -86,9 +86,6 @@ func (l *load) pythonProducer(ctx context.Context) {
 			l.told(name, err)
 			return
 		}
-		l.mu.Lock()
-		l.mu.pythonRuns++
-		l.mu.Unlock()
 		f := &pythonFeed{load: l, child: child, name: name, sent: map[int]pythonSent{},
 			recorder: l.history.Producer(history.ProducerConfig{Name: name, Idempotent: true, Ordered: true})}
 		if err := f.run(ctx, every); err != nil {
