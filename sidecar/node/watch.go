@@ -19,6 +19,8 @@ type WatchConfig struct {
 	Tick    time.Duration
 	// LeaderTimeout is replica.leader.timeout.ms.
 	LeaderTimeout time.Duration
+	// Voters are those of the metadata Raft: without most of them nobody is deposed.
+	Voters []topic.NodeID
 	// ToldAgain is after how long a silence that lasts is worth another log line.
 	ToldAgain time.Duration
 }
@@ -263,33 +265,39 @@ func (w *Watch) heardChanged(now time.Duration) bool {
 }
 
 // lease extends the right to act as leader: until one leader timeout after the controller, or enough
-// members to commit with, last vouched. The mandate wants a majority of all brokers in their place: a
+// members to commit with, last vouched. The mandate wants a majority of the voters in their place: a
 // few deposed members may vouch for each other in a corner.
 func (w *Watch) lease() {
 	im := w.view.Image
-	registered := len(im.Registered())
 	w.fx.LeaseSet = true
-	w.fx.Lease = w.vouchedFor(min(int(im.Defaults().MinInSync), registered) - 1)
-	w.fx.Mandate = w.vouchedFor(registered / 2)
+	anybody := slices.Sorted(maps.Values(w.voucherAt))
+	w.fx.Lease = w.vouchedFor(anybody, min(int(im.Defaults().MinInSync), len(im.Registered()))-1)
+
+	needed := len(w.cfg.Voters)/2 + 1
+	var voters []time.Duration
+	for _, voter := range w.cfg.Voters {
+		if at, ok := w.voucherAt[voter]; ok {
+			voters = append(voters, at)
+		} else if voter == w.cfg.Self.Node {
+			needed--
+		}
+	}
+	slices.Sort(voters)
+	w.fx.Mandate = w.vouchedFor(voters, needed)
 }
 
-// vouchedFor is until when this node may act, if that takes the controller or n peers.
-func (w *Watch) vouchedFor(n int) time.Duration {
+// vouchedFor is until when this node may act, if that takes the controller or n of those who vouched
+// at times.
+func (w *Watch) vouchedFor(times []time.Duration, n int) time.Duration {
 	if n <= 0 {
 		return LeaseForever
 	}
-	until := w.vouchedAt(n) + w.cfg.LeaderTimeout
+	var until time.Duration
+	if len(times) >= n {
+		until = times[len(times)-n] + w.cfg.LeaderTimeout
+	}
 	if at, ok := w.voucherAt[w.view.Controller]; ok {
 		until = max(until, at+w.cfg.LeaderTimeout)
 	}
 	return until
-}
-
-// vouchedAt is when at least n peers had last vouched.
-func (w *Watch) vouchedAt(n int) time.Duration {
-	times := slices.Sorted(maps.Values(w.voucherAt))
-	if len(times) < n {
-		return -w.cfg.LeaderTimeout
-	}
-	return times[len(times)-n]
 }

@@ -134,7 +134,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 	self := topic.Member{Node: h.id, Session: session}
 	watch := node.WatchConfig{
 		Self: self, Watcher: watcherConfig(h.id), Tick: tickMicros * time.Microsecond, LeaderTimeout: leaderTimeout,
-		ToldAgain: time.Hour,
+		ToldAgain: time.Hour, Voters: w.voters,
 	}
 	w.mutate.watch(&watch)
 	b.watch = node.NewWatch(watch, h.clock())

@@ -53,7 +53,10 @@ type reader struct {
 	w         *World
 	partition topic.Partition
 	next      topic.Offset
-	fetch     uint64 // the fetch under way, 0 if none
+	// aware: it remembers the newest epoch that it knows of, and follows no older one (KIP-320).
+	aware bool
+	epoch topic.Epoch
+	fetch uint64 // the fetch under way, 0 if none
 }
 
 // makeClients draws who produces and who reads.
@@ -66,7 +69,7 @@ func (w *World) makeClients() {
 		w.producers = append(w.producers, p)
 	}
 	for range 2 {
-		w.readers = append(w.readers, &reader{w: w})
+		w.readers = append(w.readers, &reader{w: w, aware: len(w.readers) == 0})
 	}
 }
 
@@ -314,12 +317,17 @@ func (r *reader) act() {
 		if !ok {
 			return
 		}
-		r.partition, r.next = at, 0
+		r.partition, r.next, r.epoch = at, 0, topic.NoEpoch
 	}
 	w.fetches++
 	fetch := w.fetches
 	r.fetch = fetch
 	h, epoch := w.guess(r.partition)
+	if r.aware && (epoch == topic.NoEpoch || epoch < r.epoch) {
+		r.fetch = 0
+		return
+	}
+	r.epoch = epoch
 	w.laterAnywhere(w.between(50, 1_000), func() {
 		if h.up() && !h.paused() && r.fetch == fetch {
 			h.broker.serve(r, fetch, epoch)

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/fnv"
-	"time"
 
 	"outrigger/broker/batch"
 	"outrigger/broker/partition"
@@ -41,8 +40,6 @@ type records struct {
 	ackedValues map[uint64]place
 	// promisedAt is promisedEnd when an epoch was first seen elected.
 	promisedAt map[grant]topic.Offset
-	// electedAt is when that was.
-	electedAt map[grant]int64
 }
 
 // grant is one leader epoch of one partition.
@@ -55,7 +52,7 @@ func newRecords() records {
 	return records{
 		canon: map[topic.Partition][]record{}, promisedEnd: map[topic.Partition]topic.Offset{},
 		at: map[uint64]place{}, refused: map[uint64]bool{}, ackedValues: map[uint64]place{},
-		promisedAt: map[grant]topic.Offset{}, electedAt: map[grant]int64{},
+		promisedAt: map[grant]topic.Offset{},
 	}
 }
 
@@ -89,7 +86,6 @@ func (c *checker) published(b *broker, v node.View) {
 		e := grant{change.Partition, change.After.LeaderEpoch}
 		if _, known := c.promisedAt[e]; !known {
 			c.promisedAt[e] = c.promisedEnd[change.Partition]
-			c.electedAt[e] = c.w.now
 		}
 		if change.After.Unclean {
 			c.fail("%v was given to %d by an unclean election", change.Partition, change.After.Leader)
@@ -290,18 +286,15 @@ func (c *checker) refusedAppend(b *broker, p *producer, s *sending, err error) {
 	}
 }
 
-// mandateMicros is how long a deposed leader may be mistaken: a leader timeout by the slowest clock.
-const mandateMicros = int64(leaderTimeout/time.Microsecond) * 11 / 10
-
-// outOfRange: what a reader saw does not go away. A reader that follows old metadata, and knows no
-// epochs, may be told otherwise by a deposed leader until its mandate ends.
+// outOfRange: what a reader saw does not go away. A reader that knows no epochs and follows old metadata
+// may be told otherwise by a deposed leader while its mandate lasts.
 func (c *checker) outOfRange(b *broker, r *reader, result partition.ReadResult) {
-	mine, _ := b.view.Image.Partition(r.partition)
-	newest, ok := c.image.Partition(r.partition)
-	if !ok || c.w.now-c.electedAt[grant{r.partition, newest.LeaderEpoch}] < mandateMicros {
+	if !r.aware {
 		c.w.count.misledReaders++
 		return
 	}
+	mine, _ := b.view.Image.Partition(r.partition)
+	newest, _ := c.image.Partition(r.partition)
 	c.fail("%s, with a mandate, has %v from %d to %d in epoch %d of image %d, and a reader is at %d, in epoch %d of image %d",
 		b.h, r.partition, result.LogStart, result.LogEnd, mine.LeaderEpoch, b.view.Image.AppliedIndex(), r.next,
 		newest.LeaderEpoch, c.image.AppliedIndex())
