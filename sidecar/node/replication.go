@@ -419,6 +419,7 @@ func (r *Replication) carryOut(s *slot, fx *replica.Effects) {
 		})
 	}
 	if fx.Cut != topic.NoOffset && !r.cut(s, fx.Cut) {
+		r.noteAll(fx.Events)
 		return
 	}
 	if fx.Duplicate != nil && r.contradicts(s, fx.Duplicate) {
@@ -442,19 +443,31 @@ func (r *Replication) carryOut(s *slot, fx *replica.Effects) {
 	if fx.Change != nil {
 		r.changes = append(r.changes, *fx.Change)
 	}
-	for _, e := range fx.Events {
+	r.noteAll(fx.Events)
+}
+
+func (r *Replication) noteAll(events []replica.Event) {
+	for _, e := range events {
 		r.note(e)
 	}
 }
 
-// cut truncates. When the WAL has no room for the truncation the log stays as it is, and so must the
-// machine: nothing is answered, and the leader's next probe finds the old tail.
+// cut truncates, and reports whether the machine was right about what follows. When the WAL has no room
+// for the truncation the log stays as it is, and so must the machine: nothing is answered, and the
+// leader's next probe finds the old tail. A cut may fall into a batch of another history than the
+// leader's, which goes as a whole: then the answer is made anew, for where the log really ends.
 func (r *Replication) cut(s *slot, to topic.Offset) bool {
 	if err := s.log.Truncate(to); err != nil {
 		s.machine.Reload(logState(s.log))
 		return false
 	}
-	return true
+	state := s.log.State()
+	if state.LogEnd == to {
+		return true
+	}
+	s.machine.Reload(logState(s.log))
+	r.step(s, func(fx *replica.Effects) { s.machine.Durable(state.DurableEnd, fx) })
+	return false
 }
 
 // contradicts compares a duplicate with what the log has at its offset, as far as that is in memory:

@@ -83,8 +83,11 @@ func (m *Machine) HighWatermark() topic.Offset { return m.highWatermark }
 // LogEnd is the log end as far as the machine was told.
 func (m *Machine) LogEnd() topic.Offset { return m.end }
 
-// Reload replaces what the machine knows of the log, after the log refused an append.
-func (m *Machine) Reload(log LogState) { m.reload(log) }
+// Reload replaces what the machine knows of the log, after the log did otherwise than it was told.
+func (m *Machine) Reload(log LogState) {
+	m.reload(log)
+	m.highWatermark = min(m.highWatermark, m.end)
+}
 
 func (m *Machine) reload(log LogState) {
 	m.start, m.end, m.durable = log.Start, log.End, log.Durable
