@@ -199,5 +199,8 @@ func (l *Log) follow(h batch.Header, r wal.Record, prevEpoch topic.Epoch) error 
 			ErrDiverged, r.Epoch, prevEpoch, tail)
 	}
 	l.enqueueLocked(wal.Follower, h, r)
+	if l.store.cfg.mutant == FollowersForgetProducers {
+		l.mu.producers = newProducerTable(l.store.cfg.ProducersMax)
+	}
 	return nil
 }

@@ -37,6 +37,8 @@ type Config struct {
 	// Logger hears what was rebuilt at Open, and of truncations of committed records. Nothing is
 	// logged unless it is set.
 	Logger *slog.Logger
+
+	mutant Mutant
 }
 
 // Keys of log attributes.

@@ -132,7 +132,8 @@ func (l *Log) Assume(r Role) {
 		return
 	}
 	var woken wakeList
-	if r.Leading != l.mu.role.Leading || r.Epoch != l.mu.role.Epoch {
+	changed := r.Leading != l.mu.role.Leading || r.Epoch != l.mu.role.Epoch
+	if changed && l.store.cfg.mutant != WaitsOutliveEpochs {
 		woken = l.dismissLocked(ErrNotLeader)
 	}
 	l.mu.role = r

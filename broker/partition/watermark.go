@@ -16,6 +16,9 @@ func (l *Log) SetHighWatermark(hw topic.Offset) {
 func (l *Log) commitLocked(hw topic.Offset, woken wakeList) wakeList {
 	hw = min(hw, l.mu.end)
 	if hw <= l.mu.highWatermark {
+		if l.store.cfg.mutant == HighWatermarkFalls {
+			l.mu.highWatermark = hw
+		}
 		return woken
 	}
 	l.mu.highWatermark = hw

@@ -81,6 +81,9 @@ type Config struct {
 	// Now is a monotonic clock, for the ages of records and for Sync.Interval; it may be called from
 	// any goroutine. By default it is the process's own, counted from Open.
 	Now func() time.Duration
+
+	// mutant is a bug put in on purpose; production has none.
+	mutant Mutant
 }
 
 func (c Config) withDefaults() Config {

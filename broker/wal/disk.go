@@ -40,15 +40,17 @@ type disk struct {
 	synced  uint64
 	// failed is the first error; after it nothing is touched any more.
 	failed error
+	mutant Mutant
 }
 
-func newDisk(session topic.Session, last chain) *disk {
+func newDisk(session topic.Session, last chain, mutant Mutant) *disk {
 	return &disk{
 		jobs:    make(chan *job, jobsMax),
 		results: make(chan result, jobsMax),
 		session: session,
 		last:    last,
 		synced:  last.sequence,
+		mutant:  mutant,
 	}
 }
 
@@ -78,6 +80,9 @@ func (d *disk) do(j *job) error {
 		}
 	}
 	for _, s := range j.sync {
+		if d.mutant == SkipsSync {
+			break
+		}
 		if err := s.file.Sync(); err != nil {
 			return fmt.Errorf("sync file %d: %w", s.number, err)
 		}

@@ -21,7 +21,6 @@ import (
 
 	"golang.org/x/term"
 
-	"outrigger/sidecar/raft"
 	"outrigger/sidecar/sim"
 )
 
@@ -116,7 +115,7 @@ func play(ctx context.Context, o options, out io.Writer) error {
 // playMutants requires that each known bug is caught.
 func playMutants(ctx context.Context, o options, out io.Writer) error {
 	missed := 0
-	for _, mutant := range raft.Mutants() {
+	for _, mutant := range sim.Mutants() {
 		seed, caught := sim.Catch(ctx, mutant, o.first, o.seeds)
 		if ctx.Err() != nil {
 			return fmt.Errorf("catch %s: %w", mutant, context.Cause(ctx))

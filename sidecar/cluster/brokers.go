@@ -22,7 +22,7 @@ func (c RegisterBroker) apply(b *Batch) Result {
 		return b.registerAgain(present, fresh)
 	}
 	ended := topic.Member{Node: fresh.ID, Session: present.broker.Session}
-	sameDisk := present.broker.Disk == fresh.Disk
+	sameDisk := present.broker.Disk == fresh.Disk || b.im.mutant == TrustsWipedDisks
 	whole := sameDisk && (c.FlushAlways || c.CleanStop)
 	b.setBroker(registration{broker: fresh, retired: present.retire()})
 	b.succession(ended, fresh.Session, whole, sameDisk)
@@ -61,6 +61,13 @@ func (b *Batch) succession(ended topic.Member, session topic.Session, whole, sam
 	b.sweep(func(t *topic.Topic, p *topic.Placement) *topic.Placement {
 		if !p.Hosts(ended.Node) {
 			return nil
+		}
+		if b.im.mutant == KeepsLeadersOfEndedSessions && p.LeaderSession == ended.Session {
+			next := clone(p)
+			next.LeaderSession = session
+			next.ISR = append(without(p.ISR, ended), heir)
+			next.PartitionEpoch++
+			return next
 		}
 		if next := lastHope(p, ended, heir); next != nil && sameDisk && !whole {
 			return next
@@ -131,7 +138,7 @@ func (b *Batch) fence(gone topic.Member, forGood bool) Result {
 	present.broker.Fenced = true
 	b.setBroker(present)
 	b.sweep(func(t *topic.Topic, p *topic.Placement) *topic.Placement {
-		if !p.InSync(gone) {
+		if !p.InSync(gone) || b.im.mutant == KeepsFencedInSync {
 			return nil
 		}
 		return b.succeed(t, p, without(p.ISR, gone), unchanged)

@@ -57,6 +57,9 @@ type Image struct {
 	// tombstones and burials hold the same deletions, by topic id and by age.
 	tombstones sorted[tombstone]
 	burials    sorted[tombstone]
+
+	// mutant is a bug put in on purpose; production has none.
+	mutant Mutant
 }
 
 // registration is a broker and the sessions it ended, oldest first.

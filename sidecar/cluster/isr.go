@@ -26,7 +26,7 @@ func (b *Batch) alterISR(c ISRChange) Status {
 	switch {
 	case c.PartitionEpoch != p.PartitionEpoch && same:
 		return OK // A proposal of unknown outcome, made again after it was committed.
-	case c.PartitionEpoch != p.PartitionEpoch:
+	case c.PartitionEpoch != p.PartitionEpoch && b.im.mutant != IgnoresPartitionEpoch:
 		return Stale
 	case same:
 		return b.endWishes(t, c.Partition.Index)
@@ -55,7 +55,7 @@ func (b *Batch) admissible(c ISRChange, p *topic.Placement) bool {
 		if _, twice := memberOf(c.ISR[:i], m.Node); twice {
 			return false
 		}
-		if !p.Hosts(m.Node) || !b.im.Live(m) {
+		if !p.Hosts(m.Node) || !b.im.Live(m) && b.im.mutant != AdmitsAnySession {
 			return false
 		}
 		leads = leads || m == c.Leader

@@ -25,6 +25,12 @@ func (b *Batch) succeed(
 	minimum := minInSync(b.im.defaults, t.Configs, len(old.Replicas))
 	next := *old
 	settle(&next, old, isr, f, minimum)
+	switch b.im.mutant {
+	case ForgetsEligible:
+		next.Eligible = nil
+	case KeepsEligible:
+		next.Eligible = old.Eligible
+	}
 	b.elect(t, &next, minimum)
 	return sealed(old, &next)
 }
@@ -99,10 +105,11 @@ func (b *Batch) elect(t *topic.Topic, next *topic.Placement, minimum int) {
 			return
 		}
 	}
-	if uncleanAllowed(b.im.defaults, t.Configs) {
+	if uncleanAllowed(b.im.defaults, t.Configs) || b.im.mutant == ElectsAnyLive {
 		for _, node := range next.Replicas {
 			if m, live := b.im.member(node); live {
 				leadUnclean(next, m)
+				next.Unclean = b.im.mutant != ElectsAnyLive
 				return
 			}
 		}

@@ -23,11 +23,12 @@ type imageMachine struct {
 	dirty bool
 	// failed is why this node cannot follow the log any more.
 	failed error
+	mutant cluster.Mutant
 }
 
-func newImageMachine() *imageMachine {
-	im := cluster.Empty()
-	return &imageMachine{image: im, batch: im.Edit()}
+func newImageMachine(mutant cluster.Mutant) *imageMachine {
+	im := cluster.Break(cluster.Empty(), mutant)
+	return &imageMachine{image: im, batch: im.Edit(), mutant: mutant}
 }
 
 // Apply carries out one command. Its result is the index, then the encoded cluster.Result: a proposer
@@ -54,6 +55,7 @@ func (m *imageMachine) Restore(_ uint64, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("restore cluster image: %w", err)
 	}
+	im = cluster.Break(im, m.mutant)
 	m.image, m.batch, m.dirty = im, im.Edit(), true
 	return nil
 }

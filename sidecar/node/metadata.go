@@ -17,6 +17,8 @@ type MetadataConfig struct {
 	WatchTick time.Duration
 	// Defaults are what this node, as the controller, gives a cluster that has none.
 	Defaults cluster.SetDefaults
+
+	mutant cluster.Mutant
 }
 
 // Metadata is one node's part in the cluster's metadata: the Quorum, the image that its log makes,
@@ -36,7 +38,7 @@ type Metadata struct {
 
 // NewMetadata loads the store and rebuilds the image. Nothing is sent before the first Turn.
 func NewMetadata(cfg MetadataConfig, store Store, sender Sender) (*Metadata, error) {
-	m := &Metadata{machine: newImageMachine(), control: controller{cfg: cfg}}
+	m := &Metadata{machine: newImageMachine(cfg.mutant), control: controller{cfg: cfg}}
 	quorum, err := NewQuorum(cfg.Quorum, store, m.machine, sender)
 	if err != nil {
 		return nil, fmt.Errorf("open metadata log: %w", err)

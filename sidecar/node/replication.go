@@ -28,6 +28,9 @@ type ReplicationConfig struct {
 	FrameBytes int
 	// ScanBytes is how much of the WAL one catch-up read takes.
 	ScanBytes int
+
+	mutant        Mutant
+	replicaMutant replica.Mutant
 }
 
 // Logs is the node's partition logs. It is called from the owner's goroutine.
@@ -247,12 +250,14 @@ func (r *Replication) configureTopic(t *topic.Topic) {
 func (r *Replication) open(p topic.Partition, name string) *slot {
 	log := r.logs.Create(p)
 	s := &slot{partition: p, name: name, log: log}
-	s.machine = replica.New(replica.Config{
+	cfg := replica.Config{
 		Self: r.cfg.Self, LagTicksMax: r.cfg.LagTicksMax,
 		RepeatTicks: r.cfg.RepeatTicks, RepeatTicksMax: r.cfg.RepeatTicksMax,
 		Now:    func() int64 { return r.now },
 		Window: func(node topic.NodeID) *replica.Window { return &r.peer(node).window },
-	}, p, logState(log))
+	}
+	replica.Break(&cfg, r.cfg.replicaMutant)
+	s.machine = replica.New(cfg, p, logState(log))
 	r.slots[p] = s
 	r.step(s, func(fx *replica.Effects) { s.machine.SetHeard(r.heard, fx) })
 	return s

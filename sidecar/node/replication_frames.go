@@ -141,7 +141,7 @@ func (r *Replication) Frame(bytes []byte) (topic.Member, bool) {
 
 // mine reports whether a frame is from this cluster and for this session.
 func (r *Replication) mine(h frame.Header) bool {
-	return h.Cluster == r.cfg.Cluster && h.To == r.cfg.Self.Node && h.ReceiverSession == r.cfg.Self.Session
+	return h.Cluster == r.cfg.Cluster && h.To == r.cfg.Self.Node && (h.ReceiverSession == r.cfg.Self.Session || r.cfg.mutant == TakesFramesOfAnySession)
 }
 
 func (r *Replication) section(from topic.Member, section frame.Section) {

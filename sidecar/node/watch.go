@@ -23,6 +23,8 @@ type WatchConfig struct {
 	Voters []topic.NodeID
 	// ToldAgain is after how long a silence that lasts is worth another log line.
 	ToldAgain time.Duration
+
+	mutant Mutant
 }
 
 // Beat is a heartbeat that arrived.
@@ -160,7 +162,7 @@ func (w *Watch) redeem() {
 // Take refreshes everything that the sender claims. A sender whose data path hangs disclaims it: its
 // heart beats, and it is silent all the same.
 func (w *Watch) Take(b Beat, now time.Duration) {
-	if b.Disclaims || !w.watcher.Heard(b.From) {
+	if b.Disclaims || w.cfg.mutant != HeartbeatsRefreshNothing && !w.watcher.Heard(b.From) {
 		return
 	}
 	w.heardAt[b.From] = now
@@ -203,6 +205,9 @@ func (w *Watch) Tick(now time.Duration) {
 		w.fx.Table = &table
 	}
 	for _, s := range suspicions {
+		if _, told := w.toldAt[s.Member]; told && w.cfg.mutant == WatcherFiresOnce {
+			continue
+		}
 		w.fx.Fired++
 		if at, told := w.toldAt[s.Member]; !told || now-at >= w.cfg.ToldAgain {
 			w.toldAt[s.Member] = now

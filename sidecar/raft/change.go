@@ -26,7 +26,8 @@ func (m *Machine) tickJoins() {
 		}
 	}
 	m.leading.joins = joins
-	if !m.committedInTerm() || m.members.index() > m.hard.Commit || m.leading.transfer != nil {
+	pending := !m.committedInTerm() || m.members.index() > m.hard.Commit
+	if pending && m.cfg.mutant != ChangesAtOnce || m.leading.transfer != nil {
 		return
 	}
 	for i := range joins {

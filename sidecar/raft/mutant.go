@@ -21,13 +21,29 @@ const (
 	WipedVoterVotes
 	// FoundsByMajority lets a majority of blank voters found a cluster.
 	FoundsByMajority
+	// CommitsUnverified takes the leader's commit index for entries that were not compared with the
+	// leader's.
+	CommitsUnverified
+	// CountsOldTerms counts acknowledgements of earlier terms.
+	CountsOldTerms
+	// ReadsUnconfirmed answers reads without asking a majority whether this node still leads.
+	ReadsUnconfirmed
+	// ChangesAtOnce makes a change of the membership before the last one, or an entry of the term, is
+	// committed.
+	ChangesAtOnce
+	// StaleAppendsCut lets an append whose entries are all here shorten the log.
+	StaleAppendsCut
+	// LearnersCount counts acknowledgements of learners.
+	LearnersCount
 )
 
 // Break puts a bug into the machine that cfg will make.
 func Break(cfg *Config, bug Mutant) { cfg.mutant = bug }
 
 var mutantNames = [...]string{"sound", "commits-old-terms", "votes-before-persist",
-	"acks-before-persist", "no-stickiness", "wiped-voter-votes", "founds-by-majority"}
+	"acks-before-persist", "no-stickiness", "wiped-voter-votes", "founds-by-majority",
+	"commits-unverified", "counts-old-terms", "reads-unconfirmed", "changes-at-once", "stale-appends-cut",
+	"learners-count"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string {

@@ -134,7 +134,11 @@ func (m *Machine) stepAppend(msg Message) {
 		m.hard.Cluster = msg.Cluster
 	}
 	last := prev + uint64(len(entries))
+	if m.cfg.mutant == CommitsUnverified {
+		last = m.log.last()
+	}
 	m.commitTo(min(msg.Commit, last))
+	last = prev + uint64(len(entries))
 	r.Index = last
 	m.promise(r)
 }
@@ -142,7 +146,8 @@ func (m *Machine) stepAppend(msg Message) {
 // takeEntries appends what the log lacks. Only a real conflict cuts: a stale append whose entries are
 // all here must not shorten the log, since what follows may have been acknowledged.
 func (m *Machine) takeEntries(entries []Entry) {
-	for len(entries) > 0 && m.log.matches(entries[0].Index, entries[0].Term) {
+	for len(entries) > 0 && m.log.matches(entries[0].Index, entries[0].Term) &&
+		(m.cfg.mutant != StaleAppendsCut || entries[0].Index <= m.hard.Commit) {
 		entries = entries[1:]
 	}
 	if len(entries) == 0 {
@@ -169,7 +174,7 @@ func (m *Machine) takeEntries(entries []Entry) {
 
 // stepProgress reads an answer to an Append or Offer.
 func (m *Machine) stepProgress(msg Message) {
-	if m.role != Leader || msg.Term < m.hard.Term {
+	if m.role != Leader || msg.Term < m.hard.Term && m.cfg.mutant != CountsOldTerms {
 		return
 	}
 	p := m.peerOf(msg.Sender())
@@ -254,6 +259,13 @@ func (m *Machine) advanceCommit() {
 			matches = append(matches, m.log.stable)
 		case p != nil:
 			matches = append(matches, p.match)
+		}
+	}
+	if m.cfg.mutant == LearnersCount {
+		for _, p := range m.leading.peers {
+			if m.membership().IsLearner(p.member) {
+				matches = append(matches, p.match)
+			}
 		}
 	}
 	slices.Sort(matches)

@@ -11,7 +11,8 @@ import (
 // newest placement changes nothing.
 func (m *Machine) Section(from topic.Member, s frame.Section, out *Effects) {
 	p := m.placement
-	if p == nil || m.role.Leading || s.Epoch != p.LeaderEpoch || from.Node != p.Leader || from.Session != p.LeaderSession {
+	if p == nil || m.role.Leading || from.Node != p.Leader || from.Session != p.LeaderSession ||
+		s.Epoch != p.LeaderEpoch && !m.broken(TakesSectionsOfAnyEpoch) {
 		m.event(out, EventStale, from.Node, s.Base, "section")
 		return
 	}
@@ -74,7 +75,7 @@ func (m *Machine) commit(hw topic.Offset, out *Effects) {
 // everything from s.Base on. Never by high watermark, and never below it unless this log ends before an
 // unclean election, however many clean ones came since. A cut that answers another tail than this one is late and only answered.
 func (m *Machine) cutSelf(s frame.Section, out *Effects) {
-	if s.HighWatermark != m.end || s.RecordEpoch != m.epochs.tail() {
+	if (s.HighWatermark != m.end || s.RecordEpoch != m.epochs.tail()) && !m.broken(ObeysLateCuts) {
 		m.ack(false, out)
 		return
 	}
@@ -122,5 +123,11 @@ func (m *Machine) ack(gap bool, out *Effects) {
 	out.Ack = &frame.Ack{
 		Partition: m.partition, Epoch: m.placement.LeaderEpoch, TailEpoch: m.epochs.tail(),
 		LogEnd: m.end, DurableEnd: m.durable, HighWatermark: m.highWatermark, Gap: gap,
+	}
+	switch {
+	case m.broken(AcksBeforeSync):
+		out.Ack.DurableEnd = m.end
+	case m.broken(AcksBaseOffset):
+		out.Ack.DurableEnd = max(0, m.durable-1)
 	}
 }

@@ -46,6 +46,9 @@ func (m *Machine) Decided(partitionEpoch int32, v Verdict, out *Effects) {
 	case Accepted, Stale:
 		c.settled = true
 	case Unknown:
+		if m.broken(ForgetsUnknownChange) {
+			m.change = nil
+		}
 		// It may have happened and may yet happen: proposed again as it was until the image decides.
 	case Refused:
 		m.refused(c)
@@ -58,6 +61,10 @@ func (m *Machine) Decided(partitionEpoch int32, v Verdict, out *Effects) {
 // set without the records of 3. So the committed set is proposed instead, which moves the partition
 // epoch and so kills all copies, and until then the high watermark still waits for X.
 func (m *Machine) refused(c *pendingChange) {
+	if m.broken(ForgetsRefusedChange) {
+		m.change = nil
+		return
+	}
 	c.ISR = slices.Clone(m.placement.ISR)
 	m.reviewAt = m.now() + m.cfg.RepeatTicksMax
 }
@@ -148,5 +155,8 @@ func (m *Machine) lags(f *follower) bool {
 // in sync it could not become so.) And it would not have to leave at once: with too few in sync the high
 // watermark stands, so a follower that went silent holds everything below it for ever.
 func (m *Machine) qualifies(f *follower) bool {
+	if m.broken(ExpandsAtOnce) {
+		return f.known
+	}
 	return f.known && f.match >= m.highWatermark && f.match >= m.epochStart && !m.lags(f)
 }

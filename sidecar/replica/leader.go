@@ -127,11 +127,16 @@ func indexOf(followers []follower, member topic.Member) int {
 // Ack takes a follower's answer.
 func (m *Machine) Ack(from topic.Member, a frame.Ack, out *Effects) {
 	f := m.follower(from.Node)
-	if !m.role.Leading || a.Epoch != m.role.Epoch || f == nil || f.member != from {
+	if !m.role.Leading || f == nil ||
+		a.Epoch != m.role.Epoch && !m.broken(TakesAcksOfAnyEpoch) ||
+		f.member != from && !m.broken(TakesAcksOfAnySession) {
 		m.event(out, EventStale, from.Node, a.LogEnd, "acknowledgement")
 		return
 	}
 	epoch, end := m.epochs.floor(a.TailEpoch, m.start, m.end)
+	if m.broken(BelievesAnyTail) {
+		epoch, end = a.TailEpoch, m.end
+	}
 	switch {
 	case f.contradicts:
 		return
@@ -248,7 +253,7 @@ func (m *Machine) send(f *follower, e Entry, out *Effects) {
 // repeat asks again whoever owes an answer: a lost last frame or a lost acknowledgement must not wait
 // for the next record.
 func (m *Machine) repeat(f *follower, out *Effects) {
-	if !f.behind(m) || m.now() < f.repeatAt {
+	if !f.behind(m) || m.now() < f.repeatAt || m.broken(NeverRepeats) {
 		return
 	}
 	m.probe(f, out)
@@ -264,6 +269,9 @@ func (m *Machine) probe(f *follower, out *Effects) {
 	}
 	if f.known {
 		s.Base, s.HighWatermark = f.sent, m.highWatermark
+	}
+	if m.broken(CommitsUnprovenTail) {
+		s.HighWatermark = m.highWatermark
 	}
 	out.Sections = append(out.Sections, Outgoing{To: f.member, Section: s})
 }

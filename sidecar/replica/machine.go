@@ -19,6 +19,8 @@ type Config struct {
 	Now func() int64
 	// Window returns the window of a follower node, shared by all partitions.
 	Window func(topic.NodeID) *Window
+
+	mutant Mutant
 }
 
 // LogState is what the machine must know of the partition log when it starts or changes role.
@@ -133,6 +135,11 @@ func (m *Machine) Configure(v View, log LogState, out *Effects) {
 		m.dropFollowers()
 	}
 	if !m.Leads() {
+		if newEpoch && m.broken(CutsToHighWatermark) && m.highWatermark < m.end {
+			out.Cut = m.highWatermark
+			m.end, m.durable = out.Cut, min(m.durable, out.Cut)
+			m.epochs = m.epochs.cut(out.Cut)
+		}
 		m.dropFollowers()
 		m.assume(Role{Epoch: v.Placement.LeaderEpoch}, out)
 		return
@@ -237,7 +244,7 @@ func (m *Machine) gate(out *Effects) {
 		Epoch:     m.placement.LeaderEpoch,
 		AcceptAll: heard >= m.minInSync,
 		AcceptOne: true,
-		Ready:     m.highWatermark >= m.epochStart,
+		Ready:     m.highWatermark >= m.epochStart || m.broken(ReadyAtOnce),
 	}, out)
 }
 
@@ -248,14 +255,17 @@ func (m *Machine) inSync(member topic.Member) bool { return m.placement.InSync(m
 // advance moves the high watermark to what every member of the maximal in-sync set has synced, while
 // the committed set is large enough (KIP-966).
 func (m *Machine) advance(out *Effects) {
-	if len(m.placement.ISR) < m.minInSync {
+	if len(m.placement.ISR) < m.minInSync && !m.broken(CommitsBelowMinimum) {
 		return
 	}
 	hw := m.durable
+	if m.broken(CommitsBeforeSync) {
+		hw = m.end
+	}
 	for _, member := range m.placement.ISR {
 		hw = min(hw, m.provenEnd(member))
 	}
-	if m.change != nil {
+	if m.change != nil && !m.broken(CommitsByCurrentISR) {
 		for _, member := range m.change.maximal {
 			hw = min(hw, m.provenEnd(member))
 		}
@@ -277,6 +287,9 @@ func (m *Machine) advance(out *Effects) {
 // provenEnd is how far member is known to hold this log on stable storage.
 func (m *Machine) provenEnd(member topic.Member) topic.Offset {
 	if member == m.cfg.Self {
+		if m.broken(CommitsBeforeSync) {
+			return m.end
+		}
 		return m.durable
 	}
 	if f := m.follower(member.Node); f != nil && f.member == member && f.known {

@@ -122,7 +122,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 		TailBytesMax: w.mix.tailBytes, UnackedBytesMax: unackedBytesMax,
 		HighWatermarkCheckpoint: 100 * time.Millisecond, Observer: b, Now: h.clock,
 	}
-	w.mutate.partition(&cfg)
+	partition.Break(&cfg, w.options.Mutant.logs, w.options.Mutant.wal)
 	store, err := partition.Open(cfg)
 	if err != nil {
 		return nil, err
@@ -136,7 +136,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 		Self: self, Watcher: watcherConfig(h.id), Tick: tickMicros * time.Microsecond, LeaderTimeout: leaderTimeout,
 		ToldAgain: time.Hour, Voters: w.voters,
 	}
-	w.mutate.watch(&watch)
+	node.BreakWatch(&watch, w.options.Mutant.node)
 	b.watch = node.NewWatch(watch, h.clock())
 	b.register = node.Registrar{Self: self, FreshFor: 3 * beatMicros * time.Microsecond}
 	b.proposer = node.NewProposer(node.ProposerConfig{
@@ -147,7 +147,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 		Self: self, LagTicksMax: lagTicksMax, RepeatTicks: 1, RepeatTicksMax: repeatTicksMax,
 		WindowBytes: w.mix.windowBytes, FrameBytes: 2 << 10, ScanBytes: 2 << 10,
 	}
-	w.mutate.replication(&repl)
+	node.BreakReplication(&repl, w.options.Mutant.node, w.options.Mutant.machine)
 	b.repl = node.NewReplication(repl, node.StoreLogs{Store: store}, b)
 	return b, nil
 }
@@ -158,7 +158,7 @@ func (b *broker) newMetadata(cfg node.QuorumConfig) error {
 		Quorum: cfg, Watcher: watcherConfig(b.h.id), WatchTick: tickMicros * time.Microsecond,
 		Defaults: cluster.SetDefaults{MinInSync: minInSync},
 	}
-	b.w.mutate.metadata(&mc)
+	node.BreakMetadata(&mc, b.w.options.Mutant.rules)
 	meta, err := node.NewMetadata(mc, storePort{b.h}, sendPort{b.h})
 	if err != nil {
 		return err

@@ -76,7 +76,7 @@ func (h *host) open(session topic.Session) error {
 	if w.mix.brokers {
 		cfg.PendingBytesMax, cfg.ChunkBytes, cfg.CommandBytesMax = 16_000, 500, 8_000
 	}
-	w.mutate.raft(&cfg)
+	raft.Break(&cfg, w.options.Mutant.raft)
 	quorum := node.QuorumConfig{Raft: cfg, SnapshotLogBytes: w.mix.snapshotBytes, TailBytes: w.mix.snapshotBytes / 4}
 	if w.mix.brokers {
 		b, err := newBroker(h, session)

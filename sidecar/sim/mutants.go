@@ -2,30 +2,75 @@ package sim
 
 import (
 	"context"
+	"fmt"
 
 	"outrigger/broker/partition"
+	"outrigger/broker/wal"
+	"outrigger/sidecar/cluster"
 	"outrigger/sidecar/node"
 	"outrigger/sidecar/raft"
+	"outrigger/sidecar/replica"
 )
 
-// mutation puts one known bug into every host of a run; the zero value none.
-type mutation struct {
-	raftBug raft.Mutant
+// Mutant is one known bug, put into every host of a run. The zero value is none.
+type Mutant struct {
+	name    string
+	raft    raft.Mutant
+	rules   cluster.Mutant
+	machine replica.Mutant
+	node    node.Mutant
+	logs    partition.Mutant
+	wal     wal.Mutant
 }
 
-func (m mutation) raft(cfg *raft.Config)               { raft.Break(cfg, m.raftBug) }
-func (m mutation) partition(*partition.Config)         {}
-func (m mutation) watch(*node.WatchConfig)             {}
-func (m mutation) replication(*node.ReplicationConfig) {}
-func (m mutation) metadata(*node.MetadataConfig)       {}
+// String is the bug's name.
+func (m Mutant) String() string { return m.name }
+
+// Mutants lists every bug that the packages know how to put in.
+func Mutants() []Mutant {
+	var all []Mutant
+	for _, bug := range raft.Mutants() {
+		all = append(all, Mutant{name: bug.String(), raft: bug})
+	}
+	for _, bug := range cluster.Mutants() {
+		all = append(all, Mutant{name: bug.String(), rules: bug})
+	}
+	for _, bug := range replica.Mutants() {
+		all = append(all, Mutant{name: bug.String(), machine: bug})
+	}
+	for _, bug := range node.Mutants() {
+		all = append(all, Mutant{name: bug.String(), node: bug})
+	}
+	for _, bug := range partition.Mutants() {
+		all = append(all, Mutant{name: bug.String(), logs: bug})
+	}
+	for _, bug := range wal.Mutants() {
+		all = append(all, Mutant{name: bug.String(), wal: bug})
+	}
+	return all
+}
 
 // Catch looks for a seed at which the checker catches a bug that was put in on purpose. It gives up
 // after the given number of seeds, or when the context ends.
-func Catch(ctx context.Context, mutant raft.Mutant, first, seeds uint64) (seed uint64, caught bool) {
+func Catch(ctx context.Context, mutant Mutant, first, seeds uint64) (seed uint64, caught bool) {
 	for seed = first; seed < first+seeds && ctx.Err() == nil; seed++ {
-		if Run(seed, Options{Mutant: mutation{raftBug: mutant}}).Violation != nil {
+		if Caught(seed, mutant) != "" {
 			return seed, true
 		}
 	}
 	return 0, false
+}
+
+// Caught plays one seed with a bug and says how it was caught, or nothing. A panic of a broken
+// invariant is a catch: production would have stopped.
+func Caught(seed uint64, mutant Mutant) (how string) {
+	defer func() {
+		if p := recover(); p != nil {
+			how = fmt.Sprintf("panic: %v", p)
+		}
+	}()
+	if v := Run(seed, Options{Mutant: mutant}).Violation; v != nil {
+		return v.Text
+	}
+	return ""
 }

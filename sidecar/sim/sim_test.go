@@ -5,8 +5,6 @@ import (
 	"os"
 	"runtime/debug"
 	"testing"
-
-	"outrigger/sidecar/raft"
 )
 
 // TestMain collects garbage less often: a run keeps little and throws much away.
@@ -75,14 +73,14 @@ func TestCheckerCatchesEveryMutant(t *testing.T) {
 	if raceEnabled || testing.Short() {
 		t.Skip("needs many seeds")
 	}
-	for _, mutant := range raft.Mutants() {
+	for _, mutant := range Mutants() {
 		t.Run(mutant.String(), func(t *testing.T) {
 			t.Parallel()
 			seed, caught := Catch(t.Context(), mutant, 0, 2000)
 			if !caught {
 				t.Fatalf("missed within 2000 seeds")
 			}
-			t.Logf("caught at seed %d: %v", seed, Run(seed, Options{Mutant: mutation{raftBug: mutant}}).Violation)
+			t.Logf("caught at seed %d: %v", seed, Caught(seed, mutant))
 		})
 	}
 }

@@ -25,7 +25,7 @@ const (
 // Options of a run.
 type Options struct {
 	// Mutant puts a bug into every host.
-	Mutant mutation
+	Mutant Mutant
 	// Trace, when not nil, gets one line per event.
 	Trace func(line string)
 }
@@ -46,7 +46,6 @@ type World struct {
 	options Options
 	rng     *rand.Rand
 	mix     mix
-	mutate  mutation
 	now     int64
 	queue   queue
 	hosts   []*host
@@ -208,7 +207,6 @@ func newWorld(seed uint64, options Options) *World {
 		}
 	}
 	w.net.init(nodes)
-	w.mutate = options.Mutant
 	if w.mix.brokers {
 		w.makeClients()
 	}

@@ -1,0 +1,35 @@
+package partition
+
+import "outrigger/broker/wal"
+
+// Mutant is a bug that can be put into the logs on purpose, so that the simulator can prove that its
+// checkers catch it. Production code never sets one.
+type Mutant uint8
+
+// The mutants.
+const (
+	// Sound is no bug.
+	Sound Mutant = iota
+	// FollowersForgetProducers derives nothing about producers from what a leader sends.
+	FollowersForgetProducers
+	// WaitsOutliveEpochs lets an acknowledgement wait on although another epoch began.
+	WaitsOutliveEpochs
+	// HighWatermarkFalls stores a high watermark as it comes.
+	HighWatermarkFalls
+)
+
+// Break puts bugs into the Store that cfg will open.
+func Break(cfg *Config, bug Mutant, log wal.Mutant) {
+	cfg.mutant = bug
+	wal.Break(&cfg.WAL, log)
+}
+
+var mutantNames = [...]string{"sound", "followers-forget-producers", "waits-outlive-epochs", "high-watermark-falls"}
+
+// String is the mutant's name in reports.
+func (m Mutant) String() string { return mutantNames[m] }
+
+// Mutants lists all bugs.
+func Mutants() []Mutant {
+	return []Mutant{FollowersForgetProducers, WaitsOutliveEpochs, HighWatermarkFalls}
+}

@@ -1,0 +1,68 @@
+package replica
+
+// Mutant is a bug that can be put into a machine on purpose, so that the simulator can prove that its
+// checkers catch it. Production code never sets one.
+type Mutant uint8
+
+// The mutants.
+const (
+	// Sound is no bug.
+	Sound Mutant = iota
+	// CommitsByCurrentISR leaves the members of a proposed in-sync set out of the high watermark.
+	CommitsByCurrentISR
+	// CutsToHighWatermark truncates to the high watermark when an epoch begins (KIP-101).
+	CutsToHighWatermark
+	// AcksBeforeSync acknowledges the log end of a follower, synced or not.
+	AcksBeforeSync
+	// CommitsBeforeSync counts a leader's own records before they are synced.
+	CommitsBeforeSync
+	// AcksBaseOffset acknowledges the last offset in place of the end behind it.
+	AcksBaseOffset
+	// TakesAcksOfAnySession counts acknowledgements of an earlier session of a follower.
+	TakesAcksOfAnySession
+	// TakesAcksOfAnyEpoch counts acknowledgements of an earlier epoch.
+	TakesAcksOfAnyEpoch
+	// TakesSectionsOfAnyEpoch appends what an earlier epoch's leader sent.
+	TakesSectionsOfAnyEpoch
+	// ExpandsAtOnce lets a follower into the in-sync set before it holds what is committed.
+	ExpandsAtOnce
+	// ForgetsRefusedChange rolls a refused in-sync set back at once, while a copy may be on its way.
+	ForgetsRefusedChange
+	// ForgetsUnknownChange takes a proposal without an answer for one that did not happen.
+	ForgetsUnknownChange
+	// CommitsBelowMinimum moves the high watermark while too few are in sync.
+	CommitsBelowMinimum
+	// ReadyAtOnce calls a new leader ready before it knows what is committed.
+	ReadyAtOnce
+	// ObeysLateCuts truncates although the cut answers another tail.
+	ObeysLateCuts
+	// BelievesAnyTail takes a follower's log for a prefix without comparing epochs.
+	BelievesAnyTail
+	// CommitsUnprovenTail tells a follower the high watermark before its log was compared.
+	CommitsUnprovenTail
+	// NeverRepeats sends everything once.
+	NeverRepeats
+)
+
+// Break puts a bug into the machine that cfg will make.
+func Break(cfg *Config, bug Mutant) { cfg.mutant = bug }
+
+var mutantNames = [...]string{"sound", "commits-by-current-isr", "cuts-to-high-watermark", "acks-before-sync",
+	"commits-before-sync", "acks-base-offset", "takes-acks-of-any-session", "takes-acks-of-any-epoch",
+	"takes-sections-of-any-epoch", "expands-at-once", "forgets-refused-change", "forgets-unknown-change",
+	"commits-below-minimum", "ready-at-once", "obeys-late-cuts", "believes-any-tail", "commits-unproven-tail",
+	"never-repeats"}
+
+// String is the mutant's name in reports.
+func (m Mutant) String() string { return mutantNames[m] }
+
+// Mutants lists all bugs.
+func Mutants() []Mutant {
+	var all []Mutant
+	for m := Sound + 1; int(m) < len(mutantNames); m++ {
+		all = append(all, m)
+	}
+	return all
+}
+
+func (m *Machine) broken(bug Mutant) bool { return m.cfg.mutant == bug }
