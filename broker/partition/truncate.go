@@ -145,7 +145,10 @@ func (l *Log) cut(r wal.Record, producers *producerTable) bool {
 	l.store.appender.Append(wal.Follower, r)
 	l.mu.cuts.add(end)
 	l.cutLocked(end, producers)
-	woken := l.dismissLocked(ErrNotLeader)
+	var woken wakeList
+	if l.store.cfg.mutant != WaitsOutliveEpochs {
+		woken = l.dismissLocked(ErrNotLeader)
+	}
 	l.mu.Unlock()
 	woken.call()
 	return true

@@ -65,7 +65,7 @@ func (m *Machine) Refused(log LogState, out *Effects) {
 // commit takes the leader's high watermark. The leader gives it only to a follower whose log it has
 // proven, so min with the own end is committed data.
 func (m *Machine) commit(hw topic.Offset, out *Effects) {
-	if hw = min(hw, m.end); hw > m.highWatermark {
+	if hw = min(hw, m.end); hw > m.highWatermark || m.broken(HighWatermarkFalls) && hw >= 0 {
 		m.highWatermark = hw
 		out.HighWatermark = hw
 	}

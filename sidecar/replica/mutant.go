@@ -42,6 +42,8 @@ const (
 	CommitsUnprovenTail
 	// NeverRepeats sends everything once.
 	NeverRepeats
+	// HighWatermarkFalls takes a high watermark as it comes; part of a mutant of several packages.
+	HighWatermarkFalls
 )
 
 // Break puts a bug into the machine that cfg will make.
@@ -51,15 +53,15 @@ var mutantNames = [...]string{"sound", "commits-by-current-isr", "cuts-to-high-w
 	"commits-before-sync", "acks-base-offset", "takes-acks-of-any-session", "takes-acks-of-any-epoch",
 	"takes-sections-of-any-epoch", "expands-at-once", "forgets-refused-change", "forgets-unknown-change",
 	"commits-below-minimum", "ready-at-once", "obeys-late-cuts", "believes-any-tail", "commits-unproven-tail",
-	"never-repeats"}
+	"never-repeats", "high-watermark-falls"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }
 
-// Mutants lists all bugs.
+// Mutants lists all bugs that show by themselves.
 func Mutants() []Mutant {
 	var all []Mutant
-	for m := Sound + 1; int(m) < len(mutantNames); m++ {
+	for m := Sound + 1; m < HighWatermarkFalls; m++ {
 		all = append(all, m)
 	}
 	return all

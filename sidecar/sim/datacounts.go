@@ -14,7 +14,7 @@ type dataCounts struct {
 	accepted, stale, rejected, undecided                                         uint64
 	gaps, cuts, shrinks, expansions, staleFrames                                 uint64
 	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts     uint64
-	misledReaders                                                                uint64
+	lostHosts, misledReaders                                                     uint64
 }
 
 func (c *dataCounts) verdict(v election.Verdict) {
@@ -95,6 +95,6 @@ func (c *dataCounts) rare() []Rare {
 		{"cuts", c.cuts}, {"deep_cuts", c.deepCuts}, {"shrinks", c.shrinks}, {"expansions", c.expansions},
 		{"stale_frames", c.staleFrames}, {"partition_leaders", c.partitionLeaders},
 		{"leaderless", c.leaderless}, {"led_from_eligible", c.fromEligible}, {"eligible", c.eligible},
-		{"isr_below_min", c.smallISR}, {"misled_readers", c.misledReaders},
+		{"isr_below_min", c.smallISR}, {"misled_readers", c.misledReaders}, {"lost_hosts", c.lostHosts},
 	}
 }

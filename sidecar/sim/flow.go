@@ -74,6 +74,12 @@ func (w *World) flows() bool {
 		return false
 	}
 	for _, h := range w.hosts {
+		if h.lost {
+			if b, ok := im.Broker(h.id); ok && !b.Fenced {
+				return false
+			}
+			continue
+		}
 		if !h.up() || !im.Live(topic.Member{Node: h.id, Session: h.broker.session}) {
 			return false
 		}
@@ -81,7 +87,11 @@ func (w *World) flows() bool {
 	for t := range im.All() {
 		for i, placement := range t.Partitions {
 			p := topic.Partition{Topic: t.ID, Index: int32(i)}
-			if len(placement.ISR) < len(placement.Replicas) || placement.Leader == topic.NoNode {
+			there := w.there(placement)
+			if there < minInSync {
+				continue // it may rightly stand still
+			}
+			if len(placement.ISR) != there || placement.Leader == topic.NoNode {
 				return false
 			}
 			if w.quiet && !w.level(p, placement) || !w.quiet && w.check.promisedEnd[p] <= w.healedFrom[p] {
@@ -96,17 +106,70 @@ func (w *World) flows() bool {
 	return !slices.ContainsFunc(w.producers, func(p *producer) bool { return p.sending != nil })
 }
 
+// there counts the replicas that are not lost.
+func (w *World) there(placement *topic.Placement) int {
+	n := 0
+	for _, id := range placement.Replicas {
+		if !w.hosts[id-1].lost {
+			n++
+		}
+	}
+	return n
+}
+
+// lose takes some hosts away for good, a minority whose absence the rest can bear: what remains is a
+// random quorum, and must go on.
+func (w *World) lose() {
+	im := w.check.image
+	if im == nil || im.TopicCount() == 0 || w.frail != nil && !w.madeGood() {
+		return
+	}
+	left := (len(w.hosts) - 1) / 2
+	for _, i := range w.rng.Perm(len(w.hosts)) {
+		h := w.hosts[i]
+		if left == 0 || !w.spares(h) {
+			continue
+		}
+		left--
+		w.count.lostHosts++
+		h.crash()
+		h.lost = true
+		h.disk = w.newDisk() // nobody counts on it
+	}
+}
+
+// rest requires that nobody suspects anybody while nothing happens (failure mode 8).
+func (w *World) rest() {
+	if !w.mix.brokers {
+		return
+	}
+	before := w.count.triggers
+	for end := w.now + restTicks*tickMicros; w.check.violation == nil && w.now < end; {
+		w.step()
+	}
+	if w.check.violation == nil && w.count.triggers > before {
+		w.check.fail("%d election requests in a cluster at rest", w.count.triggers-before)
+	}
+}
+
+// restTicks is some leader timeouts.
+const restTicks = 30
+
 // level reports whether all replicas of a partition hold the same, committed to the end.
 func (w *World) level(p topic.Partition, placement *topic.Placement) bool {
 	var first partition.State
-	for i, id := range placement.Replicas {
+	seen := false
+	for _, id := range placement.Replicas {
+		if w.hosts[id-1].lost {
+			continue
+		}
 		log := w.hosts[id-1].broker.store.Log(p)
 		if log == nil {
 			return false
 		}
 		state := log.State()
-		if i == 0 {
-			first = state
+		if !seen {
+			first, seen = state, true
 		}
 		if state.LogEnd != first.LogEnd || state.HighWatermark != state.LogEnd || state.LogEnd < w.check.promisedEnd[p] {
 			return false

@@ -33,6 +33,8 @@ type host struct {
 	seen    raft.Brief
 	checked uint64 // committed entries are checked up to here
 	leading uint64 // term in which it was last seen leading
+	// lost: it never comes back.
+	lost bool
 	// slowUntil: its disk is slow until then.
 	slowUntil int64
 	// ticks counts this run's; heardAt is when it last took something from the leader of its term.

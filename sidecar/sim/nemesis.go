@@ -272,7 +272,14 @@ func (w *World) heal() {
 	quiet.cuts, quiet.crashes, quiet.wipes, quiet.pauses, quiet.changes = false, false, false, false, false
 	w.mix, w.healing = quiet, true
 	w.net.join()
+	w.net.hurry()
+	if w.mix.brokers && w.rng.IntN(2) == 0 {
+		w.lose()
+	}
 	for _, h := range w.hosts {
+		if h.lost {
+			continue
+		}
 		h.fuse, h.pausedUntil, h.slowUntil = -1, 0, 0
 		if fs := h.disk.fs; fs != nil {
 			fs.SetCapacity(0)
@@ -281,6 +288,7 @@ func (w *World) heal() {
 		}
 		if h.up() {
 			h.drain()
+			h.wake()
 		} else {
 			h.start()
 		}
@@ -291,6 +299,7 @@ func (w *World) heal() {
 		w.step()
 		if !w.hopeless && w.events%64 == 0 && w.healthy() {
 			w.count.healedTicks += uint64((w.now - start) / tickMicros)
+			w.rest()
 			return
 		}
 	}
@@ -315,13 +324,16 @@ func (w *World) healthy() bool {
 		return false
 	}
 	for _, h := range w.hosts {
+		if h.lost {
+			continue
+		}
 		if !h.up() || !status.Membership.Contains(raft.Member{Node: h.id, Disk: h.disk.id}) ||
 			h.quorum.Applied()+healSlack < status.Commit || h.seen.Leader != leader.id {
 			return false
 		}
 	}
 	for _, h := range w.hosts[:len(w.voters)] {
-		if !status.Membership.IsVoter(raft.Member{Node: h.id, Disk: h.disk.id}) {
+		if !h.lost && !status.Membership.IsVoter(raft.Member{Node: h.id, Disk: h.disk.id}) {
 			return false
 		}
 	}

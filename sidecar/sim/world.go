@@ -184,7 +184,7 @@ func Run(seed uint64, options Options) Result {
 }
 
 func newWorld(seed uint64, options Options) *World {
-	w := &World{seed: seed, options: options, rng: rand.New(rand.NewPCG(seed, 0x6f75747269676765))}
+	w := &World{seed: seed, options: options, rng: randOf(seed)}
 	w.mix = draw(w.rng)
 	w.check = newChecker(w)
 	nodes := []int{1, 3, 3, 3, 4, 5, 5, 5}[w.rng.IntN(8)]
@@ -216,6 +216,8 @@ func newWorld(seed uint64, options Options) *World {
 	}
 	return w
 }
+
+func randOf(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0x6f75747269676765)) }
 
 func (w *World) newDisk() *disk {
 	w.disks++
@@ -260,7 +262,7 @@ func (w *World) step() {
 	case turn:
 		h.turn()
 	case restart:
-		if !h.up() {
+		if !h.up() && !h.lost {
 			h.start()
 		}
 	case resume:
