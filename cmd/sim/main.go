@@ -30,6 +30,7 @@ type options struct {
 	first   uint64
 	minutes int
 	mutants bool
+	only    string
 	trace   bool
 }
 
@@ -39,6 +40,7 @@ func main() {
 	flag.Uint64Var(&o.first, "seed", 1, "first seed")
 	flag.IntVar(&o.minutes, "minutes", 0, "stop after so many minutes; 0: never")
 	flag.BoolVar(&o.mutants, "mutants", false, "put known bugs in, one at a time, and require that each is caught")
+	flag.StringVar(&o.only, "mutant", "", "with --mutants: put in this one alone")
 	flag.BoolVar(&o.trace, "trace", false, "print every event of the first seed")
 	flag.Parse()
 	// A run keeps little and throws much away: collecting less often makes it faster.
@@ -116,6 +118,9 @@ func play(ctx context.Context, o options, out io.Writer) error {
 func playMutants(ctx context.Context, o options, out io.Writer) error {
 	missed := 0
 	for _, mutant := range sim.Mutants() {
+		if o.only != "" && o.only != mutant.String() {
+			continue
+		}
 		seed, caught := sim.Catch(ctx, mutant, o.first, o.seeds)
 		if ctx.Err() != nil {
 			return fmt.Errorf("catch %s: %w", mutant, context.Cause(ctx))

@@ -135,6 +135,9 @@ func (w *Watch) Sync(v View) {
 // remind tells a new controller at once whom this node suspects: it has no evidence of its own, and the
 // next repetition is some ticks away.
 func (w *Watch) remind() {
+	if w.cfg.mutant == WatcherFiresOnce {
+		return
+	}
 	for _, row := range w.watcher.Snapshot().Rows() {
 		if row.Suspected {
 			w.trigger(election.Suspicion{Member: row.Member, SilentTicks: row.SilentTicks})

@@ -21,13 +21,10 @@ const (
 	WipedVoterVotes
 	// FoundsByMajority lets a majority of blank voters found a cluster.
 	FoundsByMajority
-	// CommitsUnverified takes the leader's commit index for entries that were not compared with the
-	// leader's.
-	CommitsUnverified
+	// AcksMismatches acknowledges an append that does not fit the log.
+	AcksMismatches
 	// CountsOldTerms counts acknowledgements of earlier terms.
 	CountsOldTerms
-	// ReadsUnconfirmed answers reads without asking a majority whether this node still leads.
-	ReadsUnconfirmed
 	// ChangesAtOnce makes a change of the membership before the last one, or an entry of the term, is
 	// committed.
 	ChangesAtOnce
@@ -42,7 +39,7 @@ func Break(cfg *Config, bug Mutant) { cfg.mutant = bug }
 
 var mutantNames = [...]string{"sound", "commits-old-terms", "votes-before-persist",
 	"acks-before-persist", "no-stickiness", "wiped-voter-votes", "founds-by-majority",
-	"commits-unverified", "counts-old-terms", "reads-unconfirmed", "changes-at-once", "stale-appends-cut",
+	"acks-mismatches", "counts-old-terms", "changes-at-once", "stale-appends-cut",
 	"learners-count"}
 
 // String is the mutant's name in reports.

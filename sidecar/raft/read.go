@@ -41,12 +41,6 @@ func (m *Machine) releaseReads() {
 			rounds = append(rounds, p.round)
 		}
 	}
-	if m.cfg.mutant == ReadsUnconfirmed {
-		rounds = []uint64{m.leading.round}
-		for range m.membership().Quorum() {
-			rounds = append(rounds, m.leading.round)
-		}
-	}
 	slices.Sort(rounds)
 	confirmed := rounds[len(rounds)-m.membership().Quorum()]
 	released := 0

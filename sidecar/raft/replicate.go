@@ -117,7 +117,7 @@ func (m *Machine) stepAppend(msg Message) {
 		prevTerm, _ = m.log.term(prev)
 	}
 	if !m.log.matches(prev, prevTerm) {
-		r.Reject, r.Index = true, msg.Index
+		r.Reject, r.Index = m.cfg.mutant != AcksMismatches, msg.Index
 		hint, hintTerm := m.log.lookBack(min(prev-1, m.log.last()), prevTerm)
 		if hint < m.hard.Commit {
 			hint = m.hard.Commit
@@ -134,11 +134,7 @@ func (m *Machine) stepAppend(msg Message) {
 		m.hard.Cluster = msg.Cluster
 	}
 	last := prev + uint64(len(entries))
-	if m.cfg.mutant == CommitsUnverified {
-		last = m.log.last()
-	}
 	m.commitTo(min(msg.Commit, last))
-	last = prev + uint64(len(entries))
 	r.Index = last
 	m.promise(r)
 }
