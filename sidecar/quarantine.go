@@ -74,9 +74,15 @@ func (q *quarantining) ask(ctx context.Context, im *cluster.Image, damaged []par
 	now := q.s.cfg.Now()
 	var due []topic.Partition
 	for _, d := range damaged {
-		if at, granted := q.granted[d.Partition]; !granted || now-at >= quarantineRetry {
-			due = append(due, d.Partition)
+		if at, granted := q.granted[d.Partition]; granted && now-at < quarantineRetry {
+			continue
 		}
+		// The reading is done here: replication, which will cut the log, must not wait for it.
+		if err := q.s.cfg.Logs.PrepareCut(d.Partition); err != nil {
+			q.s.log.Warn("damaged log not read up to its damage", slog.String("partition", d.Partition.String()),
+				slog.String("error", err.Error()))
+		}
+		due = append(due, d.Partition)
 	}
 	all := im.Quarantines(q.s.self(), due, q.refused)
 	for items := range slices.Chunk(all.Items, quarantineMax) {

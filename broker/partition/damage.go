@@ -148,6 +148,39 @@ func (l *Log) forgetDamageLocked() {
 	})
 }
 
+// PrepareCut reads what CutDamage will need, so that it can be called where nothing may wait for a disk.
+// It may be called in any role: what lies below a damaged batch that is committed does not change. More
+// damage may be found on the way; then what is needed is less.
+func (s *Store) PrepareCut(p topic.Partition) error {
+	l := s.Log(p)
+	if l == nil {
+		return nil
+	}
+	for {
+		l.mu.Lock()
+		if len(l.mu.damaged) == 0 {
+			l.mu.Unlock()
+			return nil
+		}
+		end, _ := l.boundaryLocked(l.mu.damaged[0])
+		done := l.mu.prepared != nil && l.mu.preparedEnd == end || end >= l.mu.highWatermark
+		l.mu.Unlock()
+		if done {
+			return nil
+		}
+		producers, err := l.rebuildProducers(end, end)
+		l.mu.Lock()
+		lower := len(l.mu.damaged) > 0 && l.mu.damaged[0] < end
+		if err == nil && end <= l.mu.highWatermark {
+			l.mu.prepared, l.mu.preparedEnd = producers, end
+		}
+		l.mu.Unlock()
+		if err != nil && (!lower || !errors.Is(err, wal.ErrDamaged)) {
+			return fmt.Errorf("prepare the cut to %d: %w", end, err)
+		}
+	}
+}
+
 // CutDamage cuts a follower's log before its first damaged batch, below the high watermark too: what
 // is cut comes back from the leader. It is for a replica that counts for nothing and whose leader has no
 // proof of what it held; see replica and cluster.QuarantineReplicas. A log without damage stays as it

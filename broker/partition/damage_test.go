@@ -163,6 +163,54 @@ func TestCutDamageLeavesAGoodPrefix(t *testing.T) {
 	}
 }
 
+// What the cut needs is read before, in any role, so that the cut itself does no I/O. A log that was
+// cut lower in the meantime does not use what was made from batches that are gone.
+func TestPreparedCutReadsNothing(t *testing.T) {
+	for _, cutBetween := range []bool{false, true} {
+		f := newFixture(t, func(c *Config) { c.TailBytesMax = 1 })
+		f.lead(1)
+		for i := range 8 {
+			f.append(spec{idempotent: true, producer: 5, sequence: int32(i)})
+		}
+		f.journal.flush()
+		f.log.SetHighWatermark(7)
+		f.spoil(5)
+		f.spoil(3)
+		if _, err := f.log.Read(5, 1, true); !errors.Is(err, wal.ErrDamaged) {
+			t.Fatal(err)
+		}
+		if err := f.store.PrepareCut(p0); err != nil || f.log.State().DamagedAt != 3 {
+			t.Fatalf("got %v, %+v: the way to the damage at 5 leads over that at 3", err, f.log.State())
+		}
+		f.follow(2)
+		if cutBetween {
+			f.truncate(1)
+			for i := 1; i < 8; i++ { // another producer's
+				f.replicate(spec{idempotent: true, producer: 6, sequence: int32(i - 1)}, 2)
+			}
+			f.journal.flush()
+			f.log.SetHighWatermark(7)
+			f.spoil(3)
+			f.store.scrubbed(wal.Damage{At: wal.Position{File: 1}, Bytes: 1 << 20})
+		}
+		reads, scans := f.journal.payloadReads, f.journal.scans
+		if err := f.log.CutDamage(); err != nil || f.log.State().LogEnd != 3 {
+			t.Fatalf("got %v, %+v", err, f.log.State())
+		}
+		if again := f.journal.payloadReads != reads || f.journal.scans != scans; again != cutBetween {
+			t.Errorf("cut in between %t: the cut reads the log: %t", cutBetween, again)
+		}
+		f.lead(3)
+		next := spec{idempotent: true, producer: 5, sequence: 3}
+		if cutBetween {
+			next = spec{idempotent: true, producer: 6, sequence: 2}
+		}
+		if a := f.append(next); a.Duplicate || a.Base != 3 {
+			t.Errorf("the next batch of the producer: got %+v", a)
+		}
+	}
+}
+
 // The whole way on a file system: the scrub finds a damaged group, and of the logs in it only the one
 // whose batch is spoilt is damaged.
 func TestScrubTellsWhichLogsLostRecords(t *testing.T) {

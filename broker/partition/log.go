@@ -44,6 +44,9 @@ type Log struct {
 
 		// damaged lists the bases of batches that the disk does not give back, sorted.
 		damaged []topic.Offset
+		// prepared is the producers' state as of the first damaged batch, nil if nobody has made it.
+		prepared    *producerTable
+		preparedEnd topic.Offset
 
 		// bytes is the size of all batches, room.unacked of those above the high watermark.
 		bytes              int64
@@ -171,7 +174,7 @@ func (l *Log) remove(r wal.Record) {
 	l.mu.role = Role{Epoch: l.mu.role.Epoch}
 	l.mu.index, l.mu.committed, l.mu.settled = index{}, 0, 0
 	l.mu.tail = queue[held]{}
-	l.mu.damaged = nil
+	l.mu.damaged, l.mu.prepared = nil, nil
 	l.mu.producers = newProducerTable(l.store.cfg.ProducersMax)
 	l.mu.bytes, l.mu.room.unacked = 0, 0
 	l.mu.Unlock()

@@ -77,7 +77,7 @@ func (l *Log) Truncate(to topic.Offset) error {
 		if belowCommitted {
 			l.store.cfg.Logger.Warn("committed records are cut", keyPartition, l.partition,
 				keyLogEnd, end, keyHighWatermark, l.State().HighWatermark)
-			if producers, err = l.rebuildProducers(end, end); err != nil {
+			if producers, err = l.producersAt(end); err != nil {
 				return fmt.Errorf("truncate to %d: %w", end, err)
 			}
 		}
@@ -132,6 +132,19 @@ func (l *Log) boundaryLocked(to topic.Offset) (end topic.Offset, kept int) {
 	return l.mu.index.at(kept - 1).end(), kept
 }
 
+// producersAt is the producers' state as of a log end below the high watermark: what PrepareCut has
+// made, if that is the end it was made for.
+func (l *Log) producersAt(end topic.Offset) (*producerTable, error) {
+	l.mu.Lock()
+	prepared := l.mu.prepared
+	usable := prepared != nil && l.mu.preparedEnd == end
+	l.mu.Unlock()
+	if usable {
+		return prepared, nil
+	}
+	return l.rebuildProducers(end, end)
+}
+
 // cut carries out a planned cut, unless the plan no longer holds. producers is the state as of the
 // new end, nil if the cut stays above the high watermark.
 func (l *Log) cut(r wal.Record, producers *producerTable) bool {
@@ -173,6 +186,9 @@ func (l *Log) cutLocked(to topic.Offset, producers *producerTable) {
 	l.mu.durable = min(l.mu.durable, end)
 	l.mu.settled = min(l.mu.settled, kept)
 	l.forgetDamageLocked()
+	if end <= l.mu.preparedEnd {
+		l.mu.prepared = nil // In use now, or made from batches in whose place others may come.
+	}
 	l.mu.committed = min(l.mu.committed, kept)
 	l.mu.savedHighWatermark = min(l.mu.savedHighWatermark, end)
 	if producers != nil {
