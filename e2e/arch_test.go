@@ -51,6 +51,9 @@ var starters = []string{"broker", "sidecar", "broker/wal", "sidecar/bus", "natsc
 // brokerLeaves are what the sidecar may know of the broker.
 var brokerLeaves = []string{"broker/topic", "broker/partition", "broker/wal"}
 
+// worldParts are what the simulator makes disks and clients of.
+var worldParts = []string{"broker/batch", "broker/wal/waltest"}
+
 const (
 	linesMax     = 600
 	testLinesMax = 1200
@@ -154,6 +157,8 @@ func (p goPackage) refuses(imported string) string {
 		return "a core has no clock, I/O, lock, goroutine or log"
 	case within("broker") && isOurs && !under(ours, "broker"):
 		return "the broker knows nothing of who replicates it"
+	case within("sidecar/sim") && isOurs && slices.Contains(worldParts, ours):
+		return "" // the twin of the world has disks and clients, too
 	case within("sidecar") && isOurs && under(ours, "broker") && !slices.Contains(brokerLeaves, ours):
 		return "the sidecar knows the broker's leaves only"
 	case within("sidecar") && isOurs && !under(ours, "broker") && !under(ours, "sidecar"):

@@ -1,4 +1,4 @@
-// Command sim plays seeds of the simulated metadata consensus (package sidecar/sim) until it has
+// Command sim plays seeds of simulated clusters (package sidecar/sim) until it has
 // played enough, or until one breaks a promise; then it prints the seed and exits with status 1.
 //
 //	go run ./cmd/sim --seeds N [--seed S] [--minutes M] [--mutants] [--trace]
@@ -10,13 +10,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/term"
@@ -82,58 +85,118 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	return play(ctx, o, out)
 }
 
-// play runs seed after seed and ends with the line of totals.
-func play(ctx context.Context, o options, out io.Writer) error {
-	var total sim.Counters
-	var seeds, events uint64
-	var violation *sim.Violation
-	progress := newProgress(out)
-	for ctx.Err() == nil && violation == nil && (o.seeds == 0 || seeds < o.seeds) {
-		var settings sim.Options
-		if o.trace {
-			settings.Trace = func(line string) { fmt.Fprintln(out, line) }
-		}
-		result := sim.Run(o.first+seeds, settings)
-		seeds++
-		events += result.Events
-		total.Add(result.Counters)
-		violation = result.Violation
-		progress.show(seeds, events)
+// rareSeeds is from how many seeds on every rare state must have been reached: a simulation that never
+// gets there proves nothing about it.
+const rareSeeds = 10_000
+
+// totals is what all seeds came to. The lowest seed that broke a promise counts.
+type totals struct {
+	sync.Mutex
+	counters      sim.Counters
+	seeds, events uint64
+	violation     *sim.Violation
+}
+
+func (t *totals) add(r sim.Result) {
+	t.Lock()
+	defer t.Unlock()
+	t.seeds++
+	t.events += r.Events
+	t.counters.Add(r.Counters)
+	if r.Violation != nil && (t.violation == nil || r.Seed < t.violation.Seed) {
+		t.violation = r.Violation
 	}
+}
+
+func (t *totals) broken() bool {
+	t.Lock()
+	defer t.Unlock()
+	return t.violation != nil
+}
+
+// play runs seeds on all processors and ends with the line of totals.
+func play(ctx context.Context, o options, out io.Writer) error {
+	total := &totals{}
+	progress := newProgress(out)
+	var next atomic.Uint64
+	workers := runtime.GOMAXPROCS(0)
+	var settings sim.Options
+	if o.trace {
+		workers = 1
+		settings.Trace = func(line string) { fmt.Fprintln(out, line) }
+	}
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for ctx.Err() == nil && !total.broken() {
+				i := next.Add(1) - 1
+				if o.seeds > 0 && i >= o.seeds {
+					return
+				}
+				total.add(sim.Run(o.first+i, settings))
+				progress.show(total)
+			}
+		})
+	}
+	group.Wait()
 	progress.clear()
+	return total.report(out)
+}
+
+// report prints the totals, and says what is wrong.
+func (t *totals) report(out io.Writer) error {
 	violations := 0
-	if violation != nil {
+	if t.violation != nil {
 		violations = 1
-		fmt.Fprintf(out, "%v\nreproduce: go run ./cmd/sim --seed %d --trace\n", violation, violation.Seed)
+		fmt.Fprintf(out, "%v\nreproduce: go run ./cmd/sim --seed %d --trace\n", t.violation, t.violation.Seed)
 	}
 	fmt.Fprintf(out, "seeds=%d events=%d crashes=%d partitions=%d acked=%d violations=%d rare=%s\n",
-		seeds, events, total.Crashes, total.Partitions, total.Acked, violations, total)
-	if violation != nil {
-		return fmt.Errorf("seed %d breaks a promise", violation.Seed)
+		t.seeds, t.events, t.counters.Crashes, t.counters.Partitions, t.counters.Acked, violations, t.counters)
+	if t.violation != nil {
+		return fmt.Errorf("seed %d breaks a promise", t.violation.Seed)
+	}
+	for _, r := range t.counters.Rare {
+		if t.seeds >= rareSeeds && r.Count == 0 {
+			return fmt.Errorf("%s was reached in none of %d seeds", r.Name, t.seeds)
+		}
 	}
 	return nil
 }
 
-// playMutants requires that each known bug is caught.
+// playMutants requires that each known bug is caught. They are looked for side by side, and reported
+// in their order.
 func playMutants(ctx context.Context, o options, out io.Writer) error {
-	missed := 0
-	for _, mutant := range sim.Mutants() {
-		if o.only != "" && o.only != mutant.String() {
-			continue
-		}
-		seed, caught := sim.Catch(ctx, mutant, o.first, o.seeds)
-		if ctx.Err() != nil {
-			return fmt.Errorf("catch %s: %w", mutant, context.Cause(ctx))
-		}
-		if caught {
-			fmt.Fprintf(out, "caught %s seed=%d\n", mutant, seed)
-		} else {
-			missed++
-			fmt.Fprintf(out, "missed %s\n", mutant)
-		}
+	mutants := slices.DeleteFunc(sim.Mutants(), func(m sim.Mutant) bool {
+		return o.only != "" && o.only != m.String()
+	})
+	lines := make([]chan string, len(mutants))
+	var next, missed atomic.Int64
+	for i := range lines {
+		lines[i] = make(chan string, 1)
 	}
-	if missed > 0 {
-		return errors.New("a known bug was missed")
+	var group sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(mutants); i = next.Add(1) - 1 {
+				seed, caught := sim.Catch(ctx, mutants[i], o.first, o.seeds)
+				if caught {
+					lines[i] <- fmt.Sprintf("caught %s seed=%d", mutants[i], seed)
+				} else {
+					missed.Add(1)
+					lines[i] <- fmt.Sprintf("missed %s", mutants[i])
+				}
+			}
+		})
+	}
+	for _, line := range lines {
+		fmt.Fprintln(out, <-line)
+	}
+	group.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("look for known bugs: %w", context.Cause(ctx))
+	case missed.Load() > 0:
+		return fmt.Errorf("%d of %d known bugs were missed", missed.Load(), len(mutants))
 	}
 	return nil
 }
@@ -143,6 +206,7 @@ type progress struct {
 	out   io.Writer
 	on    bool
 	began time.Time
+	mu    sync.Mutex
 	next  time.Time
 }
 
@@ -151,12 +215,16 @@ func newProgress(out io.Writer) *progress {
 	return &progress{out: out, on: ok && term.IsTerminal(int(file.Fd())), began: time.Now()}
 }
 
-func (p *progress) show(seeds, events uint64) {
+func (p *progress) show(t *totals) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if now := time.Now(); p.on && now.After(p.next) {
 		p.next = now.Add(time.Second / 4)
+		t.Lock()
+		defer t.Unlock()
 		seconds := now.Sub(p.began).Seconds()
-		fmt.Fprintf(p.out, "\r%d seeds, %d events, %.0f events/s\x1b[K", seeds, events,
-			float64(events)/max(seconds, 0.001))
+		fmt.Fprintf(p.out, "\r%d seeds, %d events, %.0f events/s\x1b[K", t.seeds, t.events,
+			float64(t.events)/max(seconds, 0.001))
 	}
 }
 

@@ -86,6 +86,8 @@ type broker struct {
 	leads map[topic.Partition]topic.Epoch
 	// judged is how far each log was compared with what is known to be committed.
 	judged map[topic.Partition]topic.Offset
+	// epochs counts those in each log when it was last looked at.
+	epochs map[topic.Partition]int
 	err    error
 }
 
@@ -111,7 +113,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 	b := &broker{
 		w: w, h: h, session: session, begun: h.clock(),
 		beatAt: map[topic.NodeID]*node.Heartbeat{}, asked: map[uint64]topic.Member{},
-		leads: map[topic.Partition]topic.Epoch{}, judged: map[topic.Partition]topic.Offset{},
+		leads: map[topic.Partition]topic.Epoch{}, judged: map[topic.Partition]topic.Offset{}, epochs: map[topic.Partition]int{},
 		view: node.View{Image: cluster.Empty(), Controller: topic.NoNode},
 	}
 	cfg := partition.Config{

@@ -109,6 +109,7 @@ func (c *checker) logs(b *broker) {
 	for _, p := range b.store.Partitions() {
 		log := b.store.Log(p)
 		state := log.State()
+		b.epochs[p] = len(log.Epochs())
 		c.watermark(b, p, log, state)
 		if state.Role.Leading {
 			c.leadsPartition(b, p, state)
@@ -324,6 +325,9 @@ func (c *checker) acknowledges(b *broker, bytes []byte) {
 // excuses one.
 func (c *checker) replicaEvent(b *broker, e replica.Event) {
 	c.w.count.replica(e)
+	if log := b.store.Log(e.Partition); e.Kind == replica.EventCut && log != nil && len(log.Epochs()) <= b.epochs[e.Partition]-2 {
+		c.w.count.deepCuts++
+	}
 	// A catch-up read may fail with its disk; the process is about to find out.
 	if e.Kind == replica.EventFault && !strings.HasPrefix(e.Detail, "catch-up read") {
 		c.fail("%s: %s", b.h, e)
