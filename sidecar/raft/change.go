@@ -26,8 +26,7 @@ func (m *Machine) tickJoins() {
 		}
 	}
 	m.leading.joins = joins
-	pending := !m.committedInTerm() || m.members.index() > m.hard.Commit
-	if pending && m.cfg.mutant != ChangesAtOnce || m.leading.transfer != nil {
+	if !m.committedInTerm() || m.members.index() > m.hard.Commit || m.leading.transfer != nil {
 		return
 	}
 	for i := range joins {

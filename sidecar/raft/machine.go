@@ -188,7 +188,7 @@ func (m *Machine) Change(c Change) (index uint64, err error) {
 		return 0, ErrNotLeader
 	case m.leading.transfer != nil:
 		return 0, ErrTransferring
-	case (!m.committedInTerm() || m.members.index() > m.hard.Commit) && m.cfg.mutant != ChangesAtOnce:
+	case !m.committedInTerm() || m.members.index() > m.hard.Commit:
 		return 0, ErrChangePending
 	case c.Member == m.self:
 		return 0, fmt.Errorf("%w: the leader hands over before it goes", ErrBadChange)

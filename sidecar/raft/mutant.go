@@ -23,11 +23,6 @@ const (
 	FoundsByMajority
 	// AcksMismatches acknowledges an append that does not fit the log.
 	AcksMismatches
-	// CountsOldTerms counts acknowledgements of earlier terms.
-	CountsOldTerms
-	// ChangesAtOnce makes a change of the membership before the last one, or an entry of the term, is
-	// committed.
-	ChangesAtOnce
 	// StaleAppendsCut lets an append whose entries are all here shorten the log.
 	StaleAppendsCut
 	// LearnersCount counts acknowledgements of learners.
@@ -39,7 +34,7 @@ func Break(cfg *Config, bug Mutant) { cfg.mutant = bug }
 
 var mutantNames = [...]string{"sound", "commits-old-terms", "votes-before-persist",
 	"acks-before-persist", "no-stickiness", "wiped-voter-votes", "founds-by-majority",
-	"acks-mismatches", "counts-old-terms", "changes-at-once", "stale-appends-cut",
+	"acks-mismatches", "stale-appends-cut",
 	"learners-count"}
 
 // String is the mutant's name in reports.

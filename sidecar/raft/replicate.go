@@ -170,7 +170,7 @@ func (m *Machine) takeEntries(entries []Entry) {
 
 // stepProgress reads an answer to an Append or Offer.
 func (m *Machine) stepProgress(msg Message) {
-	if m.role != Leader || msg.Term < m.hard.Term && m.cfg.mutant != CountsOldTerms {
+	if m.role != Leader || msg.Term < m.hard.Term {
 		return
 	}
 	p := m.peerOf(msg.Sender())

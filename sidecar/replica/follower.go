@@ -11,8 +11,7 @@ import (
 // newest placement changes nothing.
 func (m *Machine) Section(from topic.Member, s frame.Section, out *Effects) {
 	p := m.placement
-	if p == nil || m.role.Leading || from.Node != p.Leader || from.Session != p.LeaderSession ||
-		s.Epoch != p.LeaderEpoch && !m.broken(TakesSectionsOfAnyEpoch) {
+	if p == nil || m.role.Leading || s.Epoch != p.LeaderEpoch || from.Node != p.Leader || from.Session != p.LeaderSession {
 		m.event(out, EventStale, from.Node, s.Base, "section")
 		return
 	}

@@ -127,9 +127,7 @@ func indexOf(followers []follower, member topic.Member) int {
 // Ack takes a follower's answer.
 func (m *Machine) Ack(from topic.Member, a frame.Ack, out *Effects) {
 	f := m.follower(from.Node)
-	if !m.role.Leading || f == nil ||
-		a.Epoch != m.role.Epoch && !m.broken(TakesAcksOfAnyEpoch) ||
-		f.member != from && !m.broken(TakesAcksOfAnySession) {
+	if !m.role.Leading || a.Epoch != m.role.Epoch || f == nil || f.member != from {
 		m.event(out, EventStale, from.Node, a.LogEnd, "acknowledgement")
 		return
 	}

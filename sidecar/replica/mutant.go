@@ -18,12 +18,6 @@ const (
 	CommitsBeforeSync
 	// AcksBaseOffset acknowledges the last offset in place of the end behind it.
 	AcksBaseOffset
-	// TakesAcksOfAnySession counts acknowledgements of an earlier session of a follower.
-	TakesAcksOfAnySession
-	// TakesAcksOfAnyEpoch counts acknowledgements of an earlier epoch.
-	TakesAcksOfAnyEpoch
-	// TakesSectionsOfAnyEpoch appends what an earlier epoch's leader sent.
-	TakesSectionsOfAnyEpoch
 	// ExpandsAtOnce lets a follower into the in-sync set before it holds what is committed.
 	ExpandsAtOnce
 	// ForgetsRefusedChange rolls a refused in-sync set back at once, while a copy may be on its way.
@@ -50,8 +44,7 @@ const (
 func Break(cfg *Config, bug Mutant) { cfg.mutant = bug }
 
 var mutantNames = [...]string{"sound", "commits-by-current-isr", "cuts-to-high-watermark", "acks-before-sync",
-	"commits-before-sync", "acks-base-offset", "takes-acks-of-any-session", "takes-acks-of-any-epoch",
-	"takes-sections-of-any-epoch", "expands-at-once", "forgets-refused-change", "forgets-unknown-change",
+	"commits-before-sync", "acks-base-offset", "expands-at-once", "forgets-refused-change", "forgets-unknown-change",
 	"commits-below-minimum", "ready-at-once", "obeys-late-cuts", "believes-any-tail", "commits-unproven-tail",
 	"never-repeats", "high-watermark-falls"}
 

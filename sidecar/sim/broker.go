@@ -125,7 +125,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 		HighWatermarkCheckpoint: 100 * time.Millisecond, Observer: b, Now: h.clock,
 	}
 	partition.Break(&cfg, w.options.Mutant.logs, w.options.Mutant.wal)
-	store, err := partition.Open(cfg)
+	store, err := b.openLogs(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +152,44 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 	node.BreakReplication(&repl, w.options.Mutant.node, w.options.Mutant.machine)
 	b.repl = node.NewReplication(repl, node.StoreLogs{Store: store}, b)
 	return b, nil
+}
+
+// openLogs is what a node does at its start: a damaged log is renamed and set aside from the damage on.
+// The image never again takes it for the one that acknowledged what is missing.
+func (b *broker) openLogs(cfg partition.Config) (*partition.Store, error) {
+	store, err := partition.Open(cfg)
+	if !errors.Is(err, wal.ErrDamaged) {
+		return store, err
+	}
+	b.w.count.quarantines++
+	disk := b.h.disk
+	if b.w.options.Mutant.name != keepsDamagedName {
+		disk.logs = b.w.newDiskID()
+	}
+	disk.kept, disk.fresh = nil, true
+	cfg.WAL.Sink, cfg.WAL.Replay = nil, nil
+	if _, err := wal.Quarantine(cfg.WAL); err != nil {
+		return nil, err
+	}
+	return partition.Open(cfg)
+}
+
+// mend asks that damaged replicas leave their sets, as production's quarantine does; in the epoch that
+// this begins, replication cuts them before the damage and their leader fills them again.
+func (b *broker) mend() {
+	var due []topic.Partition
+	for _, d := range b.store.Damaged() {
+		if err := b.store.PrepareCut(d.Partition); err == nil {
+			due = append(due, d.Partition)
+		}
+	}
+	if c := b.view.Image.Quarantines(b.register.Self, due, nil); len(c.Items) > 0 {
+		b.propose(c, 2*leaderTimeout, true, func(result cluster.Result, err error) {
+			if err == nil {
+				b.w.count.mended++
+			}
+		})
+	}
 }
 
 // newMetadata joins the host's Raft with the image and the controller.
@@ -224,6 +262,7 @@ func (b *broker) turn(p part, planned int64) error {
 	case partStore:
 		b.wantIn(partStore, storeTickMicros)
 		b.store.Tick()
+		b.mend()
 		b.want(partWAL)
 	default:
 		return b.turnWAL(p)
@@ -281,6 +320,10 @@ func (b *broker) turnWatch(tick bool) {
 	}
 	b.w.count.triggers += uint64(fx.Fired)
 	for _, r := range fx.Triggers {
+		// A late copy of its registration may show a lost node as live for a while.
+		if !b.w.hosts[r.Suspect.Node-1].lost {
+			b.w.suspicions++
+		}
 		// The subject of the election requests may lose them, too.
 		if !b.w.chance(b.w.mix.lossPercent) {
 			b.triggers = append(b.triggers, r)

@@ -8,6 +8,7 @@ import (
 	"outrigger/broker/batch"
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
+	"outrigger/broker/wal"
 	"outrigger/broker/wal/waltest"
 	"outrigger/sidecar/cluster"
 )
@@ -377,6 +378,10 @@ func (b *broker) serve(r *reader, fetch uint64, epoch topic.Epoch) {
 func (w *World) refuses(h *host, err error) {
 	if errors.Is(err, waltest.ErrCrashed) || errors.Is(err, errDisk) || errors.Is(err, errCrash) {
 		h.disk.fs = h.disk.fs.Crash(w.rng)
+		w.restartLater(h)
+		return
+	}
+	if errors.Is(err, wal.ErrNoSpace) {
 		w.restartLater(h)
 		return
 	}

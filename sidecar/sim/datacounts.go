@@ -8,13 +8,13 @@ import (
 
 // dataCounts are the counts of runs with brokers.
 type dataCounts struct {
-	registrations, staleSessions, triggers, fences, asked, majorities, noAnswers uint64
-	powerLosses, spoiled, ioErrors, noSpace, dataWipes                           uint64
-	topicsMade, topicsGone, refusedAppends, duplicatesAnswered, scans            uint64
-	accepted, stale, rejected, undecided                                         uint64
-	gaps, cuts, shrinks, expansions, staleFrames                                 uint64
-	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts     uint64
-	lostHosts, misledReaders                                                     uint64
+	registrations, staleSessions, triggers, fences, asked, majorities, noAnswers   uint64
+	powerLosses, spoiled, ioErrors, noSpace, dataWipes                             uint64
+	topicsMade, topicsGone, refusedAppends, duplicatesAnswered, scans              uint64
+	accepted, stale, rejected, undecided                                           uint64
+	gaps, cuts, shrinks, expansions, staleFrames                                   uint64
+	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts       uint64
+	lostHosts, misledReaders, flips, misdirected, staleBlocks, quarantines, mended uint64
 }
 
 func (c *dataCounts) verdict(v election.Verdict) {
@@ -95,6 +95,7 @@ func (c *dataCounts) rare() []Rare {
 		{"cuts", c.cuts}, {"deep_cuts", c.deepCuts}, {"shrinks", c.shrinks}, {"expansions", c.expansions},
 		{"stale_frames", c.staleFrames}, {"partition_leaders", c.partitionLeaders},
 		{"leaderless", c.leaderless}, {"led_from_eligible", c.fromEligible}, {"eligible", c.eligible},
-		{"isr_below_min", c.smallISR}, {"misled_readers", c.misledReaders}, {"lost_hosts", c.lostHosts},
+		{"isr_below_min", c.smallISR}, {"lost_hosts", c.lostHosts},
+		{"flips", c.flips}, {"misdirected_blocks", c.misdirected}, {"stale_blocks", c.staleBlocks}, {"quarantines", c.quarantines}, {"mended", c.mended},
 	}
 }

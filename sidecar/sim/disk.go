@@ -37,6 +37,8 @@ type disk struct {
 	// of before.
 	kept  map[topic.Partition]topic.Offset
 	fresh bool
+	// rotten: something on it was damaged.
+	rotten bool
 	// synced survives a crash. Of the writes behind it, unsynced, a crash leaves any prefix.
 	synced   image
 	unsynced []raft.Batch

@@ -88,7 +88,7 @@ func (w *World) flows() bool {
 		for i, placement := range t.Partitions {
 			p := topic.Partition{Topic: t.ID, Index: int32(i)}
 			there := w.there(placement)
-			if there < minInSync {
+			if there < minInSync || w.orphaned(placement) {
 				continue // it may rightly stand still
 			}
 			if len(placement.ISR) != there || placement.Leader == topic.NoNode {
@@ -104,6 +104,12 @@ func (w *World) flows() bool {
 		return false
 	}
 	return !slices.ContainsFunc(w.producers, func(p *producer) bool { return p.sending != nil })
+}
+
+// orphaned reports whether everybody who could lead was lost.
+func (w *World) orphaned(placement *topic.Placement) bool {
+	clean := slices.Concat(placement.ISR, placement.Eligible)
+	return !slices.ContainsFunc(clean, func(m topic.Member) bool { return !w.hosts[m.Node-1].lost })
 }
 
 // there counts the replicas that are not lost.
@@ -127,7 +133,7 @@ func (w *World) lose() {
 	left := (len(w.hosts) - 1) / 2
 	for _, i := range w.rng.Perm(len(w.hosts)) {
 		h := w.hosts[i]
-		if left == 0 || !w.spares(h) {
+		if left == 0 || !w.spares(h) || w.lastHope(im, h) {
 			continue
 		}
 		left--
@@ -143,12 +149,12 @@ func (w *World) rest() {
 	if !w.mix.brokers {
 		return
 	}
-	before := w.count.triggers
+	before := w.suspicions
 	for end := w.now + restTicks*tickMicros; w.check.violation == nil && w.now < end; {
 		w.step()
 	}
-	if w.check.violation == nil && w.count.triggers > before {
-		w.check.fail("%d election requests in a cluster at rest", w.count.triggers-before)
+	if w.check.violation == nil && w.suspicions > before && w.count.staleSessions == w.staleBefore {
+		w.check.fail("%d election requests in a cluster at rest", w.suspicions-before)
 	}
 }
 

@@ -5,11 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/fnv"
+	"slices"
 	"strings"
 
 	"outrigger/broker/batch"
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
+	"outrigger/broker/wal"
 	"outrigger/broker/wal/waltest"
 	"outrigger/sidecar/cluster"
 	"outrigger/sidecar/frame"
@@ -84,6 +86,7 @@ func (c *checker) published(b *broker, v node.View) {
 			continue
 		}
 		c.w.count.placement(change.Before, change.After)
+		c.entitled(change.Partition, change.After)
 		e := grant{change.Partition, change.After.LeaderEpoch}
 		if _, known := c.promisedAt[e]; !known {
 			c.promisedAt[e] = c.promisedEnd[change.Partition]
@@ -93,6 +96,16 @@ func (c *checker) published(b *broker, v node.View) {
 		}
 	}
 	c.image = v.Image
+}
+
+// entitled requires that whoever may lead, in sync or eligible, has all that was promised.
+func (c *checker) entitled(p topic.Partition, placement *topic.Placement) {
+	for _, m := range slices.Concat(placement.ISR, placement.Eligible) {
+		h := c.w.hosts[m.Node-1]
+		if end, known := h.durableEnd(p, m.Session); known && end < c.promisedEnd[p] {
+			c.fail("%s may lead %v with %d on disk, but %d was promised: %+v", h, p, end, c.promisedEnd[p], *placement)
+		}
+	}
 }
 
 // gone reports whether the partition's topic was deleted.
@@ -121,6 +134,9 @@ func (c *checker) logs(b *broker) {
 // below it every log holds the same.
 func (c *checker) watermark(b *broker, p topic.Partition, log *partition.Log, state partition.State) {
 	judged := b.judged[p]
+	if state.HighWatermark < judged && b.h.disk.rotten && !state.Role.Leading {
+		judged = state.HighWatermark // cut before its damage, and filled again
+	}
 	if state.HighWatermark < judged {
 		c.fail("%s moves the high watermark of %v from %d back to %d", b.h, p, judged, state.HighWatermark)
 	}
@@ -132,8 +148,9 @@ func (c *checker) watermark(b *broker, p topic.Partition, log *partition.Log, st
 	}
 	for judged < state.HighWatermark {
 		result, err := log.Read(judged, 1<<20, true)
-		if errors.Is(err, waltest.ErrCrashed) {
-			return // it is about to find out
+		if errors.Is(err, waltest.ErrCrashed) || b.h.disk.rotten && errors.Is(err, wal.ErrDamaged) {
+			b.judged[p] = judged
+			return // it is about to find out, or has
 		}
 		if err != nil {
 			c.fail("%s does not read %v at %d: %v", b.h, p, judged, err)

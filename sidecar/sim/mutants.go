@@ -51,8 +51,11 @@ func Mutants() []Mutant {
 	all = append(all, Mutant{
 		name: "high-watermark-falls", machine: replica.HighWatermarkFalls, logs: partition.HighWatermarkFalls,
 	})
-	return all
+	return append(all, Mutant{name: keepsDamagedName})
 }
+
+// keepsDamagedName lets a log that was set aside in part pass for the one that it was.
+const keepsDamagedName = "keeps-the-name-of-a-damaged-log"
 
 // plays reports whether a run could show the bug: those of the metadata Raft are looked for where
 // there is nothing else, which reaches deeper states sooner.

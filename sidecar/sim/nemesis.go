@@ -105,7 +105,9 @@ func (w *World) spoil(h *host) {
 	}
 	w.count.spoiled++
 	fs := h.disk.fs
-	switch w.rng.IntN(3) {
+	switch w.rng.IntN(5) {
+	case 3, 4:
+		w.rot(h)
 	case 0:
 		fs.SetCapacity(1)
 		w.laterAnywhere(w.between(0, 40*tickMicros), func() { h.disk.fs.SetCapacity(0) })
@@ -294,6 +296,7 @@ func (w *World) heal() {
 		}
 	}
 	start := w.now
+	w.staleBefore = w.count.staleSessions
 	w.healedFrom = maps.Clone(w.check.promisedEnd)
 	for w.check.violation == nil && w.now < start+healTicks*tickMicros {
 		w.step()

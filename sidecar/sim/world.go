@@ -67,6 +67,11 @@ type World struct {
 	readers             []*reader
 	quiet               bool
 	asks, pids, fetches uint64
+	// staleBefore is how many sessions had been ended by a late registration of an earlier one when
+	// healing began: such a process ends and starts again.
+	staleBefore uint64
+	// suspicions counts election requests about nodes that are there.
+	suspicions uint64
 	// healedFrom is what was promised of each partition when healing began.
 	healedFrom map[topic.Partition]topic.Offset
 	// frail is the host whose disk was lost and not yet made good, nil if none.
@@ -219,11 +224,15 @@ func newWorld(seed uint64, options Options) *World {
 
 func randOf(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0x6f75747269676765)) }
 
-func (w *World) newDisk() *disk {
+func (w *World) newDiskID() (id topic.DiskID) {
 	w.disks++
-	d := &disk{}
-	binary.BigEndian.PutUint64(d.id[:], w.rng.Uint64())
-	binary.BigEndian.PutUint64(d.id[8:], w.disks)
+	binary.BigEndian.PutUint64(id[:], w.rng.Uint64())
+	binary.BigEndian.PutUint64(id[8:], w.disks)
+	return id
+}
+
+func (w *World) newDisk() *disk {
+	d := &disk{id: w.newDiskID()}
 	if w.mix.brokers {
 		d.logs, d.fs, d.fresh = d.id, waltest.New(), true
 	}

@@ -1,0 +1,77 @@
+package sim
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+)
+
+// provenBytes behind a place there is a group that says that it was synced. Damage nearer to the end
+// cannot be told from a torn tail, by anybody.
+const provenBytes = 24 << 10
+
+// rot damages what a host has synced, within the budget of lost disks: a bit flips, a block holds what
+// belongs elsewhere, or what was there before anything was written. Now and then the process ends over
+// it.
+func (w *World) rot(h *host) {
+	if !h.up() || !w.dataSpares(h) {
+		return
+	}
+	at, ok := w.oldBatch(h)
+	if !ok {
+		return
+	}
+	h.disk.rotten = true
+	name := filepath.Join("wal", fmt.Sprintf("%020d.wal", at.File))
+	block := at.Offset / rotBlockBytes * rotBlockBytes
+	switch w.rng.IntN(3) {
+	case 0:
+		w.count.flips++
+		h.disk.fs.Flip(w.rng, name, at.Offset, at.Offset+60)
+	case 1:
+		w.count.misdirected++
+		h.disk.fs.Damage(name, func(content []byte) []byte {
+			from := w.between(0, int64(len(content))/rotBlockBytes) * rotBlockBytes
+			copy(content[block:block+rotBlockBytes], content[from:from+rotBlockBytes])
+			return content
+		})
+	case 2:
+		w.count.staleBlocks++
+		h.disk.fs.Damage(name, func(content []byte) []byte {
+			clear(content[block : block+rotBlockBytes])
+			return content
+		})
+	}
+	if w.rng.IntN(2) == 0 {
+		h.crash()
+		w.restartLater(h)
+	}
+}
+
+// rotBlockBytes is what a device misplaces as a whole.
+const rotBlockBytes = 4 << 10
+
+// oldBatch is a batch of a host that is far enough from the end of its WAL.
+func (w *World) oldBatch(h *host) (at wal.Position, ok bool) {
+	var end wal.Position
+	partitions := h.broker.store.Partitions()
+	for _, p := range partitions {
+		log := h.broker.store.Log(p)
+		if last, found := log.Position(log.State().DurableEnd - 1); found && last.Compare(end) > 0 {
+			end = last
+		}
+	}
+	for range 4 {
+		if len(partitions) == 0 {
+			break
+		}
+		log := h.broker.store.Log(partitions[w.rng.IntN(len(partitions))])
+		at, ok = log.Position(topic.Offset(w.between(0, int64(log.State().DurableEnd))))
+		if ok && (at.File < end.File || end.Offset-at.Offset > provenBytes) {
+			return at, true
+		}
+	}
+	return at, false
+}
