@@ -161,6 +161,35 @@ func TestLeaseEndsOneTimeoutAfterTheLastVoucher(t *testing.T) {
 	}
 }
 
+// A few deposed members that vouch for each other in a corner may go on appending, which acks=all
+// survives, but not tell readers what does not exist.
+func TestMandateNeedsMostVoters(t *testing.T) {
+	st := newStage(t, 7)
+	st.cfg.Voters = []topic.NodeID{2, 3, 4, 5, 6}
+	w := newWatch(st.Sidecar)
+	st.view.Store(&published{View: node.View{Image: st.current().Image, Controller: topic.NoNode}, changed: make(chan struct{})})
+	w.sync()
+	vouch := func(id topic.NodeID) {
+		from := topic.Member{Node: id, Session: topic.Session(11 * int(id))}
+		w.take(node.Beat{From: from, Heartbeat: frame.Heartbeat{Applied: 1, Peers: st.echo()}})
+	}
+	st.now = time.Minute
+	vouch(7)
+	vouch(2)
+	vouch(3)
+	if !st.leaseHeld() || st.cfg.Logs.Mandated() {
+		t.Errorf("two of five voters: lease %t, mandate %t, want true and false", st.leaseHeld(), st.cfg.Logs.Mandated())
+	}
+	vouch(4)
+	if !st.cfg.Logs.Mandated() {
+		t.Error("three of five voters vouched, and there is no mandate")
+	}
+	st.now += st.cfg.LeaderTimeout
+	if st.cfg.Logs.Mandated() {
+		t.Error("the mandate outlives the leader timeout")
+	}
+}
+
 // While topics are created one after the other, the others are ahead of this node at nearly every
 // heartbeat. As soon as its image is where theirs was, and it still leads, they did vouch for it then.
 func TestPeersThatAreAlwaysALittleAheadStillVouch(t *testing.T) {
