@@ -5,7 +5,8 @@ import "io"
 // FS is what the log needs of a file system. Names are full paths. All methods may be called
 // concurrently. An error for want of space wraps ErrNoSpace.
 type FS interface {
-	// MakeDir makes dir and its parents; one that exists is fine.
+	// MakeDir makes dir and its parents; one that exists is fine. A new one survives a crash only once
+	// SyncDir of the one above has returned.
 	MakeDir(dir string) error
 	// Create makes a new file for reading and writing; one that exists is an error. direct asks for
 	// I/O that bypasses the page cache; File.Direct tells whether it was granted.

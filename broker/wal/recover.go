@@ -22,6 +22,10 @@ func Open(cfg Config) (*Log, error) {
 	if err := cfg.FS.MakeDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("make directory of write-ahead log: %w", err)
 	}
+	// Without its name in the directory above, a loss of power takes the whole log.
+	if err := cfg.FS.SyncDir(filepath.Dir(cfg.Dir)); err != nil {
+		return nil, fmt.Errorf("sync directory above write-ahead log: %w", err)
+	}
 	lock, err := cfg.FS.Lock(filepath.Join(cfg.Dir, lockName))
 	if err != nil {
 		return nil, err

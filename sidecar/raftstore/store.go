@@ -72,7 +72,7 @@ func OpenFS(fs vfs.FS, dir string, logger *slog.Logger, died func(error)) (*Stor
 	if err := prepareDir(fs, dir); err != nil {
 		return nil, err
 	}
-	fs = patient(fs, fullDiskPause, logger)
+	fs = patient(orderly{fs}, fullDiskPause, logger)
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	options := &pebble.Options{
@@ -107,6 +107,24 @@ func patient(fs vfs.FS, pause time.Duration, logger *slog.Logger) vfs.FS {
 		<-time.After(pause)
 	})
 }
+
+// orderly makes durable what a marker names before the marker is made. Pebble syncs a new manifest's
+// bytes, then makes a marker that bears its name, then syncs the directory once for both: where a file
+// system keeps the second entry of a directory and loses the first, the store cannot be opened again.
+type orderly struct{ vfs.FS }
+
+// Create implements vfs.FS.
+func (o orderly) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if strings.HasPrefix(o.PathBase(name), "marker.") {
+		if err := syncDir(o.FS, o.PathDir(name)); err != nil {
+			return nil, err
+		}
+	}
+	return o.FS.Create(name, category)
+}
+
+// Unwrap implements vfs.FS.
+func (o orderly) Unwrap() vfs.FS { return o.FS }
 
 // prepareDir makes the directory, and refuses one that holds files but no Pebble: opening would
 // scatter a database among them.

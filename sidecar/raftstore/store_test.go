@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"outrigger/broker/topic"
 	"outrigger/sidecar/node"
@@ -279,6 +281,51 @@ func TestStoreSurvivesEveryCrashWithAllThatWasSynced(t *testing.T) {
 	}
 	if err := d.store.Close(); err != nil {
 		t.Fatalf("close: %v", err)
+	}
+}
+
+// A marker that survives while the manifest that it names does not would leave a store that cannot be
+// opened: whenever a marker is there, a loss of all that is not synced leaves its manifest.
+func TestMarkersNameOnlyDurableManifests(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	if err := mem.MkdirAll(filepath.Dir(testDir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syncDir(mem, "/"); err != nil {
+		t.Fatal(err)
+	}
+	looked := 0
+	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() == errorfs.OpIsRead {
+			return nil
+		}
+		names, _ := mem.List(testDir) // none while there is no directory
+		kept, _ := mem.CrashClone(vfs.CrashCloneCfg{}).List(testDir)
+		for _, name := range names {
+			manifest, ok := strings.CutPrefix(name, "marker.manifest.")
+			if !ok {
+				continue
+			}
+			looked++
+			if _, manifest, _ = strings.Cut(manifest, "."); !slices.Contains(kept, manifest) &&
+				slices.Contains(names, manifest) {
+				t.Errorf("%s is there before %s is durable", name, manifest)
+			}
+		}
+		return nil
+	}))
+	for range 3 {
+		s := open(t, fs)
+		load(t, s)
+		if err := s.Save(raft.Batch{HardState: &raft.HardState{Term: 1}, Sync: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if looked == 0 {
+		t.Error("no marker was ever seen")
 	}
 }
 

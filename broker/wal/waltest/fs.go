@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sort"
 	"sync"
 
@@ -49,7 +51,9 @@ type FS struct {
 	names, durable map[string]*inode
 	pending        []change
 	locks          map[string]bool
-	dead           bool
+	// dirs holds the directories that were made, true if their names are durable.
+	dirs map[string]bool
+	dead bool
 	// crashIn counts changes until the FS dies; negative for never.
 	crashIn  int
 	changes  int
@@ -70,6 +74,7 @@ func New() *FS {
 		names:   make(map[string]*inode),
 		durable: make(map[string]*inode),
 		locks:   make(map[string]bool),
+		dirs:    make(map[string]bool),
 		crashIn: -1,
 	}
 }
@@ -130,6 +135,7 @@ func (f *FS) Crash(random *rand.Rand) *FS {
 			c.apply(names)
 		}
 	}
+	f.loseDirsLocked(next, names, keep)
 	next.adopt(names, func(node *inode) *inode { return node.crash(random) })
 	return next
 }
@@ -139,8 +145,20 @@ func (f *FS) Restart() *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.dead = true
+	return f.cloneLocked()
+}
+
+// Clone returns a file system of its own with the same content, to damage and to look at.
+func (f *FS) Clone() *FS {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.cloneLocked()
+}
+
+func (f *FS) cloneLocked() *FS {
 	next := New()
 	next.capacity, next.noDirect = f.capacity, f.noDirect
+	maps.Copy(next.dirs, f.dirs)
 	next.adopt(f.durable, (*inode).clone)
 	// One inode may have a name that is durable and one that is not.
 	clones := make(map[*inode]*inode)
@@ -280,8 +298,29 @@ func (f *FS) rename(op Op, c change) error {
 	return nil
 }
 
-// MakeDir does nothing: any name has its directory.
-func (f *FS) MakeDir(string) error { return nil }
+// loseDirsLocked takes from names what lies in directories that do not survive.
+func (f *FS) loseDirsLocked(next *FS, names map[string]*inode, keep func() bool) {
+	for _, dir := range slices.Sorted(maps.Keys(f.dirs)) {
+		if f.dirs[dir] || keep() {
+			next.dirs[dir] = true
+			continue
+		}
+		maps.DeleteFunc(names, func(name string, _ *inode) bool { return filepath.Dir(name) == dir })
+	}
+}
+
+// MakeDir makes dir; all above it are there. A dir that is never made is there too.
+func (f *FS) MakeDir(dir string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dead {
+		return ErrCrashed
+	}
+	if dir = filepath.Clean(dir); !f.dirs[dir] {
+		f.dirs[dir] = false
+	}
+	return nil
+}
 
 // Create makes a new file.
 func (f *FS) Create(name string, direct bool) (wal.File, error) {
@@ -359,6 +398,11 @@ func (f *FS) SyncDir(dir string) error {
 		}
 	}
 	f.pending = rest
+	for made := range f.dirs {
+		if filepath.Dir(made) == filepath.Clean(dir) {
+			f.dirs[made] = true
+		}
+	}
 	return nil
 }
 
