@@ -181,9 +181,13 @@ type stretch struct {
 }
 
 // records decodes from offset on and returns where it had to stop, or where the error is.
+//
+// Padding may begin only where a group ends, and no record may lie there. Zeros in the place of a record are a block that never
+// reached the disk, and to pass over them would be to lose what it held without a word.
 func (s *stretch) records(offset int64) ([]Placed, int64, error) {
 	var recs []Placed
-	for offset < s.start+int64(len(s.bytes)) {
+	groupEnd, first := int64(-1), true // where the group ends is unknown inside of one
+	for ; offset < s.start+int64(len(s.bytes)); first = false {
 		b := s.bytes[offset-s.start:]
 		switch {
 		case offset%blockBytes == 0 && endian.Uint32(b) == groupMagic:
@@ -191,8 +195,11 @@ func (s *stretch) records(offset int64) ([]Placed, int64, error) {
 			if err != nil || h.Generation != s.extent.number || h.Session != s.extent.session {
 				return recs, offset, errors.New("group header is not of this file")
 			}
+			groupEnd = offset + int64(h.Length)
 			offset += groupHeaderBytes
-		case b[0] == 0 && offset%blockBytes != 0:
+		case offset == groupEnd && offset%blockBytes != 0 && !s.holdsRecord(b):
+			offset = alignUp(offset)
+		case b[0] == 0 && offset%blockBytes != 0 && !first && groupEnd < 0:
 			offset = alignUp(offset)
 		default:
 			r, n, err := parseRecord(b, s.seed)
@@ -207,6 +214,12 @@ func (s *stretch) records(offset int64) ([]Placed, int64, error) {
 		}
 	}
 	return recs, offset, nil
+}
+
+// holdsRecord tells a record from padding, which no checksum covers: a flipped bit in it is no damage.
+func (s *stretch) holdsRecord(b []byte) bool {
+	_, _, err := parseRecord(b, s.seed)
+	return err == nil
 }
 
 // readBlocks fills b from the file; what is read has been written, so the end of the file is damage.

@@ -29,6 +29,7 @@ type disks struct {
 		// fail is asked before each change of the WAL's file system, failMeta of the other's.
 		fail     func(waltest.Op) error
 		failMeta func(errorfs.Op) error
+		tries    int
 		// next is what the machine finds.
 		next *disks
 	}
@@ -144,11 +145,19 @@ func (d *disks) breakWAL(n int) {
 	defer d.mu.Unlock()
 	d.mu.walIn, d.mu.metaIn = -1, -1
 	d.mu.fail = func(waltest.Op) error {
+		d.mu.tries++
 		if n--; n < 0 {
 			return syscall.EIO
 		}
 		return nil
 	}
+}
+
+// tries counts the changes that were asked for since breakWAL.
+func (d *disks) tries() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.tries
 }
 
 // breakMeta lets the n-th write or sync of Pebble's log fail, once: a sync that comes after it would

@@ -176,6 +176,7 @@ func (m *logModel) replay(records []logRecord) *logModel {
 		}
 		next.add(m.records[len(next.records)])
 	}
-	next.promised = len(next.records)
+	// The first file of the new start says that all of this was synced.
+	next.promised, next.groupStart = len(next.records), len(next.records)
 	return next
 }

@@ -90,6 +90,8 @@ func (v *version) last() uint64 {
 type metaModel struct {
 	now     version
 	history []version
+	// before holds those since the synced one before the last.
+	before []version
 	// decided is the highest index that holds a command: what the cluster has committed is not cut.
 	decided uint64
 	// decisions counts them. pulled is the data of the snapshot that is being staged, pulledAt how many
@@ -107,7 +109,8 @@ func (m *metaModel) write(sync bool, write func() error) error {
 	m.history = append(m.history, m.now)
 	err := write()
 	if err == nil && sync && !m.dead() {
-		m.history = m.history[len(m.history)-1:]
+		last := len(m.history) - 1
+		m.before, m.history = m.history[:last], m.history[last:]
 	}
 	return err
 }
@@ -228,7 +231,7 @@ func (m *metaModel) settle(s *raftstore.Store) error {
 	var last error
 	for _, v := range slices.Backward(m.history) {
 		if last = v.compare(s, got); last == nil {
-			m.now, m.history = v, []version{v}
+			m.now, m.history, m.before = v, []version{v}, nil
 			return nil
 		}
 	}

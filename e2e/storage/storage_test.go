@@ -5,16 +5,11 @@ import (
 	"flag"
 	"testing"
 	"time"
-
-	"outrigger/broker/partition"
-	"outrigger/broker/wal"
-	"outrigger/broker/wal/waltest"
-	"outrigger/sidecar/raftstore"
 )
 
 var (
 	seedFlag  = flag.Uint64("storage.seed", 0, "run this seed only")
-	seedsFlag = flag.Uint64("storage.seeds", 60, "how many seeds each test runs")
+	seedsFlag = flag.Uint64("storage.seeds", 40, "how many seeds each test runs")
 	timeFlag  = flag.Duration("storage.time", 0, "run seeds for so long, however many")
 )
 
@@ -96,10 +91,3 @@ func (n *node) close() {
 	}
 	n.logs.promised = len(n.logs.records)
 }
-
-var (
-	_ = partition.ErrStopped
-	_ = wal.ErrFailed
-	_ = waltest.New
-	_ = raftstore.ErrFailed
-)

@@ -53,6 +53,8 @@ type Store struct {
 	have     uint64 // staged bytes
 	nextSlot uint64
 	failed   bool
+	// written counts the batches, synced is the last that was on stable storage: see checkLogs.
+	written, synced uint64
 }
 
 // slot is where a snapshot's data lies; number 0 is none.
@@ -71,6 +73,9 @@ func Open(dir string, logger *slog.Logger, died func(error)) (*Store, error) {
 func OpenFS(fs vfs.FS, dir string, logger *slog.Logger, died func(error)) (*Store, error) {
 	if err := prepareDir(fs, dir); err != nil {
 		return nil, err
+	}
+	if err := checkLogs(fs, dir); err != nil {
+		return nil, fmt.Errorf("open raft store: %w", err)
 	}
 	fs = patient(orderly{fs}, fullDiskPause, logger)
 	cache := pebble.NewCache(cacheBytes)

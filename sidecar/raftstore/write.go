@@ -168,12 +168,19 @@ func (s *Store) commit(what string, sync bool, fill func(*pebble.Batch) error) (
 	if err := fill(w); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	s.written++
+	if err := w.LogData(appendWitness(nil, witness{batch: s.written, synced: s.synced}), nil); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
 	options := pebble.NoSync
 	if sync {
 		options = pebble.Sync
 	}
 	if err := w.Commit(options); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
+	}
+	if sync {
+		s.synced = s.written
 	}
 	if err := w.Close(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)

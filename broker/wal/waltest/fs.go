@@ -140,11 +140,15 @@ func (f *FS) Crash(random *rand.Rand) *FS {
 	return next
 }
 
-// Restart returns what a process finds that was killed and started again.
+// Restart returns what a process finds that was killed and started again. What a failed sync forgot is
+// not among it: reads go to the device, or past pages that are clean.
 func (f *FS) Restart() *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.dead = true
+	for _, node := range f.names {
+		node.revert()
+	}
 	return f.cloneLocked()
 }
 

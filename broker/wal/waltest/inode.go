@@ -135,6 +135,13 @@ func (n *inode) forget() {
 	n.dirtyFrom, n.dirtyTo = 0, 0
 }
 
+// revert makes what a failed sync forgot unread as well: without the page cache that shows it.
+func (n *inode) revert() {
+	for block, sectors := range n.dirty {
+		n.current[block] = mix(n.durablePages[block], n.current[block], sectors)
+	}
+}
+
 // mix is the page base with the chosen sectors of another.
 func mix(base, over page, sectors uint8) page {
 	switch sectors {
