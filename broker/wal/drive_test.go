@@ -125,14 +125,26 @@ func TestDriverClosesTheChain(t *testing.T) {
 func TestDriverStaysFailed(t *testing.T) {
 	fs := waltest.New()
 	d := drive(t, small(fs))
+	for d.Wanted() {
+		if err := d.Prepare(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	d.must(data(1, 100))
+	d.must(series(2, 3, 6000)...) // a second job is on its way
+	ops := 0
 	fs.Intercept(func(op waltest.Op) error {
-		if op.Verb == waltest.Sync {
+		if ops++; op.Verb == waltest.Sync {
 			return syscall.EIO
 		}
 		return nil
 	})
 	d.Disk()
+	before := ops
+	d.Disk()
+	if ops != before {
+		t.Fatal("the second job was tried after the first had failed")
+	}
 	err := d.Complete()
 	fs.Intercept(func(op waltest.Op) error {
 		t.Errorf("%s %s after the failure", op.Verb, op.Name)

@@ -1,7 +1,9 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -10,7 +12,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 	"outrigger/broker/wal/waltest"
 	"outrigger/sidecar/raft"
@@ -270,18 +271,71 @@ func TestMisplacedWritesAreNeverReadAsData(t *testing.T) {
 		n.disks.misplace(n.random, n.random.IntN(8))
 		n.amiss = true
 		n.live(n.random.IntN(400))
-		for p, m := range n.logs.logs {
-			if l := n.store.Log(p); l != nil && !n.dead() {
-				for from := topic.Offset(0); from < m.highWatermark; from++ {
-					n.read(l, m, from)
-				}
-			}
-		}
+		n.readEverything()
 		n.lights()
 		if damage := n.judge(n.disks.wal); damage != nil {
 			n.note("%v", damage)
 		}
 	}, "damage found", "damage read", "harmless")
+}
+
+// readEverything reads each log from each of its offsets on, and the write-ahead log from its start and
+// from each batch on.
+func (n *node) readEverything() {
+	for index := range int32(partitions) {
+		p := at(index)
+		m, l := n.logs.logs[p], n.store.Log(p)
+		if m == nil || l == nil || n.dead() {
+			continue
+		}
+		for from := range m.highWatermark {
+			n.read(l, m, from)
+		}
+		for offset := range m.end() {
+			if at, ok := l.Position(offset); ok {
+				n.scan(at)
+			}
+		}
+	}
+	n.scan(wal.Position{})
+}
+
+// scan reads batches of all partitions, which are what was written, as far as damage lets it.
+func (n *node) scan(from wal.Position) {
+	for end := false; !end && !n.dead(); {
+		entries, next, last, err := n.store.Scan(from, 8<<10)
+		if err != nil {
+			n.damaged(err)
+			return
+		}
+		for _, e := range entries {
+			m := n.logs.logs[e.Partition]
+			if m == nil || e.Base >= m.end() || !bytes.Equal(e.Payload, m.entries[e.Base].payload) {
+				n.fatal("scan gives other bytes for %d of %d", e.Base, e.Partition.Index)
+			}
+		}
+		from, end = next, last
+	}
+}
+
+// Bits that flip under a running node are never read as data.
+func TestFlippedBitsAreNeverReadAsData(t *testing.T) {
+	seeds(t, func(n *node) {
+		n.disks.arm(n.random)
+		n.disks.mu.walIn, n.disks.mu.metaIn = -1, -1
+		if !n.open() {
+			n.fatal("the power failed without a reason")
+		}
+		n.live(n.random.IntN(400))
+		n.amiss = true
+		for range 5 {
+			name := fmt.Sprintf("%s/%020d.wal", walDir, 1+n.random.IntN(2))
+			if offset := n.disks.wal.Flip(n.random, name, 4<<10, 40<<10); offset > 0 {
+				n.readEverything()
+			}
+		}
+		n.lights()
+	}, "damage read")
 }
 
 // A bit that flips in the metadata is found, or changes nothing that was promised.

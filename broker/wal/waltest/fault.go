@@ -59,11 +59,15 @@ func someBlocks(random *rand.Rand, op Op) []int {
 	return []int{random.IntN(int(op.Bytes / blockBytes))}
 }
 
-// Flip flips one bit of what is durable, and of what is read, in that part of a file.
+// Flip flips one bit of what is durable, and of what is read, in that part of a file, and says where;
+// it does nothing, and says -1, if there is no such part.
 func (f *FS) Flip(random *rand.Rand, name string, from, to int64) (offset int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	node := f.names[name]
+	if node == nil || node.size < to {
+		return -1
+	}
 	offset = from + random.Int64N(to-from)
 	mask := byte(1) << random.IntN(8)
 	block, at := offset/blockBytes, offset%blockBytes
