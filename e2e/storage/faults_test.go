@@ -293,15 +293,16 @@ func (n *node) readEverything() {
 		}
 		for offset := range m.end() {
 			if at, ok := l.Position(offset); ok {
-				n.scan(at)
+				n.scan(at, m.entries[offset].payload)
 			}
 		}
 	}
-	n.scan(wal.Position{})
+	n.scan(wal.Position{}, nil)
 }
 
-// scan reads batches of all partitions, which are what was written, as far as damage lets it.
-func (n *node) scan(from wal.Position) {
+// scan reads batches of all partitions, which are what was written, as far as damage lets it. The first
+// is not passed over.
+func (n *node) scan(from wal.Position, first []byte) {
 	for end := false; !end && !n.dead(); {
 		entries, next, last, err := n.store.Scan(from, 8<<10)
 		if err != nil {
@@ -314,7 +315,10 @@ func (n *node) scan(from wal.Position) {
 				n.fatal("scan gives other bytes for %d of %d", e.Base, e.Partition.Index)
 			}
 		}
-		from, end = next, last
+		if first != nil && (len(entries) == 0 || !bytes.Equal(entries[0].Payload, first)) {
+			n.fatal("scan passes over the batch at %v", from)
+		}
+		from, end, first = next, last, nil
 	}
 }
 
