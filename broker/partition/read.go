@@ -243,16 +243,11 @@ func (l *Log) loadRun(run []piece) error {
 		case err != nil && !isEnd(err):
 			return err
 		case isEnd(err), after.Compare(next) <= 0, after.Compare(missing[0].at) > 0:
-			// The scan has passed over a batch that must be there: the place itself says what is wrong.
-			if err := s.loadRun(missing[:1]); err != nil {
-				return err
-			}
-			if missing = missing[1:]; len(missing) > 0 {
-				next = missing[0].at
-			}
-		default:
-			next = after
+			// Also the end of the log is damage if a batch must be there.
+			return fmt.Errorf("scan for the batch at %v stopped at %v: %w",
+				missing[0].at, after, wal.ErrDamaged)
 		}
+		next = after
 	}
 	return nil
 }

@@ -182,8 +182,9 @@ type stretch struct {
 
 // records decodes from offset on and returns where it had to stop, or where the error is.
 //
-// Padding may begin only where a group ends, and no record may lie there. Zeros in the place of a record are a block that never
-// reached the disk, and to pass over them would be to lose what it held without a word.
+// Padding may begin only where a group ends, and no record may lie there. Zeros in the place of a
+// record are a block that never reached the disk, and to pass over them would be to lose what it held
+// without a word.
 func (s *stretch) records(offset int64) ([]Placed, int64, error) {
 	var recs []Placed
 	groupEnd, first := int64(-1), true // where the group ends is unknown inside of one

@@ -12,6 +12,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"outrigger/broker/partition"
+	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 	"outrigger/broker/wal/waltest"
 	"outrigger/sidecar/raft"
@@ -293,16 +295,17 @@ func (n *node) readEverything() {
 		}
 		for offset := range m.end() {
 			if at, ok := l.Position(offset); ok {
-				n.scan(at, m.entries[offset].payload)
+				n.scan(at, l, offset)
 			}
 		}
 	}
-	n.scan(wal.Position{}, nil)
+	n.scan(wal.Position{}, nil, 0)
 }
 
-// scan reads batches of all partitions, which are what was written, as far as damage lets it. The first
-// is not passed over.
-func (n *node) scan(from wal.Position, first []byte) {
+// scan reads batches of all partitions, which are what was written. The batch of l at offset, where it
+// begins, is passed over only if the log knows then that it is damaged.
+func (n *node) scan(from wal.Position, l *partition.Log, offset topic.Offset) {
+	found := l == nil
 	for end := false; !end && !n.dead(); {
 		entries, next, last, err := n.store.Scan(from, 8<<10)
 		if err != nil {
@@ -311,14 +314,18 @@ func (n *node) scan(from wal.Position, first []byte) {
 		}
 		for _, e := range entries {
 			m := n.logs.logs[e.Partition]
+			found = found || e.Partition == l.Partition() && e.Base == offset
 			if m == nil || e.Base >= m.end() || !bytes.Equal(e.Payload, m.entries[e.Base].payload) {
 				n.fatal("scan gives other bytes for %d of %d", e.Base, e.Partition.Index)
 			}
 		}
-		if first != nil && (len(entries) == 0 || !bytes.Equal(entries[0].Payload, first)) {
-			n.fatal("scan passes over the batch at %v", from)
+		if s := (partition.State{}); !found {
+			if s = l.State(); !s.Damaged || s.DamagedAt > offset {
+				n.fatal("scan passes over batch %d of %d at %v", offset, l.Partition().Index, from)
+			}
+			n.counts["damage read"]++
 		}
-		from, end, first = next, last, nil
+		from, end, found = next, last, true
 	}
 }
 
@@ -372,7 +379,7 @@ func (n *node) flipMetadata() {
 	what := *n.what
 	n.what.history = append(slices.Clone(n.what.before), n.what.history...)
 	defer func() { *n.what = what }()
-	store, err := raftstore.OpenFS(fs, metaDir, slog.New(slog.DiscardHandler))
+	store, err := raftstore.OpenFS(fs, metaDir, slog.New(slog.DiscardHandler), died)
 	if err != nil {
 		n.counts["damage found"]++
 		if strings.HasSuffix(name, ".log") && !errors.Is(err, raft.ErrDamaged) {

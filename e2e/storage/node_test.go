@@ -87,7 +87,7 @@ func (n *node) openWAL(fs *waltest.FS) (*partition.Store, error) {
 // open starts the node and compares what it finds; false means that the power failed again.
 func (n *node) open() bool {
 	n.roles = map[topic.Partition]partition.Role{}
-	meta, err := raftstore.OpenFS(n.disks.metaFS(), metaDir, slog.New(slog.DiscardHandler))
+	meta, err := raftstore.OpenFS(n.disks.metaFS(), metaDir, slog.New(slog.DiscardHandler), died)
 	if err != nil {
 		n.fatal("open metadata: %v", err)
 	}
@@ -440,6 +440,9 @@ func (n *node) lookup() {
 		n.read(l, m, topic.Offset(n.random.IntN(int(m.highWatermark))))
 	}
 }
+
+// died hears of a failure in a goroutine of Pebble's, which no test here brings about.
+func died(err error) { panic(err) }
 
 // ended is a context that has ended: an append with it is a try.
 var ended = func() context.Context {

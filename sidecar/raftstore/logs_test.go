@@ -47,7 +47,7 @@ func TestFlippedBitInTheLogIsDamage(t *testing.T) {
 		for i, end := range ends {
 			clone := fs.CrashClone(vfs.CrashCloneCfg{})
 			flipAt(t, clone, path, end-5)
-			s, err := OpenFS(clone, testDir, slog.New(slog.DiscardHandler))
+			s, err := OpenFS(clone, testDir, slog.New(slog.DiscardHandler), nobodyDies)
 			last := i == len(ends)-1
 			if !last && (!errors.Is(err, raft.ErrDamaged) || !strings.Contains(err.Error(), path)) {
 				t.Errorf("entries of %d bytes, flip in batch %d: got %v, want raft.ErrDamaged", size, i+1, err)
