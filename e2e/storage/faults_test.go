@@ -319,8 +319,8 @@ func (n *node) scan(from wal.Position, l *partition.Log, offset topic.Offset) {
 				n.fatal("scan gives other bytes for %d of %d", e.Base, e.Partition.Index)
 			}
 		}
-		if s := (partition.State{}); !found {
-			if s = l.State(); !s.Damaged || s.DamagedAt > offset {
+		if !found {
+			if s := l.State(); !s.Damaged || s.DamagedAt > offset {
 				n.fatal("scan passes over batch %d of %d at %v", offset, l.Partition().Index, from)
 			}
 			n.counts["damage read"]++
