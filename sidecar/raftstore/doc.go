@@ -25,5 +25,6 @@
 // of a crash, and is removed at the next start.
 //
 // What is not synced rides on the write-ahead log of what is: a synced batch makes every earlier one
-// durable, so a batch is never found without those before it.
+// durable, so a batch is never found without those before it. And every batch says in the log which one
+// was synced last, so that a bad place before it is damage at the next start and no torn end.
 package raftstore

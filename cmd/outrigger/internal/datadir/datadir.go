@@ -281,6 +281,10 @@ func Lock(path string) (*os.File, error) {
 	if err := os.MkdirAll(path, directory); err != nil {
 		return nil, unusable(path, "cannot be made", err)
 	}
+	// Without its name in the directory above, a loss of power takes all that is put into it.
+	if err := syncDir(filepath.Dir(filepath.Clean(path))); err != nil {
+		return nil, unusable(path, "cannot be made durable", err)
+	}
 	file, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, ordinary)
 	if err != nil {
 		return nil, unusable(path, "cannot be locked", err)
