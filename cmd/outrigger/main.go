@@ -6,6 +6,7 @@
 //	outrigger topic          create, list, describe and delete topics, over Kafka's protocol
 //	outrigger wal dump DIR   what lies in a node's write-ahead log
 //	outrigger frame          what a replication frame on stdin says
+//	outrigger bench          measure a Kafka-compatible cluster, and verify what was measured
 //	outrigger nemesis        break a cluster of its own, and judge what clients were told
 //	outrigger version
 //
@@ -72,7 +73,8 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	logs := logFlags{}
 	logs.register(root)
-	root.AddCommand(newDev(&logs), newStart(&logs), newStatus(), newTopic(), newWAL(), newFrame(), newNemesis(&logs), newVersion())
+	root.AddCommand(newDev(&logs), newStart(&logs), newStatus(), newTopic(), newWAL(), newFrame(),
+		newBench(&logs), newNemesis(&logs), newVersion())
 	return root
 }
 
