@@ -142,8 +142,9 @@ func (e *Evidence) Sync(live []topic.Broker, image Image) {
 	e.keep(func(c *lawsuit) bool { return image.Live(c.suspect) })
 }
 
-// Heard takes a heartbeat into the controller's own table. It does not outweigh a majority.
-func (e *Evidence) Heard(m topic.Member) { e.own.Heard(m) }
+// Heard takes a heartbeat into the controller's own table; see Watcher.HeardAfter. It does not outweigh
+// a majority.
+func (e *Evidence) Heard(m topic.Member, ticks int) { e.own.HeardAfter(m, ticks) }
 
 // Hint says that the controller lost a route to the node.
 func (e *Evidence) Hint(node topic.NodeID) { e.own.Hint(node) }

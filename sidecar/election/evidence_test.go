@@ -54,7 +54,7 @@ func pass(e *Evidence, f *fakeImage, n int, heard ...topic.Member) []Verdict {
 	var verdicts []Verdict
 	for range n {
 		for _, m := range heard {
-			e.Heard(m)
+			e.Heard(m, 0)
 		}
 		verdicts = append(verdicts, e.Tick(1, f)...)
 	}

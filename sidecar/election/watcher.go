@@ -106,12 +106,17 @@ func (w *Watcher) Sync(live []topic.Broker) {
 // false for a session that the image does not hold live, whose heart may beat without meaning
 // anything. A heartbeat that disclaims its leaderships (the node's data path hangs) is not to be
 // given to Heard: the silence goes on.
-func (w *Watcher) Heard(m topic.Member) bool {
+func (w *Watcher) Heard(m topic.Member) bool { return w.HeardAfter(m, 0) }
+
+// HeardAfter is Heard for a heartbeat that came when so many of the ticks that the next Tick passes had
+// gone by. They are no silence after it.
+func (w *Watcher) HeardAfter(m topic.Member, ticks int) bool {
 	row := w.row(m)
 	if row == nil {
 		return false
 	}
 	*row = w.fresh(m)
+	row.silent = -ticks
 	return true
 }
 
@@ -186,7 +191,7 @@ func (w *Watcher) Silent(m topic.Member) (int, bool) {
 	if row == nil {
 		return 0, false
 	}
-	return row.silent, true
+	return max(0, row.silent), true
 }
 
 // Snapshot is a copy of the table, by node, for status pages and for the election worker, which runs
@@ -194,7 +199,7 @@ func (w *Watcher) Silent(m topic.Member) (int, bool) {
 func (w *Watcher) Snapshot() Table {
 	rows := make([]Row, len(w.watched))
 	for i, row := range w.watched {
-		rows[i] = Row{Member: row.member, SilentTicks: row.silent, Suspected: row.silent >= row.patience}
+		rows[i] = Row{Member: row.member, SilentTicks: max(0, row.silent), Suspected: row.silent >= row.patience}
 	}
 	return Table{rows: rows}
 }

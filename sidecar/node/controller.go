@@ -16,6 +16,8 @@ type Report struct {
 	Kind ReportKind
 	// Member is whom it is about; of a hint only the node.
 	Member topic.Member
+	// At is when the heartbeat was heard, on this node's clock.
+	At time.Duration
 	// Request is set for a report of the election worker, here or on another node.
 	Request election.Request
 }
@@ -87,7 +89,7 @@ func (c *controller) judge(m *Metadata, reports []Report, now time.Duration) boo
 	for _, r := range reports {
 		switch r.Kind {
 		case ReportHeard:
-			c.evidence.Heard(r.Member)
+			c.evidence.Heard(r.Member, max(0, int((r.At-c.tickedAt)/c.cfg.WatchTick)))
 		case ReportHint:
 			c.evidence.Hint(r.Member.Node)
 		case ReportAnswered:

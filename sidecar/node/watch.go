@@ -165,12 +165,12 @@ func (w *Watch) redeem() {
 // Take refreshes everything that the sender claims. A sender whose data path hangs disclaims it: its
 // heart beats, and it is silent all the same.
 func (w *Watch) Take(b Beat, now time.Duration) {
-	if b.Disclaims || w.cfg.mutant != HeartbeatsRefreshNothing && !w.watcher.Heard(b.From) {
+	if b.Disclaims || w.cfg.mutant != HeartbeatsRefreshNothing && !w.watcher.HeardAfter(b.From, int((now-w.tickedAt)/w.cfg.Tick)) {
 		return
 	}
 	w.heardAt[b.From] = now
 	delete(w.toldAt, b.From)
-	w.fx.Reports = append(w.fx.Reports, Report{Kind: ReportHeard, Member: b.From})
+	w.fx.Reports = append(w.fx.Reports, Report{Kind: ReportHeard, Member: b.From, At: now})
 	// A node that was stopped for long hears its peers before it has read that it was deposed. Who is
 	// ahead of this node's image does not vouch for what the image says.
 	if at, heard := w.echoed(b.Heartbeat); heard {
