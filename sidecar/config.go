@@ -107,6 +107,9 @@ func (c Config) validate() error {
 	case c.LeaderTimeout < 3*c.HeartbeatInterval:
 		return fmt.Errorf("replica.leader.timeout.ms %d must be at least three times replica.heartbeat.interval.ms %d",
 			c.LeaderTimeout.Milliseconds(), c.HeartbeatInterval.Milliseconds())
+	case c.LeaderTimeout < 3*c.RaftTick:
+		return fmt.Errorf("replica.leader.timeout.ms %d must be at least three times raft.tick.ms %d",
+			c.LeaderTimeout.Milliseconds(), c.RaftTick.Milliseconds())
 	case c.RaftElectionTimeout < raftHeartbeatTicks*3*c.RaftTick:
 		return fmt.Errorf("raft.election.timeout.ms %d must be at least %d times raft.tick.ms %d",
 			c.RaftElectionTimeout.Milliseconds(), raftHeartbeatTicks*3, c.RaftTick.Milliseconds())

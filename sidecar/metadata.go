@@ -52,7 +52,7 @@ func newMetadata(s *Sidecar, store node.Store) (*metadata, error) {
 			Cluster: s.cfg.ClusterID, Seed: uint64(s.cfg.Session), HeartbeatTicks: raftHeartbeatTicks,
 			ElectionTicks: int(s.cfg.RaftElectionTimeout / s.cfg.RaftTick),
 		}},
-		Watcher: s.watcherConfig(), WatchTick: watchTick,
+		Tick: s.cfg.RaftTick, Watcher: s.watcherConfig(), WatchTick: watchTick,
 		Defaults: cluster.SetDefaults{
 			MinInSync: int32(s.cfg.MinInSyncReplicas), UncleanElection: s.cfg.UncleanElection,
 		},

@@ -135,13 +135,14 @@ func (c *controller) settle(m *Metadata) bool {
 	return proposed
 }
 
-// calm reports whether n ticks may pass together: nobody is suspected, nobody's wait ends in them, and
-// there is nothing left to found.
+// calm reports whether n ticks of the Raft may pass together: nobody is suspected, nobody's wait ends in
+// them, and there is nothing left to found.
 func (c *controller) calm(n int) bool {
 	if c.evidence == nil {
 		return true
 	}
-	return c.evidence.Calm(n) && c.image.ClusterID() != "" && c.image.Defaults() == c.cfg.Defaults
+	ticks := int((time.Duration(n)*c.cfg.Tick + c.cfg.WatchTick - 1) / c.cfg.WatchTick)
+	return c.evidence.Calm(ticks) && c.image.ClusterID() != "" && c.image.Defaults() == c.cfg.Defaults
 }
 
 // elected lists who was made a leader between two images.

@@ -15,21 +15,21 @@ type nowhere struct{}
 func (nowhere) Send(topic.NodeID, raft.Message) {}
 
 // controllerOfTwo is a metadata Raft of one voter, which leads two brokers from time begun on.
-func controllerOfTwo(t *testing.T) (m *Metadata, begun time.Duration) {
+func controllerOfTwo(t *testing.T, tick time.Duration) (m *Metadata, begun time.Duration) {
 	t.Helper()
 	m, err := NewMetadata(MetadataConfig{
 		Quorum: QuorumConfig{Raft: raft.Config{
 			Node: 1, Disk: topic.DiskID{1}, Session: 11, Voters: []topic.NodeID{1}, Seed: 1,
 			HeartbeatTicks: 2, ElectionTicks: 6,
 		}},
-		Watcher: election.WatcherConfig{Self: 1, TimeoutTicks: 8}, WatchTick: testTick,
+		Tick: tick, Watcher: election.WatcherConfig{Self: 1, TimeoutTicks: 8}, WatchTick: testTick,
 		Defaults: cluster.SetDefaults{MinInSync: 1},
 	}, &memoryStore{}, nowhere{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 20 {
-		begun += testTick
+		begun += tick
 		m.Tick()
 		if err := m.Turn(begun); err != nil {
 			t.Fatal(err)
@@ -49,10 +49,14 @@ func controllerOfTwo(t *testing.T) (m *Metadata, begun time.Duration) {
 	return m, begun
 }
 
-// fencedAfter passes ticks, which the controller's Raft counts some at a time, until broker 2 is fenced.
-func fencedAfter(t *testing.T, m *Metadata, begun, tick time.Duration, together int) time.Duration {
+// fencedAfter passes ticks, two at a time while all is calm, until broker 2 is fenced.
+func fencedAfter(t *testing.T, m *Metadata, begun, tick time.Duration) time.Duration {
 	t.Helper()
 	for now := begun; now < begun+time.Minute; {
+		together := 1
+		if m.Calm(2) {
+			together = 2
+		}
 		now += time.Duration(together) * tick
 		for range together {
 			m.Tick()
@@ -71,10 +75,10 @@ func fencedAfter(t *testing.T, m *Metadata, begun, tick time.Duration, together 
 // As TestHeartbeatEndsTheSilenceOfTicksNotYetPassed, in the controller's own table.
 func TestControllerCountsSilenceFromTheHeartbeat(t *testing.T) {
 	for _, heardAt := range []time.Duration{0, 160, 299} {
-		m, begun := controllerOfTwo(t)
+		m, begun := controllerOfTwo(t, testTick)
 		heard := heardAt * time.Millisecond
 		m.Report(Report{Kind: ReportHeard, Member: topic.Member{Node: 2, Session: 22}, At: begun + heard})
-		silent := fencedAfter(t, m, begun, testTick, 2) - heard
+		silent := fencedAfter(t, m, begun, testTick) - heard
 		if silent <= 7*testTick || silent > 10*testTick {
 			t.Errorf("heard at %v, fenced after %v; want eight ticks, more or less two", heard, silent)
 		}
@@ -84,14 +88,10 @@ func TestControllerCountsSilenceFromTheHeartbeat(t *testing.T) {
 // A Raft whose ticks are long does not let the controller take each of them for a pause of its own: it
 // would never find anybody silent.
 func TestControllerOfALongRaftTickFences(t *testing.T) {
-	for _, tick := range []time.Duration{150, 300, 600} {
+	for _, tick := range []time.Duration{150, 300, 400} {
 		tick *= time.Millisecond
-		m, begun := controllerOfTwo(t)
-		together := 1
-		if m.Calm(2) {
-			together = 2
-		}
-		silent := fencedAfter(t, m, begun, tick, together)
+		m, begun := controllerOfTwo(t, tick)
+		silent := fencedAfter(t, m, begun, tick)
 		if silent > 8*testTick+2*tick {
 			t.Errorf("ticks of %v: fenced after %v", tick, silent)
 		}

@@ -12,6 +12,8 @@ import (
 // MetadataConfig is what a Metadata is made of.
 type MetadataConfig struct {
 	Quorum QuorumConfig
+	// Tick is what a tick of the Raft takes, WatchTick by default.
+	Tick time.Duration
 	// Watcher is that of the controller's own table, WatchTick its unit of time.
 	Watcher   election.WatcherConfig
 	WatchTick time.Duration
@@ -38,6 +40,9 @@ type Metadata struct {
 
 // NewMetadata loads the store and rebuilds the image. Nothing is sent before the first Turn.
 func NewMetadata(cfg MetadataConfig, store Store, sender Sender) (*Metadata, error) {
+	if cfg.Tick == 0 {
+		cfg.Tick = cfg.WatchTick
+	}
 	m := &Metadata{machine: newImageMachine(cfg.mutant), control: controller{cfg: cfg}}
 	quorum, err := NewQuorum(cfg.Quorum, store, m.machine, sender)
 	if err != nil {

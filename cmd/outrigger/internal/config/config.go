@@ -101,8 +101,9 @@ type WAL struct {
 
 // How many heartbeats, and how many ticks, a timeout spans at the least.
 const (
-	heartbeatsMin = 3
-	ticksMin      = 6
+	heartbeatsMin   = 3
+	ticksMin        = 6
+	timeoutTicksMin = 3
 )
 
 // Load judges the sources. machine finds this machine's resolvable host name; it is called at most
@@ -268,6 +269,11 @@ func (b *builder) replica() Replica {
 		b.refuse(&Refusal{keyLeaderTimeout, b.text(keyLeaderTimeout),
 			fmt.Sprintf("want at least %d times %s (%d ms), or one late heartbeat is a dead broker",
 				heartbeatsMin, keyHeartbeat, r.Heartbeat.Milliseconds())})
+	}
+	if r.LeaderTimeout < timeoutTicksMin*r.RaftTick {
+		b.refuse(&Refusal{keyRaftTick, b.text(keyRaftTick),
+			fmt.Sprintf("want at most a third of %s (%d ms), or the controller takes its own ticks for "+
+				"pauses and finds nobody silent", keyLeaderTimeout, r.LeaderTimeout.Milliseconds())})
 	}
 	if r.RaftElection < ticksMin*r.RaftTick {
 		b.refuse(&Refusal{keyRaftElection, b.text(keyRaftElection),

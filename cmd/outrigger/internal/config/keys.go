@@ -139,7 +139,8 @@ func ownKeys() []Key {
 		{Name: keyLeaderTimeout, Kind: Integer, Default: "1200", Unit: "ms", Min: 50, Max: 3_600_000,
 			Doc: "A broker silent for this long is suspected; at least 3 heartbeat intervals."},
 		{Name: keyRaftTick, Kind: Integer, Default: "150", Unit: "ms", Min: 10, Max: 600_000,
-			Doc: "The unit of time of the metadata Raft; its leader beats every second tick."},
+			Doc: "The unit of time of the metadata Raft; its leader beats every second tick. At most a third of " +
+				keyLeaderTimeout + "."},
 		{Name: keyRaftElection, Kind: Integer, Default: "1000", Unit: "ms", Min: 50, Max: 3_600_000,
 			Doc: "A voter that hears no controller this long stands for election; at least 6 ticks."},
 		{Name: keyNATSClient, Kind: Text, Default: "127.0.0.1:4222",
