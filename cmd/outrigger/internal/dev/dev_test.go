@@ -261,6 +261,20 @@ func TestDeadBrokerIsRestartedWithRestart(t *testing.T) {
 	}
 }
 
+// A Go program that panics ends with the code of a refused configuration; so does one that gets SIGQUIT.
+func TestBrokerThatPanicsAfterItWasReadyIsRestarted(t *testing.T) {
+	c := run(t, filepath.Join(t.TempDir(), "data"), func(o *Options) { o.Restart = true })
+	pids := c.pids()
+	if err := syscall.Kill(pids[0], syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	c.eventually("the broker is ready again", func() bool { return strings.Contains(c.log.String(), "broker is ready again") })
+	c.stop()
+	if err := c.end(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLastBrokersDeathEndsDev(t *testing.T) {
 	c := run(t, filepath.Join(t.TempDir(), "data"), nil)
 	for _, pid := range c.pids() {

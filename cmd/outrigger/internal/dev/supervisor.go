@@ -185,7 +185,8 @@ func (s *supervisor) ended(index int, e exit) error {
 		return nil
 	}
 	facts := []any{attrNode, m.id, attrPID, pid, attrHow, e.how, attrWords, e.words}
-	if !s.restart || permanent(e.code) {
+	// One that was ready was not refused: a panic ends a Go program with the code of a refused configuration.
+	if refused := permanent(e.code) && !m.served; !s.restart || refused {
 		s.logger.Error("broker died", facts...)
 		if !s.announced || s.down() == len(s.members) {
 			return died(m.id, "died ("+e.how+")", e.words, e.code)
