@@ -39,9 +39,11 @@ type Decided struct {
 }
 
 // Turn passes time, follows the image, takes everything that has come and then sends, so that all of
-// it shares frames.
+// it shares frames. While ticks matter the owner comes once per tick: if many have passed, it was
+// stopped, or there was nothing that they mattered to. Either way they are no silence of a follower's,
+// whose answers may be in this very Turn or behind it, and so only a few of them count.
 func (r *Replication) Turn(in *Arrivals, v View, ticks int64) {
-	r.Tick(ticks)
+	r.Tick(min(ticks, r.cfg.RepeatTicksMax))
 	r.follow(v.Image)
 	// What this node appended is known to it before an acknowledgement of it can be.
 	r.Sealed(in.Sealed)
