@@ -33,10 +33,10 @@ type disk struct {
 	// logs is the identity of the partition logs, and fs holds them.
 	logs topic.DiskID
 	fs   *waltest.FS
-	// kept is how far each log was durable when the host was last up; fresh says that nothing is known
-	// of before.
+	// kept is how far each log was durable when the host was last up. What sessions before since had is
+	// lost.
 	kept  map[topic.Partition]topic.Offset
-	fresh bool
+	since uint64
 	// rotten: something on it was damaged.
 	rotten bool
 	// synced survives a crash. Of the writes behind it, unsynced, a crash leaves any prefix.

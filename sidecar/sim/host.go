@@ -150,6 +150,7 @@ func (h *host) drain() {
 		h.step(m)
 	}
 	h.inbox = nil
+	h.turnDue = false // a turn that the pause has put off may be far away
 	h.wantTurn()
 }
 

@@ -187,7 +187,7 @@ func (c *checker) covered(b *broker, p topic.Partition, state partition.State) {
 
 // durableEnd is how far a host's log reaches on its disk; unknown if the disk was lost since.
 func (h *host) durableEnd(p topic.Partition, session topic.Session) (topic.Offset, bool) {
-	if h.lost {
+	if h.lost || uint64(session) < h.disk.since {
 		return 0, false
 	}
 	if !h.up() {
@@ -201,7 +201,7 @@ func (h *host) durableEnd(p topic.Partition, session topic.Session) (topic.Offse
 	if h.broker.session == session {
 		return log.State().DurableEnd, true
 	}
-	return log.State().LogEnd, !h.disk.fresh
+	return log.State().LogEnd, true
 }
 
 // leadsPartition looks at a leader: it has everything that was promised before its election, and is

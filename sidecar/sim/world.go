@@ -234,7 +234,7 @@ func (w *World) newDiskID() (id topic.DiskID) {
 func (w *World) newDisk() *disk {
 	d := &disk{id: w.newDiskID()}
 	if w.mix.brokers {
-		d.logs, d.fs, d.fresh = d.id, waltest.New(), true
+		d.logs, d.fs, d.since = d.id, waltest.New(), w.sessions+1
 	}
 	return d
 }
