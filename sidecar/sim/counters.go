@@ -16,6 +16,8 @@ type counts struct {
 	revertedMemberships, healedTicks                                 uint64
 	founded, promoted, joins, refused, transfersLost, duplicates     uint64
 
+	swizzles uint64
+
 	dataCounts
 }
 
@@ -61,7 +63,7 @@ func (c *counts) export() Counters {
 		{"wipes", c.wipes}, {"mass_wipes", c.massWipes}, {"pauses", c.pauses}, {"unknown", c.unknown},
 		{"full", c.full}, {"reads", c.reads}, {"snapshots", c.snapshots}, {"installs", c.installs},
 		{"truncations", c.truncations}, {"deep_truncations", c.deepTruncations},
-		{"reverted_memberships", c.revertedMemberships},
+		{"reverted_memberships", c.revertedMemberships}, {"swizzles", c.swizzles},
 	}, c.rare()...)}
 }
 

@@ -27,9 +27,10 @@
 //
 // # Faults and their bounds
 //
-//	network   loss 0 to 30 %, duplication to 30 %, replay of old messages to 5 % of all that is sent,
+//	network   loss 0 to 30 %, duplication and replay of old messages to 50 % of all that is sent,
 //	          delay to fifty leader timeouts, order kept per subject or not at all; one host or side
-//	          cut off, one way or both, or every link by itself (all partial meshes)
+//	          cut off, one way or both, every link by itself (all partial meshes), or some hosts one
+//	          after the other and joined again in another order
 //	process   killed at any write, sync, rename or send; stopped for up to twenty leader timeouts;
 //	          clocks apart by 5 % either way
 //	power     unsynced sectors of 512 bytes survive at random, on all files of a host in one instant;

@@ -38,7 +38,9 @@ func (w *World) partition(h *host) {
 	w.count.partitions++
 	w.net.join()
 	n := len(w.hosts)
-	switch w.rng.IntN(5) {
+	switch w.rng.IntN(6) {
+	case 5:
+		w.swizzle()
 	case 0:
 		for i := range n {
 			w.net.cut[h.at][i], w.net.cut[i][h.at] = true, true
@@ -72,6 +74,28 @@ func (w *World) partition(h *host) {
 				}
 			}
 		}
+	}
+}
+
+// swizzle cuts some hosts off one after the other, and joins them again in another order: the schedule
+// that finds what depends on the order in which connections come back.
+func (w *World) swizzle() {
+	w.count.swizzles++
+	some := w.rng.Perm(len(w.hosts))[:1+w.rng.IntN(len(w.hosts))]
+	at := int64(0)
+	set := func(host int, cut bool) {
+		w.laterAnywhere(at, func() {
+			for i := range w.hosts {
+				w.net.cut[host][i], w.net.cut[i][host] = cut && !w.healing, cut && !w.healing
+			}
+		})
+		at += w.between(0, 4*tickMicros)
+	}
+	for _, host := range some {
+		set(host, true)
+	}
+	for _, i := range w.rng.Perm(len(some)) {
+		set(some[i], false)
 	}
 }
 
