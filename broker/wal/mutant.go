@@ -10,17 +10,15 @@ const (
 	Sound Mutant = iota
 	// SkipsSync reports groups as durable that were only written.
 	SkipsSync
-	// SkipsRecoverySync leaves a recovered tail as it was found.
-	SkipsRecoverySync
 )
 
 // Break puts a bug into the log that cfg will open.
 func Break(cfg *Config, bug Mutant) { cfg.mutant = bug }
 
-var mutantNames = [...]string{"sound", "skips-sync", "skips-recovery-sync"}
+var mutantNames = [...]string{"sound", "skips-sync"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }
 
 // Mutants lists all bugs.
-func Mutants() []Mutant { return []Mutant{SkipsSync, SkipsRecoverySync} }
+func Mutants() []Mutant { return []Mutant{SkipsSync} }

@@ -202,9 +202,6 @@ func (w *walk) suspect(tail int) *walked {
 // secure syncs every file with groups that nothing says were synced, and the directory. Until then
 // they may be in the cache of the device or of the kernel only: nobody may hear of them.
 func (l *Log) secure(w *walk) error {
-	if l.cfg.mutant == SkipsRecoverySync {
-		return nil
-	}
 	for _, f := range w.files {
 		if f.last <= w.floor {
 			continue

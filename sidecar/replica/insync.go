@@ -61,10 +61,6 @@ func (m *Machine) Decided(partitionEpoch int32, v Verdict, out *Effects) {
 // set without the records of 3. So the committed set is proposed instead, which moves the partition
 // epoch and so kills all copies, and until then the high watermark still waits for X.
 func (m *Machine) refused(c *pendingChange) {
-	if m.broken(ForgetsRefusedChange) {
-		m.change = nil
-		return
-	}
 	c.ISR = slices.Clone(m.placement.ISR)
 	m.reviewAt = m.now() + m.cfg.RepeatTicksMax
 }

@@ -20,8 +20,6 @@ const (
 	AcksBaseOffset
 	// ExpandsAtOnce lets a follower into the in-sync set before it holds what is committed.
 	ExpandsAtOnce
-	// ForgetsRefusedChange rolls a refused in-sync set back at once, while a copy may be on its way.
-	ForgetsRefusedChange
 	// ForgetsUnknownChange takes a proposal without an answer for one that did not happen.
 	ForgetsUnknownChange
 	// CommitsBelowMinimum moves the high watermark while too few are in sync.
@@ -44,7 +42,7 @@ const (
 func Break(cfg *Config, bug Mutant) { cfg.mutant = bug }
 
 var mutantNames = [...]string{"sound", "commits-by-current-isr", "cuts-to-high-watermark", "acks-before-sync",
-	"commits-before-sync", "acks-base-offset", "expands-at-once", "forgets-refused-change", "forgets-unknown-change",
+	"commits-before-sync", "acks-base-offset", "expands-at-once", "forgets-unknown-change",
 	"commits-below-minimum", "ready-at-once", "obeys-late-cuts", "believes-any-tail", "commits-unproven-tail",
 	"never-repeats", "high-watermark-falls"}
 

@@ -109,7 +109,7 @@ func (w *World) flows() bool {
 // orphaned reports whether everybody who could lead was lost.
 func (w *World) orphaned(placement *topic.Placement) bool {
 	clean := slices.Concat(placement.ISR, placement.Eligible)
-	return !slices.ContainsFunc(clean, func(m topic.Member) bool { return !w.hosts[m.Node-1].lost })
+	return len(clean) > 0 && !slices.ContainsFunc(clean, func(m topic.Member) bool { return !w.hosts[m.Node-1].lost })
 }
 
 // there counts the replicas that are not lost.

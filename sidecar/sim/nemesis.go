@@ -301,6 +301,10 @@ func (w *World) heal() {
 	w.net.hurry()
 	if w.mix.brokers && w.rng.IntN(2) == 0 {
 		w.lose()
+		// Their absence is noticed, or not, while messages are still lost.
+		for until := w.now + loseTicks*tickMicros; w.check.violation == nil && w.now < until; {
+			w.step()
+		}
 	}
 	for _, h := range w.hosts {
 		if h.lost {
@@ -334,6 +338,9 @@ func (w *World) heal() {
 		w.check.fail("no progress within %d ticks after healing: %s", healTicks, w.portrait())
 	}
 }
+
+// loseTicks is a little more than a leader timeout.
+const loseTicks = 12
 
 // healthy reports whether the cluster has recovered: one leader, every host a member under its
 // present disk, every configured voter voting, and everybody has applied what the leader committed
