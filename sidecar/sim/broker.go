@@ -166,7 +166,7 @@ func (b *broker) openLogs(cfg partition.Config) (*partition.Store, error) {
 	if b.w.options.Mutant.name != keepsDamagedName {
 		disk.logs = b.w.newDiskID()
 	}
-	disk.kept, disk.since = nil, uint64(b.session)
+	disk.kept, disk.since, disk.latent = nil, uint64(b.session), false
 	cfg.WAL.Sink, cfg.WAL.Replay = nil, nil
 	if _, err := wal.Quarantine(cfg.WAL); err != nil {
 		return nil, err

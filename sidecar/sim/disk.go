@@ -37,8 +37,8 @@ type disk struct {
 	// lost.
 	kept  map[topic.Partition]topic.Offset
 	since uint64
-	// rotten: something on it was damaged.
-	rotten bool
+	// rotten: something on it was damaged; latent: and no start has found it yet.
+	rotten, latent bool
 	// synced survives a crash. Of the writes behind it, unsynced, a crash leaves any prefix.
 	synced   image
 	unsynced []raft.Batch

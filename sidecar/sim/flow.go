@@ -48,6 +48,11 @@ func (w *World) lastHope(im *cluster.Image, h *host) bool {
 // promised on disk.
 func (w *World) madeGood() bool {
 	im := w.check.image
+	for _, h := range w.hosts {
+		if h.disk.latent {
+			return false
+		}
+	}
 	for t := range im.All() {
 		for i, placement := range t.Partitions {
 			p := topic.Partition{Topic: t.ID, Index: int32(i)}

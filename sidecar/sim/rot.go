@@ -23,7 +23,7 @@ func (w *World) rot(h *host) {
 	if !ok {
 		return
 	}
-	h.disk.rotten = true
+	h.disk.rotten, h.disk.latent = true, true
 	name := filepath.Join("wal", fmt.Sprintf("%020d.wal", at.File))
 	block := at.Offset / rotBlockBytes * rotBlockBytes
 	switch w.rng.IntN(3) {
