@@ -12,9 +12,11 @@ import (
 )
 
 const (
-	// quarantineRetry is the wait before an unanswered, or a granted and not yet visible, request is
-	// made again.
-	quarantineRetry = 5 * time.Second
+	// quarantineRetry is the wait before an unanswered, or a granted request of a log that is damaged
+	// still, is made again. Each grant doubles it: it ends an epoch of the partition, which all its
+	// clients feel, and a replica that has no room for its cut needs room and not another epoch.
+	quarantineRetry    = 5 * time.Second
+	quarantineRetryMax = 10 * time.Minute
 	// quarantineMax keeps a proposal well under the Raft's limit on commands.
 	quarantineMax = 2000
 )
@@ -23,7 +25,7 @@ const (
 // then is replication's: in the epoch that this begins, the log is cut before its damage and filled
 // again by its leader. It sleeps until damage is found.
 func (s *Sidecar) quarantine(ctx context.Context) error {
-	q := quarantining{s: s, refused: map[topic.Partition]int32{}, granted: map[topic.Partition]time.Duration{}}
+	q := quarantining{s: s, refused: map[topic.Partition]int32{}, granted: map[topic.Partition]grant{}}
 	for {
 		current := s.current()
 		damaged := s.cfg.Logs.Damaged()
@@ -49,7 +51,16 @@ type quarantining struct {
 	s *Sidecar
 	// refused holds the partition epoch at which nobody else could lead, granted when one was granted.
 	refused map[topic.Partition]int32
-	granted map[topic.Partition]time.Duration
+	granted map[topic.Partition]grant
+}
+
+// grant is when a request was granted last, and for how long it is not made again.
+type grant struct{ at, wait time.Duration }
+
+// waits reports whether a request was granted lately.
+func (q *quarantining) waits(p topic.Partition) bool {
+	g, granted := q.granted[p]
+	return granted && q.s.cfg.Now()-g.at < g.wait
 }
 
 // forget drops what is known of logs that are whole again.
@@ -71,10 +82,9 @@ func (q *quarantining) forget(damaged []partition.DamagedLog) {
 
 // ask makes one request for all that is not under way.
 func (q *quarantining) ask(ctx context.Context, im *cluster.Image, damaged []partition.DamagedLog) {
-	now := q.s.cfg.Now()
 	var due []topic.Partition
 	for _, d := range damaged {
-		if at, granted := q.granted[d.Partition]; granted && now-at < quarantineRetry {
+		if q.waits(d.Partition) {
 			continue
 		}
 		// The reading is done here: replication, which will cut the log, must not wait for it.
@@ -103,7 +113,7 @@ func (q *quarantining) ask(ctx context.Context, im *cluster.Image, damaged []par
 func (q *quarantining) decided(im *cluster.Image, p topic.Partition, status cluster.Status) {
 	switch status {
 	case cluster.OK:
-		q.granted[p] = q.s.cfg.Now()
+		q.granted[p] = grant{at: q.s.cfg.Now(), wait: min(max(quarantineRetry, 2*q.granted[p].wait), quarantineRetryMax)}
 		q.s.log.Warn("damaged replica leaves its sets and is filled again", slog.String("partition", p.String()))
 		q.s.event("replica.quarantined", map[string]any{
 			"node": q.s.cfg.Node, "topic_id": p.Topic.String(), "partition": p.Index,
