@@ -81,6 +81,8 @@ func TestBenchMeasuresAndVerifiesInEveryMode(t *testing.T) {
 		results []string
 	}{
 		{"produce at full speed", []string{"produce", "--compression", "lz4"}, []string{"produced"}},
+		// what one broker acknowledged is read once the others have it, too
+		{"produce with acks=1", []string{"produce", "--acks", "1"}, []string{"produced"}},
 		{"produce at a rate", []string{"produce", "--rate", "500", "--partitioner", "sticky", "--record-bytes", "16"}, []string{"produced"}},
 		{"consume", []string{"consume", "--fill-bytes", "4000000", "--consumers", "2"}, []string{"consumed"}},
 		{"end-to-end", []string{"end-to-end", "--rate", "200"}, []string{"produced", "consumed"}},

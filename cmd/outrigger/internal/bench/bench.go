@@ -32,6 +32,8 @@ type bench struct {
 	// producersMade numbers the producers of all loads, so that their values differ.
 	producersMade atomic.Int64
 
+	acknowledged sharedAcknowledged
+
 	processes *processes
 	failures  *counter
 	retries   *counter
@@ -54,11 +56,13 @@ func Run(ctx context.Context, o Options) (err error) {
 	b := &bench{o: o, started: time.Now(), failures: newCounter(), retries: newCounter(), sockets: newSocketErrors(),
 		batches: &batches{}, live: newLive(o.Err, o.Outputs.Quiet)}
 	if b.target, err = openTarget(ctx, o); err != nil {
-		return err
+		return interrupted(ctx, err)
 	}
 	b.processes = newProcesses(b.target.pids)
 	failed := true
-	defer func() { err = errors.Join(err, b.target.close(failed)) }()
+	defer func() {
+		err = b.target.close(interrupted(ctx, err), failed && ctx.Err() == nil)
+	}()
 	if b.admin, err = kgo.NewClient(b.clientOptions(false)...); err != nil {
 		return fmt.Errorf("make client: %w", err)
 	}
@@ -72,6 +76,14 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	failed = !report.Verification.OK
 	return report.Verification.err()
+}
+
+// interrupted replaces what came of an end that somebody asked for.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errors.New("the run was interrupted")
+	}
+	return err
 }
 
 // clientOptions are those of all clients.

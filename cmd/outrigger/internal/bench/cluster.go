@@ -128,7 +128,7 @@ func startOwn(ctx context.Context, o Options) (*cluster, error) {
 			Logger: slog.New(slog.NewJSONHandler(output, nil)),
 		})
 		flush()
-		_ = says.CloseWithError(errors.Join(err, io.EOF)) // it cannot fail
+		_ = says.CloseWithError(err) // it cannot fail
 		own.stopped <- err
 	}()
 	giveUp := context.AfterFunc(ctx, func() { _ = ready.CloseWithError(ctx.Err()) })
@@ -139,31 +139,38 @@ func startOwn(ctx context.Context, o Options) (*cluster, error) {
 		err = fmt.Errorf("it says %q", line)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start a cluster: %w", err), (&cluster{own: own}).close(true))
+		return nil, (&cluster{own: own}).close(fmt.Errorf("start a cluster: %w", err), ctx.Err() == nil && own.hasSaid())
 	}
 	c.own = own
 	return c, nil
 }
 
-// close stops an own cluster. Its directory stays if the run has failed, or if somebody chose it.
-func (c *cluster) close(failed bool) error {
+// hasSaid reports whether there is anything to read in the log: a cluster that was refused says why in
+// its error.
+func (o *ownCluster) hasSaid() bool {
+	info, err := o.log.Stat()
+	return err == nil && info.Size() > 0
+}
+
+// close stops an own cluster, and returns cause with what went wrong on the way. Its directory is
+// removed unless it is to be kept, or somebody chose it.
+func (c *cluster) close(cause error, keep bool) error {
 	if c.own == nil {
-		return nil
+		return cause
 	}
 	c.own.stop()
 	err := <-c.own.stopped
-	if err != nil {
-		err = fmt.Errorf("stop the cluster: %w", err)
+	if err != nil && (cause == nil || !errors.Is(cause, err)) {
+		cause = errors.Join(cause, fmt.Errorf("stop the cluster: %w", err))
 	}
-	err = errors.Join(err, c.own.log.Close())
+	cause = errors.Join(cause, c.own.log.Close())
 	switch {
 	case !c.own.made:
-	case failed || err != nil:
-		err = errors.Join(err, fmt.Errorf("the cluster's data and logs are kept in %s", c.own.dir))
-	default:
-		err = os.RemoveAll(c.own.dir)
+		return cause
+	case keep:
+		return fmt.Errorf("%w (data and logs of the cluster are kept in %s)", cause, c.own.dir)
 	}
-	return err
+	return errors.Join(cause, os.RemoveAll(c.own.dir))
 }
 
 // fileSystem is that of the brokers' logs, if they are on this machine.

@@ -115,7 +115,7 @@ const (
 
 // caughtUp waits until the consumers at the tail have read what was written.
 func (l *load) caughtUp(ctx context.Context, tail positions) error {
-	ends, err := l.bounds(ctx)
+	ends, err := l.settled(ctx)
 	if err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func (b *bench) consume(ctx context.Context) (*outcome, error) {
 			return nil, fmt.Errorf("fill the topic: %w", err)
 		}
 	}
-	ends, err := b.bounds(ctx)
+	ends, err := b.settled(ctx)
 	if err != nil {
 		return nil, err
 	}

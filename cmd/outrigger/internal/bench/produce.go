@@ -20,8 +20,9 @@ type producer struct {
 	index  int
 	client *kgo.Client
 	meter  *meter
-	// recorder is nil if nobody will verify.
+	// recorder is nil if nobody will verify; told then takes what was acknowledged.
 	recorder *history.Producer
+	told     acknowledged
 	// free are slots that wait for nothing; made of at most cap(free) exist.
 	free chan *slot
 	made int
@@ -63,6 +64,7 @@ func (l *load) producers(ctx context.Context, more func(sent int64) bool) error 
 				p.sendAtFullSpeed(room, func() bool { return more(total.Add(1) - 1) })
 			}
 			failures[i] = p.drain()
+			l.acknowledged.merge(p.told)
 		})
 	}
 	all.Wait()
@@ -78,7 +80,7 @@ func (l *load) newProducer(index int) (*producer, error) {
 	f := l.o.Load
 	number := int(l.producersMade.Add(1)) - 1
 	p := &producer{load: l, index: number, client: client, meter: l.meters[Produced].worker(l.window),
-		free: make(chan *slot, slotsOf(f))}
+		free: make(chan *slot, slotsOf(f)), told: make(acknowledged, l.partitions)}
 	if f.Verify {
 		p.recorder = l.history.Producer(history.ProducerConfig{Name: fmt.Sprintf("producer %d", number+1),
 			Idempotent: f.Idempotent, Ordered: f.Idempotent || f.InFlight == 1})
@@ -213,7 +215,7 @@ func (p *producer) answered(s *slot, r *kgo.Record, err error) {
 	}
 }
 
-// tell tells the history.
+// tell tells the history. The client calls this from one goroutine.
 func (p *producer) tell(sent history.Sent, r *kgo.Record, err error) {
 	switch {
 	case err != nil && definite(err):
@@ -222,8 +224,10 @@ func (p *producer) tell(sent history.Sent, r *kgo.Record, err error) {
 		sent.Unknown() // without acks it was written to a socket: nobody promised anything
 	case p.load.o.Load.Partitioner == Sticky:
 		sent.AckedAt(r.Partition, r.Offset)
+		p.told.add(r.Partition, r.Offset)
 	default:
 		sent.Acked(r.Offset)
+		p.told.add(r.Partition, r.Offset)
 	}
 }
 

@@ -3,7 +3,9 @@ package bench
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"sync"
 	"time"
 
 	"outrigger/e2e/history"
@@ -33,6 +35,77 @@ func (v Verification) err() error {
 	return fmt.Errorf("%w: %s", ErrVerification, v.Text)
 }
 
+// acknowledged has, per partition, the end of what was acknowledged. All producers of a run merge
+// theirs into one when they have ended.
+type acknowledged []int64
+
+func (a acknowledged) add(partition int32, offset int64) { a[partition] = max(a[partition], offset+1) }
+
+func (a acknowledged) reachedBy(bounds map[int32]history.Range) bool {
+	for partition, end := range a {
+		if bounds[int32(partition)].End < end {
+			return false
+		}
+	}
+	return true
+}
+
+// sharedAcknowledged is that of a run.
+type sharedAcknowledged struct {
+	mu struct {
+		sync.Mutex
+		ends acknowledged
+	}
+}
+
+func (s *sharedAcknowledged) merge(other acknowledged) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.ends == nil {
+		s.mu.ends = make(acknowledged, len(other))
+	}
+	for partition, end := range other {
+		s.mu.ends[partition] = max(s.mu.ends[partition], end)
+	}
+}
+
+const (
+	settleWithin = 30 * time.Second
+	settleCalm   = time.Second
+)
+
+// settled are the bounds once they hold all that was acknowledged: with acks=1 that is more than what
+// is committed, and the rest follows. Without acks it is when nothing moves. What is not there in time
+// is missing, and the judgement will say so.
+func (b *bench) settled(ctx context.Context) (map[int32]history.Range, error) {
+	b.acknowledged.mu.Lock()
+	want := b.acknowledged.mu.ends
+	b.acknowledged.mu.Unlock()
+	var before map[int32]history.Range
+	for deadline := time.Now().Add(settleWithin); ; {
+		bounds, err := b.bounds(ctx)
+		if err != nil {
+			return nil, err
+		}
+		calm := b.o.Load.Acks != acksNone || before != nil && sameEnds(before, bounds)
+		if want.reachedBy(bounds) && calm || time.Now().After(deadline) {
+			return bounds, nil
+		}
+		before = bounds
+		every := eventuallyWait
+		if b.o.Load.Acks == acksNone {
+			every = settleCalm
+		}
+		if !pause(ctx, every) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func sameEnds(a, b map[int32]history.Range) bool {
+	return maps.EqualFunc(a, b, func(x, y history.Range) bool { return x.End == y.End })
+}
+
 // verify reads back everything from where this run began to write, and judges.
 func (b *bench) verify(ctx context.Context, from map[int32]int64) (Verification, error) {
 	if !b.o.Load.Verify {
@@ -40,7 +113,7 @@ func (b *bench) verify(ctx context.Context, from map[int32]int64) (Verification,
 	}
 	b.live.say("reading everything back")
 	began := time.Now()
-	ends, err := b.bounds(ctx)
+	ends, err := b.settled(ctx)
 	if err != nil {
 		return Verification{}, err
 	}
@@ -82,9 +155,15 @@ func verificationOf(verdict history.Verdict, acks string) Verification {
 	for _, a := range verdict.Anomalies {
 		v.Wrong = append(v.Wrong, a.String())
 	}
-	if verdict.Acked == 0 && acks != acksNone {
+	switch {
+	case acks == acksNone:
+		v.Text = fmt.Sprintf("nobody asked for acknowledgements: %d records sent, %d read", verdict.Sends, verdict.Reads)
+	case verdict.Acked == 0:
 		v.OK = false
 		v.Wrong = append(v.Wrong, "nothing was acknowledged")
+	case v.OK:
+		v.Text = fmt.Sprintf("%s acknowledged records read back, each once and at its offset; %d unknown, %d failed",
+			count(int64(v.Acked)), v.Unknown, v.Failed)
 	}
 	if verdict.Seen != verdict.Acked {
 		v.OK = false

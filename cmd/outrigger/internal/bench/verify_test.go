@@ -61,6 +61,26 @@ func TestVerificationWantsEveryAcknowledgedRecordOnce(t *testing.T) {
 	}
 }
 
+func TestAcknowledgedIsReachedWhenEveryEndIs(t *testing.T) {
+	var run sharedAcknowledged
+	one, two := make(acknowledged, 2), make(acknowledged, 2)
+	one.add(0, 9)
+	one.add(0, 3) // answers come in any order
+	two.add(0, 5)
+	two.add(1, 0)
+	run.merge(one)
+	run.merge(two)
+	for _, c := range []struct {
+		ends [2]int64
+		want bool
+	}{{[2]int64{10, 1}, true}, {[2]int64{9, 1}, false}, {[2]int64{10, 0}, false}, {[2]int64{11, 2}, true}} {
+		bounds := map[int32]history.Range{0: {End: c.ends[0]}, 1: {End: c.ends[1]}}
+		if got := run.mu.ends.reachedBy(bounds); got != c.want {
+			t.Errorf("got %t for ends %v of acknowledged %v, want %t", got, c.ends, run.mu.ends, c.want)
+		}
+	}
+}
+
 func TestForeignRecordsAreCountedAndOrdered(t *testing.T) {
 	b := &bench{}
 	if v := b.judgeReads(10, 10); !v.OK || !strings.Contains(v.Text, "each once") {
