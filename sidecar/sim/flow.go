@@ -93,7 +93,7 @@ func (w *World) flows() bool {
 		for i, placement := range t.Partitions {
 			p := topic.Partition{Topic: t.ID, Index: int32(i)}
 			there := w.there(placement)
-			if there < minInSync || w.orphaned(placement) {
+			if there < minInSync || w.orphaned(p, placement) {
 				continue // it may rightly stand still
 			}
 			if len(placement.ISR) != there || placement.Leader == topic.NoNode {
@@ -111,9 +111,13 @@ func (w *World) flows() bool {
 	return !slices.ContainsFunc(w.producers, func(p *producer) bool { return p.sending != nil })
 }
 
-// orphaned reports whether everybody who could lead was lost.
-func (w *World) orphaned(placement *topic.Placement) bool {
+// orphaned reports whether everybody who could lead was lost. A partition that nothing was promised of
+// may lose one disk after the other: which of them it was made on was not yet published.
+func (w *World) orphaned(p topic.Partition, placement *topic.Placement) bool {
 	clean := slices.Concat(placement.ISR, placement.Eligible)
+	if len(clean) == 0 && w.frail != nil && w.check.promisedEnd[p] == 0 {
+		return true
+	}
 	return len(clean) > 0 && !slices.ContainsFunc(clean, func(m topic.Member) bool { return !w.hosts[m.Node-1].lost })
 }
 
