@@ -2,6 +2,7 @@ package election
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"outrigger/broker/topic"
@@ -25,6 +26,9 @@ type WatcherConfig struct {
 	// HintTicksMin remain at least. It must span several heartbeats, or a hint would be proof.
 	// Default: a quarter of the timeout, at least 1.
 	HintTicksMin int
+
+	// mutant is a bug put in on purpose; production has none.
+	mutant Mutant
 }
 
 func (c WatcherConfig) withDefaults() WatcherConfig {
@@ -160,6 +164,9 @@ func (w *Watcher) Tick(elapsed int) []Suspicion {
 			row.repeat = w.config.RepeatTicks
 			suspicions = append(suspicions, Suspicion{Member: row.member, SilentTicks: row.silent})
 		}
+	}
+	if w.config.mutant == WatcherFiresOnce {
+		w.watched = slices.DeleteFunc(w.watched, func(row watch) bool { return row.silent >= row.patience })
 	}
 	return suspicions
 }

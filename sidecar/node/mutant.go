@@ -17,8 +17,6 @@ const (
 	TakesFramesOfAnySession
 	// HeartbeatsRefreshNothing consumes heartbeats without refreshing anything (failure mode 8).
 	HeartbeatsRefreshNothing
-	// WatcherFiresOnce tells each silence once (failure mode 10).
-	WatcherFiresOnce
 )
 
 // BreakReplication puts bugs into the Replication that cfg will make.
@@ -32,12 +30,12 @@ func BreakWatch(cfg *WatchConfig, bug Mutant) { cfg.mutant = bug }
 // BreakMetadata puts a bug into the rules of the image that cfg will keep.
 func BreakMetadata(cfg *MetadataConfig, rules cluster.Mutant) { cfg.mutant = rules }
 
-var mutantNames = [...]string{"sound", "takes-frames-of-any-session", "heartbeats-refresh-nothing", "watcher-fires-once"}
+var mutantNames = [...]string{"sound", "takes-frames-of-any-session", "heartbeats-refresh-nothing"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }
 
 // Mutants lists all bugs.
 func Mutants() []Mutant {
-	return []Mutant{TakesFramesOfAnySession, HeartbeatsRefreshNothing, WatcherFiresOnce}
+	return []Mutant{TakesFramesOfAnySession, HeartbeatsRefreshNothing}
 }

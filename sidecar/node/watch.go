@@ -135,9 +135,6 @@ func (w *Watch) Sync(v View) {
 // remind tells a new controller at once whom this node suspects: it has no evidence of its own, and the
 // next repetition is some ticks away.
 func (w *Watch) remind() {
-	if w.cfg.mutant == WatcherFiresOnce {
-		return
-	}
 	for _, row := range w.watcher.Snapshot().Rows() {
 		if row.Suspected {
 			w.trigger(election.Suspicion{Member: row.Member, SilentTicks: row.SilentTicks})
@@ -208,9 +205,6 @@ func (w *Watch) Tick(now time.Duration) {
 		w.fx.Table = &table
 	}
 	for _, s := range suspicions {
-		if _, told := w.toldAt[s.Member]; told && w.cfg.mutant == WatcherFiresOnce {
-			continue
-		}
 		w.fx.Fired++
 		if at, told := w.toldAt[s.Member]; !told || now-at >= w.cfg.ToldAgain {
 			w.toldAt[s.Member] = now

@@ -103,8 +103,10 @@ func (h *host) clock() time.Duration {
 	return time.Duration(h.world.now*(1000+int64(h.at%3-1)*50)/1000) * time.Microsecond
 }
 
-func watcherConfig(id topic.NodeID) election.WatcherConfig {
-	return election.WatcherConfig{Self: id, TimeoutTicks: 8, HintTicksMin: 5}
+func (w *World) watcherConfig(id topic.NodeID) election.WatcherConfig {
+	cfg := election.WatcherConfig{Self: id, TimeoutTicks: 8, HintTicksMin: 5}
+	election.Break(&cfg, w.options.Mutant.watcher)
+	return cfg
 }
 
 // newBroker opens the logs, which a crash may have torn. The metadata comes after it.
@@ -135,7 +137,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 	}
 	self := topic.Member{Node: h.id, Session: session}
 	watch := node.WatchConfig{
-		Self: self, Watcher: watcherConfig(h.id), Tick: tickMicros * time.Microsecond, LeaderTimeout: leaderTimeout,
+		Self: self, Watcher: w.watcherConfig(h.id), Tick: tickMicros * time.Microsecond, LeaderTimeout: leaderTimeout,
 		ToldAgain: time.Hour, Voters: w.voters,
 	}
 	node.BreakWatch(&watch, w.options.Mutant.node)
@@ -195,7 +197,7 @@ func (b *broker) mend() {
 // newMetadata joins the host's Raft with the image and the controller.
 func (b *broker) newMetadata(cfg node.QuorumConfig) error {
 	mc := node.MetadataConfig{
-		Quorum: cfg, Watcher: watcherConfig(b.h.id), WatchTick: tickMicros * time.Microsecond,
+		Quorum: cfg, Watcher: b.w.watcherConfig(b.h.id), WatchTick: tickMicros * time.Microsecond,
 		Defaults: cluster.SetDefaults{MinInSync: minInSync},
 	}
 	node.BreakMetadata(&mc, b.w.options.Mutant.rules)

@@ -7,6 +7,7 @@ import (
 	"outrigger/broker/partition"
 	"outrigger/broker/wal"
 	"outrigger/sidecar/cluster"
+	"outrigger/sidecar/election"
 	"outrigger/sidecar/node"
 	"outrigger/sidecar/raft"
 	"outrigger/sidecar/replica"
@@ -19,6 +20,7 @@ type Mutant struct {
 	rules   cluster.Mutant
 	machine replica.Mutant
 	node    node.Mutant
+	watcher election.Mutant
 	logs    partition.Mutant
 	wal     wal.Mutant
 }
@@ -40,6 +42,9 @@ func Mutants() []Mutant {
 	}
 	for _, bug := range node.Mutants() {
 		all = append(all, Mutant{name: bug.String(), node: bug})
+	}
+	for _, bug := range election.Mutants() {
+		all = append(all, Mutant{name: bug.String(), watcher: bug})
 	}
 	for _, bug := range partition.Mutants() {
 		all = append(all, Mutant{name: bug.String(), logs: bug})
