@@ -107,9 +107,13 @@ type numbered struct {
 	history *History
 	known   map[Partition]uint32
 	names   map[uint32]Partition
-	last    Partition
-	number  uint32
+	// numbers are those of the topic met last, by partition, plus 1: records come in turn to all
+	// partitions of one topic.
+	topic   string
+	numbers [partitionsCached]uint32
 }
+
+const partitionsCached = 64
 
 func newNumbered(h *History) numbered {
 	return numbered{history: h, known: map[Partition]uint32{}, names: map[uint32]Partition{}}
@@ -117,16 +121,22 @@ func newNumbered(h *History) numbered {
 
 // of wants the owner's lock.
 func (n *numbered) of(topic string, id int32) uint32 {
-	p := Partition{Topic: topic, ID: id}
-	if p == n.last && len(n.known) > 0 {
-		return n.number
+	cached := uint32(id) < partitionsCached
+	if cached && topic == n.topic && n.numbers[id] > 0 {
+		return n.numbers[id] - 1
 	}
+	p := Partition{Topic: topic, ID: id}
 	number, ok := n.known[p]
 	if !ok {
 		number = n.history.number(p)
 		n.known[p], n.names[number] = number, p
 	}
-	n.last, n.number = p, number
+	if topic != n.topic {
+		n.topic, n.numbers = topic, [partitionsCached]uint32{}
+	}
+	if cached {
+		n.numbers[id] = number + 1
+	}
 	return number
 }
 
