@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -150,6 +151,46 @@ func TestBenchMeasuresARunningClusterAndLeavesNothing(t *testing.T) {
 	topics, err := kadm.NewClient(client).ListTopics(t.Context())
 	if err != nil || len(topics) != 0 {
 		t.Errorf("got topics %v and %v, want none to be left", topics.Names(), err)
+	}
+}
+
+// The broker stands still for a second of five, and the producer has room for four records. A clock that
+// begins when a record is sent would call four records slow; from when they were due it is a thousand.
+func TestBenchCountsAStallForEverythingItDelayed(t *testing.T) {
+	const stall = time.Second
+	c := start(t, options{brokers: 1})
+	c.createTopic(0, "stalled", 1, 1)
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.kafka...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	stalled := make(chan error, 1)
+	go func() {
+		admin := kadm.NewClient(client)
+		ticker := time.NewTicker(50 * time.Millisecond)
+		defer ticker.Stop()
+		for ends := int64(0); ends < 2000; <-ticker.C { // the window begins at 1000
+			listed, err := admin.ListEndOffsets(t.Context(), "stalled")
+			if err != nil {
+				stalled <- err
+				return
+			}
+			end, _ := listed.Lookup("stalled", 0)
+			ends = end.Offset
+		}
+		err := syscall.Kill(c.pids[0], syscall.SIGSTOP)
+		<-time.After(stall)
+		stalled <- errors.Join(err, syscall.Kill(c.pids[0], syscall.SIGCONT))
+	}()
+	r, code := bench(t, "produce", "--bootstrap-server", c.kafka[0], "--topic", "stalled", "--rate", "1000", "--producers", "1",
+		"--buffer-bytes", "4096", "--linger", "0", "--seconds", "5")
+	if err := <-stalled; err != nil {
+		t.Fatal(err)
+	}
+	latency := r.Results["produced"].Latency
+	if code != 0 || latency["p90"] < 300 {
+		t.Errorf("got exit code %d and latencies %v, want a fifth of the records to wait for up to a second", code, latency)
 	}
 }
 

@@ -148,6 +148,9 @@ func (f Flags) withDefaults() Flags {
 	if f.Mode == Consume || f.Mode == Create {
 		l.Warmup = 0 // they end when the work is done
 	}
+	if f.Mode == Consume {
+		l.Rate = 0
+	}
 	if l.Acks == "-1" {
 		l.Acks = acksAll
 	}

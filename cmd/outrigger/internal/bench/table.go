@@ -33,7 +33,7 @@ func writeTable(out io.Writer, r *Report) error {
 // settingRows say what was measured on what.
 func settingRows(r *Report, row func(name, format string, args ...any)) {
 	l, c, m := r.Load, r.Cluster, r.Machine
-	row("mode", "%s, %s for %g s after %g s of warm-up", r.Mode, loopText(l), l.Seconds, l.Warmup)
+	row("mode", "%s, %s%s", r.Mode, loopText(l), lengthText(r.Mode, l))
 	row("started", "%s by outrigger %s", r.Started.Format(time.RFC3339), r.Version)
 	if r.Mode == Consume {
 		row("records", "%d bytes, read by %d consumers from the start to the end", l.RecordBytes, l.Consumers)
@@ -48,6 +48,16 @@ func settingRows(r *Report, row func(name, format string, args ...any)) {
 	row("flush policy", "%s", c.FlushPolicy)
 	row("machine", "%s, %d cores, %s, %s of memory, logs on %s", m.CPU, m.Cores, m.Kernel, byteCount(m.MemoryMB*megabyte), m.FileSystem)
 	row("", "%s, load average %s before the start", m.Go, m.Load)
+}
+
+func lengthText(mode Mode, l Load) string {
+	switch mode {
+	case Consume:
+		return ", everything once"
+	case Create:
+		return fmt.Sprintf(" for %g s or %s topics", l.Seconds, count(int64(l.Topics)))
+	}
+	return fmt.Sprintf(" for %g s after %g s of warm-up", l.Seconds, l.Warmup)
 }
 
 func loopText(l Load) string {

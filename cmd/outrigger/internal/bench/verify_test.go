@@ -39,6 +39,7 @@ func TestVerificationWantsEveryAcknowledgedRecordOnce(t *testing.T) {
 	}{
 		{name: "all read", acks: acksAll, ok: true, sent: map[history.Value]int64{7: 5}, read: final(history.Range{Start: 5, End: 6}, 7)},
 		{name: "never read", acks: acksAll, sent: map[history.Value]int64{7: 5}, read: final(history.Range{Start: 5, End: 5})},
+		{name: "deleted before it was read", acks: acksAll, sent: map[history.Value]int64{7: 5}, read: final(history.Range{Start: 6, End: 6})},
 		{name: "read at another offset", acks: acksAll, sent: map[history.Value]int64{7: 5}, read: final(history.Range{Start: 6, End: 7}, 7)},
 		{name: "another value", acks: acksAll, sent: map[history.Value]int64{7: 5}, read: final(history.Range{Start: 5, End: 6}, 8)},
 		{name: "read twice", acks: acksAll, sent: map[history.Value]int64{7: 5}, read: final(history.Range{Start: 5, End: 7}, 7, 7)},
