@@ -54,6 +54,8 @@ func codeOf(err error) string {
 		return coded.Message
 	case errors.Is(err, kgo.ErrRecordTimeout):
 		return "delivery timeout"
+	case errors.Is(err, kgo.ErrClientClosed):
+		return "no answer until the client was closed"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return "request timeout"
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -18,6 +18,7 @@ func TestErrorsAreNamedByTheirCode(t *testing.T) {
 		want string
 	}{
 		{fmt.Errorf("produce: %w", kerr.NotEnoughReplicas), "NOT_ENOUGH_REPLICAS"},
+		{kgo.ErrClientClosed, "no answer until the client was closed"},
 		{kgo.ErrRecordTimeout, "delivery timeout"},
 		{fmt.Errorf("read: %w", context.DeadlineExceeded), "request timeout"},
 		{fmt.Errorf("read: %w", io.EOF), "connection closed"},
@@ -29,8 +30,7 @@ func TestErrorsAreNamedByTheirCode(t *testing.T) {
 	}
 }
 
-// The client tells of retries in a line of its debug log only. If a newer one tells it otherwise, the
-// test that kills a broker notices.
+// The client tells of retries in a line of its debug log only.
 func TestRetriesAreFoundInWhatTheClientSays(t *testing.T) {
 	counts := newCounter()
 	l := retryLogger{counts}

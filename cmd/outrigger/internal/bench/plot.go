@@ -16,10 +16,13 @@ var colors = map[string][2]string{
 // writePlot draws throughput and latency over time, and the percentiles.
 func writePlot(out io.Writer, r *Report) error {
 	title := fmt.Sprintf("%s: %s", r.Mode, loopText(r.Load))
-	subtitle := fmt.Sprintf("%d B, %d producers, %d partitions, RF %d, acks=%s, %s; flush: %s; %s, %d cores, %s", r.Load.RecordBytes,
-		r.Load.Producers, r.Cluster.Partitions, r.Cluster.Replication, r.Load.Acks, r.Load.Compression, r.Cluster.FlushPolicy,
-		r.Machine.CPU, r.Machine.Cores, r.Started.Format("2006-01-02 15:04"))
-	_, err := io.WriteString(out, picture(title, subtitle, []panel{throughputPanel(r), latencyPanel(r), percentilePanel(r)}))
+	notes := [2]string{
+		fmt.Sprintf("%d B, %d producers, %d partitions, RF %d, acks=%s, compression %s, outrigger bench %s", r.Load.RecordBytes,
+			r.Load.Producers, r.Cluster.Partitions, r.Cluster.Replication, r.Load.Acks, r.Load.Compression, r.Version),
+		fmt.Sprintf("flush policy %s; %s, %d cores, %s", r.Cluster.FlushPolicy, r.Machine.CPU, r.Machine.Cores,
+			r.Started.Format("2006-01-02 15:04")),
+	}
+	_, err := io.WriteString(out, picture(title, notes, []panel{throughputPanel(r), latencyPanel(r), percentilePanel(r)}))
 	return err
 }
 

@@ -231,22 +231,30 @@ func (p *producer) tell(sent history.Sent, r *kgo.Record, err error) {
 	}
 }
 
-// drain waits until every slot is free again.
+// drain waits until every slot is free again. The client may keep a record for ever if it cannot know
+// whether it was written: after a while it is closed, and the record's fate is unknown.
 func (p *producer) drain() error {
 	patience := time.NewTimer(p.load.o.Load.Delivery + drainGrace)
 	defer patience.Stop()
-	for held := range p.made {
+	closed := false
+	for held := 0; held < p.made; {
 		select {
 		case <-p.free:
+			held++
 		case <-patience.C:
-			return fmt.Errorf("producer %d: %d records have no answer", p.index+1, p.made-held)
+			if closed {
+				return fmt.Errorf("producer %d: %d records have no answer", p.index+1, p.made-held)
+			}
+			closed = true
+			p.client.Close()
+			patience.Reset(drainGrace)
 		}
 	}
 	return nil
 }
 
 // drainGrace is what the client needs beyond its delivery timeout.
-const drainGrace = 30 * time.Second
+const drainGrace = 5 * time.Second
 
 // definite reports whether the error means that nothing was written and nothing will be.
 func definite(err error) bool {

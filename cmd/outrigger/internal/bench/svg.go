@@ -93,7 +93,7 @@ const (
 	marginRight  = 20
 	marginTop    = 46
 	marginBottom = 44
-	headHeight   = 64
+	headHeight   = 82
 )
 
 // drawing collects SVG.
@@ -114,8 +114,8 @@ func escape(words string) string {
 	return b.String()
 }
 
-// picture puts panels below each other, under a head of two lines.
-func picture(title, subtitle string, panels []panel) string {
+// picture puts panels below each other, under a title and two lines.
+func picture(title string, notes [2]string, panels []panel) string {
 	d := &drawing{}
 	height := headHeight + panelHeight*len(panels)
 	d.add(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d">`, pictureWidth, height, pictureWidth, height)
@@ -124,7 +124,8 @@ func picture(title, subtitle string, panels []panel) string {
 		`polyline{fill:none;stroke-width:1.8}</style>`)
 	d.add(`<rect width="100%%" height="100%%" fill="#fff"/>`)
 	d.words(marginLeft, 26, "start", "title", title)
-	d.words(marginLeft, 46, "start", "note", subtitle)
+	d.words(marginLeft, 46, "start", "note", notes[0])
+	d.words(marginLeft, 64, "start", "note", notes[1])
 	for i, p := range panels {
 		d.panel(p, float64(headHeight+i*panelHeight))
 	}
