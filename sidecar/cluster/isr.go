@@ -26,7 +26,7 @@ func (b *Batch) alterISR(c ISRChange) Status {
 	switch {
 	case c.PartitionEpoch != p.PartitionEpoch && same:
 		return OK // A proposal of unknown outcome, made again after it was committed.
-	case c.PartitionEpoch != p.PartitionEpoch && b.im.mutant != IgnoresPartitionEpoch:
+	case c.PartitionEpoch != p.PartitionEpoch:
 		return Stale
 	case same:
 		return b.endWishes(t, c.Partition.Index)

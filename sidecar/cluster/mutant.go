@@ -14,8 +14,6 @@ const (
 	TrustsWipedDisks
 	// AdmitsAnySession lets replicas into in-sync sets that are fenced or in a later session (KIP-903).
 	AdmitsAnySession
-	// IgnoresPartitionEpoch changes in-sync sets without comparing the partition epoch (KIP-497).
-	IgnoresPartitionEpoch
 	// ElectsAnyLive elects a live replica that was neither in sync nor eligible.
 	ElectsAnyLive
 	// ForgetsEligible drops who leaves an in-sync set that is too small (KIP-966).
@@ -37,7 +35,7 @@ func Break(im *Image, bug Mutant) *Image {
 }
 
 var mutantNames = [...]string{"sound", "keeps-fenced-in-sync", "trusts-wiped-disks", "admits-any-session",
-	"ignores-partition-epoch", "elects-any-live", "forgets-eligible", "keeps-eligible",
+	"elects-any-live", "forgets-eligible", "keeps-eligible",
 	"keeps-leaders-of-ended-sessions"}
 
 // String is the mutant's name in reports.
