@@ -75,8 +75,11 @@ func (s *Sidecar) subscribeHeartbeats() error {
 			s.metrics.malformed.WithLabelValues("heartbeat").Inc()
 			return
 		}
-		s.noteBeat(h, hb)
-		s.beats.put(node.Beat{From: topic.Member{Node: h.From, Session: h.FromSession}, Heartbeat: hb})
+		from := topic.Member{Node: h.From, Session: h.FromSession}
+		if heard := node.HeardAt(s.cfg.Now(), from, hb); heard.Newer(s.lastBeat(h.From)) {
+			s.beatAt.Store(h.From, heard)
+		}
+		s.beats.put(node.Beat{From: from, Heartbeat: hb})
 	})
 	if err != nil {
 		return err
@@ -89,17 +92,6 @@ func (s *Sidecar) subscribeHeartbeats() error {
 			s.log.Debug("ping not answered", slog.String("error", err.Error()))
 		}
 	})
-}
-
-// noteBeat keeps the newest heartbeat of each node.
-func (s *Sidecar) noteBeat(h frame.Header, hb frame.Heartbeat) {
-	beat := &node.Heartbeat{
-		From: topic.Member{Node: h.From, Session: h.FromSession}, At: s.cfg.Now(),
-		Applied: hb.Applied, SentMicros: hb.SentMicros,
-	}
-	if last := s.lastBeat(h.From); last == nil || last.From != beat.From || last.SentMicros < beat.SentMicros {
-		s.beatAt.Store(h.From, beat)
-	}
 }
 
 // echoes tells each peer what was heard of it.

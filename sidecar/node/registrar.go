@@ -27,6 +27,17 @@ type Heartbeat struct {
 	Applied    uint64
 }
 
+// HeardAt is a heartbeat that was heard now.
+func HeardAt(now time.Duration, from topic.Member, hb frame.Heartbeat) *Heartbeat {
+	return &Heartbeat{From: from, At: now, SentMicros: hb.SentMicros, Applied: hb.Applied}
+}
+
+// Newer reports whether the heartbeat takes the place of the last one of its node, nil if there is none:
+// heartbeats of one session may overtake each other.
+func (h *Heartbeat) Newer(last *Heartbeat) bool {
+	return last == nil || last.From != h.From || last.SentMicros < h.SentMicros
+}
+
 // Echo tells its sender that it was heard.
 func (h *Heartbeat) Echo() frame.PeerEcho {
 	return frame.PeerEcho{Node: h.From.Node, Session: h.From.Session, SentMicros: h.SentMicros}

@@ -116,13 +116,11 @@ func (b *broker) takeBeat(m *mail) {
 		b.w.check.fail("%s sends a heartbeat that does not parse: %v", b.w.hosts[m.from], err)
 		return
 	}
-	heard := &node.Heartbeat{
-		From: topic.Member{Node: h.From, Session: h.FromSession}, At: b.now(), Applied: hb.Applied, SentMicros: hb.SentMicros,
-	}
-	if last := b.beatAt[h.From]; last == nil || last.From != heard.From || last.SentMicros < heard.SentMicros {
+	from := topic.Member{Node: h.From, Session: h.FromSession}
+	if heard := node.HeardAt(b.now(), from, hb); heard.Newer(b.beatAt[h.From]) {
 		b.beatAt[h.From] = heard
 	}
-	b.beats = append(b.beats, node.Beat{From: topic.Member{Node: h.From, Session: h.FromSession}, Heartbeat: hb})
+	b.beats = append(b.beats, node.Beat{From: from, Heartbeat: hb})
 	b.want(partWatch)
 }
 
