@@ -241,10 +241,13 @@ func (r *Replication) configureTopic(t *topic.Topic) {
 		if s == nil {
 			s = r.open(p, t.Name)
 		}
-		r.configure(s, replica.View{
-			Placement: placement, MinInSync: min(minInSync, len(placement.Replicas)), Live: r.live,
-		})
+		r.configure(s, r.view(placement, minInSync))
 	}
+}
+
+// view is what the image says of one partition of a topic with that minimum.
+func (r *Replication) view(p *topic.Placement, minInSync int) replica.View {
+	return replica.View{Placement: p, MinInSync: min(minInSync, len(p.Replicas)), Live: r.live}
 }
 
 func (r *Replication) open(p topic.Partition, name string) *slot {

@@ -47,9 +47,6 @@ func (r *Replication) mendAgain() {
 		if !found {
 			continue
 		}
-		p := t.Partitions[s.partition.Index]
-		r.configure(s, replica.View{
-			Placement: p, MinInSync: min(r.image.MinInSync(t), len(p.Replicas)), Live: r.live,
-		})
+		r.configure(s, r.view(t.Partitions[s.partition.Index], r.image.MinInSync(t)))
 	}
 }
