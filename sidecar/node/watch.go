@@ -2,10 +2,10 @@ package node
 
 import (
 	"maps"
-	"math"
 	"slices"
 	"time"
 
+	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 	"outrigger/sidecar/election"
 	"outrigger/sidecar/frame"
@@ -32,9 +32,6 @@ type Beat struct {
 	From topic.Member
 	frame.Heartbeat
 }
-
-// LeaseForever is the lease of a node that needs nobody to commit.
-const LeaseForever time.Duration = math.MaxInt64
 
 // Watch owns the table "last heard, per node", and what follows from it: suspicions, who counts as
 // heard, and until when this node may act as leader. It collects, then its owner acts; it never waits
@@ -292,7 +289,7 @@ func (w *Watch) lease() {
 // at times.
 func (w *Watch) vouchedFor(times []time.Duration, n int) time.Duration {
 	if n <= 0 {
-		return LeaseForever
+		return partition.Forever // it needs nobody
 	}
 	var until time.Duration
 	if len(times) >= n {
