@@ -30,7 +30,7 @@ func (s *Sidecar) register(ctx context.Context) error {
 			}
 		}
 		var again <-chan time.Time
-		if !s.registered(current.Image) {
+		if !current.Registered(s.self()) {
 			again = time.After(s.cfg.HeartbeatInterval)
 		}
 		select {
@@ -50,9 +50,6 @@ func (s *Sidecar) lastBeat(id topic.NodeID) *node.Heartbeat {
 	}
 	return last.(*node.Heartbeat)
 }
-
-// registered reports whether the image has this session live.
-func (s *Sidecar) registered(im *cluster.Image) bool { return im.Live(s.self()) }
 
 // registerOnce makes one attempt. An error says that this session has ended for good: another run of
 // this node was registered after it, so this one must stop.
@@ -89,7 +86,7 @@ func (s *Sidecar) Ready() error {
 		return fmt.Errorf("waiting for a controller among voters %v", s.cfg.Voters)
 	case current.Image.ClusterID() == "":
 		return errors.New("waiting for the cluster id")
-	case !s.registered(current.Image):
+	case !current.Registered(s.self()):
 		return errors.New("waiting for the registration of this broker")
 	case !s.led.Load() && !s.cfg.Logs.Leased():
 		return errors.New("waiting to hear enough peers to lead")

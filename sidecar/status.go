@@ -85,7 +85,7 @@ func (s *Sidecar) Status() Status {
 		Node: s.cfg.Node, Session: s.cfg.Session.String(), Cluster: current.Image.ClusterID(),
 		Version: s.cfg.Version, PID: os.Getpid(), Role: raftRole(raftStatus), Term: raftStatus.Term,
 		Commit: raftStatus.Commit, Applied: raftStatus.Applied, Controller: current.Controller,
-		Fenced: !s.registered(current.Image), Partitions: s.partitions(),
+		Fenced: !current.Registered(s.self()), Partitions: s.partitions(),
 		RaftElections:      raftStatus.Elections,
 		PartitionElections: s.metrics.elections.Load(),
 		WatcherTriggers:    s.metrics.triggers.Load(),
