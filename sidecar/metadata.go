@@ -108,26 +108,14 @@ func (m *metadata) run(ctx context.Context) error {
 			return err
 		}
 		m.tell()
-		m.pace(ticker, due > 0)
+		// While nothing can expire before it, the next tick comes with the leader's next beat.
+		ticker.plan(due > 0, m.core.Calm(raftHeartbeatTicks), raftHeartbeatTicks)
 	}
 }
 
 func (m *metadata) pass(ticks int) {
 	for range ticks {
 		m.core.Tick()
-	}
-}
-
-// pace lets the next tick come with the leader's next beat while nothing can expire before it.
-func (m *metadata) pace(ticker *pace, fired bool) {
-	calm := m.core.Calm(raftHeartbeatTicks)
-	switch {
-	case fired && calm:
-		ticker.next(raftHeartbeatTicks)
-	case fired:
-		ticker.next(1)
-	case !calm:
-		ticker.hurry()
 	}
 }
 

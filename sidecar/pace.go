@@ -59,6 +59,19 @@ func (p *pace) next(stride int) {
 	p.timer.Reset(p.due.Sub(now))
 }
 
+// plan sets the pace after a turn of its owner: after a firing to the next stride while the owner is
+// calm, else to the next tick; and it ends a stride in which the owner is calm no more.
+func (p *pace) plan(fired, calm bool, stride int) {
+	switch {
+	case fired && calm:
+		p.next(stride)
+	case fired:
+		p.next(1)
+	case !calm:
+		p.hurry()
+	}
+}
+
 // hurry ends a stride at its next tick.
 func (p *pace) hurry() {
 	if p.planned > 1 {

@@ -81,20 +81,8 @@ func (w *watch) run(ctx context.Context) error {
 			w.core.Tick(w.s.cfg.Now())
 		}
 		w.act()
-		w.pace(ticker, due > 0)
-	}
-}
-
-// pace lets the next tick come with the next heartbeat while nobody's wait can end before it.
-func (w *watch) pace(ticker *pace, fired bool) {
-	calm := w.wary == 0 && w.core.Calm(w.stride)
-	switch {
-	case fired && calm:
-		ticker.next(w.stride)
-	case fired:
-		ticker.next(1)
-	case !calm:
-		ticker.hurry()
+		// While nobody's wait can end before it, the next tick comes with the next heartbeat.
+		ticker.plan(due > 0, w.wary == 0 && w.core.Calm(w.stride), w.stride)
 	}
 }
 
