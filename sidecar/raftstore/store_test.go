@@ -294,7 +294,7 @@ func TestMarkersNameOnlyDurableManifests(t *testing.T) {
 	if err := syncDir(mem, "/"); err != nil {
 		t.Fatal(err)
 	}
-	looked := 0
+	var looked atomic.Int64 // Pebble writes from goroutines of its own too
 	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind.ReadOrWrite() == errorfs.OpIsRead {
 			return nil
@@ -306,7 +306,7 @@ func TestMarkersNameOnlyDurableManifests(t *testing.T) {
 			if !ok {
 				continue
 			}
-			looked++
+			looked.Add(1)
 			if _, manifest, _ = strings.Cut(manifest, "."); !slices.Contains(kept, manifest) &&
 				slices.Contains(names, manifest) {
 				t.Errorf("%s is there before %s is durable", name, manifest)
@@ -324,7 +324,7 @@ func TestMarkersNameOnlyDurableManifests(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if looked == 0 {
+	if looked.Load() == 0 {
 		t.Error("no marker was ever seen")
 	}
 }
