@@ -23,7 +23,7 @@ type GroupConfig struct {
 	SessionMin, SessionMax time.Duration
 	// MembersMax is `group.max.size` (no bound).
 	MembersMax int
-	// MetadataBytesMax is `offset.metadata.max.bytes` (4,096).
+	// MetadataBytesMax is `offset.metadata.max.bytes` (4,096). A negative one is none.
 	MetadataBytesMax int
 	// Retention is `offsets.retention.minutes` (7 days), RetentionCheck
 	// `offsets.retention.check.interval.ms` (10 min).
@@ -60,7 +60,6 @@ func (c GroupConfig) validate() error {
 		{"group.min.session.timeout.ms", c.SessionMin < 0, c.SessionMin},
 		{"group.max.session.timeout.ms", c.SessionMax < c.SessionMin, c.SessionMax},
 		{"group.max.size", c.MembersMax < 1, c.MembersMax},
-		{"offset.metadata.max.bytes", c.MetadataBytesMax < 0, c.MetadataBytesMax},
 		{"offsets.retention.minutes", c.Retention < 0, c.Retention},
 		{"offsets.retention.check.interval.ms", c.RetentionCheck < 0, c.RetentionCheck},
 		{"offsets.commit.timeout.ms", c.CommitTimeout < 0, c.CommitTimeout},
@@ -81,7 +80,7 @@ func (c GroupConfig) machine(messageBytesMax int32) group.Config {
 	return group.Config{
 		InitialDelayMillis: max(c.InitialDelay, 0).Milliseconds(),
 		SessionMinMillis:   c.SessionMin.Milliseconds(), SessionMaxMillis: c.SessionMax.Milliseconds(),
-		MembersMax: c.MembersMax, MetadataBytesMax: c.MetadataBytesMax,
+		MembersMax: c.MembersMax, MetadataBytesMax: max(c.MetadataBytesMax, 0),
 		RetentionMillis: c.Retention.Milliseconds(),
 		RecordBytesMax:  int(messageBytesMax) - groupRecordShare,
 	}
