@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // startGroups is start for groups whose first members do not wait for others.
@@ -17,6 +18,24 @@ func startGroups(tb testing.TB, edit ...func(*Config)) *harness {
 		c.Groups.Partitions = 4
 	}
 	return start(tb, append([]func(*Config){quick}, edit...)...)
+}
+
+// coordinates waits until this broker coordinates a group.
+func (h *harness) coordinates(name string) {
+	h.Helper()
+	q := kmsg.NewPtrFindCoordinatorRequest()
+	q.CoordinatorKey = name
+	eventually(h, "groups are coordinated", func() bool {
+		if r := h.dial().ask(q).(*kmsg.FindCoordinatorResponse); r.ErrorCode != 0 {
+			return false
+		}
+		for _, shard := range h.groups.table.Load().shards {
+			if shard == nil || !shard.loaded.Load() {
+				return false
+			}
+		}
+		return len(h.groups.table.Load().shards) > 0
+	})
 }
 
 // produceTo writes values to a topic.

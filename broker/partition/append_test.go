@@ -71,7 +71,7 @@ func TestGatesRefuseBeforeAnythingHappens(t *testing.T) {
 			}{{AcksAll, test.all}, {1, test.one}, {0, test.one}} {
 				if try.want != nil {
 					f.refuse(spec{}, try.acks, try.want)
-				} else if _, err := f.log.Append(expired(), build(spec{}), AppendOptions{try.acks}); err != nil {
+				} else if _, err := f.log.Append(expired(), build(spec{}), AppendOptions{Acks: try.acks}); err != nil {
 					t.Errorf("append with acks %d: %v", try.acks, err)
 				}
 			}
@@ -85,7 +85,7 @@ func TestNoLeaseUntilOneIsGranted(t *testing.T) {
 	fresh.appender = f.journal
 	l := fresh.Create(p0)
 	l.Assume(Role{Leading: true, Epoch: 1, AcceptAll: true, AcceptOne: true})
-	if _, err := l.Append(expired(), build(spec{}), AppendOptions{AcksAll}); !errors.Is(err, ErrNotEnoughReplicas) {
+	if _, err := l.Append(expired(), build(spec{}), AppendOptions{Acks: AcksAll}); !errors.Is(err, ErrNotEnoughReplicas) {
 		t.Errorf("append without a lease: got %v, want ErrNotEnoughReplicas", err)
 	}
 }
@@ -135,7 +135,7 @@ func TestRoleIsCheckedAgainAfterTheWaitForSpace(t *testing.T) {
 				result := make(chan error, 1)
 				b := build(spec{idempotent: true, producer: 1, epoch: 4, sequence: 9})
 				go func() {
-					_, err := f.log.Append(context.Background(), b, AppendOptions{AcksAll})
+					_, err := f.log.Append(context.Background(), b, AppendOptions{Acks: AcksAll})
 					result <- err
 				}()
 				synctest.Wait()
@@ -195,7 +195,7 @@ func TestRoomIsGivenInOrder(t *testing.T) {
 		var order []int
 		for i := range 4 {
 			go func() {
-				a, err := f.log.Append(context.Background(), build(spec{}), AppendOptions{AcksAll})
+				a, err := f.log.Append(context.Background(), build(spec{}), AppendOptions{Acks: AcksAll})
 				if err != nil || a.Base != topic.Offset(2+i) {
 					t.Errorf("waiter %d: offset %d, error %v", i, a.Base, err)
 				}
@@ -221,7 +221,7 @@ func TestWhoGivesUpOnRoomLetsASmallerOneThrough(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		large, small := make(chan error, 1), make(chan error, 1)
 		try := func(ctx context.Context, s spec, result chan<- error) {
-			_, err := f.log.Append(ctx, build(s), AppendOptions{AcksAll})
+			_, err := f.log.Append(ctx, build(s), AppendOptions{Acks: AcksAll})
 			result <- err
 		}
 		go try(ctx, spec{value: make([]byte, batchBytes)}, large)
@@ -250,7 +250,7 @@ func TestLosingTheLeadershipEndsTheWaitForRoom(t *testing.T) {
 		f.append(spec{})
 		result := make(chan error, 1)
 		go func() {
-			_, err := f.log.Append(context.Background(), build(spec{}), AppendOptions{AcksAll})
+			_, err := f.log.Append(context.Background(), build(spec{}), AppendOptions{Acks: AcksAll})
 			result <- err
 		}()
 		synctest.Wait()
