@@ -38,12 +38,12 @@ func TestOffsetsOfAllVersionsAreRead(t *testing.T) {
 		v.Version, v.Offset, v.LeaderEpoch, v.Metadata = version, 5, 3, "m"
 		v.CommitTimestamp, v.ExpireTimestamp, v.TopicID = 9, 11, [16]byte{1}
 		want := Offset{Offset: 5, LeaderEpoch: -1, Metadata: "m", CommittedAt: 9, ExpiresAt: -1}
-		switch {
-		case version == 1:
+		switch version {
+		case 1:
 			want.ExpiresAt = 11
-		case version == 3:
+		case 3:
 			want.LeaderEpoch = 3
-		case version == 4:
+		case 4:
 			want.LeaderEpoch, want.TopicID = 3, [16]byte{1}
 		}
 		d, err := decode(Record{Key: keyOfOffset("g", Place{"t", 7}), Value: v.AppendTo(nil)})

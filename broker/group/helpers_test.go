@@ -154,10 +154,9 @@ func (s *script) is(want State) {
 // stable brings n members into a stable generation; the first leads.
 func (s *script) stable(n int) []*Joined {
 	s.Helper()
-	var tokens []Token
 	var ids []string
 	for range n {
-		tokens = append(tokens, s.join(""))
+		s.join("")
 	}
 	// Those who were in a generation before the others came join again.
 	var all []*Joined

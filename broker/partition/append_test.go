@@ -392,3 +392,26 @@ func TestFollowerDerivesTheSameProducerState(t *testing.T) {
 		t.Errorf("a retry after failover got %+v, want a duplicate at 7, epoch 2", again)
 	}
 }
+
+// TestFencedAppendIsForItsEpochAlone: a coordinator that lost the leadership and won it back has
+// missed what was written in between.
+func TestFencedAppendIsForItsEpochAlone(t *testing.T) {
+	f := newFixture(t)
+	told := 0
+	f.store.WatchRoles(func() { told++ })
+	f.lead(3)
+	f.lead(3) // nothing new
+	fenced := AppendOptions{Acks: AcksAll, Fenced: true, Epoch: 3}
+	if _, err := f.log.Append(expired(), build(spec{}), fenced); err != nil {
+		t.Errorf("append in its epoch: %v", err)
+	}
+	f.follow(4)
+	f.lead(5)
+	if _, err := f.log.Append(expired(), build(spec{}), fenced); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("append in a later epoch: got %v, want ErrNotLeader", err)
+	}
+	f.wantEnds(0, 1)
+	if told != 3 {
+		t.Errorf("changes of role: told of %d, want 3", told)
+	}
+}
