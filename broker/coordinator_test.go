@@ -141,13 +141,24 @@ func TestDeposedCoordinatorAnswersNothing(t *testing.T) {
 	}
 }
 
-// TestCoordinatorWithoutALeaseSaysNothing: another may lead by now, and have other offsets.
-func TestCoordinatorWithoutALeaseSaysNothing(t *testing.T) {
+// TestCoordinatorWithoutLeaseOrMandateSaysNothing: another may lead by now, and have other offsets.
+func TestCoordinatorWithoutLeaseOrMandateSaysNothing(t *testing.T) {
 	h := startGroups(t)
 	h.create("t", 1)
 	h.coordinates("g")
 	onlyCode(t, "commit", commitCode(h.dial().ask(simpleCommit("g", "t", 5))))
-	h.store.SetLease(0)
+	for _, lost := range []struct {
+		what string
+		lose func(time.Duration)
+	}{{"lease", h.store.SetLease}, {"mandate", h.store.SetMandate}} {
+		t.Run(lost.what, func(t *testing.T) { h.saysNothing(t, lost.lose) })
+	}
+}
+
+// saysNothing takes away a right, and wants no answer until it is back.
+func (h *harness) saysNothing(t *testing.T, lose func(time.Duration)) {
+	t.Helper()
+	lose(0)
 	c := h.dial()
 	if got := c.ask(fetchOffsets("g")).(*kmsg.OffsetFetchResponse).Groups[0].ErrorCode; code(got) != codeNotCoordinator {
 		t.Errorf("fetch: got %v, want %v", code(got), codeNotCoordinator)
@@ -156,7 +167,7 @@ func TestCoordinatorWithoutALeaseSaysNothing(t *testing.T) {
 	beat.Group, beat.MemberID = "g", "m"
 	expectCode(t, "heartbeat", c.ask(beat).(*kmsg.HeartbeatResponse).ErrorCode, codeNotCoordinator)
 	expectCode(t, "commit", commitCode(c.ask(simpleCommit("g", "t", 6))), codeNotCoordinator)
-	h.store.SetLease(partition.Forever)
+	lose(partition.Forever)
 	onlyCode(t, "commit again", commitCode(c.ask(simpleCommit("g", "t", 7))))
 }
 

@@ -168,8 +168,10 @@ func (s *groupShard) load(ctx context.Context) error {
 		s.groups[name] = &shownGroup{Machine: m}
 	}
 	s.turned, s.swept = now.Mono, now.Mono
-	s.broker.logger.Info("group coordinator loaded", keyPartition, s.log.Partition().Index,
-		keyEpoch, s.epoch, keyGroups, len(s.groups))
+	if len(s.groups) > 0 {
+		s.broker.logger.Info("group coordinator loaded", keyPartition, s.log.Partition().Index,
+			keyEpoch, s.epoch, keyGroups, len(s.groups))
+	}
 	return nil
 }
 
@@ -259,8 +261,8 @@ func (s *groupShard) turn(ctx context.Context, calls []*groupCall) error {
 	if !role.Leading || role.Epoch != s.epoch {
 		return partition.ErrNotLeader
 	}
-	leased := s.broker.logs.Leased()
-	open := leased && role.AcceptAll
+	speaks := speaks(s.broker.logs)
+	open := speaks && role.AcceptAll
 	if now.Mono-s.turned > absence.Milliseconds() || s.shut && open {
 		for _, g := range s.groups {
 			g.Rearm(now)
@@ -268,7 +270,7 @@ func (s *groupShard) turn(ctx context.Context, calls []*groupCall) error {
 	}
 	s.turned, s.shut = now.Mono, !open
 	for _, call := range calls {
-		s.take(call, now, leased, open)
+		s.take(call, now, speaks, open)
 	}
 	s.tick(now, open)
 	if err := s.append(ctx, now); err != nil {
@@ -278,11 +280,11 @@ func (s *groupShard) turn(ctx context.Context, calls []*groupCall) error {
 	return nil
 }
 
-// take carries out one request. Without a lease another node may lead by now, and without enough
-// replicas nothing that is decided can be kept: then nothing is begun.
-func (s *groupShard) take(call *groupCall, now group.Time, leased, open bool) {
+// take carries out one request. Where this node does not speak another may lead by now, and without
+// enough replicas nothing that is decided can be kept: then nothing is begun.
+func (s *groupShard) take(call *groupCall, now group.Time, speaks, open bool) {
 	switch {
-	case !leased:
+	case !speaks:
 		call.reply <- group.Reply{Err: errNotCoordinator}
 		return
 	case call.look != nil:
