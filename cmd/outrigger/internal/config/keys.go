@@ -53,6 +53,7 @@ const (
 	keyNATSConfig          = "nats.config"
 	keyNATSTap             = "nats.debug.tap"
 	keyHTTPListen          = "http.listen"
+	keyHTTPProfiles        = "http.debug.profiles"
 	keyAuthorizer          = "authorizer.class.name"
 	keyOffsetsPartitions   = "offsets.topic.num.partitions"
 	keyOffsetsReplication  = "offsets.topic.replication.factor"
@@ -200,6 +201,8 @@ func ownKeys() []Key {
 			Doc: "What operators may see of replication. payload: the records themselves, too."},
 		{Name: keyHTTPListen, Kind: List, Default: "127.0.0.1:9644",
 			Doc: "host:port of /health, /ready and /metrics; empty for none."},
+		{Name: keyHTTPProfiles, Kind: Flag, Default: "false",
+			Doc: "Whether HTTP also serves /debug/pprof/, for `go tool pprof`. Whoever reaches it can slow the broker."},
 	}
 }
 
