@@ -63,13 +63,13 @@ func die(err error) {
 }
 
 func newRoot() *cobra.Command {
-	root := &cobra.Command{
+	root := asGroup(&cobra.Command{
 		Use:           "outrigger",
 		Short:         "A Kafka-compatible broker that replicates itself over NATS",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       fullVersion(),
-	}
+	})
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	logs := logFlags{}
 	logs.register(root)
