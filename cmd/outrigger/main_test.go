@@ -121,13 +121,13 @@ func startSingle(t *testing.T, data string, arguments ...string) *single {
 	}
 	at := func(i int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[i])) }
 	s := &single{T: t, log: &lockedBuffer{}, data: data, kafka: at(0), nats: at(1), http: at(2)}
-	arguments = append([]string{"start", "--stop-on-eof"}, arguments...)
+	all := []string{"start", "--stop-on-eof"}
 	for _, set := range []string{"log.dirs=" + data, "listeners=PLAINTEXT://" + s.kafka + ",CONTROLLER://:9093",
 		"advertised.listeners=PLAINTEXT://" + s.kafka, "controller.listener.names=CONTROLLER",
 		"nats.client.listen=" + s.nats, "http.listen=" + s.http} {
-		arguments = append(arguments, "--set", set)
+		all = append(all, "--set", set)
 	}
-	s.command = exec.Command(executable, arguments...)
+	s.command = exec.Command(executable, append(all, arguments...)...)
 	s.command.Stderr = s.log
 	stdin, err := s.command.StdinPipe()
 	if err != nil {
@@ -254,7 +254,15 @@ func TestOperatorsCommandsOnOneBroker(t *testing.T) {
 	}
 }
 
-// operatorURL reads how an operator logs in.
+// A free port was asked for: the file tells the one that was taken.
+func TestOperatorsFileNamesThePortInUse(t *testing.T) {
+	s := startSingle(t, filepath.Join(t.TempDir(), "data"), "--set", "nats.client.listen=127.0.0.1:0")
+	if got := run(t, nil, "status", "--nats", s.operatorURL()); got.code != 0 {
+		t.Errorf("status with the URL of the file: got %+v, want code 0", got)
+	}
+}
+
+// operatorURL reads how an operator logs in, and where.
 func (s *single) operatorURL() string {
 	s.Helper()
 	name := filepath.Join(s.data, "nats-operator.json")
@@ -267,12 +275,13 @@ func (s *single) operatorURL() string {
 		s.Fatal(err)
 	}
 	var operator struct {
+		URL string
 		Ops struct{ User, Password string }
 	}
 	if err := json.Unmarshal(content, &operator); err != nil {
 		s.Fatal(err)
 	}
-	return fmt.Sprintf("nats://%s:%s@%s", operator.Ops.User, operator.Ops.Password, s.nats)
+	return strings.Replace(operator.URL, "://", "://"+operator.Ops.User+":"+operator.Ops.Password+"@", 1)
 }
 
 func TestWALDumpReadsEveryRecordAndNamesDamage(t *testing.T) {
