@@ -53,7 +53,7 @@ type web struct {
 	health    health
 	// profiles says whether /debug/pprof/ is served.
 	profiles bool
-	ready     atomic.Pointer[func() Readiness]
+	ready    atomic.Pointer[func() Readiness]
 }
 
 // stage sets what /ready answers until the next stage: not ready, for that reason.
