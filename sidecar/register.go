@@ -56,7 +56,9 @@ func (s *Sidecar) lastBeat(id topic.NodeID) *node.Heartbeat {
 func (s *Sidecar) registerOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 4*s.cfg.LeaderTimeout)
 	defer cancel()
+	before, _ := s.current().Image.Broker(s.cfg.Node)
 	result, err := s.propose(ctx, cluster.RegisterBroker{
+		Replaces: before.Session,
 		Broker: topic.Broker{
 			ID: s.cfg.Node, Session: s.cfg.Session, Disk: s.cfg.Log, Endpoints: s.cfg.Endpoints,
 			Rack: s.cfg.Rack, Version: s.cfg.Version,
@@ -69,12 +71,22 @@ func (s *Sidecar) registerOnce(ctx context.Context) error {
 	case result.Status == cluster.Stale && !s.resigning.Load():
 		return fmt.Errorf("register session %s: another run of node %d has ended it; restart this broker",
 			s.cfg.Session, s.cfg.Node)
+	case result.Status == cluster.Refused && s.replaced(before.Session):
+		// A copy of the registration of an earlier run came in between, or this image was not up to date.
+		s.log.Info("registering again, another session was registered meanwhile",
+			slog.String("named", before.Session.String()))
 	case result.Err() != nil:
 		s.log.Warn("registration refused", slog.String("reason", result.Err().Error()))
 	default:
 		s.log.Info("registered", slog.String("session", s.cfg.Session.String()))
 	}
 	return nil
+}
+
+// replaced reports whether the image shows another session of this node than the one given.
+func (s *Sidecar) replaced(session topic.Session) bool {
+	present, _ := s.current().Image.Broker(s.cfg.Node)
+	return present.Session != session
 }
 
 // Ready is nil when this node is registered and live, knows a controller, and has once held the lease

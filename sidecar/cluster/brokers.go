@@ -9,17 +9,21 @@ func (c RegisterBroker) apply(b *Batch) Result {
 	if fresh.ID < 0 || fresh.Session == 0 || fresh.Disk.IsZero() {
 		return Result{Status: Refused}
 	}
+	var present registration
 	i, found := b.im.broker(fresh.ID)
-	if !found {
+	if found {
+		present = b.im.brokers[i]
+	}
+	switch {
+	case present.isRetired(fresh.Session):
+		return Result{Status: Stale}
+	case present.broker.Session == fresh.Session:
+		return b.registerAgain(present, fresh)
+	case !c.Unconditional && c.Replaces != present.broker.Session && b.im.mutant != LetsLateRegistrationsReplace:
+		return Result{Status: Refused}
+	case !found:
 		b.setBroker(registration{broker: fresh})
 		return Result{}
-	}
-	present := b.im.brokers[i]
-	if present.isRetired(fresh.Session) {
-		return Result{Status: Stale}
-	}
-	if present.broker.Session == fresh.Session {
-		return b.registerAgain(present, fresh)
 	}
 	ended := topic.Member{Node: fresh.ID, Session: present.broker.Session}
 	sameDisk := present.broker.Disk == fresh.Disk || b.im.mutant == TrustsWipedDisks
