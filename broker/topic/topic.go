@@ -88,6 +88,9 @@ type Broker struct {
 	Endpoints []Endpoint
 	Rack      string
 	Version   string
+	// MessageBytesMax is the largest batch that the broker takes, 0 if it never said. All live brokers that
+	// said so have the same.
+	MessageBytesMax int32
 	// Fenced brokers lead nothing, are in no in-sync set and are not told to clients.
 	Fenced bool
 }

@@ -32,6 +32,7 @@ import (
 	"outrigger/cmd/outrigger/internal/datadir"
 	"outrigger/cmd/outrigger/internal/dev"
 	"outrigger/cmd/outrigger/internal/port"
+	"outrigger/sidecar"
 	"outrigger/sidecar/raftstore"
 )
 
@@ -105,7 +106,7 @@ func exitCode(err error) int {
 		return quiet.code
 	case errors.As(err, &coded):
 		return coded.ExitCode()
-	case errors.As(err, &usage), errors.As(err, &config):
+	case errors.As(err, &usage), errors.As(err, &config), errors.Is(err, sidecar.ErrRefused):
 		return exitConfig
 	case errors.As(err, &dataDir):
 		return exitDataDir

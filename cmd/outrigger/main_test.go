@@ -262,6 +262,25 @@ func TestOperatorsFileNamesThePortInUse(t *testing.T) {
 	}
 }
 
+// A batch that one broker takes has to fit every other, so a broker that differs says so and ends.
+func TestBrokerWithAnotherLargestBatchIsRefused(t *testing.T) {
+	ports, err := port.Free(2, []string{"127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	voters := "controller.quorum.voters=1@127.0.0.1:" + strconv.Itoa(ports[0])
+	startSingle(t, filepath.Join(t.TempDir(), "one"), "--set", "node.id=1", "--set", voters,
+		"--set", "nats.cluster.listen=127.0.0.1:"+strconv.Itoa(ports[0]), "--set", "cluster.id=c")
+	got := run(t, nil, "start", "--set", "node.id=2", "--set", voters, "--set", "cluster.id=c",
+		"--set", "nats.cluster.listen=127.0.0.1:"+strconv.Itoa(ports[1]), "--set", "nats.client.listen=127.0.0.1:0",
+		"--set", "listeners=PLAINTEXT://127.0.0.1:0", "--set", "http.listen=127.0.0.1:0",
+		"--set", "log.dirs="+filepath.Join(t.TempDir(), "two"), "--set", "message.max.bytes=2000000")
+	want := "message.max.bytes=2000000 is refused: broker 1 has 1048588, and all brokers need the same"
+	if got.code != exitConfig || !strings.Contains(got.lastLine(), want) {
+		t.Errorf("got  %d %s\nwant %d %s", got.code, got.lastLine(), exitConfig, want)
+	}
+}
+
 // operatorURL reads how an operator logs in, and where.
 func (s *single) operatorURL() string {
 	s.Helper()

@@ -21,6 +21,8 @@ func (c RegisterBroker) apply(b *Batch) Result {
 		return b.registerAgain(present, fresh)
 	case !c.Unconditional && c.Replaces != present.broker.Session && b.im.mutant != LetsLateRegistrationsReplace:
 		return Result{Status: Refused}
+	case b.im.Contradicted(fresh) != nil:
+		return Result{Status: Refused}
 	case !found:
 		b.setBroker(registration{broker: fresh})
 		return Result{}
@@ -33,6 +35,19 @@ func (c RegisterBroker) apply(b *Batch) Result {
 	return Result{}
 }
 
+// Contradicted returns a live broker that the given one cannot run beside, nil if there is none: a batch
+// that one of them takes has to fit the messages and the log of every other.
+func (im *Image) Contradicted(fresh topic.Broker) *topic.Broker {
+	for i := range im.brokers {
+		other := &im.brokers[i].broker
+		if !other.Fenced && other.ID != fresh.ID && fresh.MessageBytesMax != 0 && other.MessageBytesMax != 0 &&
+			fresh.MessageBytesMax != other.MessageBytesMax {
+			return other
+		}
+	}
+	return nil
+}
+
 // registerAgain is a repeated registration, or a fenced broker that woke up: the same process with
 // the same memory and disk. It is live again and out of every in-sync set; where nobody leads and it
 // is eligible, it leads.
@@ -41,6 +56,9 @@ func (b *Batch) registerAgain(present registration, fresh topic.Broker) Result {
 		return Result{Status: Refused}
 	}
 	woken := present.broker.Fenced
+	if woken && b.im.Contradicted(fresh) != nil {
+		return Result{Status: Refused}
+	}
 	b.setBroker(registration{broker: fresh, retired: present.retired})
 	if woken {
 		b.sweep(func(t *topic.Topic, p *topic.Placement) *topic.Placement {

@@ -242,6 +242,32 @@ func TestUnconditionalRegistrationOfAnOldLogReplacesAnySession(t *testing.T) {
 	}
 }
 
+// A batch that one broker takes has to fit the messages and the log of every other.
+func TestBrokerWithAnotherLargestBatchIsRefused(t *testing.T) {
+	sized := func(node topic.NodeID, n int, bytes int32) RegisterBroker {
+		r := register(node, n)
+		r.Broker.MessageBytesMax = bytes
+		return r
+	}
+	w := newWorld(t, 0)
+	w.must(sized(1, 1, 1000))
+	w.must(sized(2, 1, 1000))
+	w.must(sized(3, 1, 0)) // registered by an entry of an old log
+	w.gets(Refused, sized(4, 1, 2000))
+	w.gets(Refused, sized(2, 2, 2000))
+	if other := w.im.Contradicted(sized(4, 1, 2000).Broker); other == nil || other.ID != 1 {
+		t.Errorf("contradicted by %+v, want broker 1", other)
+	}
+	// All others are stopped, and come back with the new size.
+	w.must(fence(1, 1))
+	w.must(sized(2, 2, 2000))
+	w.gets(Refused, sized(1, 1, 1000)) // it was only paused
+	w.must(sized(1, 2, 2000))
+	if b, _ := w.im.Broker(1); b.MessageBytesMax != 2000 {
+		t.Errorf("got %d, want 2000", b.MessageBytesMax)
+	}
+}
+
 func TestRegistrationIsRefusedWithoutIdentity(t *testing.T) {
 	w := newWorld(t, 1)
 	w.gets(Refused, RegisterBroker{Broker: topic.Broker{ID: 2, Session: 1}})

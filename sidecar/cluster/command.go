@@ -34,6 +34,7 @@ type SetDefaults struct {
 
 // RegisterBroker begins a session of a node, or makes a fenced session live again.
 type RegisterBroker struct {
+	// Broker is Refused beside a live broker with another MessageBytesMax.
 	Broker topic.Broker
 	// Replaces is the session of the node that the proposer's image shows, 0 if it shows none. A
 	// registration that begins a session is Refused if the image by now has another one: a copy that was

@@ -36,7 +36,7 @@ const (
 //	SetLevel             u16
 //	SetDefaults          v min in sync | u8 unclean
 //	RegisterBroker       broker | u8 clean stop | u8 flush always, and if it is not unconditional
-//	                     (kind 15): session that it replaces
+//	                     (kind 15): session that it replaces | v message bytes max
 //	FenceBroker          v node | session | s reason
 //	ResignBroker         v node | session
 //	AlterISR             [ id | v index | v leader epoch | v partition epoch | member | [member] ]
@@ -94,7 +94,9 @@ func (r *reader) command(k kind) Command {
 	case kindRegisterBroker:
 		return RegisterBroker{Broker: r.broker(), CleanStop: r.bool(), FlushAlways: r.bool(), Unconditional: true}
 	case kindReplaceSession:
-		return RegisterBroker{Broker: r.broker(), CleanStop: r.bool(), FlushAlways: r.bool(), Replaces: r.session()}
+		c := RegisterBroker{Broker: r.broker(), CleanStop: r.bool(), FlushAlways: r.bool(), Replaces: r.session()}
+		c.Broker.MessageBytesMax = r.i32()
+		return c
 	case kindFenceBroker:
 		return FenceBroker{Node: r.node(), Session: r.session(), Reason: r.string()}
 	case kindResignBroker:
@@ -135,6 +137,7 @@ func (c RegisterBroker) append(w *writer) {
 	w.bool(c.FlushAlways)
 	if !c.Unconditional {
 		w.u64(uint64(c.Replaces))
+		w.varint(int64(c.Broker.MessageBytesMax))
 	}
 }
 
