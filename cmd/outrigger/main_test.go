@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"outrigger/broker/wal"
@@ -278,6 +281,36 @@ func TestBrokerWithAnotherLargestBatchIsRefused(t *testing.T) {
 	want := "message.max.bytes=2000000 is refused: broker 1 has 1048588, and all brokers need the same"
 	if got.code != exitConfig || !strings.Contains(got.lastLine(), want) {
 		t.Errorf("got  %d %s\nwant %d %s", got.code, got.lastLine(), exitConfig, want)
+	}
+}
+
+// A request for more than the metadata log takes at once is refused as a whole and at once; its outcome is
+// known.
+func TestTooManyTopicsAtOnceAreRefused(t *testing.T) {
+	s := startSingle(t, filepath.Join(t.TempDir(), "data"))
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.kafka))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	var names []string
+	for i := range 10_000 {
+		names = append(names, fmt.Sprintf("%s-%d", strings.Repeat("long", 20), i))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	created, err := admin.CreateTopics(ctx, 1, 1, nil, names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, one := range created {
+		if !errors.Is(one.Err, kerr.PolicyViolation) {
+			t.Fatalf("%s: got %v, want %v", name, one.Err, kerr.PolicyViolation)
+		}
+	}
+	if topics, err := admin.ListTopics(ctx); err != nil || len(topics) != 0 || len(created) != len(names) {
+		t.Errorf("got %d topics of %d answers, %v; want none of %d", len(topics), len(created), err, len(names))
 	}
 }
 

@@ -1,10 +1,14 @@
 package node
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
+	"outrigger/broker/topic"
 	"outrigger/sidecar/cluster"
+	"outrigger/sidecar/raft"
 )
 
 // attempts turns a proposer every millisecond for ten seconds, refuses each attempt at once, and
@@ -57,5 +61,19 @@ func TestRefusedProposalGoesToANewControllerAtOnce(t *testing.T) {
 	v.Controller = 3
 	if requests, _ = p.Turn(v, 2); len(requests) != 1 || requests[0].To != 3 {
 		t.Errorf("got %v, want one attempt at node 3", requests)
+	}
+}
+
+// What a leader never takes is not asked for until the deadline, and is not "unknown" in the end: every
+// size is refused by everybody alike, before anything is appended.
+func TestTooLargeProposalIsRefusedAtOnce(t *testing.T) {
+	v := View{Image: cluster.Empty(), Controller: 2}
+	p := NewProposer(ProposerConfig{Self: 1, AttemptTimeout: time.Second, WaitMin: time.Second, WaitMax: time.Second})
+	var got error
+	p.Propose([]byte("x"), time.Hour, false, func(_ cluster.Result, err error) { got = err })
+	requests, _ := p.Turn(v, 0)
+	p.Answer(requests[0].ID, DecodeAnswer(AnswerOf(nil, fmt.Errorf("propose: %w", raft.ErrTooLarge)).Encode()), 1)
+	if requests, _ = p.Turn(v, 1); len(requests) != 0 || !errors.Is(got, topic.ErrTooLarge) {
+		t.Errorf("got %v and %d more attempts, want %v and none", got, len(requests), topic.ErrTooLarge)
 	}
 }
