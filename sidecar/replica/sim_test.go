@@ -167,6 +167,7 @@ func (w *world) start(h *host) {
 			return h.window[n]
 		},
 	}, thePartition, h.state())
+	h.machine.SetHeard(everybody, &Effects{}) // a follower's effect is none
 }
 
 func (w *world) host(id topic.NodeID) *host { return w.hosts[id-1] }
