@@ -22,6 +22,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -57,9 +58,9 @@ func main() {
 	}
 }
 
-// die ends the process with its last words.
+// die ends the process with its last words: a line for each thing that is wrong.
 func die(err error) {
-	fmt.Fprintln(os.Stderr, dev.LastWords+err.Error())
+	fmt.Fprintln(os.Stderr, dev.LastWords+strings.ReplaceAll(err.Error(), "\n", "\n"+dev.LastWords))
 	os.Exit(exitCode(err))
 }
 

@@ -434,6 +434,7 @@ func TestRefusalsAreOneSentenceWithACode(t *testing.T) {
 		want      string
 	}{
 		{"bad value", []string{"start", "--set", "num.partitions=x"}, exitConfig, "outrigger: num.partitions=x is refused: want a whole number"},
+		{"two bad values", []string{"start", "--set", "num.partitions=x", "--set", "raft.tick.ms=y"}, exitConfig, "outrigger: raft.tick.ms=y is refused: want a whole number"},
 		{"unknown flag", []string{"start", "--nonsense"}, exitConfig, "outrigger: unknown flag: --nonsense"},
 		{"argument", []string{"start", "now"}, exitConfig, `outrigger: unknown command "now" for "outrigger start"`},
 		{"unknown command", []string{"serve"}, exitConfig, `outrigger: unknown command "serve" for "outrigger"`},
