@@ -28,7 +28,7 @@ const (
 // produced to as fast as it takes elects nobody; and nothing is logged for a record, a batch or a frame.
 // `task saturate` runs it for longer.
 func TestSaturatedClusterElectsNobodyAndLogsNothing(t *testing.T) {
-	window := 10 * time.Second
+	window := 6 * time.Second
 	if testing.Short() {
 		window = 3 * time.Second
 	}

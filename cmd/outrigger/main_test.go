@@ -482,6 +482,10 @@ func TestPrintedConfigurationHoldsNoSecret(t *testing.T) {
 			t.Errorf("%s: got %+v", flag, got)
 		}
 	}
+	got := run(t, nil, "start", "--print-config", "--set", "num.partitons=3")
+	if got.code != 0 || strings.Count(got.stderr, `"key":"num.partitons"`) != 1 || strings.Contains(got.stdout, "num.partitons") {
+		t.Errorf("an unknown key: got %+v, want one warning on stderr", got)
+	}
 }
 
 // TestKilledGoRunLeavesNothingBehind: `go run` dies of a SIGTERM and does not hand it on.
