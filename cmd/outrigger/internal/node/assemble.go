@@ -257,7 +257,10 @@ func NATSConfig(cfg *config.Config) natsconf.Config {
 		}
 	}
 	for _, voter := range cfg.Node.Voters {
-		nats.Routes = append(nats.Routes, voter.String())
+		// A node knows itself by its id: its voters' address may be another than the one it listens on.
+		if voter.ID != cfg.Node.ID {
+			nats.Routes = append(nats.Routes, voter.String())
+		}
 	}
 	return nats
 }
