@@ -12,14 +12,18 @@ import (
 // ImageBytesMax bounds an encoded image: a few million partitions.
 const ImageBytesMax = 512 << 20
 
-const imageVersion = 1
+const (
+	imageVersion = 2
+	// imageVersionOld is read, too: its registrations do not tell a largest batch.
+	imageVersionOld = 1
+)
 
 // Encode writes the whole image, the same bytes for the same image on every node. With the notation
 // of Encode for commands:
 //
-//	version u8 = 1 | level u16 | u applied | s cluster id
+//	version u8 = 2 | level u16 | u applied | s cluster id
 //	v default min in sync | u8 default unclean | v next producer id | v placed | u buried
-//	[ broker | u8 fenced | [session] ]                                    by node id
+//	[ broker | u8 fenced | [session] | v message bytes max ]              by node id
 //	[ id | s name | configs | u8 internal | [ placement ] ]               by topic id
 //	[ id | u order ]                                                      tombstones, by order
 //
@@ -59,10 +63,11 @@ func DecodeImage(b []byte) (*Image, error) {
 			ErrFormat, len(b), ImageBytesMax)
 	}
 	r := reader{bytes: b}
-	if version := r.u8(); r.err == nil && version != imageVersion {
+	version := r.u8()
+	if r.err == nil && version != imageVersion && version != imageVersionOld {
 		r.fail("version %d", version)
 	}
-	im := r.image()
+	im := r.image(version)
 	if err := r.finish(); err != nil {
 		return nil, fmt.Errorf("decode image: %w", err)
 	}
@@ -86,6 +91,7 @@ func (w *writer) registration(r *registration) {
 	for _, session := range r.retired {
 		w.u64(uint64(session))
 	}
+	w.varint(int64(r.broker.MessageBytesMax))
 }
 
 func (w *writer) topic(t *topic.Topic) {
@@ -120,7 +126,7 @@ const (
 	tombstoneBytesMin    = 17
 )
 
-func (r *reader) image() *Image {
+func (r *reader) image(version uint8) *Image {
 	im := &Image{level: r.u16()}
 	if r.err == nil && (im.level == 0 || im.level > Level) {
 		r.fail("level %d, this build speaks up to %d", im.level, Level)
@@ -131,7 +137,7 @@ func (r *reader) image() *Image {
 	im.nextProducerID = r.varint()
 	im.placed = r.varint()
 	im.buried = r.uvarint()
-	im.brokers = list(r, registrationBytesMin, r.registration)
+	im.brokers = list(r, registrationBytesMin, func() registration { return r.registration(version) })
 	topics := list(r, topicBytesMin, r.topic)
 	tombstones := list(r, tombstoneBytesMin, r.tombstone)
 	if r.err != nil {
@@ -166,10 +172,14 @@ func (im *Image) entomb(burials []tombstone) {
 	im.tombstones = build(byID)
 }
 
-func (r *reader) registration() registration {
-	broker := r.broker()
-	broker.Fenced = r.bool()
-	return registration{broker: broker, retired: list(r, 8, r.session)}
+func (r *reader) registration(version uint8) registration {
+	registered := registration{broker: r.broker()}
+	registered.broker.Fenced = r.bool()
+	registered.retired = list(r, 8, r.session)
+	if version > imageVersionOld {
+		registered.broker.MessageBytesMax = r.i32()
+	}
+	return registered
 }
 
 func (r *reader) topic() *topic.Topic {
