@@ -27,6 +27,8 @@ const (
 	walRecordMax    = 4 << 10
 	walQueueBytes   = 24 << 10
 	unackedBytesMax = 4 << 10
+	flushInterval   = 100 * time.Millisecond
+	scrubMicros     = 40_000
 )
 
 // part is a goroutine of production: it owns its machines, and runs a little after it was woken, in
@@ -46,11 +48,13 @@ const (
 	partDone
 	partPrepare
 	partStore
+	partClaim
+	partScrub
 	parts
 )
 
 var partNames = [...]string{"data", "watch", "propose", "worker", "register", "beat", "clock", "wal", "disk", "done",
-	"prepare", "store"}
+	"prepare", "store", "claim", "scrub"}
 
 // broker is a whole node but for its metadata Raft, which is the host's: the partition logs over the
 // node WAL on a simulated disk, and every part of the sidecar, each turned by itself.
@@ -65,6 +69,7 @@ type broker struct {
 	meta     *node.Metadata
 	watch    *node.Watch
 	register node.Registrar
+	claimant node.Claimant
 	proposer *node.Proposer
 	repl     *node.Replication
 	pending  election.Pending
@@ -82,6 +87,7 @@ type broker struct {
 	beatAt      map[topic.NodeID]*node.Heartbeat
 	asked       map[uint64]topic.Member
 	registering bool
+	claiming    bool
 	// leads are the partitions that this run was seen to lead, by epoch.
 	leads map[topic.Partition]topic.Epoch
 	// judged is how far each log was compared with what is known to be committed.
@@ -126,6 +132,9 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 		TailBytesMax: w.mix.tailBytes, UnackedBytesMax: unackedBytesMax,
 		HighWatermarkCheckpoint: 100 * time.Millisecond, Observer: b, Now: h.clock,
 	}
+	if w.mix.interval {
+		cfg.WAL.Sync.Interval = flushInterval
+	}
 	partition.Break(&cfg, w.options.Mutant.logs, w.options.Mutant.wal)
 	store, err := b.openLogs(cfg)
 	if err != nil {
@@ -143,6 +152,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 	node.BreakWatch(&watch, w.options.Mutant.node)
 	b.watch = node.NewWatch(watch, h.clock())
 	b.register = node.Registrar{Self: self, FreshFor: 3 * beatMicros * time.Microsecond}
+	b.claimant = node.Claimant{Self: self}
 	b.proposer = node.NewProposer(node.ProposerConfig{
 		Self: h.id, AttemptTimeout: leaderTimeout, WaitMin: time.Millisecond, WaitMax: 40 * time.Millisecond,
 		Seed: uint64(session),
@@ -214,6 +224,9 @@ func (b *broker) begin() {
 	for _, p := range []part{partBeat, partClock, partRegister, partStore, partPrepare, partWAL} {
 		b.wantIn(p, b.w.between(0, beatMicros))
 	}
+	if b.w.mix.badDisks {
+		b.wantIn(partScrub, b.w.between(0, scrubMicros))
+	}
 }
 
 // want lets a part run a little later, so that inputs gather as they do when goroutines wake up.
@@ -266,6 +279,11 @@ func (b *broker) turn(p part, planned int64) error {
 		b.store.Tick()
 		b.mend()
 		b.want(partWAL)
+		return b.drive.Tick()
+	case partClaim:
+		b.turnClaim()
+	case partScrub:
+		b.turnScrub()
 	default:
 		return b.turnWAL(p)
 	}
@@ -280,7 +298,7 @@ func (b *broker) turnMeta() error {
 	if v := b.meta.View(); v != b.view {
 		b.w.check.published(b, v)
 		b.view = v
-		for _, p := range []part{partData, partWatch, partPropose, partRegister} {
+		for _, p := range []part{partData, partWatch, partPropose, partRegister, partClaim} {
 			b.want(p)
 		}
 	}
@@ -406,7 +424,7 @@ func (b *broker) turnRegister() {
 	b.registering = true
 	b.propose(cluster.RegisterBroker{
 		Broker:      topic.Broker{ID: b.h.id, Session: b.session, Disk: b.h.disk.logs},
-		FlushAlways: true,
+		FlushAlways: !b.w.mix.interval,
 	}, 4*leaderTimeout, false, func(result cluster.Result, err error) {
 		b.registering = false
 		b.want(partRegister)
@@ -419,6 +437,48 @@ func (b *broker) turnRegister() {
 			b.w.count.registrations++
 		}
 	})
+}
+
+// turnClaim says what this node holds where nobody clean is left.
+func (b *broker) turnClaim() {
+	if !b.claimant.Sync(b.view.Image) {
+		return
+	}
+	b.wantIn(partClaim, int64(leaderTimeout/time.Microsecond)/4)
+	if b.claiming || b.hangs() {
+		return
+	}
+	claims := b.claimant.Due(func(p topic.Partition) (partition.State, bool) {
+		log := b.store.Log(p)
+		if log == nil {
+			return partition.State{}, false
+		}
+		return log.State(), true
+	})
+	if len(claims.Items) == 0 {
+		return
+	}
+	b.claiming = true
+	b.propose(claims, 2*leaderTimeout, true, func(_ cluster.Result, err error) {
+		b.claiming = false
+		b.want(partClaim)
+		if err == nil {
+			b.w.count.claims += uint64(len(claims.Items))
+		}
+	})
+}
+
+// turnScrub reads a stretch of the log in search of damage.
+func (b *broker) turnScrub() {
+	b.wantIn(partScrub, scrubMicros)
+	known := len(b.store.Damaged())
+	if b.drive.Scrub() {
+		b.w.count.scrubPasses++
+	}
+	if len(b.store.Damaged()) > known {
+		b.w.count.scrubFound++
+		b.mend()
+	}
 }
 
 // errStale ends a process whose session was ended by a later one of its node.

@@ -21,8 +21,13 @@ func (w *World) dataSpares(h *host) bool {
 		return false
 	}
 	w.frail = h
-	w.count.dataWipes++
 	return true
+}
+
+// bearsPowerLoss reports whether the machine of h may lose power. Where everything acknowledged was synced,
+// always. Under the interval policy it is like the loss of a disk, one machine at a time.
+func (w *World) bearsPowerLoss(h *host) bool {
+	return !w.mix.interval || !w.mix.brokers || w.dataSpares(h)
 }
 
 // lastHope reports whether some partition has no in-sync or eligible replica but that of h: such a
@@ -93,7 +98,7 @@ func (w *World) flows() bool {
 		for i, placement := range t.Partitions {
 			p := topic.Partition{Topic: t.ID, Index: int32(i)}
 			there := w.there(placement)
-			if there < minInSync || w.orphaned(p, placement) {
+			if there < im.MinInSync(t) || w.orphaned(p, placement) {
 				continue // it may rightly stand still
 			}
 			if len(placement.ISR) != there || placement.Leader == topic.NoNode {
@@ -111,11 +116,16 @@ func (w *World) flows() bool {
 	return !slices.ContainsFunc(w.producers, func(p *producer) bool { return p.sending != nil })
 }
 
-// orphaned reports whether everybody who could lead was lost. A partition that nothing was promised of
-// may lose one disk after the other: which of them it was made on was not yet published.
+// orphaned reports whether everybody who could lead was lost, or must be waited for. A partition that
+// nothing was promised of may lose one disk after the other: which of them it was made on was not yet
+// published.
 func (w *World) orphaned(p topic.Partition, placement *topic.Placement) bool {
 	clean := slices.Concat(placement.ISR, placement.Eligible)
-	if len(clean) == 0 && w.frail != nil && w.check.promisedEnd[p] == 0 {
+	if len(clean) == 0 && len(placement.LastKnown) == 0 && w.check.promisedEnd[p] == 0 {
+		return true
+	}
+	away := func(id topic.NodeID) bool { return w.hosts[id-1].lost }
+	if len(clean) == 0 && slices.ContainsFunc(placement.LastKnown, away) {
 		return true
 	}
 	return len(clean) > 0 && !slices.ContainsFunc(clean, func(m topic.Member) bool { return !w.hosts[m.Node-1].lost })

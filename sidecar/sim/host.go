@@ -102,7 +102,7 @@ func (h *host) crash() {
 	}
 	w := h.world
 	w.count.crashes++
-	power := w.chance(w.mix.powerPercent)
+	power := w.chance(w.mix.powerPercent) && w.bearsPowerLoss(h)
 	kept := len(h.disk.unsynced)
 	if power {
 		w.count.powerLosses++
@@ -113,6 +113,7 @@ func (h *host) crash() {
 		h.disk.remember(h.broker)
 		if power {
 			h.disk.fs = h.disk.fs.Crash(w.rng)
+			h.disk.forget(w)
 		} else {
 			h.disk.fs = h.disk.fs.Restart()
 		}

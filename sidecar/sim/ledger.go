@@ -85,14 +85,11 @@ func (c *checker) published(b *broker, v node.View) {
 		if change.After == nil {
 			continue
 		}
-		c.w.count.placement(change.Before, change.After)
+		c.w.count.placement(change.Before, change.After, v.Image.MinInSync(change.Topic))
 		c.entitled(change.Partition, change.After)
 		e := grant{change.Partition, change.After.LeaderEpoch}
 		if _, known := c.promisedAt[e]; !known {
 			c.promisedAt[e] = c.promisedEnd[change.Partition]
-		}
-		if change.After.Unclean {
-			c.fail("%v was given to %d by an unclean election", change.Partition, change.After.Leader)
 		}
 	}
 	c.image = v.Image

@@ -110,6 +110,8 @@ type mix struct {
 	powerPercent      int
 	silentDeaths      bool // a dead process is told by its silence alone
 	badDisks          bool // errors, full and slow disks
+	// interval: logs are synced now and then, and what was written is acknowledged before.
+	interval bool
 }
 
 func draw(r *rand.Rand) mix {
@@ -165,6 +167,7 @@ func (m *mix) whole(r *rand.Rand) {
 	m.tailBytes, m.windowBytes = int64(pick(600, 4_000, 1<<20)), int64(pick(500, 2_000, 16_000))
 	m.clientLossPercent = pick(0, 0, 2, 10)
 	m.silentDeaths, m.badDisks = r.IntN(3) == 0, r.IntN(3) == 0
+	m.interval = r.IntN(4) == 0
 	m.syncMicros = int64(pick(100, 1_000, 4_000))
 	m.clientMicros = int64(pick(1, 2, 5)) * 1_000
 }
