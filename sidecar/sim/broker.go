@@ -78,11 +78,15 @@ type broker struct {
 	view node.View
 
 	// What has come for a part and waits for its turn.
-	due      [parts]int64 // when a part's next turn is, 0 if it wants none
-	in       node.Arrivals
-	beats    []node.Beat
-	triggers []election.Request
-	ticks    int64
+	due [parts]int64 // when a part's next turn is, 0 if it wants none
+	// clockedAt is when the watch last had a tick of its own.
+	clockedAt int64
+	// clockPlanned is how many ticks the next one stands for.
+	clockPlanned int
+	in           node.Arrivals
+	beats        []node.Beat
+	triggers     []election.Request
+	ticks        int64
 
 	beatAt      map[topic.NodeID]*node.Heartbeat
 	asked       map[uint64]topic.Member
@@ -186,24 +190,6 @@ func (b *broker) openLogs(cfg partition.Config) (*partition.Store, error) {
 	return partition.Open(cfg)
 }
 
-// mend asks that damaged replicas leave their sets, as production's quarantine does; in the epoch that
-// this begins, replication cuts them before the damage and their leader fills them again.
-func (b *broker) mend() {
-	var due []topic.Partition
-	for _, d := range b.store.Damaged() {
-		if err := b.store.PrepareCut(d.Partition); err == nil {
-			due = append(due, d.Partition)
-		}
-	}
-	if c := b.view.Image.Quarantines(b.register.Self, due, nil); len(c.Items) > 0 {
-		b.propose(c, 2*leaderTimeout, true, func(result cluster.Result, err error) {
-			if err == nil {
-				b.w.count.mended++
-			}
-		})
-	}
-}
-
 // newMetadata joins the host's Raft with the image and the controller.
 func (b *broker) newMetadata(cfg node.QuorumConfig) error {
 	mc := node.MetadataConfig{
@@ -264,7 +250,6 @@ func (b *broker) turn(p part, planned int64) error {
 	case partWatch:
 		b.turnWatch(false)
 	case partClock:
-		b.wantIn(partClock, tickMicros)
 		b.turnWatch(true)
 	case partPropose:
 		b.turnProposer()
@@ -311,80 +296,6 @@ func (b *broker) turnMeta() error {
 		}
 	}
 	return nil
-}
-
-// turnWatch is the timeout watcher.
-func (b *broker) turnWatch(tick bool) {
-	b.watch.Sync(b.view)
-	for _, beat := range b.beats {
-		b.watch.Take(beat, b.now())
-	}
-	b.beats = b.beats[:0]
-	if tick {
-		b.watch.Routes(b.routes())
-		b.watch.Tick(b.now())
-	}
-	fx := b.watch.Effects()
-	if fx.LeaseSet {
-		b.store.SetLease(fx.Lease)
-		b.store.SetMandate(fx.Mandate)
-	}
-	if heard := fx.Heard; heard != nil {
-		b.in.Asks = append(b.in.Asks, func(r *node.Replication) {
-			r.SetHeard(func(m topic.Member) bool { return heard[m] })
-		})
-		b.want(partData)
-	}
-	if fx.Table != nil {
-		b.table = *fx.Table
-	}
-	b.w.count.triggers += uint64(fx.Fired)
-	for _, r := range fx.Triggers {
-		// A late copy of its registration may show a lost node as live for a while.
-		if !b.w.hosts[r.Suspect.Node-1].lost {
-			b.w.suspicions++
-		}
-		// The subject of the election requests may lose them, too.
-		if !b.w.chance(b.w.mix.lossPercent) {
-			b.triggers = append(b.triggers, r)
-			b.want(partWorker)
-		}
-	}
-	for _, r := range fx.Reports {
-		b.meta.Report(r)
-		if r.Kind != node.ReportHeard {
-			b.h.wantTurn()
-		}
-	}
-}
-
-// routes are the nodes whose connection is not known to be gone: that of a dead process usually is.
-func (b *broker) routes() map[topic.NodeID]bool {
-	routes := map[topic.NodeID]bool{}
-	for _, other := range b.w.hosts {
-		if other != b.h && (other.up() || b.w.mix.silentDeaths) {
-			routes[other.id] = true
-		}
-	}
-	return routes
-}
-
-// turnWorker is the election worker.
-func (b *broker) turnWorker() {
-	for _, r := range b.triggers {
-		b.pending.Add(r)
-	}
-	b.triggers = b.triggers[:0]
-	for _, r := range b.pending.Take(b.table, b.view.Image) {
-		switch b.view.Controller {
-		case topic.NoNode:
-		case b.h.id:
-			b.meta.Report(node.Report{Kind: node.ReportRequest, Request: r})
-			b.h.wantTurn()
-		default:
-			b.w.post(b.h, int(b.view.Controller)-1, &mail{kind: mailReport, bytes: r.Encode()})
-		}
-	}
 }
 
 // turnProposer brings commands to the controller.
@@ -437,48 +348,6 @@ func (b *broker) turnRegister() {
 			b.w.count.registrations++
 		}
 	})
-}
-
-// turnClaim says what this node holds where nobody clean is left.
-func (b *broker) turnClaim() {
-	if !b.claimant.Sync(b.view.Image) {
-		return
-	}
-	b.wantIn(partClaim, int64(leaderTimeout/time.Microsecond)/4)
-	if b.claiming || b.hangs() {
-		return
-	}
-	claims := b.claimant.Due(func(p topic.Partition) (partition.State, bool) {
-		log := b.store.Log(p)
-		if log == nil {
-			return partition.State{}, false
-		}
-		return log.State(), true
-	})
-	if len(claims.Items) == 0 {
-		return
-	}
-	b.claiming = true
-	b.propose(claims, 2*leaderTimeout, true, func(_ cluster.Result, err error) {
-		b.claiming = false
-		b.want(partClaim)
-		if err == nil {
-			b.w.count.claims += uint64(len(claims.Items))
-		}
-	})
-}
-
-// turnScrub reads a stretch of the log in search of damage.
-func (b *broker) turnScrub() {
-	b.wantIn(partScrub, scrubMicros)
-	known := len(b.store.Damaged())
-	if b.drive.Scrub() {
-		b.w.count.scrubPasses++
-	}
-	if len(b.store.Damaged()) > known {
-		b.w.count.scrubFound++
-		b.mend()
-	}
 }
 
 // errStale ends a process whose session was ended by a later one of its node.

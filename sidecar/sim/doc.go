@@ -20,6 +20,9 @@
 // image), which reaches its deeper states sooner. Times are production's divided by fifteen: a leader
 // timeout is 80 ms, a message may be late by 4 s, which is fifty timeouts.
 //
+// Half of the seeds with brokers let several ticks pass together while a node's parts call themselves
+// calm, as production does to sleep.
+//
 // A run has two phases. In the first, faults come at random. Then everything heals, but in half of the
 // runs with brokers a minority of the hosts stays away for good; the rest must elect, admit who was
 // wiped or damaged, bring every replica into its in-sync set, take writes on every partition, come to
