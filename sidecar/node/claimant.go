@@ -40,8 +40,8 @@ func (c *Claimant) Sync(im *cluster.Image) bool {
 }
 
 // Due is what there is to say now. state tells of a log here. One that does not follow the leaderless epoch
-// yet may still take what a deposed leader sends, and have it acknowledged: it says nothing. Nor does one
-// that is damaged: what it holds is not what it will hold.
+// yet may still take what the last leader sent, and one that is damaged will be cut: what they hold is not
+// what they will hold, and they say nothing.
 func (c *Claimant) Due(state func(topic.Partition) (partition.State, bool)) cluster.ClaimLogs {
 	claims := cluster.ClaimLogs{Member: c.Self}
 	for _, at := range slices.SortedFunc(maps.Keys(c.waiting), comparePartitions) {
