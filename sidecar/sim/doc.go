@@ -80,7 +80,7 @@
 //   - a follower that acknowledges what it has not synced; a restart without what was synced;
 //   - a frame for another session that changes anything; a contradiction between two logs.
 //
-// And of both: no progress after healing, and suspicion of anybody in a cluster at rest.
+// And of both: damage that was found and not filled again, no progress after healing, and suspicion of anybody in a cluster at rest.
 //
 // Mutants proves that all this can fail: known bugs, put in one at a time, are caught.
 //

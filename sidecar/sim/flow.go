@@ -180,7 +180,8 @@ func (w *World) rest() {
 // restTicks is some leader timeouts.
 const restTicks = 30
 
-// level reports whether all replicas of a partition hold the same, committed to the end.
+// level reports whether all replicas of a partition hold the same, committed to the end, and what was found
+// damaged was filled again from another.
 func (w *World) level(p topic.Partition, placement *topic.Placement) bool {
 	var first partition.State
 	seen := false
@@ -193,6 +194,9 @@ func (w *World) level(p topic.Partition, placement *topic.Placement) bool {
 			return false
 		}
 		state := log.State()
+		if state.Damaged && len(placement.ISR) > 1 {
+			return false
+		}
 		if !seen {
 			first, seen = state, true
 		}
