@@ -8,14 +8,14 @@ import (
 
 // dataCounts are the counts of runs with brokers.
 type dataCounts struct {
-	registrations, staleSessions, triggers, fences, asked, majorities, noAnswers   uint64
-	powerLosses, spoiled, ioErrors, noSpace, dataWipes                             uint64
-	topicsMade, topicsGone, refusedAppends, duplicatesAnswered, scans              uint64
-	accepted, stale, rejected, undecided                                           uint64
-	gaps, cuts, shrinks, expansions, staleFrames                                   uint64
-	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts       uint64
-	lostHosts, misledReaders, flips, misdirected, staleBlocks, quarantines, mended uint64
-	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides     uint64
+	registrations, staleSessions, triggers, fences, asked, majorities, noAnswers             uint64
+	powerLosses, spoiled, ioErrors, noSpace, dataWipes                                       uint64
+	topicsMade, topicsGone, refusedAppends, duplicatesAnswered, scans                        uint64
+	accepted, stale, rejected, undecided                                                     uint64
+	gaps, cuts, shrinks, expansions, staleFrames                                             uint64
+	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts                 uint64
+	lostHosts, misledReaders, flips, misdirected, staleBlocks, quarantines, mended           uint64
+	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides, secondLosses uint64
 }
 
 func (c *dataCounts) verdict(v election.Verdict) {
@@ -102,6 +102,6 @@ func (c *dataCounts) rare() []Rare {
 		{"isr_below_min", c.smallISR}, {"lost_hosts", c.lostHosts},
 		{"flips", c.flips}, {"misdirected_blocks", c.misdirected}, {"stale_blocks", c.staleBlocks}, {"quarantines", c.quarantines}, {"mended", c.mended},
 		{"claims", c.claims}, {"unclean_elections", c.uncleanElections}, {"unsynced_losses", c.unsyncedLosses},
-		{"scrub_passes", c.scrubPasses}, {"scrub_found", c.scrubFound}, {"strides", c.strides}, {"misled_readers", c.misledReaders},
+		{"scrub_passes", c.scrubPasses}, {"scrub_found", c.scrubFound}, {"strides", c.strides}, {"second_losses", c.secondLosses},
 	}
 }

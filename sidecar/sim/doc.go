@@ -39,10 +39,10 @@
 //	power     unsynced sectors of 512 bytes survive at random, on all files of a host in one instant;
 //	          one host or all at once
 //	disk      I/O errors on write and sync, no space, slow syncs; lost whole; a bit flipped, a block
-//	          of another place, a block of before, found at a start, by a read or by the scrub. A lost or
-//	          rotten disk is one at a time, until every partition has all its replicas in sync again: the
-//	          guarantee is for min.insync-1 of them. With a minimum of one nothing rots, and the disk of
-//	          the only member in sync is not lost
+//	          of another place, a block of before, found at a start, by a read or by the scrub. Lost and
+//	          rotten disks are min.insync-1 at most, until every partition has all its replicas in sync
+//	          again. With a minimum of one it is one disk, not that of the only member in sync, and
+//	          nothing rots
 //
 // Topics have minimums of 1, 2 and 3. A quarter of the seeds with brokers syncs now and then only
 // (log.flush.policy=interval): killing processes may take nothing then, and a loss of power, which takes

@@ -10,18 +10,36 @@ import (
 	"outrigger/sidecar/cluster"
 )
 
-// dataSpares reports whether the disk of h may be lost without losing anything promised: no other lost
-// disk waits to be made good, and every replica that h shares holds what was promised.
+// dataSpares reports whether the disk of h may be lost without losing anything promised: fewer lost disks
+// wait to be made good than every topic bears, and h is not the last hope of any partition.
 func (w *World) dataSpares(h *host) bool {
 	im := w.check.image
 	if im == nil {
 		return false
 	}
-	if w.frail != nil && !w.madeGood() || w.lastHope(im, h) {
+	if len(w.frail) > 0 && w.madeGood() {
+		w.frail = nil
+	}
+	if !slices.Contains(w.frail, h) && len(w.frail) >= lossesBorne(im) || w.lastHope(im, h) {
 		return false
 	}
-	w.frail = h
+	if !slices.Contains(w.frail, h) {
+		w.frail = append(w.frail, h)
+	}
+	if len(w.frail) > 1 {
+		w.count.secondLosses++
+	}
 	return true
+}
+
+// lossesBorne is how many disks may be lost together: min.insync-1, and with a minimum of one the disk of
+// any member but the last.
+func lossesBorne(im *cluster.Image) int {
+	borne := len(im.Brokers())
+	for t := range im.All() {
+		borne = min(borne, max(1, im.MinInSync(t)-1))
+	}
+	return borne
 }
 
 // bearsPowerLoss reports whether the machine of h may lose power. Where everything acknowledged was synced,
@@ -146,7 +164,7 @@ func (w *World) there(placement *topic.Placement) int {
 // random quorum, and must go on.
 func (w *World) lose() {
 	im := w.check.image
-	if im == nil || im.TopicCount() == 0 || w.frail != nil && !w.madeGood() {
+	if im == nil || im.TopicCount() == 0 || len(w.frail) > 0 && !w.madeGood() {
 		return
 	}
 	left := (len(w.hosts) - 1) / 2

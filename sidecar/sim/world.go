@@ -74,8 +74,8 @@ type World struct {
 	suspicions uint64
 	// healedFrom is what was promised of each partition when healing began.
 	healedFrom map[topic.Partition]topic.Offset
-	// frail is the host whose disk was lost and not yet made good, nil if none.
-	frail *host
+	// frail are the hosts whose disks were lost and not yet made good.
+	frail []*host
 }
 
 // mix is a seed's own choice of faults: a run with everything at once never gets far.
