@@ -14,7 +14,7 @@ type dataCounts struct {
 	accepted, stale, rejected, undecided                                                     uint64
 	gaps, cuts, shrinks, expansions, staleFrames                                             uint64
 	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts                 uint64
-	lostHosts, misledReaders, flips, misdirected, staleBlocks, quarantines, mended           uint64
+	lostHosts, flips, misdirected, staleBlocks, quarantines, mended                          uint64
 	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides, secondLosses uint64
 }
 

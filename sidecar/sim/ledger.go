@@ -317,7 +317,6 @@ func (c *checker) outOfRange(b *broker, r *reader, result partition.ReadResult) 
 	mine, _ := b.view.Image.Partition(r.partition)
 	newest, _ := c.image.Partition(r.partition)
 	if !r.aware && mine != nil && newest != nil && mine.LeaderEpoch < newest.LeaderEpoch {
-		c.w.count.misledReaders++
 		moved := c.movedAt[grant{r.partition, newest.LeaderEpoch}]
 		for e := newest.LeaderEpoch; e > mine.LeaderEpoch; e-- {
 			if at, known := c.movedAt[grant{r.partition, e}]; known {
