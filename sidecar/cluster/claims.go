@@ -51,9 +51,12 @@ func IsUndecided(p *topic.Placement) bool { return p.Leader == topic.NoNode && l
 
 // strongest is the replica that claims to hold the most, once all last-known members are live and every
 // live replica has claimed. A replica outside the last-known ones may hold more than those who lost
-// their ends. If all who ever held everything are on other disks now, and nothing is left anywhere, no
-// election would bring anything back: their old disks might, so the operator is waited for.
+// their ends. If all who ever held everything are on other disks now, their old disks may still tell,
+// and what the rest holds may be any part of it: that is for the operator to weigh.
 func (im *Image) strongest(p *topic.Placement) (best topic.Member, all bool) {
+	if len(p.LastKnown) == 0 {
+		return topic.Member{}, false
+	}
 	var claim topic.Claim
 	for _, node := range p.Replicas {
 		m, live := im.member(node)
@@ -71,7 +74,7 @@ func (im *Image) strongest(p *topic.Placement) (best topic.Member, all bool) {
 			best, claim, all = m, c, true
 		}
 	}
-	return best, all && (claim.End > 0 || len(p.LastKnown) > 0)
+	return best, all
 }
 
 // bestLive is the live replica that claims the most, or the first one while nobody claims anything.

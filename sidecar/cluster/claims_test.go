@@ -70,39 +70,36 @@ func TestClaimOfAnEndedSessionDoesNotCount(t *testing.T) {
 	w.wants(id, "leader 2 epoch 4 isr [2.2] eligible [] last [] unclean")
 }
 
-// 1 held everything alone and comes back on another disk. 2 was out of sync and holds the most of what
-// there is; 3 is live, and might hold more, until it is fenced.
-func TestLiveOutsiderLeadsWhereTheLastKnownDiskIsGone(t *testing.T) {
+// 1 was not last known, and might hold more than those who lost their ends, until it is fenced.
+func TestLiveReplicaIsWaitedForUntilItIsFenced(t *testing.T) {
+	w, id := allCrashed(t)
+	w.gets(OK, w.claim(id, member(2, 2), 0, 4))
+	w.gets(OK, w.claim(id, member(3, 2), 0, 3))
+	w.wants(id, "leader -1 epoch 3 isr [] eligible [] last [2 3]")
+	if w.im.ClaimDue(w.partition(id, 0), member(2, 2)) {
+		t.Error("2 has spoken and 1 has not: got a claim that is due, want none")
+	}
+	w.must(fence(1, 2))
+	if !w.im.ClaimDue(w.partition(id, 0), member(2, 2)) {
+		t.Error("nobody is waited for any more: got no claim due, want one")
+	}
+	w.gets(OK, w.claim(id, member(2, 2), 0, 4))
+	w.wants(id, "leader 2 epoch 4 isr [2.2] eligible [] last [] unclean")
+}
+
+// 1 held everything alone and comes back on another disk: what 2 and 3 hold may be any part of it.
+func TestOperatorDecidesWhereAllLastKnownDisksAreGone(t *testing.T) {
 	w := newWorld(t, 3)
 	id := w.create("t", 1, minimum("1"), 1, 2, 3)
 	w.must(w.alter(id, member(1, 1)))
 	w.must(register2(1, 2, 2))
-	w.wants(id, "leader -1 epoch 1 isr [] eligible [] last []")
 	w.gets(OK, w.claim(id, member(1, 2), topic.NoEpoch, 0))
 	w.gets(OK, w.claim(id, member(2, 1), 0, 4))
-	w.wants(id, "leader -1 epoch 1 isr [] eligible [] last []")
-	p := w.partition(id, 0)
-	if w.im.ClaimDue(p, member(2, 1)) {
-		t.Error("2 has spoken and 3 has not: got a claim that is due, want none")
-	}
-	w.must(fence(3, 1))
-	if p = w.partition(id, 0); !w.im.ClaimDue(p, member(2, 1)) {
-		t.Error("nobody is waited for any more: got no claim due, want one")
-	}
-	w.gets(OK, w.claim(id, member(2, 1), 0, 4))
-	w.wants(id, "leader 2 epoch 2 isr [2.1] eligible [] last [] unclean")
-}
-
-// The only replica's log is gone or was set aside: electing what is empty would bring nothing back.
-func TestEmptyLogOnAnotherDiskWaitsForTheOperator(t *testing.T) {
-	w := newWorld(t, 1)
-	id := w.create("t", 1, nil, 1)
-	w.must(register2(1, 2, 2))
-	w.gets(OK, w.claim(id, member(1, 2), topic.NoEpoch, 0))
+	w.gets(OK, w.claim(id, member(3, 1), 0, 3))
 	w.wants(id, "leader -1 epoch 1 isr [] eligible [] last []")
 	w.must(ElectUnclean{Elections: []UncleanElection{{Partition: topic.Partition{Topic: id},
 		PartitionEpoch: w.partition(id, 0).PartitionEpoch, Node: topic.NoNode}}})
-	w.wants(id, "leader 1 epoch 2 isr [1.2] eligible [] last [] unclean")
+	w.wants(id, "leader 2 epoch 2 isr [2.1] eligible [] last [] unclean")
 }
 
 // Nothing was ever written, so nothing can be missing.

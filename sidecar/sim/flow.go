@@ -134,13 +134,13 @@ func (w *World) flows() bool {
 	return !slices.ContainsFunc(w.producers, func(p *producer) bool { return p.sending != nil })
 }
 
-// orphaned reports whether everybody who could lead was lost, or must be waited for. A partition that
-// nothing was promised of may lose one disk after the other: which of them it was made on was not yet
-// published.
+// orphaned reports whether everybody who could lead was lost, or must be waited for. Which disks a new
+// partition was made on, and that an in-sync set shrank, may not yet be published when a disk is lost.
 func (w *World) orphaned(p topic.Partition, placement *topic.Placement) bool {
 	clean := slices.Concat(placement.ISR, placement.Eligible)
-	if len(clean) == 0 && len(placement.LastKnown) == 0 && w.check.promisedEnd[p] == 0 {
-		return true
+	other := func(id topic.NodeID) bool { return w.hosts[id-1].disk.since > 1 }
+	if len(clean) == 0 && len(placement.LastKnown) == 0 && slices.ContainsFunc(placement.Replicas, other) {
+		return true // all who held everything are on other disks: it is for the operator
 	}
 	away := func(id topic.NodeID) bool { return w.hosts[id-1].lost }
 	if len(clean) == 0 && slices.ContainsFunc(placement.LastKnown, away) {
