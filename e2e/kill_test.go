@@ -220,6 +220,13 @@ func TestAllKilledUnderIntervalLoseNothingAcknowledged(t *testing.T) {
 	}
 	c := start(t, options{data: data, args: []string{"--set", "log.flush.policy=interval"}})
 	c.healthy(30 * time.Second)
+	told := 0.0
+	for i := range c.kafka {
+		told += c.metric(i, "outrigger_unclean_elections_total")
+	}
+	if told < partitions {
+		t.Errorf("possible loss was reported of %g partitions, want at least %d", told, partitions)
+	}
 	t.Log(ledger.summary())
 	ledger.check(t, c.kafka, "interval", partitions)
 	c.stop()
