@@ -29,7 +29,7 @@ const (
 //
 //	placement   [v replica] | [member] in sync | [member] eligible | [v node] last known
 //	            v leader | leader session | v leader epoch | u8 unclean | v unclean epoch
-//	            v partition epoch
+//	            v partition epoch | if nobody leads: [ member | v tail epoch | v end ] claims
 func (im *Image) Encode() []byte {
 	w := writer{bytes: make([]byte, 0, 1024+256*im.byID.count)}
 	w.u8(imageVersion)
@@ -116,6 +116,15 @@ func (w *writer) placement(p *topic.Placement) {
 	w.bool(p.Unclean)
 	w.varint(int64(p.UncleanEpoch))
 	w.varint(int64(p.PartitionEpoch))
+	if p.Leader != topic.NoNode {
+		return
+	}
+	w.uvarint(uint64(len(p.Claims)))
+	for _, c := range p.Claims {
+		w.member(c.Member)
+		w.varint(int64(c.TailEpoch))
+		w.varint(int64(c.End))
+	}
 }
 
 // Least encoded sizes of what an image lists.
@@ -191,7 +200,7 @@ func (r *reader) topic() *topic.Topic {
 func (r *reader) tombstone() tombstone { return tombstone{id: r.topicID(), order: r.uvarint()} }
 
 func (r *reader) placement() *topic.Placement {
-	return &topic.Placement{
+	p := &topic.Placement{
 		Replicas:       r.nodes(),
 		ISR:            r.members(),
 		Eligible:       r.members(),
@@ -203,4 +212,12 @@ func (r *reader) placement() *topic.Placement {
 		UncleanEpoch:   topic.Epoch(r.i32()),
 		PartitionEpoch: r.i32(),
 	}
+	if p.Leader == topic.NoNode {
+		p.Claims = list(r, memberBytesMin+2, r.claim)
+	}
+	return p
+}
+
+func (r *reader) claim() topic.Claim {
+	return topic.Claim{Member: r.member(), TailEpoch: topic.Epoch(r.i32()), End: topic.Offset(r.varint())}
 }
