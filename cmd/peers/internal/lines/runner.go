@@ -49,64 +49,72 @@ func (r *Runner) wants(names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(r.cfg.Lines, name) })
 }
 
-// warmLines need a cluster that has run for a while.
-var warmLines = []string{Throughput, Small, Single, Partitions, Latency, Tail, Cold, EndToEnd}
+// warmLines need a cluster that has run for a while. Partitions is apart: what a system does when a
+// thousand partitions are deleted, minutes later, must not be in the figures of other lines.
+var warmLines = []string{Throughput, Small, Single, Latency, Tail, Cold, EndToEnd}
 
-// Run measures all pairs. What it found so far comes with an error, too.
+// Run measures all pairs: first of the lines with clusters of their own, then of those with warm ones,
+// then of those with many partitions. What it found so far comes with an error, too.
 func (r *Runner) Run(ctx context.Context) (found Findings, err error) {
 	defer func() {
-		found = r.found
 		for _, c := range r.warm {
 			err = errors.Join(err, c.Stop())
 		}
+		found = r.found
 	}()
-	for r.pair = 1; r.pair <= r.cfg.Pairs; r.pair++ {
-		r.values = score.Values{"spike/mbps": spikeRate}
-		if err := r.measurePair(ctx); err != nil {
-			return r.found, err
+	for range r.cfg.Pairs {
+		r.found.Pairs = append(r.found.Pairs, score.Values{"spike/mbps": spikeRate})
+	}
+	for _, phase := range []func(context.Context) error{r.fresh, r.warmPair, r.manyPartitions} {
+		for r.pair = 1; r.pair <= r.cfg.Pairs; r.pair++ {
+			r.values = r.found.Pairs[r.pair-1]
+			if err := errors.Join(phase(ctx), ctx.Err()); err != nil {
+				return r.found, err
+			}
 		}
-		r.found.Pairs = append(r.found.Pairs, r.values)
 	}
 	return r.found, nil
 }
 
-// measurePair goes through the lines. Samples that fail are noted; only the end of ctx, and clusters
-// that do not start, end the run.
-func (r *Runner) measurePair(ctx context.Context) error {
-	if r.wants(Start, Rest, Failover) {
-		if err := r.fresh(ctx); err != nil {
-			return err
-		}
-	}
+// warmPair goes through the lines of a pair. Samples that fail are noted; only the end of ctx, and
+// clusters that do not start, end the run.
+func (r *Runner) warmPair(ctx context.Context) error {
 	if r.wants(WAL) {
 		r.sample(ctx, WAL, "outrigger and plain", func() (score.Values, error) { return r.walAlone(ctx) })
 	}
-	if r.wants(warmLines...) {
-		if err := r.warmUp(ctx); err != nil {
+	for _, line := range warmLines {
+		if err := r.inTurn(ctx, line); err != nil {
 			return err
 		}
-	}
-	for _, line := range warmLines {
-		if !r.wants(line) {
-			continue
-		}
-		for _, name := range []system.Name{system.Kafka, system.Outrigger} {
-			if err := r.awake(ctx, name, func(c *system.Cluster) {
-				r.sample(ctx, line, string(name), func() (score.Values, error) { return r.measure(ctx, line, c) })
-			}); err != nil {
-				return err
-			}
-		}
-		if line == Cold {
+		if line == Cold && r.wants(line) {
 			r.sample(ctx, line, "plain", func() (score.Values, error) { return r.plainCopy(ctx) })
 		}
 	}
 	if r.wants(JetStream) {
-		if err := r.jetStream(ctx); err != nil {
+		return r.jetStream(ctx)
+	}
+	return nil
+}
+
+func (r *Runner) manyPartitions(ctx context.Context) error { return r.inTurn(ctx, Partitions) }
+
+// inTurn measures a line of Kafka, then of ours.
+func (r *Runner) inTurn(ctx context.Context, line string) error {
+	if !r.wants(line) {
+		return nil
+	}
+	if err := r.warmUp(ctx); err != nil {
+		return err
+	}
+	for _, name := range []system.Name{system.Kafka, system.Outrigger} {
+		err := r.awake(ctx, name, func(c *system.Cluster) {
+			r.sample(ctx, line, string(name), func() (score.Values, error) { return r.measure(ctx, line, c) })
+		})
+		if err != nil {
 			return err
 		}
 	}
-	return ctx.Err()
+	return nil
 }
 
 // sample takes figures, and keeps them with the name of whose they are. Figures that come with an

@@ -82,11 +82,13 @@ func (r *Runner) measure(ctx context.Context, line string, c *system.Cluster) (s
 		return r.producing(ctx, line, c, append(window, "--verify=false", "--producers", "1", "--partitions", "1",
 			"--linger", "0s", "--max-in-flight", "5")...)
 	case Partitions:
-		return r.producing(ctx, line, c, append(window, "--verify=false", "--partitions", "1000")...)
+		// a thousand new partitions have to find their followers first
+		return r.producing(ctx, line, c, "--seconds", number(r.cfg.Seconds), "--warmup", number(partitionsWarmup+r.cfg.Warmup),
+			"--verify=false", "--partitions", "1000")
 	case Latency:
 		rate := r.values["kafka/"+Throughput+".records"] / 2
 		if rate < 1 {
-			return nil, errors.New("Kafka's maximum is not known")
+			return nil, errors.New("the maximum of Kafka is not known")
 		}
 		return r.producing(ctx, line, c, append(window, "--rate", number(float64(int64(rate))))...)
 	case EndToEnd:
@@ -128,6 +130,9 @@ func valuesOf(c *system.Cluster, line string, report *benchReport, result string
 		prefix + "p50": of.Latency["p50"], prefix + "p99": of.Latency["p99"], prefix + "p99.9": of.Latency["p99.9"],
 	}
 }
+
+// partitionsWarmup is seconds of load before those that are before every window.
+const partitionsWarmup = 10
 
 // coldTopic stays for the whole run.
 const coldTopic = "peers-cold"

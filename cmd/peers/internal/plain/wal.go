@@ -67,10 +67,11 @@ func fill(ctx context.Context, log *wal.Log) error {
 	_, _ = rand.Read(payload) // it never fails
 	r := wal.Record{Kind: wal.Data, Partition: topic.Partition{Index: 0}, Epoch: 1, Count: 1, Payload: payload}
 	for {
-		if err := log.Reserve(ctx, wal.Leader, wal.EncodedLen(r)); err != nil {
-			if ctx.Err() != nil {
-				return nil // the window is over
-			}
+		err := log.Reserve(ctx, wal.Leader, wal.EncodedLen(r))
+		if errors.Is(err, wal.ErrFull) {
+			return nil // it waits until ctx ends: the window is over
+		}
+		if err != nil {
 			return fmt.Errorf("append to the log: %w", err)
 		}
 		log.Append(wal.Leader, r)
