@@ -132,7 +132,10 @@ func compare(ctx context.Context, f flags, out, progress io.Writer) error {
 	if len(r.Pairs) > 0 {
 		err = errors.Join(err, r.write(out, f.json))
 	}
-	if err == nil && len(r.Failures) > 0 {
+	switch {
+	case ctx.Err() != nil:
+		err = errors.New("the run was interrupted")
+	case err == nil && len(r.Failures) > 0:
 		err = fmt.Errorf("%d samples failed", len(r.Failures))
 	}
 	return err
