@@ -180,7 +180,7 @@ func facts(f flags, kafka fetch.Kafka, r report) []string {
 		fmt.Sprintf("machine: %s, %d cores, %s, %.1f GB of memory, load average %s at the first sample; clients and brokers share it",
 			m.CPU, m.Cores, m.Kernel, float64(m.MemoryMB)/1e3, m.Load),
 		"Outrigger " + r.Version + ": three processes by `outrigger dev`, log.flush.policy=always: synced by every replica in sync before it is acknowledged",
-		fmt.Sprintf("Apache Kafka %s: three JVMs, broker and controller each, its default settings: no fsync before an acknowledgement; kafka-server-start's flags (%s)",
+		fmt.Sprintf("Apache Kafka %s: three JVMs, broker and controller each, its default settings: no fsync before an acknowledgement, min.insync.replicas=1; kafka-server-start's flags (%s)",
 			kafka.Version, strings.Join(system.KafkaJVM, " ")),
 		"JetStream: three nats-servers of go.mod's version, sync_interval: always, replicas 3; client: nats bench js pub async, 500 messages in flight per client; 4 clients on one stream, or one on each of 6",
 		fmt.Sprintf("Kafka and Outrigger: client `outrigger bench` for both (franz-go), acks=all, idempotent, RF 3; %d pairs in turn, windows of %g s after %g s of load; before the first pair each was loaded for 2 x %s",
