@@ -14,7 +14,7 @@ const ImageBytesMax = 512 << 20
 
 const (
 	imageVersion = 2
-	// imageVersionOld is read, too: its registrations do not tell a largest batch.
+	// imageVersionOld is read, too: its registrations do not tell a largest batch, nobody claims anything.
 	imageVersionOld = 1
 )
 
@@ -147,7 +147,7 @@ func (r *reader) image(version uint8) *Image {
 	im.placed = r.varint()
 	im.buried = r.uvarint()
 	im.brokers = list(r, registrationBytesMin, func() registration { return r.registration(version) })
-	topics := list(r, topicBytesMin, r.topic)
+	topics := list(r, topicBytesMin, func() *topic.Topic { return r.topic(version) })
 	tombstones := list(r, tombstoneBytesMin, r.tombstone)
 	if r.err != nil {
 		return nil
@@ -191,15 +191,15 @@ func (r *reader) registration(version uint8) registration {
 	return registered
 }
 
-func (r *reader) topic() *topic.Topic {
+func (r *reader) topic(version uint8) *topic.Topic {
 	t := &topic.Topic{ID: r.topicID(), Name: r.string(), Configs: r.strings(), Internal: r.bool()}
-	t.Partitions = list(r, placementBytesMin, r.placement)
+	t.Partitions = list(r, placementBytesMin, func() *topic.Placement { return r.placement(version) })
 	return t
 }
 
 func (r *reader) tombstone() tombstone { return tombstone{id: r.topicID(), order: r.uvarint()} }
 
-func (r *reader) placement() *topic.Placement {
+func (r *reader) placement(version uint8) *topic.Placement {
 	p := &topic.Placement{
 		Replicas:       r.nodes(),
 		ISR:            r.members(),
@@ -212,7 +212,7 @@ func (r *reader) placement() *topic.Placement {
 		UncleanEpoch:   topic.Epoch(r.i32()),
 		PartitionEpoch: r.i32(),
 	}
-	if p.Leader == topic.NoNode {
+	if p.Leader == topic.NoNode && version > imageVersionOld {
 		p.Claims = list(r, memberBytesMin+2, r.claim)
 	}
 	return p

@@ -21,16 +21,16 @@ func leaderless(t *testing.T) (*cluster.Image, topic.Partition) {
 			t.Fatalf("%+v: %v", c, r.Err())
 		}
 	}
-	register := func(id topic.NodeID, session topic.Session) {
-		apply(cluster.RegisterBroker{Broker: topic.Broker{ID: id, Session: session, Disk: topic.DiskID{byte(id)}}})
+	register := func(id topic.NodeID, session, before topic.Session) {
+		apply(cluster.RegisterBroker{Replaces: before, Broker: topic.Broker{ID: id, Session: session, Disk: topic.DiskID{byte(id)}}})
 	}
-	register(1, 11)
-	register(2, 21)
+	register(1, 11, 0)
+	register(2, 21, 0)
 	at := topic.Partition{Topic: topic.ID{1}}
 	apply(cluster.CreateTopics{Topics: []topic.Creation{{ID: at.Topic, Name: "t",
 		Assignments: [][]topic.NodeID{{1, 2}}, Configs: map[string]string{cluster.ConfigMinInSync: "2"}}}})
-	register(2, 22)
-	register(1, 12)
+	register(2, 22, 21)
+	register(1, 12, 11)
 	return b.Image(), at
 }
 
