@@ -29,9 +29,12 @@ type Placement struct {
 	// Eligible holds the eligible leader replicas (KIP-966): out of the in-sync set, but known to
 	// hold everything below the high watermark.
 	Eligible []Member
-	// LastKnown is the last in-sync set before the partition ran out of clean candidates. An
-	// operator, or all of its members coming back, must decide who leads then.
+	// LastKnown is the last in-sync set before the partition ran out of clean candidates, less those
+	// whose disk is another one since. An operator, or all of its members coming back, must decide who
+	// leads then.
 	LastKnown []NodeID
+	// Claims tell what live replicas say that they hold, while nobody leads, in replica order.
+	Claims []Claim
 	// Leader is NoNode while nobody leads.
 	Leader NodeID
 	// LeaderSession is the session that LeaderEpoch was granted to: no other may append under it.
@@ -50,6 +53,20 @@ type Placement struct {
 type Member struct {
 	Node    NodeID
 	Session Session
+}
+
+// Claim is what a replica says that it holds. It counts in that session alone.
+type Claim struct {
+	Member Member
+	// TailEpoch is the leader epoch of its last record, NoEpoch in an empty log; End is its log end.
+	TailEpoch Epoch
+	End       Offset
+}
+
+// Exceeds reports whether a log that ends like c holds all that one that ends like o can hold of what
+// was ever committed.
+func (c Claim) Exceeds(o Claim) bool {
+	return c.TailEpoch > o.TailEpoch || c.TailEpoch == o.TailEpoch && c.End > o.End
 }
 
 // InSync reports whether m is in the in-sync set, in its very session.
@@ -88,6 +105,9 @@ type Broker struct {
 	Endpoints []Endpoint
 	Rack      string
 	Version   string
+	// MessageBytesMax is the largest batch that the broker takes, 0 if it never said. All live brokers that
+	// said so have the same.
+	MessageBytesMax int32
 	// Fenced brokers lead nothing, are in no in-sync set and are not told to clients.
 	Fenced bool
 }
@@ -136,6 +156,9 @@ var (
 	ErrNoController = errors.New("no controller is reachable")
 	// ErrOutcomeUnknown: the proposal was handed on and no answer came; it may yet happen.
 	ErrOutcomeUnknown = errors.New("outcome is unknown")
+	// ErrTooLarge: the change is larger than the metadata log takes at once. Nothing happened, and nothing
+	// will if it is asked for again: it wants to be split.
+	ErrTooLarge = errors.New("change of the metadata is too large")
 	// ErrStale: a compare-and-set lost against another change.
 	ErrStale = errors.New("state has changed")
 )

@@ -21,7 +21,7 @@ type groupFlags struct{ topicFlags }
 
 func newGroup() *cobra.Command {
 	f := &groupFlags{}
-	command := &cobra.Command{Use: "group", Short: "List, describe, reset and delete consumer groups"}
+	command := asGroup(&cobra.Command{Use: "group", Short: "List, describe, reset and delete consumer groups"})
 	f.register(command)
 	command.AddCommand(f.list(), f.describe(), f.resetOffsets(), f.delete())
 	return command

@@ -40,7 +40,7 @@ const (
 
 func newTopic() *cobra.Command {
 	f := &topicFlags{}
-	command := &cobra.Command{Use: "topic", Short: "Create, list, describe and delete topics"}
+	command := asGroup(&cobra.Command{Use: "topic", Short: "Create, list, describe and delete topics"})
 	f.register(command)
 	command.AddCommand(f.create(), f.list(), f.describe(), f.delete())
 	return command

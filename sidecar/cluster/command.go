@@ -34,7 +34,15 @@ type SetDefaults struct {
 
 // RegisterBroker begins a session of a node, or makes a fenced session live again.
 type RegisterBroker struct {
+	// Broker is Refused beside a live broker with another MessageBytesMax.
 	Broker topic.Broker
+	// Replaces is the session of the node that the proposer's image shows, 0 if it shows none. A
+	// registration that begins a session is Refused if the image by now has another one: a copy that was
+	// on its way while the process died and its next run registered must not end that run.
+	Replaces topic.Session
+	// Unconditional is how registrations were before they named what they replace. Old entries of the
+	// Raft's log are; none is made any more.
+	Unconditional bool
 	// CleanStop says that the previous run of this node stopped cleanly: everything it held was
 	// synced.
 	CleanStop bool
@@ -104,8 +112,28 @@ type UncleanElection struct {
 	Partition topic.Partition
 	// PartitionEpoch is that of the placement the decision was made on.
 	PartitionEpoch int32
-	// Node is who shall lead; NoNode means the first live replica.
+	// Node is who shall lead; NoNode means the live replica that claims to hold the most, or the first
+	// one while nobody has claimed anything.
 	Node topic.NodeID
+}
+
+// ClaimLogs is what a replica says that it holds of partitions that nobody leads and for which no clean
+// candidate is left, each with a status of its own. See "Nobody clean is left" in the package comment.
+// The same claim again is OK, and lets the image look once more whether all have spoken.
+type ClaimLogs struct {
+	Member topic.Member
+	Items  []LogClaim
+}
+
+// LogClaim is one partition of a ClaimLogs.
+type LogClaim struct {
+	Partition topic.Partition
+	// LeaderEpoch is that of the leaderless placement which the replica follows: it takes nothing of an
+	// earlier epoch any more, so what it holds stays as it is.
+	LeaderEpoch topic.Epoch
+	// TailEpoch and End are as in topic.Claim.
+	TailEpoch topic.Epoch
+	End       topic.Offset
 }
 
 // QuarantineReplicas takes replicas whose log has lost records out of their partitions' in-sync and
@@ -145,12 +173,19 @@ const (
 	kindAllocateProducerIDs kind = 12
 	kindElectUnclean        kind = 13
 	kindQuarantineReplicas  kind = 14
+	kindReplaceSession      kind = 15
+	kindClaimLogs           kind = 31
 )
 
-func (SetClusterID) kind() kind        { return kindSetClusterID }
-func (SetLevel) kind() kind            { return kindSetLevel }
-func (SetDefaults) kind() kind         { return kindSetDefaults }
-func (RegisterBroker) kind() kind      { return kindRegisterBroker }
+func (SetClusterID) kind() kind { return kindSetClusterID }
+func (SetLevel) kind() kind     { return kindSetLevel }
+func (SetDefaults) kind() kind  { return kindSetDefaults }
+func (c RegisterBroker) kind() kind {
+	if c.Unconditional {
+		return kindRegisterBroker
+	}
+	return kindReplaceSession
+}
 func (FenceBroker) kind() kind         { return kindFenceBroker }
 func (ResignBroker) kind() kind        { return kindResignBroker }
 func (AlterISR) kind() kind            { return kindAlterISR }
@@ -161,3 +196,4 @@ func (SetTopicConfigs) kind() kind     { return kindSetTopicConfigs }
 func (AllocateProducerIDs) kind() kind { return kindAllocateProducerIDs }
 func (ElectUnclean) kind() kind        { return kindElectUnclean }
 func (QuarantineReplicas) kind() kind  { return kindQuarantineReplicas }
+func (ClaimLogs) kind() kind           { return kindClaimLogs }

@@ -12,20 +12,24 @@ import (
 // ImageBytesMax bounds an encoded image: a few million partitions.
 const ImageBytesMax = 512 << 20
 
-const imageVersion = 1
+const (
+	imageVersion = 2
+	// imageVersionOld is read, too: its registrations do not tell a largest batch, nobody claims anything.
+	imageVersionOld = 1
+)
 
 // Encode writes the whole image, the same bytes for the same image on every node. With the notation
 // of Encode for commands:
 //
-//	version u8 = 1 | level u16 | u applied | s cluster id
+//	version u8 = 2 | level u16 | u applied | s cluster id
 //	v default min in sync | u8 default unclean | v next producer id | v placed | u buried
-//	[ broker | u8 fenced | [session] ]                                    by node id
+//	[ broker | u8 fenced | [session] | v message bytes max ]              by node id
 //	[ id | s name | configs | u8 internal | [ placement ] ]               by topic id
 //	[ id | u order ]                                                      tombstones, by order
 //
 //	placement   [v replica] | [member] in sync | [member] eligible | [v node] last known
 //	            v leader | leader session | v leader epoch | u8 unclean | v unclean epoch
-//	            v partition epoch
+//	            v partition epoch | if nobody leads: [ member | v tail epoch | v end ] claims
 func (im *Image) Encode() []byte {
 	w := writer{bytes: make([]byte, 0, 1024+256*im.byID.count)}
 	w.u8(imageVersion)
@@ -59,10 +63,11 @@ func DecodeImage(b []byte) (*Image, error) {
 			ErrFormat, len(b), ImageBytesMax)
 	}
 	r := reader{bytes: b}
-	if version := r.u8(); r.err == nil && version != imageVersion {
+	version := r.u8()
+	if r.err == nil && version != imageVersion && version != imageVersionOld {
 		r.fail("version %d", version)
 	}
-	im := r.image()
+	im := r.image(version)
 	if err := r.finish(); err != nil {
 		return nil, fmt.Errorf("decode image: %w", err)
 	}
@@ -86,6 +91,7 @@ func (w *writer) registration(r *registration) {
 	for _, session := range r.retired {
 		w.u64(uint64(session))
 	}
+	w.varint(int64(r.broker.MessageBytesMax))
 }
 
 func (w *writer) topic(t *topic.Topic) {
@@ -110,6 +116,15 @@ func (w *writer) placement(p *topic.Placement) {
 	w.bool(p.Unclean)
 	w.varint(int64(p.UncleanEpoch))
 	w.varint(int64(p.PartitionEpoch))
+	if p.Leader != topic.NoNode {
+		return
+	}
+	w.uvarint(uint64(len(p.Claims)))
+	for _, c := range p.Claims {
+		w.member(c.Member)
+		w.varint(int64(c.TailEpoch))
+		w.varint(int64(c.End))
+	}
 }
 
 // Least encoded sizes of what an image lists.
@@ -120,7 +135,7 @@ const (
 	tombstoneBytesMin    = 17
 )
 
-func (r *reader) image() *Image {
+func (r *reader) image(version uint8) *Image {
 	im := &Image{level: r.u16()}
 	if r.err == nil && (im.level == 0 || im.level > Level) {
 		r.fail("level %d, this build speaks up to %d", im.level, Level)
@@ -131,8 +146,8 @@ func (r *reader) image() *Image {
 	im.nextProducerID = r.varint()
 	im.placed = r.varint()
 	im.buried = r.uvarint()
-	im.brokers = list(r, registrationBytesMin, r.registration)
-	topics := list(r, topicBytesMin, r.topic)
+	im.brokers = list(r, registrationBytesMin, func() registration { return r.registration(version) })
+	topics := list(r, topicBytesMin, func() *topic.Topic { return r.topic(version) })
 	tombstones := list(r, tombstoneBytesMin, r.tombstone)
 	if r.err != nil {
 		return nil
@@ -166,22 +181,26 @@ func (im *Image) entomb(burials []tombstone) {
 	im.tombstones = build(byID)
 }
 
-func (r *reader) registration() registration {
-	broker := r.broker()
-	broker.Fenced = r.bool()
-	return registration{broker: broker, retired: list(r, 8, r.session)}
+func (r *reader) registration(version uint8) registration {
+	registered := registration{broker: r.broker()}
+	registered.broker.Fenced = r.bool()
+	registered.retired = list(r, 8, r.session)
+	if version > imageVersionOld {
+		registered.broker.MessageBytesMax = r.i32()
+	}
+	return registered
 }
 
-func (r *reader) topic() *topic.Topic {
+func (r *reader) topic(version uint8) *topic.Topic {
 	t := &topic.Topic{ID: r.topicID(), Name: r.string(), Configs: r.strings(), Internal: r.bool()}
-	t.Partitions = list(r, placementBytesMin, r.placement)
+	t.Partitions = list(r, placementBytesMin, func() *topic.Placement { return r.placement(version) })
 	return t
 }
 
 func (r *reader) tombstone() tombstone { return tombstone{id: r.topicID(), order: r.uvarint()} }
 
-func (r *reader) placement() *topic.Placement {
-	return &topic.Placement{
+func (r *reader) placement(version uint8) *topic.Placement {
+	p := &topic.Placement{
 		Replicas:       r.nodes(),
 		ISR:            r.members(),
 		Eligible:       r.members(),
@@ -193,4 +212,12 @@ func (r *reader) placement() *topic.Placement {
 		UncleanEpoch:   topic.Epoch(r.i32()),
 		PartitionEpoch: r.i32(),
 	}
+	if p.Leader == topic.NoNode && version > imageVersionOld {
+		p.Claims = list(r, memberBytesMin+2, r.claim)
+	}
+	return p
+}
+
+func (r *reader) claim() topic.Claim {
+	return topic.Claim{Member: r.member(), TailEpoch: topic.Epoch(r.i32()), End: topic.Offset(r.varint())}
 }

@@ -23,12 +23,12 @@ func (d *dice) node() topic.NodeID { return topic.NodeID(d.IntN(5) + 1) }
 func (d *dice) command(im *Image) Command {
 	node := d.node()
 	session := sessionOf(node, d.sessions[node])
-	switch d.IntN(15) {
+	switch d.IntN(17) {
 	case 0:
 		d.sessions[node]++
-		return d.registration(node)
+		return d.registration(im, node)
 	case 1:
-		return d.registration(node)
+		return d.registration(im, node)
 	case 2, 3:
 		return FenceBroker{Node: node, Session: session}
 	case 4:
@@ -43,6 +43,8 @@ func (d *dice) command(im *Image) Command {
 		return d.configs(im)
 	case 12:
 		return d.election(im)
+	case 14, 15:
+		return d.claims(im, member(node, d.sessions[node]))
 	case 13:
 		return d.quarantine(im, member(node, d.sessions[node]))
 	default:
@@ -50,8 +52,15 @@ func (d *dice) command(im *Image) Command {
 	}
 }
 
-func (d *dice) registration(node topic.NodeID) Command {
+func (d *dice) registration(im *Image, node topic.NodeID) Command {
 	r := register(node, max(1, d.sessions[node]))
+	if present, _ := im.Broker(node); d.IntN(10) > 0 {
+		r.Replaces = present.Session
+	}
+	r.Unconditional = d.IntN(10) == 0
+	if r.Unconditional {
+		r.Replaces = 0
+	}
 	r.Broker.Disk = diskOf(node, d.IntN(8)/7)
 	r.FlushAlways, r.CleanStop = d.IntN(3) > 0, d.IntN(2) == 0
 	d.sessions[node] = max(1, d.sessions[node])
@@ -127,6 +136,19 @@ func (d *dice) election(im *Image) Command {
 	u := waiting[d.IntN(len(waiting))]
 	return ElectUnclean{Elections: []UncleanElection{{Partition: u.Partition,
 		PartitionEpoch: u.Placement.PartitionEpoch, Node: topic.NoNode}}}
+}
+
+// claims are of a log of some length, now and then after an older epoch.
+func (d *dice) claims(im *Image, m topic.Member) Command {
+	c := ClaimLogs{Member: m}
+	for _, u := range im.Undecided() {
+		if d.IntN(3) > 0 {
+			c.Items = append(c.Items, LogClaim{Partition: u.Partition,
+				LeaderEpoch: u.Placement.LeaderEpoch - topic.Epoch(d.IntN(10)/9),
+				TailEpoch:   u.Placement.LeaderEpoch - 1 - topic.Epoch(d.IntN(2)), End: topic.Offset(d.IntN(3))})
+		}
+	}
+	return c
 }
 
 func (d *dice) quarantine(im *Image, m topic.Member) Command {
