@@ -39,7 +39,13 @@ func (c *crowd) settle(name string) (*group.Joined, error) {
 				Protocols: []group.Protocol{{Name: "range", Metadata: make([]byte, 100)}},
 			}
 		})
-		if err != nil {
+		switch {
+		case errors.Is(err, group.ErrUnknownMember):
+			id = ""
+			continue
+		case asksAgain(err):
+			continue
+		case err != nil:
 			return nil, fmt.Errorf("join: %w", err)
 		}
 		j := result.(*group.Joined)
@@ -57,10 +63,18 @@ func (c *crowd) settle(name string) (*group.Joined, error) {
 		switch {
 		case err == nil:
 			return j, nil
-		case !errors.Is(err, group.ErrRebalancing):
+		case !asksAgain(err) && !errors.Is(err, group.ErrUnknownMember):
 			return nil, fmt.Errorf("sync: %w", err)
 		}
 	}
+}
+
+// asksAgain says whether a client does the same once more: on a machine that is busy enough a record may
+// take longer than its wait.
+func asksAgain(err error) bool {
+	return slices.ContainsFunc([]error{
+		group.ErrRebalancing, errNotCoordinator, errCoordinatorLoading, errCoordinatorShut, errCoordinatorBusy,
+	}, func(again error) bool { return errors.Is(err, again) })
 }
 
 // everyMember runs something for all members at once, and returns how long each took.
@@ -120,7 +134,9 @@ func TestThousandGroupsOfTenLoseNobody(t *testing.T) {
 		}
 		return err
 	})
-	c.tell("join and sync", took, time.Since(began))
+	if c.tell("join and sync", took, time.Since(began)); t.Failed() {
+		t.FailNow()
+	}
 	grown := heapBytes() - before
 	t.Logf("memory: %d KiB, %d bytes per member, batches in the log's memory included", grown>>10, grown/10_000)
 	if grown > 200<<20 {
@@ -133,12 +149,16 @@ func TestThousandGroupsOfTenLoseNobody(t *testing.T) {
 	began = time.Now()
 	took = c.everyMember(func(name string, n int) error {
 		j := c.joined[name][n]
-		_, err := c.do(name, func(t group.Token) group.Event {
-			return group.Commit{Token: t, MemberID: j.MemberID, Generation: j.Generation, Offsets: []group.CommitOffset{
-				{Place: group.Place{Topic: "t", Partition: int32(n)}, Offset: group.Offset{Offset: 7, ExpiresAt: -1}},
-			}}
-		})
-		return err
+		for {
+			_, err := c.do(name, func(t group.Token) group.Event {
+				return group.Commit{Token: t, MemberID: j.MemberID, Generation: j.Generation, Offsets: []group.CommitOffset{
+					{Place: group.Place{Topic: "t", Partition: int32(n)}, Offset: group.Offset{Offset: 7, ExpiresAt: -1}},
+				}}
+			})
+			if !asksAgain(err) {
+				return err
+			}
+		}
 	})
 	c.tell("commit", took, time.Since(began))
 
@@ -149,7 +169,7 @@ func TestThousandGroupsOfTenLoseNobody(t *testing.T) {
 	took = c.everyMember(func(name string, n int) error {
 		for {
 			err := c.beat(name, n)
-			if !errors.Is(err, errNotCoordinator) && !errors.Is(err, errCoordinatorLoading) {
+			if !asksAgain(err) || errors.Is(err, group.ErrRebalancing) {
 				return err
 			}
 			runtime.Gosched()
