@@ -14,6 +14,8 @@ type Topic struct {
 	Name string
 	// Configs holds only what was set for this topic; everything else has its default.
 	Configs map[string]string
+	// ConfigEpoch grows with every change of Configs.
+	ConfigEpoch int32
 	// Partitions is indexed by partition number and is never empty.
 	Partitions []*Placement
 	// Internal topics belong to the broker (`__consumer_offsets`).

@@ -83,11 +83,9 @@ type DeleteTopics struct{ IDs []topic.ID }
 // already is a success, so that a proposal of unknown outcome can be made again.
 type CreatePartitions struct{ Growths []topic.Growth }
 
-// SetTopicConfigs replaces the configs of one topic.
-type SetTopicConfigs struct {
-	ID      topic.ID
-	Configs map[string]string
-}
+// AlterConfigs replaces what is set for topics and brokers, each by compare-and-set, each with a status
+// of its own.
+type AlterConfigs struct{ Changes []topic.ConfigChange }
 
 // AllocateProducerIDs asks for a block of producer ids that nobody else will ever get.
 type AllocateProducerIDs struct {
@@ -131,20 +129,21 @@ type ReplicaQuarantine struct {
 type kind uint8
 
 const (
-	kindSetClusterID        kind = 1
-	kindSetLevel            kind = 2
-	kindSetDefaults         kind = 3
-	kindRegisterBroker      kind = 4
-	kindFenceBroker         kind = 5
-	kindResignBroker        kind = 6
-	kindAlterISR            kind = 7
-	kindCreateTopics        kind = 8
-	kindDeleteTopics        kind = 9
-	kindCreatePartitions    kind = 10
-	kindSetTopicConfigs     kind = 11
+	kindSetClusterID     kind = 1
+	kindSetLevel         kind = 2
+	kindSetDefaults      kind = 3
+	kindRegisterBroker   kind = 4
+	kindFenceBroker      kind = 5
+	kindResignBroker     kind = 6
+	kindAlterISR         kind = 7
+	kindCreateTopics     kind = 8
+	kindDeleteTopics     kind = 9
+	kindCreatePartitions kind = 10
+	// 11 was a command that replaced the configs of a topic without looking at them.
 	kindAllocateProducerIDs kind = 12
 	kindElectUnclean        kind = 13
 	kindQuarantineReplicas  kind = 14
+	kindAlterConfigs        kind = 15
 )
 
 func (SetClusterID) kind() kind        { return kindSetClusterID }
@@ -157,7 +156,7 @@ func (AlterISR) kind() kind            { return kindAlterISR }
 func (CreateTopics) kind() kind        { return kindCreateTopics }
 func (DeleteTopics) kind() kind        { return kindDeleteTopics }
 func (CreatePartitions) kind() kind    { return kindCreatePartitions }
-func (SetTopicConfigs) kind() kind     { return kindSetTopicConfigs }
 func (AllocateProducerIDs) kind() kind { return kindAllocateProducerIDs }
 func (ElectUnclean) kind() kind        { return kindElectUnclean }
 func (QuarantineReplicas) kind() kind  { return kindQuarantineReplicas }
+func (AlterConfigs) kind() kind        { return kindAlterConfigs }

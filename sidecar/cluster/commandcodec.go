@@ -43,10 +43,10 @@ const (
 //	                       | u8 internal ]
 //	DeleteTopics         [ id ]
 //	CreatePartitions     [ id | v total | assignments ]
-//	SetTopicConfigs      id | configs
 //	AllocateProducerIDs  v node | session
 //	ElectUnclean         [ id | v index | v partition epoch | v node ]
 //	QuarantineReplicas   member | [ id | v index | v leader epoch ]
+//	AlterConfigs         [ u8 resource kind | id | s name | v epoch | configs ]
 //
 //	broker       v node | session | disk 16 | [ s listener | s host | v port ] | s rack | s version
 //	member       v node | session
@@ -104,14 +104,14 @@ func (r *reader) command(k kind) Command {
 		return DeleteTopics{IDs: list(r, 16, r.topicID)}
 	case kindCreatePartitions:
 		return CreatePartitions{Growths: list(r, 18, r.growth)}
-	case kindSetTopicConfigs:
-		return SetTopicConfigs{ID: r.topicID(), Configs: r.strings()}
 	case kindAllocateProducerIDs:
 		return AllocateProducerIDs{Node: r.node(), Session: r.session()}
 	case kindElectUnclean:
 		return ElectUnclean{Elections: list(r, partitionBytes+2, r.election)}
 	case kindQuarantineReplicas:
 		return QuarantineReplicas{Member: r.member(), Items: list(r, partitionBytes+1, r.quarantine)}
+	case kindAlterConfigs:
+		return AlterConfigs{Changes: list(r, configChangeBytesMin, r.configChange)}
 	}
 	r.fail("command of kind %d", k)
 	return nil
@@ -181,11 +181,6 @@ func (c CreatePartitions) append(w *writer) {
 		w.varint(int64(c.Growths[i].Total))
 		w.assignments(c.Growths[i].Assignments)
 	}
-}
-
-func (c SetTopicConfigs) append(w *writer) {
-	w.raw(c.ID[:])
-	w.strings(c.Configs)
 }
 
 func (c AllocateProducerIDs) append(w *writer) {

@@ -12,16 +12,21 @@ import (
 // ImageBytesMax bounds an encoded image: a few million partitions.
 const ImageBytesMax = 512 << 20
 
-const imageVersion = 1
+const (
+	imageVersion = 2
+	// imageVersionStatic is the version that knew no configs but those of topics, without an epoch.
+	imageVersionStatic = 1
+)
 
 // Encode writes the whole image, the same bytes for the same image on every node. With the notation
 // of Encode for commands:
 //
-//	version u8 = 1 | level u16 | u applied | s cluster id
+//	version u8 = 2 | level u16 | u applied | s cluster id
 //	v default min in sync | u8 default unclean | v next producer id | v placed | u buried
 //	[ broker | u8 fenced | [session] ]                                    by node id
-//	[ id | s name | configs | u8 internal | [ placement ] ]               by topic id
+//	[ id | s name | configs | v config epoch | u8 internal | [ placement ] ]   by topic id
 //	[ id | u order ]                                                      tombstones, by order
+//	[ u8 resource kind | s name | v epoch | configs ]                     by kind and name
 //
 //	placement   [v replica] | [member] in sync | [member] eligible | [v node] last known
 //	            v leader | leader session | v leader epoch | u8 unclean | v unclean epoch
@@ -49,6 +54,10 @@ func (im *Image) Encode() []byte {
 		w.raw(s.id[:])
 		w.uvarint(s.order)
 	}
+	w.uvarint(uint64(im.configs.count))
+	for c := range im.configs.all() {
+		w.configured(c)
+	}
 	return w.bytes
 }
 
@@ -59,10 +68,11 @@ func DecodeImage(b []byte) (*Image, error) {
 			ErrFormat, len(b), ImageBytesMax)
 	}
 	r := reader{bytes: b}
-	if version := r.u8(); r.err == nil && version != imageVersion {
+	version := r.u8()
+	if r.err == nil && version != imageVersion && version != imageVersionStatic {
 		r.fail("version %d", version)
 	}
-	im := r.image()
+	im := r.image(version)
 	if err := r.finish(); err != nil {
 		return nil, fmt.Errorf("decode image: %w", err)
 	}
@@ -92,6 +102,7 @@ func (w *writer) topic(t *topic.Topic) {
 	w.raw(t.ID[:])
 	w.string(t.Name)
 	w.strings(t.Configs)
+	w.varint(int64(t.ConfigEpoch))
 	w.bool(t.Internal)
 	w.uvarint(uint64(len(t.Partitions)))
 	for _, p := range t.Partitions {
@@ -120,7 +131,7 @@ const (
 	tombstoneBytesMin    = 17
 )
 
-func (r *reader) image() *Image {
+func (r *reader) image(version uint8) *Image {
 	im := &Image{level: r.u16()}
 	if r.err == nil && (im.level == 0 || im.level > Level) {
 		r.fail("level %d, this build speaks up to %d", im.level, Level)
@@ -132,13 +143,17 @@ func (r *reader) image() *Image {
 	im.placed = r.varint()
 	im.buried = r.uvarint()
 	im.brokers = list(r, registrationBytesMin, r.registration)
-	topics := list(r, topicBytesMin, r.topic)
+	topics := list(r, topicBytesMin, func() *topic.Topic { return r.topic(version) })
 	tombstones := list(r, tombstoneBytesMin, r.tombstone)
+	if version > imageVersionStatic {
+		im.configs = build(list(r, configuredBytesMin, r.configured))
+	}
 	if r.err != nil {
 		return nil
 	}
 	im.index(topics)
 	im.entomb(tombstones)
+	im.inherit()
 	return im
 }
 
@@ -172,8 +187,12 @@ func (r *reader) registration() registration {
 	return registration{broker: broker, retired: list(r, 8, r.session)}
 }
 
-func (r *reader) topic() *topic.Topic {
-	t := &topic.Topic{ID: r.topicID(), Name: r.string(), Configs: r.strings(), Internal: r.bool()}
+func (r *reader) topic(version uint8) *topic.Topic {
+	t := &topic.Topic{ID: r.topicID(), Name: r.string(), Configs: r.strings()}
+	if version > imageVersionStatic {
+		t.ConfigEpoch = r.i32()
+	}
+	t.Internal = r.bool()
 	t.Partitions = list(r, placementBytesMin, r.placement)
 	return t
 }

@@ -100,7 +100,7 @@ func (l *lineage) step() {
 		l.crash(r)
 	case n < 97:
 		least := string(rune('1' + l.dice.IntN(3)))
-		l.flight = append(l.flight, SetTopicConfigs{ID: l.id, Configs: minimum(least)})
+		l.flight = append(l.flight, configure(l.id, minimum(least)))
 	default:
 		l.restart(r)
 	}

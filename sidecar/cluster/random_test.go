@@ -113,10 +113,21 @@ func (d *dice) deletion(im *Image) Command {
 
 func (d *dice) configs(im *Image) Command {
 	t := d.topic(im)
-	if t == nil || d.IntN(3) == 0 {
+	if t == nil || d.IntN(4) == 0 {
 		return SetDefaults{MinInSync: int32(d.IntN(3) + 1)}
 	}
-	return SetTopicConfigs{ID: t.ID, Configs: minimum(fmt.Sprint(d.IntN(3) + 1))}
+	change := topic.ConfigChange{Kind: topic.TopicConfigs, ID: t.ID, Epoch: t.ConfigEpoch,
+		Values: minimum(fmt.Sprint(d.IntN(4)))}
+	if d.IntN(2) == 0 {
+		change.Kind, change.ID = topic.BrokerConfigs, topic.ID{}
+		change.Name = [...]string{"", "", "1", "9", "01"}[d.IntN(5)]
+		change.Epoch = im.Configs(change.Kind, change.Name).Epoch
+		if change.Name != "" && d.IntN(3) > 0 || d.IntN(3) == 0 {
+			change.Values = map[string]string{"max.connections": fmt.Sprint(d.IntN(3))}
+		}
+	}
+	change.Epoch -= int32(d.IntN(6) / 5)
+	return AlterConfigs{Changes: []topic.ConfigChange{change}}
 }
 
 func (d *dice) election(im *Image) Command {
