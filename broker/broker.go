@@ -120,7 +120,7 @@ func (b *Broker) admit(
 	ctx context.Context, listener string, accepted net.Conn, connections *sync.WaitGroup,
 ) {
 	ip := addressOf(accepted.RemoteAddr())
-	if !b.census.enter(ip, b.config.Connections) {
+	if !b.census.enter(ip, b.connectionLimits()) {
 		b.meters.refused.Inc()
 		b.offenders.report(offence{Address: ip, Reason: reasonTooMany})
 		_ = accepted.Close() // it was never ours

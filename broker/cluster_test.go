@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +26,8 @@ type soleCluster struct {
 	broken atomic.Pointer[error]
 	// late, when set, is a change elsewhere of which this node has not heard.
 	late atomic.Pointer[func(*soleView)]
+	// rival, when set, is a change of configs that comes just before the next one.
+	rival atomic.Pointer[topic.ConfigChange]
 	// calls of CreateTopics.
 	created atomic.Int64
 
@@ -46,7 +49,7 @@ func (c *soleCluster) publish(edit func(*soleView)) {
 	defer c.mu.Unlock()
 	next := &soleView{
 		id: c.view.id, controller: c.view.controller, brokers: slices.Clone(c.view.brokers),
-		topics: slices.Clone(c.view.topics),
+		topics: slices.Clone(c.view.topics), configs: maps.Clone(c.view.configs),
 	}
 	edit(next)
 	c.view = next
@@ -202,6 +205,46 @@ func (c *soleCluster) CreatePartitions(_ context.Context, growths []topic.Growth
 	return errs
 }
 
+// AlterConfigs implements Cluster.
+func (c *soleCluster) AlterConfigs(_ context.Context, changes []topic.ConfigChange) []error {
+	errs := make([]error, len(changes))
+	for i, change := range changes {
+		errs[i] = c.alterConfigs(change)
+	}
+	return errs
+}
+
+func (c *soleCluster) alterConfigs(change topic.ConfigChange) error {
+	if broken := c.broken.Load(); broken != nil {
+		return *broken
+	}
+	if rival := c.rival.Swap(nil); rival != nil {
+		if err := c.alterConfigs(*rival); err != nil {
+			return err
+		}
+	}
+	err := topic.ErrStale
+	c.publish(func(v *soleView) {
+		if change.Kind == topic.BrokerConfigs {
+			if set := v.configs[change.Name]; set.Epoch == change.Epoch {
+				if v.configs == nil {
+					v.configs = map[string]topic.ConfigSet{}
+				}
+				v.configs[change.Name], err = topic.ConfigSet{Values: change.Values, Epoch: set.Epoch + 1}, nil
+			}
+			return
+		}
+		for at, t := range v.topics {
+			if t.ID == change.ID && t.ConfigEpoch == change.Epoch {
+				altered := *t
+				altered.Configs, altered.ConfigEpoch = change.Values, t.ConfigEpoch+1
+				v.topics[at], err = &altered, nil
+			}
+		}
+	})
+	return err
+}
+
 // ProducerIDs implements Cluster, with small blocks.
 func (c *soleCluster) ProducerIDs(context.Context) (int64, int32, error) {
 	if broken := c.broken.Load(); broken != nil {
@@ -253,7 +296,11 @@ type soleView struct {
 	controller topic.NodeID
 	brokers    []topic.Broker
 	topics     []*topic.Topic
+	configs    map[string]topic.ConfigSet // of brokers
 }
+
+// Configs implements View.
+func (v *soleView) Configs(_ topic.ConfigKind, name string) topic.ConfigSet { return v.configs[name] }
 
 func byName(a, b *topic.Topic) int { return strings.Compare(a.Name, b.Name) }
 

@@ -101,7 +101,22 @@ type Property struct {
 	Set bool
 	// Sensitive values are never shown.
 	Sensitive bool
+	// Kind is how the value is written.
+	Kind PropertyKind
+	// Doc is a sentence on what the key does.
+	Doc string
 }
+
+// PropertyKind says how the value of a key is written.
+type PropertyKind uint8
+
+// The kinds of values.
+const (
+	PropertyText PropertyKind = iota
+	PropertyInteger
+	PropertyFlag
+	PropertyList
+)
 
 const (
 	messageBytesMax    = 1_048_588

@@ -64,6 +64,10 @@ func (b *Broker) handlerTable() map[int16]handler {
 		kmsg.DescribeConfigs.Int16():      {run: plain(b.describeConfigs)},
 		kmsg.CreatePartitions.Int16():     {run: plain(b.createPartitions), waits: true},
 		kmsg.DescribeCluster.Int16():      {run: plain(b.describeCluster)},
+		// Configs that are set while brokers run.
+		kmsg.AlterConfigs.Int16():            {run: plain(b.alterConfigs), waits: true},
+		kmsg.IncrementalAlterConfigs.Int16(): {run: plain(b.incrementalAlterConfigs), waits: true},
+		kmsg.ListConfigResources.Int16():     {run: plain(b.listConfigResources)},
 	}
 }
 

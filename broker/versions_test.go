@@ -100,6 +100,26 @@ func (v *versions) fill(q kmsg.Request, version int16) {
 	case *kmsg.DescribeClusterRequest:
 		q.Default()
 	default:
+		v.fillConfigs(q)
+	}
+}
+
+func (v *versions) fillConfigs(q kmsg.Request) {
+	five := "5000"
+	switch q := q.(type) {
+	case *kmsg.AlterConfigsRequest:
+		q.Resources = []kmsg.AlterConfigsRequestResource{{
+			ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "known",
+			Configs: []kmsg.AlterConfigsRequestResourceConfig{{Name: configMessageBytes, Value: &five}},
+		}}
+	case *kmsg.IncrementalAlterConfigsRequest:
+		q.Resources = []kmsg.IncrementalAlterConfigsRequestResource{{
+			ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "known",
+			Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{{Name: configMessageBytes, Value: &five}},
+		}}
+	case *kmsg.ListConfigResourcesRequest:
+		q.ResourceTypes = []int8{int8(kmsg.ConfigResourceTypeTopic)}
+	default:
 		v.Fatalf("%T: no test knows it", q)
 	}
 }
@@ -185,6 +205,26 @@ func (v *versions) checkAdmin(t *testing.T, r kmsg.Response) {
 		onlyCode(t, "describe cluster", r.ErrorCode)
 		if len(r.Brokers) != 1 || r.ControllerID != int32(testNode) || r.Brokers[0].Host != "127.0.0.1" {
 			t.Errorf("cluster: got %+v, want this broker", r)
+		}
+	default:
+		v.checkConfigs(t, r)
+	}
+}
+
+func (v *versions) checkConfigs(t *testing.T, r kmsg.Response) {
+	t.Helper()
+	switch r := r.(type) {
+	case *kmsg.AlterConfigsResponse:
+		onlyCode(t, "alter configs", r.Resources[0].ErrorCode)
+	case *kmsg.IncrementalAlterConfigsResponse:
+		onlyCode(t, "alter configs incrementally", r.Resources[0].ErrorCode)
+		if mustTopic(v.harness, "known").Configs[configMessageBytes] != "5000" {
+			t.Errorf("configs: got %v, want what was set", mustTopic(v.harness, "known").Configs)
+		}
+	case *kmsg.ListConfigResourcesResponse:
+		onlyCode(t, "list config resources", r.ErrorCode)
+		if (len(r.ConfigResources) > 0) != (r.Version >= listConfigResourcesByType) {
+			t.Errorf("config resources: got %+v, want the topics from version 1 on", r.ConfigResources)
 		}
 	default:
 		t.Errorf("%T: no test knows it", r)

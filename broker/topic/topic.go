@@ -133,7 +133,7 @@ var (
 	// ErrInvalidAssignment: unknown brokers, duplicates or uneven lists.
 	ErrInvalidAssignment = errors.New("replica assignment is invalid")
 	// ErrInvalidConfig: a config key or value that is not honoured.
-	ErrInvalidConfig = errors.New("topic config is invalid")
+	ErrInvalidConfig = errors.New("config is invalid")
 	// ErrNoController: no controller was reached before the deadline, nothing was proposed.
 	ErrNoController = errors.New("no controller is reachable")
 	// ErrOutcomeUnknown: the proposal was handed on and no answer came; it may yet happen.

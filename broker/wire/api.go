@@ -32,8 +32,11 @@ var apis = []API{
 	{Key: 22, Name: "InitProducerId", Advertised: 0, Min: 0, Max: 5},
 	{Key: 23, Name: "OffsetForLeaderEpoch", Advertised: 2, Min: 2, Max: 4},
 	{Key: 32, Name: "DescribeConfigs", Advertised: 1, Min: 1, Max: 4},
+	{Key: 33, Name: "AlterConfigs", Advertised: 0, Min: 0, Max: 2},
 	{Key: 37, Name: "CreatePartitions", Advertised: 0, Min: 0, Max: 3},
+	{Key: 44, Name: "IncrementalAlterConfigs", Advertised: 0, Min: 0, Max: 1},
 	{Key: 60, Name: "DescribeCluster", Advertised: 0, Min: 0, Max: 2},
+	{Key: 74, Name: "ListConfigResources", Advertised: 0, Min: 0, Max: 1},
 }
 
 // Keys that this package itself treats apart.

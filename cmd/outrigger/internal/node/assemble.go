@@ -223,9 +223,16 @@ func (n *node) brokerConfig() broker.Config {
 		cfg.Connections.Idle = idleForever
 	}
 	for _, p := range n.Config.Properties() {
-		cfg.Properties = append(cfg.Properties, broker.Property{Name: p.Name, Value: p.Value, Set: p.Set, Sensitive: p.Secret})
+		cfg.Properties = append(cfg.Properties, broker.Property{
+			Name: p.Name, Value: p.Value, Set: p.Set, Sensitive: p.Secret, Kind: propertyKinds[p.Kind], Doc: p.Doc,
+		})
 	}
 	return cfg
+}
+
+// propertyKinds are the kinds of keys in the broker's words.
+var propertyKinds = map[config.Kind]broker.PropertyKind{
+	config.Integer: broker.PropertyInteger, config.Flag: broker.PropertyFlag, config.List: broker.PropertyList,
 }
 
 // NATSConfig is what the embedded server is configured with; passwords that nobody chose are empty.
