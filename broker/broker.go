@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,8 +32,9 @@ type Broker struct {
 	creations creations
 	ids       producerIDs
 	// memory holds the bytes of large requests in flight.
-	memory *semaphore.Weighted
-	census census
+	memory   *semaphore.Weighted
+	census   census
+	sessions *fetchSessions
 }
 
 // New opens the listeners, unless cfg brings them along, and registers the metrics. Clients may
@@ -52,6 +55,7 @@ func New(
 	b.creations.inFlight = map[string]*creation{}
 	b.ids.turn = make(chan struct{}, 1)
 	b.census.perIP = map[string]int{}
+	b.sessions = newFetchSessions(cfg.Requests.FetchSessionsMax, rand.Uint64())
 	b.handlers = b.handlerTable()
 	if b.sockets == nil {
 		sockets, err := Listen(context.Background(), cfg.Listeners)
@@ -60,7 +64,7 @@ func New(
 		}
 		b.sockets = sockets
 	}
-	for _, collector := range append(b.meters.collectors(), newInventory(b)) {
+	for _, collector := range slices.Concat(b.meters.collectors(), b.sessions.collectors(), []prometheus.Collector{newInventory(b)}) {
 		if err := registerer.Register(collector); err != nil {
 			return nil, errors.Join(fmt.Errorf("register metrics: %w", err), b.sockets.Close())
 		}

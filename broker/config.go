@@ -75,6 +75,8 @@ type RequestLimits struct {
 	BytesMax int32
 	// FetchBytesMax is `fetch.max.bytes` (55 MiB): no fetch answer holds more, but for one batch.
 	FetchBytesMax int32
+	// FetchSessionsMax is `max.incremental.fetch.session.cache.slots` (1,000); negative for none.
+	FetchSessionsMax int
 	// AppendWait is how long a produce may wait for room in the log (1 s) before it is refused with
 	// a retriable error. The requests behind it on the connection wait too, so this is short.
 	AppendWait time.Duration
@@ -122,6 +124,7 @@ const (
 	messageBytesMax    = 1_048_588
 	requestBytesMax    = 100 << 20
 	fetchBytesMax      = 55 << 20
+	fetchSessionsMax   = 1_000
 	inFlightMax        = 128
 	inFlightBytesMax   = 32 << 20
 	nodeInFlightBytes  = 1 << 30
@@ -144,6 +147,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Connections.NodeInFlightBytes, nodeInFlightBytes)
 	orDefault(&c.Requests.BytesMax, requestBytesMax)
 	orDefault(&c.Requests.FetchBytesMax, fetchBytesMax)
+	orDefault(&c.Requests.FetchSessionsMax, fetchSessionsMax)
 	orDefault(&c.Requests.AppendWait, time.Second)
 	orDefault(&c.Requests.AutoCreateWait, 2*time.Second)
 	orDefault(&c.Requests.TimeoutMax, 5*time.Minute)

@@ -179,6 +179,7 @@ func (b *Broker) ownConfigs() []resourceConfig {
 		own("log.cleanup.policy", kmsg.ConfigTypeList, "delete"),
 		number("max.connections", kmsg.ConfigTypeInt, kafkaInt(c.Max)),
 		number("max.connections.per.ip", kmsg.ConfigTypeInt, kafkaInt(c.MaxPerIP)),
+		number("max.incremental.fetch.session.cache.slots", kmsg.ConfigTypeInt, max(0, kafkaInt(r.FetchSessionsMax))),
 		number("message.max.bytes", kmsg.ConfigTypeInt, int64(t.MessageBytesMax)),
 		number("min.insync.replicas", kmsg.ConfigTypeInt, int64(t.MinInSyncReplicas)),
 		number("node.id", kmsg.ConfigTypeInt, int64(b.config.Node)),

@@ -45,6 +45,7 @@ const (
 	codeInvalidTxnState          code = 48
 	codeStorageError             code = 56
 	codeFetchSessionIDNotFound   code = 70
+	codeInvalidFetchSessionEpoch code = 71
 	codeListenerNotFound         code = 72
 	codeTopicDeletionDisabled    code = 73
 	codeFencedLeaderEpoch        code = 74
@@ -53,6 +54,7 @@ const (
 	codeOffsetNotAvailable       code = 78
 	codeInvalidRecord            code = 87
 	codeUnknownTopicID           code = 100
+	codeFetchSessionTopicID      code = 106
 	codeMismatchedEndpointType   code = 114
 	codeUnsupportedEndpointType  code = 115
 	codeRebootstrapRequired      code = 129
@@ -81,7 +83,9 @@ var codeNames = map[code]string{
 	codeFencedLeaderEpoch: "FENCED_LEADER_EPOCH", codeUnknownLeaderEpoch: "UNKNOWN_LEADER_EPOCH",
 	codeUnsupportedCompression: "UNSUPPORTED_COMPRESSION_TYPE",
 	codeOffsetNotAvailable:     "OFFSET_NOT_AVAILABLE", codeInvalidRecord: "INVALID_RECORD",
-	codeUnknownTopicID: "UNKNOWN_TOPIC_ID", codeMismatchedEndpointType: "MISMATCHED_ENDPOINT_TYPE",
+	codeInvalidFetchSessionEpoch: "INVALID_FETCH_SESSION_EPOCH",
+	codeFetchSessionTopicID:      "FETCH_SESSION_TOPIC_ID_ERROR",
+	codeUnknownTopicID:           "UNKNOWN_TOPIC_ID", codeMismatchedEndpointType: "MISMATCHED_ENDPOINT_TYPE",
 	codeUnsupportedEndpointType: "UNSUPPORTED_ENDPOINT_TYPE",
 	codeRebootstrapRequired:     "REBOOTSTRAP_REQUIRED",
 }

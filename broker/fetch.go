@@ -16,19 +16,21 @@ const (
 )
 
 // fetch answers with committed batches, and waits for enough of them if the client asks for that.
-// There are no fetch sessions: every answer says session id 0, so clients send full requests.
+// In a session (see fetchSessions) all its partitions are read, and those that moved are told.
 //
 // A fetch runs when it has reached the head of its connection's queue. What it found while it waits
 // is kept by reference to the log; after a wake only the partitions that moved are read again.
 func (b *Broker) fetch(ctx context.Context, r *request) answer {
 	q := r.body.(*kmsg.FetchRequest)
-	if q.SessionEpoch > 0 {
+	session, why := b.sessions.begin(r.Version, q)
+	if why != codeNone {
 		response := kmsg.NewPtrFetchResponse()
-		response.ErrorCode = int16(codeFetchSessionIDNotFound)
-		b.meters.failure("Fetch", codeFetchSessionIDNotFound)
+		response.ErrorCode = int16(why)
+		b.meters.failure("Fetch", why)
 		return answer{response: response, batches: noBatches}
 	}
 	f := newFetch(b, r, q)
+	f.session = session
 	f.readAll()
 	if !f.satisfied() {
 		f.wait(ctx)
@@ -50,6 +52,9 @@ type fetch struct {
 	bytesMin, bytesMax, bytes int
 	failed                    bool
 	wake                      chan struct{}
+	session                   sessionUse
+	// told are the slots of the answer's partitions by topic, nil for all of the request.
+	told [][]int
 }
 
 // fetchSlot is one partition of a fetch.
@@ -206,6 +211,9 @@ func (f *fetch) readMoved() {
 
 // batches are the record batches of one partition of the answer.
 func (f *fetch) batches(topic, partition int) [][]byte {
+	if f.told != nil {
+		return f.slots[f.told[topic][partition]].read.Batches
+	}
 	return f.slots[f.first[topic]+partition].read.Batches
 }
 
@@ -222,6 +230,8 @@ func (f *fetch) response() *kmsg.FetchResponse {
 			f.describe(&answered.Partitions[j], &f.slots[f.first[i]+j], &found)
 		}
 	}
+	f.told = f.broker.sessions.settle(f.request.Version, f.session, f.body, response,
+		func(slot int) int { return f.slots[slot].bytes })
 	found.each(func(id int32, host string, port int32, rack *string) {
 		n := kmsg.NewFetchResponseBroker()
 		n.NodeID, n.Host, n.Port, n.Rack = id, host, port, rack
