@@ -29,6 +29,8 @@ type Cluster interface {
 	// AlterConfigs replaces configs by compare-and-set; one error per change, nil as for CreateTopics.
 	// An error that wraps topic.ErrStale says that another change came first.
 	AlterConfigs(context.Context, []topic.ConfigChange) []error
+	// Quorum asks the controller for the state of the metadata Raft.
+	Quorum(context.Context) (topic.Quorum, error)
 	// ProducerIDs hands out a block of producer ids that nobody else ever gets.
 	ProducerIDs(context.Context) (first int64, count int32, err error)
 }

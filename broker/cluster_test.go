@@ -245,6 +245,18 @@ func (c *soleCluster) alterConfigs(change topic.ConfigChange) error {
 	return err
 }
 
+// Quorum implements Cluster.
+func (c *soleCluster) Quorum(context.Context) (topic.Quorum, error) {
+	if broken := c.broken.Load(); broken != nil {
+		return topic.Quorum{}, *broken
+	}
+	return topic.Quorum{
+		Leader: c.node, Term: 3, Commit: 9,
+		Voters:   []topic.QuorumReplica{{Node: c.node, Disk: topic.DiskID{1}, LastIndex: 9, CaughtUp: true}},
+		Learners: []topic.QuorumReplica{{Node: 7}, {Node: 8, LastIndex: 5, SilentMillis: 60_000}},
+	}, nil
+}
+
 // ProducerIDs implements Cluster, with small blocks.
 func (c *soleCluster) ProducerIDs(context.Context) (int64, int32, error) {
 	if broken := c.broken.Load(); broken != nil {

@@ -27,6 +27,8 @@ type Config struct {
 	Requests RequestLimits
 	// Metrics bounds the cardinality of what /metrics shows.
 	Metrics MetricLimits
+	// LogDir tells of the data directory.
+	LogDir LogDir
 	// Properties is the node's whole configuration as it is in force, for DescribeConfigs.
 	Properties []Property
 }
@@ -51,6 +53,13 @@ type TopicDefaults struct {
 	MessageBytesMax int32
 	// UncleanElection is `unclean.leader.election.enable` (false), described only.
 	UncleanElection bool
+}
+
+// LogDir is where the logs are, for DescribeLogDirs.
+type LogDir struct {
+	Path string
+	// Space returns the size of the file system and what is left of it, in bytes; nil if nobody knows.
+	Space func() (total, usable int64, err error)
 }
 
 // ConnectionLimits bounds connections.

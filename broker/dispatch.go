@@ -68,6 +68,17 @@ func (b *Broker) handlerTable() map[int16]handler {
 		kmsg.AlterConfigs.Int16():            {run: plain(b.alterConfigs), waits: true},
 		kmsg.IncrementalAlterConfigs.Int16(): {run: plain(b.incrementalAlterConfigs), waits: true},
 		kmsg.ListConfigResources.Int16():     {run: plain(b.listConfigResources)},
+		// What tools and user interfaces ask when they start.
+		kmsg.DescribeACLs.Int16():                 {run: plain(b.describeACLs)},
+		kmsg.CreateACLs.Int16():                   {run: plain(b.createACLs)},
+		kmsg.DeleteACLs.Int16():                   {run: plain(b.deleteACLs)},
+		kmsg.DescribeLogDirs.Int16():              {run: plain(b.describeLogDirs)},
+		kmsg.DescribeClientQuotas.Int16():         {run: plain(b.describeClientQuotas)},
+		kmsg.DescribeUserSCRAMCredentials.Int16(): {run: plain(b.describeUserSCRAMCredentials)},
+		kmsg.DescribeQuorum.Int16():               {run: plain(b.describeQuorum), waits: true},
+		kmsg.UpdateFeatures.Int16():               {run: plain(b.updateFeatures)},
+		kmsg.DescribeProducers.Int16():            {run: plain(b.describeProducers)},
+		kmsg.DescribeTopicPartitions.Int16():      {run: plain(b.describeTopicPartitions)},
 	}
 }
 

@@ -43,6 +43,7 @@ const (
 	codeOutOfOrderSequence       code = 45
 	codeInvalidProducerEpoch     code = 47
 	codeInvalidTxnState          code = 48
+	codeSecurityDisabled         code = 54
 	codeStorageError             code = 56
 	codeFetchSessionIDNotFound   code = 70
 	codeInvalidFetchSessionEpoch code = 71
@@ -53,6 +54,9 @@ const (
 	codeUnsupportedCompression   code = 76
 	codeOffsetNotAvailable       code = 78
 	codeInvalidRecord            code = 87
+	codeResourceNotFound         code = 91
+	codeDuplicateResource        code = 92
+	codeInvalidUpdateVersion     code = 95
 	codeUnknownTopicID           code = 100
 	codeFetchSessionTopicID      code = 106
 	codeMismatchedEndpointType   code = 114
@@ -85,6 +89,10 @@ var codeNames = map[code]string{
 	codeOffsetNotAvailable:     "OFFSET_NOT_AVAILABLE", codeInvalidRecord: "INVALID_RECORD",
 	codeInvalidFetchSessionEpoch: "INVALID_FETCH_SESSION_EPOCH",
 	codeFetchSessionTopicID:      "FETCH_SESSION_TOPIC_ID_ERROR",
+	codeSecurityDisabled:         "SECURITY_DISABLED",
+	codeResourceNotFound:         "RESOURCE_NOT_FOUND",
+	codeDuplicateResource:        "DUPLICATE_RESOURCE",
+	codeInvalidUpdateVersion:     "INVALID_UPDATE_VERSION",
 	codeUnknownTopicID:           "UNKNOWN_TOPIC_ID", codeMismatchedEndpointType: "MISMATCHED_ENDPOINT_TYPE",
 	codeUnsupportedEndpointType: "UNSUPPORTED_ENDPOINT_TYPE",
 	codeRebootstrapRequired:     "REBOOTSTRAP_REQUIRED",
@@ -156,6 +164,11 @@ var faults = []fault{
 	{topic.ErrOutcomeUnknown, codeRequestTimedOut, codeRequestTimedOut},
 	{topic.ErrStale, codeRequestTimedOut, codeRequestTimedOut},
 	{errInvalidRequest, codeInvalidRequest, codeInvalidRequest},
+	// What a cluster does not have.
+	{errFeatureLevel, codeInvalidUpdateVersion, codeInvalidUpdateVersion},
+	{errSecurityDisabled, codeSecurityDisabled, codeSecurityDisabled},
+	{errResourceNotFound, codeResourceNotFound, codeResourceNotFound},
+	{errDuplicateResource, codeDuplicateResource, codeDuplicateResource},
 	// A deadline, or this broker stopping.
 	{context.DeadlineExceeded, codeRequestTimedOut, codeRequestTimedOut},
 	{context.Canceled, codeRequestTimedOut, codeRequestTimedOut},

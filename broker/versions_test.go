@@ -120,6 +120,37 @@ func (v *versions) fillConfigs(q kmsg.Request) {
 	case *kmsg.ListConfigResourcesRequest:
 		q.ResourceTypes = []int8{int8(kmsg.ConfigResourceTypeTopic)}
 	default:
+		v.fillAbout(q)
+	}
+}
+
+// fillAbout fills what asks about the cluster.
+func (v *versions) fillAbout(q kmsg.Request) {
+	const known = "known"
+	switch q := q.(type) {
+	case *kmsg.DescribeACLsRequest:
+		q.ResourceType, q.ResourcePatternType, q.Operation, q.PermissionType = 1, 1, 1, 1
+	case *kmsg.CreateACLsRequest:
+		q.Creations = make([]kmsg.CreateACLsRequestCreation, 2)
+	case *kmsg.DeleteACLsRequest:
+		q.Filters = make([]kmsg.DeleteACLsRequestFilter, 2)
+	case *kmsg.DescribeLogDirsRequest:
+		q.Topics = []kmsg.DescribeLogDirsRequestTopic{{Topic: known, Partitions: []int32{0, 9}}}
+	case *kmsg.DescribeClientQuotasRequest:
+		q.Components = []kmsg.DescribeClientQuotasRequestComponent{{EntityType: "user", MatchType: 2}}
+	case *kmsg.DescribeUserSCRAMCredentialsRequest:
+		q.Users = []kmsg.DescribeUserSCRAMCredentialsRequestUser{{Name: "u"}, {Name: "twice"}, {Name: "twice"}}
+	case *kmsg.DescribeQuorumRequest:
+		q.Topics = []kmsg.DescribeQuorumRequestTopic{{Topic: metadataTopic,
+			Partitions: []kmsg.DescribeQuorumRequestTopicPartition{{Partition: 0}, {Partition: 1}}}}
+	case *kmsg.UpdateFeaturesRequest:
+		q.FeatureUpdates = []kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureMetadata, MaxVersionLevel: 33}}
+	case *kmsg.DescribeProducersRequest:
+		q.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: known, Partitions: []int32{0}}}
+	case *kmsg.DescribeTopicPartitionsRequest:
+		q.ResponsePartitionLimit = 1
+		q.Topics = []kmsg.DescribeTopicPartitionsRequestTopic{{Topic: known}}
+	default:
 		v.Fatalf("%T: no test knows it", q)
 	}
 }
@@ -161,6 +192,10 @@ func (v *versions) check(t *testing.T, q kmsg.Request, r kmsg.Response) {
 		onlyCode(t, "api versions", r.ErrorCode)
 		if len(r.ApiKeys) != len(wire.Supported()) {
 			t.Errorf("api keys: got %d, want %d", len(r.ApiKeys), len(wire.Supported()))
+		}
+		if r.Version >= apiVersionsSoftware && (len(r.FinalizedFeatures) != len(features) ||
+			len(r.SupportedFeatures) != len(features) || r.FinalizedFeaturesEpoch != featuresEpoch) {
+			t.Errorf("features: got %+v, want those of the table", r.FinalizedFeatures)
 		}
 	default:
 		v.checkAdmin(t, r)
@@ -227,7 +262,69 @@ func (v *versions) checkConfigs(t *testing.T, r kmsg.Response) {
 			t.Errorf("config resources: got %+v, want the topics from version 1 on", r.ConfigResources)
 		}
 	default:
+		v.checkAbout(t, r)
+	}
+}
+
+func (v *versions) checkAbout(t *testing.T, r kmsg.Response) {
+	t.Helper()
+	switch r := r.(type) {
+	case *kmsg.DescribeACLsResponse:
+		expectCode(t, "describe acls", r.ErrorCode, codeSecurityDisabled)
+	case *kmsg.CreateACLsResponse:
+		expectCode(t, "create acls", r.Results[1].ErrorCode, codeSecurityDisabled)
+	case *kmsg.DeleteACLsResponse:
+		expectCode(t, "delete acls", r.Results[1].ErrorCode, codeSecurityDisabled)
+	case *kmsg.DescribeLogDirsResponse:
+		onlyCode(t, "describe log dirs", r.ErrorCode)
+		if p := r.Dirs[0].Topics[0].Partitions; len(p) != 1 || p[0].Size < 60 || p[0].IsFuture || p[0].OffsetLag != 0 {
+			t.Errorf("log dirs: got %+v, want the one partition that is here, and its size", r.Dirs)
+		}
+	case *kmsg.DescribeClientQuotasResponse:
+		if r.ErrorCode != 0 || r.Entries == nil || len(r.Entries) != 0 {
+			t.Errorf("quotas: got %+v, want an empty list", r)
+		}
+	case *kmsg.DescribeUserSCRAMCredentialsResponse:
+		expectCode(t, "stranger", r.Results[0].ErrorCode, codeResourceNotFound)
+		expectCode(t, "named twice", r.Results[1].ErrorCode, codeDuplicateResource)
+		if len(r.Results) != 2 {
+			t.Errorf("credentials: got %d results, want one per name", len(r.Results))
+		}
+	case *kmsg.DescribeQuorumResponse:
+		v.checkQuorum(t, r)
+	case *kmsg.UpdateFeaturesResponse:
+		onlyCode(t, "update features", r.ErrorCode)
+		if (len(r.Results) == 1) != (r.Version < updateFeaturesWhole) {
+			t.Errorf("features: got %+v, want results up to version 1", r.Results)
+		}
+	case *kmsg.DescribeProducersResponse:
+		onlyCode(t, "describe producers", r.Topics[0].Partitions[0].ErrorCode)
+	case *kmsg.DescribeTopicPartitionsResponse:
+		if len(r.Topics[0].Partitions) != 1 || r.NextCursor == nil || r.NextCursor.Partition != 1 {
+			t.Errorf("partitions: got %+v, want the first of two and where to go on", r)
+		}
+	default:
 		t.Errorf("%T: no test knows it", r)
+	}
+}
+
+func (v *versions) checkQuorum(t *testing.T, r *kmsg.DescribeQuorumResponse) {
+	t.Helper()
+	onlyCode(t, "describe quorum", r.ErrorCode)
+	p := r.Topics[0].Partitions[0]
+	onlyCode(t, "describe quorum", p.ErrorCode)
+	expectCode(t, "another partition", r.Topics[0].Partitions[1].ErrorCode, codeUnknownTopicOrPartition)
+	if p.LeaderID != int32(testNode) || p.LeaderEpoch != 3 || p.HighWatermark != 10 ||
+		len(p.CurrentVoters) != 1 || p.CurrentVoters[0].LogEndOffset != 10 || len(p.Observers) != 2 {
+		t.Errorf("quorum: got %+v, want the leader and two observers", p)
+	}
+	unknown, late := p.Observers[0], p.Observers[1]
+	if r.Version >= 1 && (unknown.LastFetchTimestamp != -1 || late.LastFetchTimestamp <= 0 ||
+		late.LastCaughtUpTimestamp != -1 || p.CurrentVoters[0].LastCaughtUpTimestamp <= late.LastFetchTimestamp) {
+		t.Errorf("quorum: got %+v, want -1 for what is not known", p.Observers)
+	}
+	if r.Version >= 2 && (len(r.Nodes) != 1 || r.Nodes[0].Listeners[0].Host != "127.0.0.1" || p.CurrentVoters[0].ReplicaDirectoryID[0] != 1) {
+		t.Errorf("nodes: got %+v, want the registered one", r.Nodes)
 	}
 }
 

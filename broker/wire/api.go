@@ -31,12 +31,22 @@ var apis = []API{
 	{Key: 20, Name: "DeleteTopics", Advertised: 1, Min: 1, Max: 6},
 	{Key: 22, Name: "InitProducerId", Advertised: 0, Min: 0, Max: 5},
 	{Key: 23, Name: "OffsetForLeaderEpoch", Advertised: 2, Min: 2, Max: 4},
+	{Key: 29, Name: "DescribeAcls", Advertised: 1, Min: 1, Max: 3},
+	{Key: 30, Name: "CreateAcls", Advertised: 1, Min: 1, Max: 3},
+	{Key: 31, Name: "DeleteAcls", Advertised: 1, Min: 1, Max: 3},
 	{Key: 32, Name: "DescribeConfigs", Advertised: 1, Min: 1, Max: 4},
 	{Key: 33, Name: "AlterConfigs", Advertised: 0, Min: 0, Max: 2},
+	{Key: 35, Name: "DescribeLogDirs", Advertised: 1, Min: 1, Max: 5},
 	{Key: 37, Name: "CreatePartitions", Advertised: 0, Min: 0, Max: 3},
 	{Key: 44, Name: "IncrementalAlterConfigs", Advertised: 0, Min: 0, Max: 1},
+	{Key: 48, Name: "DescribeClientQuotas", Advertised: 0, Min: 0, Max: 1},
+	{Key: 50, Name: "DescribeUserScramCredentials", Advertised: 0, Min: 0, Max: 0},
+	{Key: 55, Name: "DescribeQuorum", Advertised: 0, Min: 0, Max: 2},
+	{Key: 57, Name: "UpdateFeatures", Advertised: 0, Min: 0, Max: 2},
 	{Key: 60, Name: "DescribeCluster", Advertised: 0, Min: 0, Max: 2},
+	{Key: 61, Name: "DescribeProducers", Advertised: 0, Min: 0, Max: 0},
 	{Key: 74, Name: "ListConfigResources", Advertised: 0, Min: 0, Max: 1},
+	{Key: 75, Name: "DescribeTopicPartitions", Advertised: 0, Min: 0, Max: 0},
 }
 
 // Keys that this package itself treats apart.

@@ -219,6 +219,9 @@ func (n *node) brokerConfig() broker.Config {
 		Connections: broker.ConnectionLimits{Max: kafka.ConnectionsMax, MaxPerIP: kafka.ConnectionsPerIPMax, Idle: kafka.IdleMax},
 		Requests:    broker.RequestLimits{BytesMax: int32(kafka.RequestBytesMax), FetchBytesMax: int32(kafka.FetchBytesMax)},
 	}
+	if n.dir != nil {
+		cfg.LogDir = broker.LogDir{Path: n.dir.Path(), Space: n.dir.Space}
+	}
 	if cfg.Requests.FetchSessionsMax = kafka.FetchSessionsMax; kafka.FetchSessionsMax == 0 {
 		cfg.Requests.FetchSessionsMax = -1
 	}
