@@ -66,7 +66,7 @@ func newReplication(s *Sidecar) *replication {
 }
 
 // SendData implements node.Wire.
-func (r *replication) SendData(to topic.NodeID, bytes []byte) {
+func (r *replication) SendData(to []topic.NodeID, bytes []byte) {
 	if err := r.s.bus.Publish(bus.Replication, walSubject(to), bytes); err != nil {
 		r.s.metrics.framesUnsent.Inc()
 		return
@@ -144,7 +144,7 @@ func (r *replication) subscribe() error {
 		}
 		r.wake()
 	}
-	if err := r.s.bus.Subscribe(bus.Replication, walSubject(r.s.cfg.Node), take); err != nil {
+	if err := r.s.bus.SubscribeInOrder(bus.Replication, walSubjects(r.s.cfg.Node), take); err != nil {
 		return err
 	}
 	return r.s.bus.Subscribe(bus.Acks, ackSubject(r.s.cfg.Node), take)

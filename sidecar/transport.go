@@ -13,7 +13,6 @@ import (
 func heartbeatSubject(node topic.NodeID) string  { return "hb." + number(node) }
 func pingSubject(node topic.NodeID) string       { return "hb.ping." + number(node) }
 func electionSubject(node topic.NodeID) string   { return "local." + number(node) + ".election" }
-func walSubject(node topic.NodeID) string        { return "wal." + number(node) }
 func ackSubject(node topic.NodeID) string        { return "ack." + number(node) }
 func proposeSubject(node topic.NodeID) string    { return "raft.propose." + number(node) }
 func quorumSubject(node topic.NodeID) string     { return "raft.quorum." + number(node) }
@@ -21,6 +20,22 @@ func reportSubject(node topic.NodeID) string     { return "raft.report." + numbe
 func raftReplySubject(node topic.NodeID) string  { return "raft.reply." + number(node) }
 func chunkSubject(node topic.NodeID) string      { return "catchup." + number(node) }
 func chunkReplySubject(node topic.NodeID) string { return "catchup.reply." + number(node) }
+
+// walSubject is where data frames for these followers go. One that is for two goes over NATS once: each
+// follower subscribes to all pairs that it may be in, so subscriptions do not come and go with partitions.
+func walSubject(followers []topic.NodeID) string {
+	subject := "wal"
+	for _, node := range followers {
+		subject += "." + number(node)
+	}
+	return subject
+}
+
+// walSubjects are all that a follower listens to: `wal.2`, `wal.2.*` and `wal.*.2`.
+func walSubjects(self topic.NodeID) []string {
+	alone := walSubject([]topic.NodeID{self})
+	return []string{alone, alone + ".*", "wal.*." + number(self)}
+}
 
 func raftSubject(t raft.Type, node topic.NodeID) string {
 	return "raft." + t.String() + "." + number(node)

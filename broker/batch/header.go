@@ -22,6 +22,9 @@ const (
 	atBaseSequence    = 53
 	atRecordCount     = 57
 
+	// SummedFrom is where the bytes begin that the checksum covers, to the end. What lies before may be
+	// rewritten by brokers.
+	SummedFrom = atAttributes
 	// HeaderBytes is the size of the fixed part; the records follow.
 	HeaderBytes = 61
 	// lengthEnd is where what Length counts begins.

@@ -51,7 +51,8 @@ func (l *Log) Append(ctx context.Context, b []byte, o AppendOptions) (Appended, 
 	if a, err := l.admit(h, o); err != nil || a.Duplicate {
 		return a, err
 	}
-	r := wal.Record{Kind: wal.Data, Partition: l.partition, Count: h.LastOffsetDelta + 1, Payload: b}
+	r := wal.Record{Kind: wal.Data, Partition: l.partition, Count: h.LastOffsetDelta + 1, Payload: b,
+		Summed: len(b) - batch.SummedFrom, Sum: h.CRC}
 	bytes, size := int64(len(b)), wal.EncodedLen(r)
 	if err := l.takeRoom(ctx, bytes); err != nil {
 		return Appended{}, err
@@ -152,8 +153,8 @@ type Entry struct {
 	Payload []byte
 }
 
-// AppendReplica appends a leader's batch as it is, in a follower's log. It never waits. On success
-// the log owns e.Payload.
+// AppendReplica appends a leader's batch as it is, in a follower's log. Whoever received it has found
+// its checksum right. It never waits. On success the log owns e.Payload.
 //
 // Errors: ErrGap if e.Base is not the log end, above it or below (failure modes 22, 23); ErrDiverged
 // if e.PrevEpoch is not the tail's, or e.Epoch is older than it; ErrMalformed; ErrLeading;
@@ -170,7 +171,7 @@ func (l *Log) AppendReplica(e Entry) error {
 			h.BaseOffset, h.PartitionLeaderEpoch, h.LastOffsetDelta+1)
 	}
 	r := wal.Record{Kind: wal.Data, Partition: l.partition, Epoch: e.Epoch, Base: e.Base,
-		Count: e.Count, Payload: e.Payload}
+		Count: e.Count, Payload: e.Payload, Summed: len(e.Payload) - batch.SummedFrom, Sum: h.CRC}
 	size := wal.EncodedLen(r)
 	if !l.store.appender.TryReserve(wal.Follower, size) {
 		return fmt.Errorf("reserve space for an entry: %w", wal.ErrFull)

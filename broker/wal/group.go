@@ -1,7 +1,6 @@
 package wal
 
 import (
-	"hash/crc32"
 	"time"
 
 	"outrigger/broker/topic"
@@ -47,9 +46,8 @@ func (g *openGroup) add(q *queued) bool {
 		return false
 	}
 	at := Position{File: g.segment.number, Offset: g.offset + g.length}
-	n := int64(putRecord(g.buffer[g.length:], &q.record, g.segment.seed))
-	g.bodyCRC = crc32.Update(g.bodyCRC, castagnoli, g.buffer[g.length:g.length+n])
-	g.length += n
+	g.bodyCRC = putRecord(g.buffer[g.length:g.length+q.bytes], &q.record, g.segment.seed, g.bodyCRC)
+	g.length += q.bytes
 	if len(g.group.Records) == 0 {
 		g.born = q.at
 	}

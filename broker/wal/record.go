@@ -57,6 +57,10 @@ type Record struct {
 	// Payload is the producer's record batch, verbatim. The log keeps the slice until the record is
 	// durable and never writes to it; nobody may change it after Append.
 	Payload []byte
+	// Summed says that Sum is the CRC-32C of the last Summed bytes of Payload, as whoever appends the
+	// record has just verified: they need not be read once more. 0 if nothing is known.
+	Summed int
+	Sum    uint32
 }
 
 // Position is the address of a record: the number of its file and the byte offset in it.

@@ -51,9 +51,16 @@ type frameView struct {
 	To              int32          `json:"to"`
 	FromSession     string         `json:"from_session"`
 	ReceiverSession string         `json:"receiver_session"`
+	Also            *receiverView  `json:"also_to,omitempty"`
 	Sections        []sectionView  `json:"sections,omitempty"`
 	Acks            []ackView      `json:"acks,omitempty"`
 	Heartbeat       *heartbeatView `json:"heartbeat,omitempty"`
+}
+
+// receiverView is the second receiver of a frame that has two.
+type receiverView struct {
+	Node    int32  `json:"node"`
+	Session string `json:"session"`
 }
 
 type sectionView struct {
@@ -103,6 +110,9 @@ func viewFrame(bytes []byte) (frameView, error) {
 	}
 	view := frameView{Bytes: len(bytes), Cluster: fmt.Sprintf("%x", h.Cluster), From: int32(h.From), To: int32(h.To),
 		FromSession: h.FromSession.String(), ReceiverSession: h.ReceiverSession.String()}
+	if h.Also.Session != 0 {
+		view.Also = &receiverView{Node: int32(h.Also.Node), Session: h.Also.Session.String()}
+	}
 	switch h.Kind {
 	case frame.KindData:
 		view.Kind = "data"
@@ -162,8 +172,12 @@ func (v frameView) write(out io.Writer) error {
 			_, err = fmt.Fprintf(out, format+"\n", args...)
 		}
 	}
-	line("%s frame of %d bytes, from broker %d (session %s) to %d (session %s), cluster %s",
-		v.Kind, v.Bytes, v.From, v.FromSession, v.To, v.ReceiverSession, v.Cluster)
+	also := ""
+	if v.Also != nil {
+		also = fmt.Sprintf(" and to %d (session %s)", v.Also.Node, v.Also.Session)
+	}
+	line("%s frame of %d bytes, from broker %d (session %s) to %d (session %s)%s, cluster %s",
+		v.Kind, v.Bytes, v.From, v.FromSession, v.To, v.ReceiverSession, also, v.Cluster)
 	for _, s := range v.Sections {
 		detail := ""
 		if s.Batch != nil {

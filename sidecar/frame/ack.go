@@ -3,6 +3,7 @@ package frame
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 
 	"outrigger/broker/topic"
 )
@@ -45,7 +46,7 @@ func AppendAcks(dst []byte, h Header, acks []Ack) []byte {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(a.DurableEnd))
 		dst = binary.BigEndian.AppendUint64(dst, uint64(a.HighWatermark))
 	}
-	seal(dst[start:], len(acks))
+	seal(dst[start:], len(acks), crc32.Checksum(dst[start+HeaderBytes:], castagnoli))
 	return dst
 }
 

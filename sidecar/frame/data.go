@@ -3,6 +3,7 @@ package frame
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 
 	"outrigger/broker/topic"
 )
@@ -40,7 +41,8 @@ type Section struct {
 	PrevEpoch topic.Epoch
 	// HighWatermark is the leader's, topic.NoOffset when the follower must not use it yet.
 	HighWatermark topic.Offset
-	// Payload is a RecordBatch, verbatim, base offset and leader epoch already in place.
+	// Payload is a RecordBatch, verbatim, base offset and leader epoch already in place. Its checksum is
+	// right: whoever parses a frame verifies it, whoever builds one relies on it.
 	Payload []byte
 }
 
@@ -51,6 +53,8 @@ func (s *Section) Size() int { return DataSectionBytes + len(s.Payload) }
 type Builder struct {
 	buf      []byte
 	sections int
+	// sum is the checksum of the sections so far.
+	sum uint32
 }
 
 // Len is the size in bytes of the frame as it stands, 0 when empty.
@@ -68,8 +72,9 @@ func (b *Builder) Full() bool { return b.sections == SectionsMax }
 func (b *Builder) Add(h Header, s *Section) {
 	if b.sections == 0 {
 		h.Kind = KindData
-		b.buf = appendHeader(b.buf[:0], h)
+		b.buf, b.sum = appendHeader(b.buf[:0], h), 0
 	}
+	start := len(b.buf)
 	d := appendPartition(b.buf, s.Partition, s.Epoch)
 	d = append(d, byte(s.Kind), 0, 0, 0)
 	d = binary.BigEndian.AppendUint64(d, uint64(s.Base))
@@ -79,17 +84,48 @@ func (b *Builder) Add(h Header, s *Section) {
 	d = binary.BigEndian.AppendUint64(d, uint64(s.HighWatermark))
 	d = binary.BigEndian.AppendUint32(d, uint32(len(s.Payload)))
 	b.buf = append(d, s.Payload...)
+	b.sum = crc32.Update(b.sum, castagnoli, b.buf[start:len(d)+ownSummed(len(s.Payload))])
 	b.sections++
 }
+
+// ownSummed is how much of a payload of n bytes the frame's own checksum covers: what the batch's does
+// not, and that checksum itself.
+func ownSummed(n int) int { return min(n, summedElsewhere) }
 
 // Take returns the finished frame and empties the builder. The bytes are valid until the next Add.
 func (b *Builder) Take() []byte {
 	if b.sections == 0 {
 		return nil
 	}
-	frame := seal(b.buf, b.sections)
+	frame := seal(b.buf, b.sections, b.sum)
 	b.sections = 0
 	return frame
+}
+
+// dataChecksum is the checksum of the sections of a data frame, of whose payloads it verifies that they
+// match their own. Lengths are not trusted yet.
+func dataChecksum(body []byte, sections int) (sum uint32, err error) {
+	for i := range sections {
+		if len(body) < DataSectionBytes {
+			return 0, fmt.Errorf("%w: section %d of %d is cut", ErrMalformed, i, sections)
+		}
+		length := int(binary.BigEndian.Uint32(body[56:]))
+		if length > len(body)-DataSectionBytes {
+			return 0, fmt.Errorf("%w: section %d says %d bytes, %d are left", ErrMalformed, i, length,
+				len(body)-DataSectionBytes)
+		}
+		payload := body[DataSectionBytes : DataSectionBytes+length]
+		own := ownSummed(length)
+		sum = crc32.Update(sum, castagnoli, body[:DataSectionBytes+own])
+		if length >= summedElsewhere {
+			got, want := crc32.Checksum(payload[own:], castagnoli), binary.BigEndian.Uint32(payload[batchCRCAt:])
+			if got != want {
+				return 0, fmt.Errorf("%w: batch of section %d: computed %08x, batch says %08x", ErrChecksum, i, got, want)
+			}
+		}
+		body = body[DataSectionBytes+length:]
+	}
+	return crc32.Update(sum, castagnoli, body), nil
 }
 
 // ParseData calls fn for each section of a data frame's body. Nothing is called unless the whole body

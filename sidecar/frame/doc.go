@@ -1,8 +1,8 @@
 // Package frame encodes what the replication half of a node puts on a NATS subject: data frames on
-// `wal.<follower>`, acknowledgement frames on `ack.<leader>`, and heartbeats on `hb.<node>`. It is
+// `wal.<follower>` or `wal.<follower>.<follower>`, acknowledgement frames on `ack.<leader>`, and heartbeats on `hb.<node>`. It is
 // pure: bytes in, values out.
 //
-// One frame carries sections of many partitions for one destination. Every frame begins with
+// One frame carries sections of many partitions for one destination, or for two that are to hear the same. Every frame begins with
 //
 //	 0        1        2                 4                                  8
 //	+--------+--------+-----------------+----------------------------------+
@@ -14,8 +14,14 @@
 //	+----------------------------------+-----------------------------------+
 //	| 32  sender session, 8 bytes      | 40  receiver session, 8 bytes     |
 //	+----------------------------------+-----------------------------------+
+//	| 48  second receiver: node, 4 bytes; session, 8 bytes (0: none)       |
+//	+----------------------------------------------------------------------+
+//	| 60  zero, 4 bytes                                                    |
+//	+----------------------------------------------------------------------+
 //
-// and goes on with its sections. All integers are big-endian. A data section:
+// and goes on with its sections. Of a batch the frame's checksum covers only what the batch's own does
+// not: the receiver verifies both, so that every byte is covered once, and the sender does not read
+// records for it. All integers are big-endian. A data section:
 //
 //	16 topic id | 4 partition | 4 leader epoch | 1 kind | 3 zero |
 //	8 base | 4 count | 4 record epoch | 4 previous epoch | 8 high watermark | 4 length | bytes

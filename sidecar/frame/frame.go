@@ -11,9 +11,9 @@ import (
 
 const (
 	// Format is the version that this code writes and the only one it reads.
-	Format = 1
+	Format = 2
 	// HeaderBytes is the length of the header that every frame has.
-	HeaderBytes = 48
+	HeaderBytes = 64
 	// DataSectionBytes is a data section without its payload.
 	DataSectionBytes = 60
 	// AckSectionBytes is one acknowledgement section.
@@ -23,6 +23,10 @@ const (
 
 	crcAt   = 4
 	crcFrom = 8
+	// summedElsewhere is where in a batch its own checksum, which is at batchCRCAt, begins to count
+	// (package batch).
+	summedElsewhere = 21
+	batchCRCAt      = 17
 )
 
 // Kind tells the three frames apart.
@@ -53,6 +57,13 @@ type Header struct {
 	From, To        topic.NodeID
 	FromSession     topic.Session
 	ReceiverSession topic.Session
+	// Also is a second receiver of the same frame; its session is 0 when there is none.
+	Also topic.Member
+}
+
+// For reports whether m is a receiver of the frame.
+func (h *Header) For(m topic.Member) bool {
+	return m == topic.Member{Node: h.To, Session: h.ReceiverSession} || h.Also.Session != 0 && m == h.Also
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -63,19 +74,31 @@ func appendHeader(dst []byte, h Header) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(h.From))
 	dst = binary.BigEndian.AppendUint32(dst, uint32(h.To))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(h.FromSession))
-	return binary.BigEndian.AppendUint64(dst, uint64(h.ReceiverSession))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(h.ReceiverSession))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(h.Also.Node))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(h.Also.Session))
+	return append(dst, 0, 0, 0, 0)
 }
 
-// seal writes the number of sections and the checksum into a frame that is otherwise complete.
-func seal(frame []byte, sections int) []byte {
+// seal writes the number of sections and the checksum into a frame that is otherwise complete; body is
+// the checksum of its sections.
+func seal(frame []byte, sections int, body uint32) []byte {
 	binary.BigEndian.PutUint16(frame[2:], uint16(sections))
-	binary.BigEndian.PutUint32(frame[crcAt:], checksum(frame))
+	binary.BigEndian.PutUint32(frame[crcAt:], withHeader(body, frame))
 	return frame
 }
 
-// checksum covers everything but itself.
-func checksum(frame []byte) uint32 {
-	return crc32.Update(crc32.Checksum(frame[:crcAt], castagnoli), castagnoli, frame[crcFrom:])
+// withHeader continues the checksum of the sections with the header, which is known last.
+func withHeader(body uint32, frame []byte) uint32 {
+	return crc32.Update(crc32.Update(body, castagnoli, frame[:crcAt]), castagnoli, frame[crcFrom:HeaderBytes])
+}
+
+// bodyChecksum is what the sections add to the frame's checksum.
+func bodyChecksum(kind Kind, body []byte, sections int) (uint32, error) {
+	if kind == KindData {
+		return dataChecksum(body, sections)
+	}
+	return crc32.Checksum(body, castagnoli), nil
 }
 
 // ParseHeader checks format, kind and checksum and returns the header, the number of sections and
@@ -87,7 +110,12 @@ func ParseHeader(b []byte) (Header, int, []byte, error) {
 	if b[0] != Format {
 		return Header{}, 0, nil, fmt.Errorf("%w: format %d, this node reads %d", ErrMalformed, b[0], Format)
 	}
-	if got, want := checksum(b), binary.BigEndian.Uint32(b[crcAt:]); got != want {
+	sections := int(binary.BigEndian.Uint16(b[2:]))
+	sum, err := bodyChecksum(Kind(b[1]), b[HeaderBytes:], sections)
+	if err != nil {
+		return Header{}, 0, nil, err
+	}
+	if got, want := withHeader(sum, b), binary.BigEndian.Uint32(b[crcAt:]); got != want {
 		return Header{}, 0, nil, fmt.Errorf("%w: computed %08x, frame says %08x", ErrChecksum, got, want)
 	}
 	h := Header{
@@ -96,12 +124,16 @@ func ParseHeader(b []byte) (Header, int, []byte, error) {
 		To:              topic.NodeID(binary.BigEndian.Uint32(b[28:])),
 		FromSession:     topic.Session(binary.BigEndian.Uint64(b[32:])),
 		ReceiverSession: topic.Session(binary.BigEndian.Uint64(b[40:])),
+		Also: topic.Member{
+			Node:    topic.NodeID(binary.BigEndian.Uint32(b[48:])),
+			Session: topic.Session(binary.BigEndian.Uint64(b[52:])),
+		},
 	}
 	copy(h.Cluster[:], b[8:24])
 	if h.Kind < KindData || h.Kind > KindHeartbeat {
 		return Header{}, 0, nil, fmt.Errorf("%w: kind %d", ErrMalformed, b[1])
 	}
-	return h, int(binary.BigEndian.Uint16(b[2:])), b[HeaderBytes:], nil
+	return h, sections, b[HeaderBytes:], nil
 }
 
 func appendPartition(dst []byte, p topic.Partition, epoch topic.Epoch) []byte {

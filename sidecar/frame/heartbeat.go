@@ -3,6 +3,7 @@ package frame
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 
 	"outrigger/broker/topic"
 )
@@ -58,7 +59,7 @@ func AppendHeartbeat(dst []byte, h Header, hb Heartbeat) []byte {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(p.Session))
 		dst = binary.BigEndian.AppendUint64(dst, p.SentMicros)
 	}
-	seal(dst[start:], 1)
+	seal(dst[start:], 1, crc32.Checksum(dst[start+HeaderBytes:], castagnoli))
 	return dst
 }
 

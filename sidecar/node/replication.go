@@ -60,7 +60,9 @@ type PartitionLog interface {
 
 // Wire takes finished frames. Both methods may drop; neither keeps the bytes.
 type Wire interface {
-	SendData(to topic.NodeID, frame []byte)
+	// SendData sends one frame to one node, or to two (the lower one first). What goes to a node arrives in
+	// the order of the calls, or not at all.
+	SendData(to []topic.NodeID, frame []byte)
 	SendAcks(to topic.NodeID, frame []byte)
 }
 
@@ -104,6 +106,11 @@ type Replication struct {
 	peers map[topic.NodeID]*peer
 	// order lists the peers by node, so that nothing depends on the order of a map.
 	order []*peer
+	// shipments are all destinations of frames, loaded those that hold sections, in the order in which they
+	// got the first; spare are builders for those that will.
+	shipments map[receivers]*shipment
+	loaded    []*shipment
+	spare     []*frame.Builder
 	// busy holds the slots that ticks matter to.
 	busy []*slot
 	// heard tells which members were heard within the leader timeout.
@@ -158,6 +165,8 @@ type slot struct {
 	ack *frame.Ack
 	// lagging says for which peers the slot is queued.
 	lagging []topic.NodeID
+	// packed are the loaded shipments that hold sections of this partition.
+	packed []*shipment
 }
 
 // NewReplication makes a Replication that hosts nothing until the first image.
@@ -166,6 +175,7 @@ func NewReplication(cfg ReplicationConfig, logs Logs, wire Wire) *Replication {
 		cfg: cfg, logs: logs, wire: wire,
 		slots: map[topic.Partition]*slot{}, seen: map[topic.ID]seenTopic{},
 		lives: map[topic.NodeID]topic.Session{}, peers: map[topic.NodeID]*peer{},
+		shipments: map[receivers]*shipment{},
 	}
 }
 
@@ -222,6 +232,9 @@ func (r *Replication) updateLives(im Image) bool {
 		changed = changed || r.lives[node] != session
 	}
 	r.lives = lives
+	if changed {
+		r.forgetShipments()
+	}
 	return changed
 }
 
@@ -439,9 +452,7 @@ func (r *Replication) carryOut(s *slot, fx *replica.Effects) {
 	if fx.HighWatermark != topic.NoOffset {
 		s.log.SetHighWatermark(fx.HighWatermark)
 	}
-	for i := range fx.Sections {
-		r.send(s, &fx.Sections[i])
-	}
+	r.send(s, fx.Sections)
 	if fx.Ack != nil {
 		r.answer(s, fx.Ack, fx.AckTo)
 	}

@@ -8,13 +8,10 @@ import (
 	"outrigger/sidecar/replica"
 )
 
-// peer is another node as a destination of frames and acknowledgements.
+// peer is another node as a destination of acknowledgements and a reader of the log.
 type peer struct {
-	node   topic.NodeID
-	window replica.Window
-	// session is that of the sections in the builder.
-	session topic.Session
-	builder frame.Builder
+	node    topic.NodeID
+	window  replica.Window
 	acks    []*slot
 	ackTo   topic.Session
 	ackBuf  []byte
@@ -39,33 +36,32 @@ func (r *Replication) header(to topic.NodeID, session topic.Session) frame.Heade
 	}
 }
 
-// send packs a section into the frame of its destination. A full frame goes out at once.
-func (r *Replication) send(s *slot, o *replica.Outgoing) {
-	p := r.peer(o.To.Node)
-	if p.session != o.To.Session || p.builder.Full() || p.builder.Len()+o.Section.Size() > r.frameLimit(p) {
-		r.flushData(p)
+// send packs the sections of one step. Two in a row that say the same to two followers, as those of a
+// partition with three replicas do, are packed once, for both.
+func (r *Replication) send(s *slot, sections []replica.Outgoing) {
+	for i := 0; i < len(sections); i++ {
+		o := &sections[i]
+		to := receivers{first: o.To}
+		r.tapped(s, o)
+		if i+1 < len(sections) && same(&o.Section, &sections[i+1].Section) {
+			i++
+			to = both(o.To, sections[i].To)
+			r.tapped(s, &sections[i])
+		}
+		r.pack(s, to, &o.Section)
 	}
-	p.session = o.To.Session
-	p.builder.Add(r.header(p.node, p.session), &o.Section)
+}
+
+func (r *Replication) tapped(s *slot, o *replica.Outgoing) {
 	if r.Tap != nil && o.Section.Kind == frame.Data {
 		r.Tap(s.name, o)
 	}
-	if p.builder.Len() >= r.cfg.FrameBytes {
-		r.flushData(p)
-	}
 }
 
-// frameLimit lets any one section into an empty frame: the largest batch must pass.
-func (r *Replication) frameLimit(p *peer) int {
-	if p.builder.Len() == 0 {
-		return 1 << 30
-	}
-	return r.cfg.FrameBytes
-}
-
-func (r *Replication) flushData(p *peer) {
-	if bytes := p.builder.Take(); bytes != nil {
-		r.wire.SendData(p.node, bytes)
+// flushAll sends everything that is packed.
+func (r *Replication) flushAll() {
+	for len(r.loaded) > 0 {
+		r.ship(r.loaded[0])
 	}
 }
 
@@ -109,7 +105,9 @@ const acksMax = 9000
 func (r *Replication) Flush() {
 	for _, p := range r.order {
 		r.pump(p)
-		r.flushData(p)
+	}
+	r.flushAll()
+	for _, p := range r.order {
 		r.flushAcks(p)
 	}
 }
@@ -141,7 +139,7 @@ func (r *Replication) Frame(bytes []byte) (topic.Member, bool) {
 
 // mine reports whether a frame is from this cluster and for this session.
 func (r *Replication) mine(h frame.Header) bool {
-	return h.Cluster == r.cfg.Cluster && h.To == r.cfg.Self.Node && (h.ReceiverSession == r.cfg.Self.Session || r.cfg.mutant == TakesFramesOfAnySession)
+	return h.Cluster == r.cfg.Cluster && (h.For(r.cfg.Self) || h.To == r.cfg.Self.Node && r.cfg.mutant == TakesFramesOfAnySession)
 }
 
 func (r *Replication) section(from topic.Member, section frame.Section) {

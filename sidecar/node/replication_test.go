@@ -180,7 +180,12 @@ func (h *memHost) Remove(p topic.Partition) error {
 
 func (h *memHost) Partitions() []topic.Partition { return nil }
 
-func (h *memHost) SendData(to topic.NodeID, b []byte) { h.world.post(h, to, b) }
+func (h *memHost) SendData(to []topic.NodeID, b []byte) {
+	for _, node := range to {
+		h.world.post(h, node, b)
+	}
+}
+
 func (h *memHost) SendAcks(to topic.NodeID, b []byte) { h.world.post(h, to, b) }
 
 type memWorld struct {

@@ -489,8 +489,10 @@ func (b *broker) proposeChanges(changes []replica.Change) {
 }
 
 // SendData implements node.Wire.
-func (b *broker) SendData(to topic.NodeID, bytes []byte) {
-	b.w.post(b.h, int(to)-1, &mail{kind: mailData, bytes: append([]byte(nil), bytes...)})
+func (b *broker) SendData(to []topic.NodeID, bytes []byte) {
+	for _, node := range to {
+		b.w.post(b.h, int(node)-1, &mail{kind: mailData, bytes: append([]byte(nil), bytes...)})
+	}
 }
 
 // SendAcks implements node.Wire.

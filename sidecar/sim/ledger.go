@@ -356,14 +356,14 @@ func (c *checker) staleFrames(b *broker) {
 	kept := b.in.Frames[:0]
 	for _, data := range b.in.Frames {
 		h, _, _, err := frame.ParseHeader(data)
-		if err != nil || h.ReceiverSession == b.session {
+		if err != nil || h.For(topic.Member{Node: b.h.id, Session: b.session}) {
 			kept = append(kept, data)
 			continue
 		}
 		c.w.count.staleFrames++
 		before := b.fingerprint()
 		if _, taken := b.repl.Frame(data); taken || !bytes.Equal(before, b.fingerprint()) {
-			c.fail("%s is changed by a frame for session %s", b.h, h.ReceiverSession)
+			c.fail("%s is changed by a frame for sessions %s and %s", b.h, h.ReceiverSession, h.Also.Session)
 		}
 	}
 	b.in.Frames = kept

@@ -20,6 +20,8 @@ type Config struct {
 	WAL     WAL
 	// HTTP are the addresses of /health, /ready and /metrics.
 	HTTP []Address
+	// HTTPProfiles adds /debug/pprof/ to them.
+	HTTPProfiles bool
 
 	settings map[string]Setting
 }
@@ -152,6 +154,7 @@ func (b *builder) build() *Config {
 	cfg.Replica = b.replica()
 	cfg.WAL = b.wal()
 	cfg.HTTP = b.addresses(keyHTTPListen)
+	cfg.HTTPProfiles = b.flag(keyHTTPProfiles)
 	return cfg
 }
 

@@ -50,6 +50,7 @@ const (
 	keyNATSConfig          = "nats.config"
 	keyNATSTap             = "nats.debug.tap"
 	keyHTTPListen          = "http.listen"
+	keyHTTPProfiles        = "http.debug.profiles"
 	keyAuthorizer          = "authorizer.class.name"
 )
 
@@ -161,6 +162,8 @@ func ownKeys() []Key {
 			Doc: "What operators may see of replication. payload: the records themselves, too."},
 		{Name: keyHTTPListen, Kind: List, Default: "127.0.0.1:9644",
 			Doc: "host:port of /health, /ready and /metrics; empty for none."},
+		{Name: keyHTTPProfiles, Kind: Flag, Default: "false",
+			Doc: "Whether HTTP also serves /debug/pprof/, for `go tool pprof`. Whoever reaches it can slow the broker."},
 	}
 }
 

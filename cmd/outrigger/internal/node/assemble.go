@@ -65,6 +65,7 @@ func (n *node) claim(ctx context.Context) error {
 	}
 	n.sockets = sockets
 	n.web = newWeb(cfg.Node.ID, n.session, n.Version)
+	n.web.profiles = cfg.HTTPProfiles
 	for _, address := range cfg.HTTP {
 		listener, err := net.Listen("tcp", address.String())
 		if err != nil {

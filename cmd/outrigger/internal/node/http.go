@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"sync/atomic"
 	"time"
@@ -50,7 +51,9 @@ type health struct {
 type web struct {
 	listeners []net.Listener
 	health    health
-	ready     atomic.Pointer[func() Readiness]
+	// profiles says whether /debug/pprof/ is served.
+	profiles bool
+	ready    atomic.Pointer[func() Readiness]
 }
 
 // stage sets what /ready answers until the next stage: not ready, for that reason.
@@ -113,6 +116,13 @@ func (w *web) handler(registry *prometheus.Registry) http.Handler {
 		writeJSON(out, status, ready)
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	if w.profiles {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	return mux
 }
 

@@ -15,6 +15,17 @@ import (
 	"outrigger/cmd/outrigger/internal/config"
 )
 
+func TestProfilesAreServedOnlyWhenAskedFor(t *testing.T) {
+	for _, profiles := range []bool{false, true} {
+		w := newWeb(1, 1, "0.0.0")
+		w.profiles = profiles
+		status, _ := ask(t, w.handler(prometheus.NewRegistry()), "/debug/pprof/goroutine?debug=1")
+		if got := status == http.StatusOK; got != profiles {
+			t.Errorf("profiles %v: got status %d", profiles, status)
+		}
+	}
+}
+
 func ask(t *testing.T, handler http.Handler, path string) (int, string) {
 	t.Helper()
 	response := httptest.NewRecorder()
