@@ -29,6 +29,9 @@ type Cluster interface {
 	// AlterConfigs replaces configs by compare-and-set; one error per change, nil as for CreateTopics.
 	// An error that wraps topic.ErrStale says that another change came first.
 	AlterConfigs(context.Context, []topic.ConfigChange) []error
+	// ElectLeaders gives partitions to their preferred leaders, or (unclean) to anybody live where
+	// nobody leads; one error per election, nil as for CreateTopics.
+	ElectLeaders(ctx context.Context, unclean bool, elections []topic.Election) []error
 	// Quorum asks the controller for the state of the metadata Raft.
 	Quorum(context.Context) (topic.Quorum, error)
 	// ProducerIDs hands out a block of producer ids that nobody else ever gets.

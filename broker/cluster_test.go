@@ -245,6 +245,28 @@ func (c *soleCluster) alterConfigs(change topic.ConfigChange) error {
 	return err
 }
 
+// ElectLeaders implements Cluster: whoever is first leads.
+func (c *soleCluster) ElectLeaders(_ context.Context, _ bool, elections []topic.Election) []error {
+	errs := make([]error, len(elections))
+	for i, e := range elections {
+		errs[i] = topic.ErrUnknown
+		c.publish(func(v *soleView) {
+			for at, t := range v.topics {
+				if t.ID != e.Partition.Topic {
+					continue
+				}
+				moved := *t
+				moved.Partitions = slices.Clone(t.Partitions)
+				placement := *moved.Partitions[e.Partition.Index]
+				placement.Leader = placement.Replicas[0]
+				moved.Partitions[e.Partition.Index] = &placement
+				v.topics[at], errs[i] = &moved, nil
+			}
+		})
+	}
+	return errs
+}
+
 // Quorum implements Cluster.
 func (c *soleCluster) Quorum(context.Context) (topic.Quorum, error) {
 	if broken := c.broken.Load(); broken != nil {

@@ -68,7 +68,9 @@ func (b *Broker) handlerTable() map[int16]handler {
 		kmsg.AlterConfigs.Int16():            {run: plain(b.alterConfigs), waits: true},
 		kmsg.IncrementalAlterConfigs.Int16(): {run: plain(b.incrementalAlterConfigs), waits: true},
 		kmsg.ListConfigResources.Int16():     {run: plain(b.listConfigResources)},
+		kmsg.ElectLeaders.Int16():            {run: plain(b.electLeaders), waits: true},
 		// What tools and user interfaces ask when they start.
+		kmsg.ListPartitionReassignments.Int16():   {run: plain(b.listPartitionReassignments)},
 		kmsg.DescribeACLs.Int16():                 {run: plain(b.describeACLs)},
 		kmsg.CreateACLs.Int16():                   {run: plain(b.createACLs)},
 		kmsg.DeleteACLs.Int16():                   {run: plain(b.deleteACLs)},

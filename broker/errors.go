@@ -53,6 +53,9 @@ const (
 	codeUnknownLeaderEpoch       code = 75
 	codeUnsupportedCompression   code = 76
 	codeOffsetNotAvailable       code = 78
+	codePreferredNotAvailable    code = 80
+	codeEligibleNotAvailable     code = 83
+	codeElectionNotNeeded        code = 84
 	codeInvalidRecord            code = 87
 	codeResourceNotFound         code = 91
 	codeDuplicateResource        code = 92
@@ -89,6 +92,9 @@ var codeNames = map[code]string{
 	codeOffsetNotAvailable:     "OFFSET_NOT_AVAILABLE", codeInvalidRecord: "INVALID_RECORD",
 	codeInvalidFetchSessionEpoch: "INVALID_FETCH_SESSION_EPOCH",
 	codeFetchSessionTopicID:      "FETCH_SESSION_TOPIC_ID_ERROR",
+	codePreferredNotAvailable:    "PREFERRED_LEADER_NOT_AVAILABLE",
+	codeEligibleNotAvailable:     "ELIGIBLE_LEADERS_NOT_AVAILABLE",
+	codeElectionNotNeeded:        "ELECTION_NOT_NEEDED",
 	codeSecurityDisabled:         "SECURITY_DISABLED",
 	codeResourceNotFound:         "RESOURCE_NOT_FOUND",
 	codeDuplicateResource:        "DUPLICATE_RESOURCE",
@@ -164,6 +170,9 @@ var faults = []fault{
 	{topic.ErrOutcomeUnknown, codeRequestTimedOut, codeRequestTimedOut},
 	{topic.ErrStale, codeRequestTimedOut, codeRequestTimedOut},
 	{errInvalidRequest, codeInvalidRequest, codeInvalidRequest},
+	{errElectionNotNeeded, codeElectionNotNeeded, codeElectionNotNeeded},
+	{errPreferredNotInSync, codePreferredNotAvailable, codePreferredNotAvailable},
+	{errNobodyToElect, codeEligibleNotAvailable, codeEligibleNotAvailable},
 	// What a cluster does not have.
 	{errFeatureLevel, codeInvalidUpdateVersion, codeInvalidUpdateVersion},
 	{errSecurityDisabled, codeSecurityDisabled, codeSecurityDisabled},

@@ -145,6 +145,10 @@ func (v *versions) fillAbout(q kmsg.Request) {
 			Partitions: []kmsg.DescribeQuorumRequestTopicPartition{{Partition: 0}, {Partition: 1}}}}
 	case *kmsg.UpdateFeaturesRequest:
 		q.FeatureUpdates = []kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureMetadata, MaxVersionLevel: 33}}
+	case *kmsg.ElectLeadersRequest:
+		q.Topics = []kmsg.ElectLeadersRequestTopic{{Topic: known, Partitions: []int32{0, 9}}}
+	case *kmsg.ListPartitionReassignmentsRequest:
+		q.Default()
 	case *kmsg.DescribeProducersRequest:
 		q.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: known, Partitions: []int32{0}}}
 	case *kmsg.DescribeTopicPartitionsRequest:
@@ -296,6 +300,15 @@ func (v *versions) checkAbout(t *testing.T, r kmsg.Response) {
 		onlyCode(t, "update features", r.ErrorCode)
 		if (len(r.Results) == 1) != (r.Version < updateFeaturesWhole) {
 			t.Errorf("features: got %+v, want results up to version 1", r.Results)
+		}
+	case *kmsg.ElectLeadersResponse:
+		onlyCode(t, "elect leaders", r.ErrorCode)
+		expectCode(t, "elect the leader", r.Topics[0].Partitions[0].ErrorCode, codeElectionNotNeeded)
+		expectCode(t, "elect a stranger", r.Topics[0].Partitions[1].ErrorCode, codeUnknownTopicOrPartition)
+	case *kmsg.ListPartitionReassignmentsResponse:
+		onlyCode(t, "list reassignments", r.ErrorCode)
+		if len(r.Topics) != 0 {
+			t.Errorf("reassignments: got %+v, want none", r.Topics)
 		}
 	case *kmsg.DescribeProducersResponse:
 		onlyCode(t, "describe producers", r.Topics[0].Partitions[0].ErrorCode)

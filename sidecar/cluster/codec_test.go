@@ -36,6 +36,7 @@ func everyCommand() []Command {
 		AllocateProducerIDs{Node: 4, Session: 5},
 		ElectUnclean{Elections: []UncleanElection{{Partition: p, PartitionEpoch: 2, Node: topic.NoNode}}},
 		QuarantineReplicas{Member: member(4, 5), Items: []ReplicaQuarantine{{Partition: p, LeaderEpoch: 6}}},
+		ElectPreferred{Partitions: []topic.Partition{p}},
 		AlterConfigs{Changes: []topic.ConfigChange{
 			{Kind: topic.TopicConfigs, ID: idOf("a"), Epoch: 7, Values: map[string]string{"x": "", "a": "1"}},
 			{Kind: topic.BrokerConfigs, Name: "1", Epoch: topic.AnyEpoch},

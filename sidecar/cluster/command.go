@@ -106,6 +106,10 @@ type UncleanElection struct {
 	Node topic.NodeID
 }
 
+// ElectPreferred makes the first replica of each partition its leader again, if it is in sync; each with a
+// status of its own. One that leads already is a success, one that may not lead is Stale.
+type ElectPreferred struct{ Partitions []topic.Partition }
+
 // QuarantineReplicas takes replicas whose log has lost records out of their partitions' in-sync and
 // eligible sets, each with a status of its own: Refused where nobody else who is clean could lead.
 //
@@ -144,6 +148,7 @@ const (
 	kindElectUnclean        kind = 13
 	kindQuarantineReplicas  kind = 14
 	kindAlterConfigs        kind = 15
+	kindElectPreferred      kind = 16
 )
 
 func (SetClusterID) kind() kind        { return kindSetClusterID }
@@ -160,3 +165,4 @@ func (AllocateProducerIDs) kind() kind { return kindAllocateProducerIDs }
 func (ElectUnclean) kind() kind        { return kindElectUnclean }
 func (QuarantineReplicas) kind() kind  { return kindQuarantineReplicas }
 func (AlterConfigs) kind() kind        { return kindAlterConfigs }
+func (ElectPreferred) kind() kind      { return kindElectPreferred }

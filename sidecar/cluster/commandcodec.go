@@ -46,6 +46,7 @@ const (
 //	AllocateProducerIDs  v node | session
 //	ElectUnclean         [ id | v index | v partition epoch | v node ]
 //	QuarantineReplicas   member | [ id | v index | v leader epoch ]
+//	ElectPreferred       [ id | v index ]
 //	AlterConfigs         [ u8 resource kind | id | s name | v epoch | configs ]
 //
 //	broker       v node | session | disk 16 | [ s listener | s host | v port ] | s rack | s version
@@ -110,6 +111,8 @@ func (r *reader) command(k kind) Command {
 		return ElectUnclean{Elections: list(r, partitionBytes+2, r.election)}
 	case kindQuarantineReplicas:
 		return QuarantineReplicas{Member: r.member(), Items: list(r, partitionBytes+1, r.quarantine)}
+	case kindElectPreferred:
+		return ElectPreferred{Partitions: list(r, partitionBytes, r.partition)}
 	case kindAlterConfigs:
 		return AlterConfigs{Changes: list(r, configChangeBytesMin, r.configChange)}
 	}
@@ -193,6 +196,13 @@ func (c ElectUnclean) append(w *writer) {
 		w.partition(election.Partition)
 		w.varint(int64(election.PartitionEpoch))
 		w.varint(int64(election.Node))
+	}
+}
+
+func (c ElectPreferred) append(w *writer) {
+	w.uvarint(uint64(len(c.Partitions)))
+	for _, p := range c.Partitions {
+		w.partition(p)
 	}
 }
 

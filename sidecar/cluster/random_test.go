@@ -23,7 +23,7 @@ func (d *dice) node() topic.NodeID { return topic.NodeID(d.IntN(5) + 1) }
 func (d *dice) command(im *Image) Command {
 	node := d.node()
 	session := sessionOf(node, d.sessions[node])
-	switch d.IntN(15) {
+	switch d.IntN(16) {
 	case 0:
 		d.sessions[node]++
 		return d.registration(node)
@@ -43,6 +43,8 @@ func (d *dice) command(im *Image) Command {
 		return d.configs(im)
 	case 12:
 		return d.election(im)
+	case 14:
+		return d.preference(im)
 	case 13:
 		return d.quarantine(im, member(node, d.sessions[node]))
 	default:
@@ -138,6 +140,16 @@ func (d *dice) election(im *Image) Command {
 	u := waiting[d.IntN(len(waiting))]
 	return ElectUnclean{Elections: []UncleanElection{{Partition: u.Partition,
 		PartitionEpoch: u.Placement.PartitionEpoch, Node: topic.NoNode}}}
+}
+
+func (d *dice) preference(im *Image) Command {
+	var c ElectPreferred
+	for range d.IntN(4) {
+		if t := d.topic(im); t != nil {
+			c.Partitions = append(c.Partitions, topic.Partition{Topic: t.ID, Index: int32(d.IntN(len(t.Partitions) + 1))})
+		}
+	}
+	return c
 }
 
 func (d *dice) quarantine(im *Image, m topic.Member) Command {

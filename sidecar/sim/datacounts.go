@@ -14,6 +14,7 @@ type dataCounts struct {
 	accepted, stale, rejected, undecided                                           uint64
 	gaps, cuts, shrinks, expansions, staleFrames                                   uint64
 	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts       uint64
+	preferred                                                                      uint64
 	lostHosts, misledReaders, flips, misdirected, staleBlocks, quarantines, mended uint64
 }
 
@@ -95,7 +96,7 @@ func (c *dataCounts) rare() []Rare {
 		{"cuts", c.cuts}, {"deep_cuts", c.deepCuts}, {"shrinks", c.shrinks}, {"expansions", c.expansions},
 		{"stale_frames", c.staleFrames}, {"partition_leaders", c.partitionLeaders},
 		{"leaderless", c.leaderless}, {"led_from_eligible", c.fromEligible}, {"eligible", c.eligible},
-		{"isr_below_min", c.smallISR}, {"lost_hosts", c.lostHosts},
+		{"isr_below_min", c.smallISR}, {"preferred_leaders", c.preferred}, {"lost_hosts", c.lostHosts},
 		{"flips", c.flips}, {"misdirected_blocks", c.misdirected}, {"stale_blocks", c.staleBlocks}, {"quarantines", c.quarantines}, {"mended", c.mended},
 	}
 }
