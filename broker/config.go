@@ -84,6 +84,8 @@ type RequestLimits struct {
 	BytesMax int32
 	// FetchBytesMax is `fetch.max.bytes` (55 MiB): no fetch answer holds more, but for one batch.
 	FetchBytesMax int32
+	// FollowerReads is `replica.selector.class` set to Kafka's RackAwareReplicaSelector (off).
+	FollowerReads bool
 	// FetchSessionsMax is `max.incremental.fetch.session.cache.slots` (1,000); negative for none.
 	FetchSessionsMax int
 	// AppendWait is how long a produce may wait for room in the log (1 s) before it is refused with

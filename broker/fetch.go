@@ -51,6 +51,7 @@ type fetch struct {
 	// bytesMin is what to wait for, bytesMax what to return at most, bytes what was found.
 	bytesMin, bytesMax, bytes int
 	failed                    bool
+	view                      View
 	wake                      chan struct{}
 	session                   sessionUse
 	// told are the slots of the answer's partitions by topic, nil for all of the request.
@@ -63,9 +64,13 @@ type fetchSlot struct {
 	target target
 	meter  *topicMeter
 	code   code
-	role   partition.Role
-	read   partition.ReadResult
-	bytes  int
+	// preferred is who is to be asked instead, topic.NoNode for nobody; ahead says that this follower
+	// does not know yet whether what is asked for is committed.
+	preferred topic.NodeID
+	ahead     bool
+	role      partition.Role
+	read      partition.ReadResult
+	bytes     int
 }
 
 func newFetch(b *Broker, r *request, q *kmsg.FetchRequest) *fetch {
@@ -73,6 +78,7 @@ func newFetch(b *Broker, r *request, q *kmsg.FetchRequest) *fetch {
 	f.bytesMax = max(0, min(int(q.MaxBytes), int(b.config.Requests.FetchBytesMax)))
 	f.bytesMin = min(int(q.MinBytes), f.bytesMax)
 	view := b.cluster.View()
+	f.view = view
 	count := 0
 	for i := range q.Topics {
 		count += len(q.Topics[i].Partitions)
@@ -112,17 +118,22 @@ func (f *fetch) readAll() {
 func (f *fetch) readSlot(s *fetchSlot) {
 	f.bytes -= s.bytes
 	s.read, s.bytes = partition.ReadResult{HighWatermark: -1, LogStart: -1}, 0
+	s.preferred, s.ahead = topic.NoNode, false
 	if s.code = s.target.code; s.code == codeNone {
 		f.readLog(s)
 	}
 	f.bytes += s.bytes
-	f.failed = f.failed || s.code != codeNone
+	f.failed = f.failed || s.code != codeNone || s.preferred != topic.NoNode
 }
 
 func (f *fetch) readLog(s *fetchSlot) {
 	state := s.target.log.State()
 	s.role = state.Role
-	if s.code = leads(state, s.asked.CurrentLeaderEpoch); s.code != codeNone {
+	if s.code = f.serves(s, state); s.code != codeNone {
+		return
+	}
+	if f.elsewhere(s, state) {
+		s.read.HighWatermark, s.read.LogStart = state.HighWatermark, state.LogStart
 		return
 	}
 	limit := max(0, min(int(s.asked.PartitionMaxBytes), f.bytesMax-f.bytes))
@@ -244,10 +255,13 @@ func (f *fetch) response() *kmsg.FetchResponse {
 // watermark, and nothing is ever aborted: a null list for read_uncommitted, an empty one otherwise.
 func (f *fetch) describe(p *kmsg.FetchResponseTopicPartition, s *fetchSlot, found *hints) {
 	p.Default()
+	if s.ahead && s.code == codeNone {
+		s.code = codeOffsetNotAvailable // it did not come while the fetch waited
+	}
 	p.Partition, p.ErrorCode = s.asked.Partition, int16(s.code)
 	p.HighWatermark = int64(s.read.HighWatermark)
 	p.LastStableOffset, p.LogStartOffset = p.HighWatermark, int64(s.read.LogStart)
-	p.PreferredReadReplica = -1
+	p.PreferredReadReplica = int32(s.preferred)
 	if f.body.IsolationLevel == 1 {
 		p.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
 	}

@@ -218,7 +218,7 @@ func (n *node) brokerConfig() broker.Config {
 			UncleanElection:   kafka.Topics.Unclean,
 		},
 		Connections: broker.ConnectionLimits{Max: kafka.ConnectionsMax, MaxPerIP: kafka.ConnectionsPerIPMax, Idle: kafka.IdleMax},
-		Requests:    broker.RequestLimits{BytesMax: int32(kafka.RequestBytesMax), FetchBytesMax: int32(kafka.FetchBytesMax)},
+		Requests:    broker.RequestLimits{BytesMax: int32(kafka.RequestBytesMax), FetchBytesMax: int32(kafka.FetchBytesMax), FollowerReads: kafka.FollowerReads},
 	}
 	if n.dir != nil {
 		cfg.LogDir = broker.LogDir{Path: n.dir.Path(), Space: n.dir.Space}
