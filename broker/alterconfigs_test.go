@@ -248,7 +248,7 @@ func TestListConfigResourcesListsByType(t *testing.T) {
 		want    string
 		code    code
 	}{
-		{1, nil, "[{t 2 {}} {1 4 {}} {1 8 {}}]", codeNone}, {1, []int8{2}, "[{t 2 {}}]", codeNone},
+		{1, nil, "[{t 2 {}} {1 4 {}}]", codeNone}, {1, []int8{2}, "[{t 2 {}}]", codeNone},
 		{1, []int8{16, 32}, "[]", codeNone}, {0, nil, "[]", codeNone}, {1, []int8{2, 64}, "[]", codeUnsupportedVersion},
 	} {
 		q := kmsg.NewPtrListConfigResourcesRequest()

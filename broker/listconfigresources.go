@@ -16,7 +16,7 @@ var configResourceTypes = []kmsg.ConfigResourceType{
 }
 
 // listConfigResources tells what there is that has configs (KIP-1142). Groups and client metrics are
-// listed when something is set for them, which nothing can be yet.
+// listed when something is set for them, which nothing can be yet; log levels are no configs here.
 func (b *Broker) listConfigResources(
 	_ context.Context, r *request, q *kmsg.ListConfigResourcesRequest,
 ) kmsg.Response {
@@ -54,7 +54,7 @@ func (b *Broker) resourcesOf(kind kmsg.ConfigResourceType) []string {
 		for _, t := range view.Topics() {
 			names = append(names, t.Name)
 		}
-	case kmsg.ConfigResourceTypeBroker, kmsg.ConfigResourceTypeBrokerLogger:
+	case kmsg.ConfigResourceTypeBroker:
 		for _, known := range view.Brokers() {
 			names = append(names, strconv.Itoa(int(known.ID)))
 		}

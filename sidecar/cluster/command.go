@@ -147,8 +147,8 @@ const (
 	kindAllocateProducerIDs kind = 12
 	kindElectUnclean        kind = 13
 	kindQuarantineReplicas  kind = 14
-	kindAlterConfigs        kind = 15
-	kindElectPreferred      kind = 16
+	kindAlterConfigs        kind = 20
+	kindElectPreferred      kind = 21
 )
 
 func (SetClusterID) kind() kind        { return kindSetClusterID }
