@@ -153,6 +153,9 @@ func (b *Broker) planAlteration(view View, a *alteration) error {
 	var rules configRules
 	switch a.kind {
 	case kmsg.ConfigResourceTypeTopic:
+		if a.name == "" {
+			return fmt.Errorf("%w: no topic is named; what all topics inherit is set for all brokers", errInvalidRequest)
+		}
 		if err := topic.ValidateName(a.name); err != nil {
 			return err
 		}
@@ -207,13 +210,13 @@ func (a *alteration) edit(before map[string]string, rules configRules) (map[stri
 			return nil, fmt.Errorf("%w: config %s is named twice", errInvalidRequest, e.name)
 		}
 		edited[e.name] = true
+		if e.op == kmsg.IncrementalAlterConfigOpDelete {
+			delete(after, e.name) // as in Kafka, whether or not there is such a key
+			continue
+		}
 		kind, inherited, err := rules.find(e.name)
 		if err != nil {
 			return nil, err
-		}
-		if e.op == kmsg.IncrementalAlterConfigOpDelete {
-			delete(after, e.name)
-			continue
 		}
 		if set, isSet := after[e.name]; isSet {
 			inherited = set

@@ -74,7 +74,7 @@ func (r brokerRules) find(name string) (kmsg.ConfigType, string, error) {
 	for _, c := range r.broker.staticConfigs() {
 		if c.name == name {
 			return 0, "", fmt.Errorf("%w: %s cannot be set while the broker runs, only in its configuration",
-				topic.ErrInvalidConfig, name)
+				errInvalidRequest, name)
 		}
 	}
 	return 0, "", fmt.Errorf("%w: unknown key %q", topic.ErrInvalidConfig, name)

@@ -65,10 +65,7 @@ func (b *Broker) updateFeatures(
 			response.Results = append(response.Results, result)
 		}
 	}
-	if len(q.FeatureUpdates) == 0 {
-		refused = fmt.Errorf("%w: no feature is named", errInvalidRequest)
-	}
-	if r.Version >= updateFeaturesWhole || len(q.FeatureUpdates) == 0 {
+	if r.Version >= updateFeaturesWhole {
 		response.ErrorCode, response.ErrorMessage = b.outcome("UpdateFeatures", refused)
 	}
 	return response
