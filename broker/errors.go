@@ -40,6 +40,7 @@ const (
 	codeNotController            code = 41
 	codeInvalidRequest           code = 42
 	codeUnsupportedForFormat     code = 43
+	codePolicyViolation          code = 44
 	codeOutOfOrderSequence       code = 45
 	codeInvalidProducerEpoch     code = 47
 	codeInvalidTxnState          code = 48
@@ -83,6 +84,7 @@ var codeNames = map[code]string{
 	codeInvalidReplicaAssignment: "INVALID_REPLICA_ASSIGNMENT", codeInvalidConfig: "INVALID_CONFIG",
 	codeNotController: "NOT_CONTROLLER", codeInvalidRequest: "INVALID_REQUEST",
 	codeUnsupportedForFormat: "UNSUPPORTED_FOR_MESSAGE_FORMAT",
+	codePolicyViolation:      "POLICY_VIOLATION",
 	codeOutOfOrderSequence:   "OUT_OF_ORDER_SEQUENCE_NUMBER",
 	codeInvalidProducerEpoch: "INVALID_PRODUCER_EPOCH", codeInvalidTxnState: "INVALID_TXN_STATE",
 	codeStorageError: "KAFKA_STORAGE_ERROR", codeFetchSessionIDNotFound: "FETCH_SESSION_ID_NOT_FOUND",
@@ -166,6 +168,8 @@ var faults = []fault{
 	{topic.ErrInvalidReplicationFactor, codeInvalidReplicationFactor, codeInvalidReplicationFactor},
 	{topic.ErrInvalidAssignment, codeInvalidReplicaAssignment, codeInvalidReplicaAssignment},
 	{topic.ErrInvalidConfig, codeInvalidConfig, codeInvalidConfig},
+	// As Kafka's controller answers what it cannot write at once.
+	{topic.ErrTooLarge, codePolicyViolation, codePolicyViolation},
 	{topic.ErrNoController, codeNotController, codeRequestTimedOut},
 	{topic.ErrOutcomeUnknown, codeRequestTimedOut, codeRequestTimedOut},
 	{topic.ErrStale, codeRequestTimedOut, codeRequestTimedOut},

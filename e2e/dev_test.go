@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -435,6 +436,34 @@ func TestOneBrokerIsAClusterToo(t *testing.T) {
 	load.stop()
 	ledger.check(t, c.kafka, "alone", 3)
 	c.healthy(10 * time.Second)
+}
+
+// "localhost" is ::1 to some clients.
+func TestBothLoopbacksAnswer(t *testing.T) {
+	probe, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skipf("this machine has no IPv6 loopback: %v", err)
+	}
+	probe.Close()
+	c := start(t, options{brokers: 1})
+	on6 := func(address string) string {
+		return net.JoinHostPort("::1", address[strings.LastIndexByte(address, ':')+1:])
+	}
+	answer, err := httpClient.Get("http://" + on6(c.http[0]) + "/health")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	client, err := kgo.NewClient(kgo.SeedBrokers(on6(c.kafka[0])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := client.Ping(ctx); err != nil {
+		t.Errorf("Kafka on ::1: %v", err)
+	}
 }
 
 func TestFourthBrokerIsALearnerThatHoldsData(t *testing.T) {

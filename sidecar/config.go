@@ -33,6 +33,8 @@ type Config struct {
 	// Endpoints are the addresses that clients are told.
 	Endpoints     []topic.Endpoint
 	Rack, Version string
+	// MessageBytesMax is message.max.bytes, which must be the same on all brokers. 0 says nothing of it.
+	MessageBytesMax int32
 
 	// HeartbeatInterval is replica.heartbeat.interval.ms. Default 300 ms.
 	HeartbeatInterval time.Duration

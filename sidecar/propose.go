@@ -60,7 +60,8 @@ func newProposing(s *Sidecar) *proposing {
 
 // propose has a command committed and waits until this node's own image shows it. Commands are safe
 // to apply twice, so it goes on until the context ends; then the error is topic.ErrOutcomeUnknown if
-// any attempt may have been heard, else topic.ErrNoController.
+// any attempt may have been heard, else topic.ErrNoController. One that is too large is topic.ErrTooLarge
+// at once.
 func (s *Sidecar) propose(ctx context.Context, c cluster.Command) (cluster.Result, error) {
 	return s.proposing.propose(ctx, c, false)
 }
@@ -175,6 +176,8 @@ func (p *proposing) forward(ctx context.Context, r node.Request) node.Answer {
 	switch {
 	case errors.Is(err, bus.ErrNoResponders), errors.Is(err, bus.ErrDisconnected):
 		return node.Answer{Kind: node.AnswerNotLeader}
+	case errors.Is(err, bus.ErrTooLarge):
+		return node.Answer{Kind: node.AnswerTooLarge}
 	case err != nil:
 		p.s.log.Debug("proposal not answered", slog.Int("controller", int(r.To)), slog.String("error", err.Error()))
 		return node.Answer{Kind: node.AnswerUnknown}

@@ -12,6 +12,10 @@ import (
 	"outrigger/sidecar/node"
 )
 
+// ErrRefused: this broker's configuration contradicts that of the running cluster. The process ends;
+// whoever configured it has to choose.
+var ErrRefused = errors.New("is refused")
+
 // register keeps this session registered and live. A node whose data path hangs does not ask to be
 // trusted again.
 func (s *Sidecar) register(ctx context.Context) error {
@@ -24,9 +28,14 @@ func (s *Sidecar) register(ctx context.Context) error {
 			s.log.Info("waiting for a controller", slog.Any("voters", s.cfg.Voters))
 			waiting = true
 		}
+		changed := current.changed
 		if due && !s.disclaims() && !s.resigning.Load() {
-			if err := s.registerOnce(ctx); err != nil {
+			refused, err := s.registerOnce(ctx)
+			if err != nil {
 				return err
+			}
+			if refused {
+				changed = nil // the refusal was committed: it is what changed
 			}
 		}
 		var again <-chan time.Time
@@ -36,7 +45,7 @@ func (s *Sidecar) register(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-current.changed:
+		case <-changed:
 		case <-again:
 		}
 	}
@@ -51,15 +60,17 @@ func (s *Sidecar) lastBeat(id topic.NodeID) *node.Heartbeat {
 	return last.(*node.Heartbeat)
 }
 
-// registerOnce makes one attempt. An error says that this session has ended for good: another run of
-// this node was registered after it, so this one must stop.
-func (s *Sidecar) registerOnce(ctx context.Context) error {
+// registerOnce makes one attempt. refused says that the next one should wait. An error says that this
+// process must stop: another run of this node was registered after it, or it cannot join this cluster.
+func (s *Sidecar) registerOnce(ctx context.Context) (refused bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 4*s.cfg.LeaderTimeout)
 	defer cancel()
+	before, _ := s.current().Image.Broker(s.cfg.Node)
 	result, err := s.propose(ctx, cluster.RegisterBroker{
+		Replaces: before.Session,
 		Broker: topic.Broker{
 			ID: s.cfg.Node, Session: s.cfg.Session, Disk: s.cfg.Log, Endpoints: s.cfg.Endpoints,
-			Rack: s.cfg.Rack, Version: s.cfg.Version,
+			Rack: s.cfg.Rack, Version: s.cfg.Version, MessageBytesMax: s.cfg.MessageBytesMax,
 		},
 		CleanStop: s.cfg.CleanStop, FlushAlways: s.cfg.FlushAlways,
 	})
@@ -67,14 +78,47 @@ func (s *Sidecar) registerOnce(ctx context.Context) error {
 	case err != nil:
 		s.log.Info("not registered yet", slog.String("reason", err.Error()))
 	case result.Status == cluster.Stale && !s.resigning.Load():
-		return fmt.Errorf("register session %s: another run of node %d has ended it; restart this broker",
+		return false, fmt.Errorf("register session %s: another run of node %d has ended it; restart this broker",
 			s.cfg.Session, s.cfg.Node)
+	case result.Status == cluster.Refused && s.replaced(before.Session):
+		// A copy of the registration of an earlier run came in between, or this image was not up to date.
+		s.log.Info("registering again, another session was registered meanwhile",
+			slog.String("named", before.Session.String()))
+	case result.Status == cluster.Refused && s.contradicted() != nil:
+		// Refusals are committed and cost a turn of the Raft, so the next attempt comes a heartbeat later.
+		return true, s.refuseSize(*s.contradicted())
 	case result.Err() != nil:
 		s.log.Warn("registration refused", slog.String("reason", result.Err().Error()))
+		return true, nil
 	default:
 		s.log.Info("registered", slog.String("session", s.cfg.Session.String()))
 	}
-	return nil
+	return false, nil
+}
+
+// replaced reports whether the image shows another session of this node than the one given.
+func (s *Sidecar) replaced(session topic.Session) bool {
+	present, _ := s.current().Image.Broker(s.cfg.Node)
+	return present.Session != session
+}
+
+// contradicted returns a live broker that this one cannot run beside, nil if there is none.
+func (s *Sidecar) contradicted() *topic.Broker {
+	return s.current().Image.Contradicted(topic.Broker{ID: s.cfg.Node, MessageBytesMax: s.cfg.MessageBytesMax})
+}
+
+// refuseSize ends this process if the other broker is there: its heart beats in the session that is
+// registered. If not, all brokers were stopped to change the size, and its session is soon fenced.
+func (s *Sidecar) refuseSize(other topic.Broker) error {
+	last := s.lastBeat(other.ID)
+	if last == nil || last.From.Session != other.Session {
+		s.log.Info("waiting until the run of a broker with another message.max.bytes is fenced",
+			slog.Int("broker", int(other.ID)), slog.Int("message_max_bytes", int(other.MessageBytesMax)))
+		return nil
+	}
+	return fmt.Errorf("message.max.bytes=%d %w: broker %d has %d, and all brokers need the same, since a batch must fit "+
+		"their messages and logs: use that value here, or stop all brokers and start them with the new one",
+		s.cfg.MessageBytesMax, ErrRefused, other.ID, other.MessageBytesMax)
 }
 
 // Ready is nil when this node is registered and live, knows a controller, and has once held the lease

@@ -90,6 +90,9 @@ type Broker struct {
 	Endpoints []Endpoint
 	Rack      string
 	Version   string
+	// MessageBytesMax is the largest batch that the broker takes, 0 if it never said. All live brokers that
+	// said so have the same.
+	MessageBytesMax int32
 	// Fenced brokers lead nothing, are in no in-sync set and are not told to clients.
 	Fenced bool
 }
@@ -138,6 +141,9 @@ var (
 	ErrNoController = errors.New("no controller is reachable")
 	// ErrOutcomeUnknown: the proposal was handed on and no answer came; it may yet happen.
 	ErrOutcomeUnknown = errors.New("outcome is unknown")
+	// ErrTooLarge: the change is larger than the metadata log takes at once. Nothing happened, and nothing
+	// will if it is asked for again: it wants to be split.
+	ErrTooLarge = errors.New("change of the metadata is too large")
 	// ErrStale: a compare-and-set lost against another change.
 	ErrStale = errors.New("state has changed")
 )

@@ -10,7 +10,8 @@ import (
 
 // A frame's memory starts at firstBytes and may be growth times what has arrived, so that a client
 // who declares much and sends little costs little. Growing copies: 16 KiB of a frame of 128 KiB,
-// 144 KiB of one of a mebibyte.
+// 144 KiB of one of a mebibyte. Who has sent a whole frame once is given as much at once the next time:
+// that is still no more than came.
 const (
 	firstBytes  = 16 << 10
 	growth      = 8
@@ -21,7 +22,9 @@ const (
 type FrameReader struct {
 	r     *bufio.Reader
 	limit int
-	head  [4]byte // the size of the frame at hand
+	// proven is the size of the largest frame that came whole.
+	proven int
+	head   [4]byte // the size of the frame at hand
 }
 
 // NewFrameReader reads frames of at most limit bytes from r.
@@ -50,7 +53,7 @@ func (f *FrameReader) Next() ([]byte, error) {
 
 // body reads size bytes into one slice that grows as they arrive.
 func (f *FrameReader) body(size int) ([]byte, error) {
-	frame := make([]byte, min(size, firstBytes))
+	frame := make([]byte, min(size, max(firstBytes, f.proven)))
 	for filled := 0; ; {
 		n, err := io.ReadFull(f.r, frame[filled:])
 		filled += n
@@ -61,6 +64,7 @@ func (f *FrameReader) body(size int) ([]byte, error) {
 			return nil, fmt.Errorf("read frame, %d of %d bytes: %w", filled, size, err)
 		}
 		if filled == size {
+			f.proven = max(f.proven, size)
 			return frame, nil
 		}
 		// Never leave a last step that copies nearly everything for a few bytes more.

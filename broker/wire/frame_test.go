@@ -105,6 +105,25 @@ func TestFrameReaderMemoryFollowsWhatArrives(t *testing.T) {
 	}
 }
 
+// Whoever has sent a frame whole is trusted with its size once more, and with nothing beyond.
+func TestFrameReaderTrustsWhatCameWhole(t *testing.T) {
+	const proven = 300_000
+	stream := append(framed(pattern(proven), pattern(proven)), hostile(int32(100<<20))...)
+	f := NewFrameReader(bytes.NewReader(stream), 100<<20)
+	var before, after runtime.MemStats
+	for i, most := range []uint64{2 * proven, proven + proven/4, proven + proven/4} {
+		runtime.ReadMemStats(&before)
+		_, err := f.Next()
+		runtime.ReadMemStats(&after)
+		if last := i == 2; last != errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatalf("frame %d: got %v", i, err)
+		}
+		if got := after.TotalAlloc - before.TotalAlloc; got > most {
+			t.Errorf("frame %d: got %d bytes allocated, want at most %d", i, got, most)
+		}
+	}
+}
+
 func FuzzFrameReader(f *testing.F) {
 	f.Add(framed([]byte("one"), nil, []byte("two")))
 	f.Add(hostile(int32(-1)))

@@ -28,7 +28,7 @@ hb.>, as it is. Operators may read those with nats.debug.tap=payload:
 			if err != nil {
 				return fmt.Errorf("read frame: %w", err)
 			}
-			view, err := viewFrame(bytes)
+			view, err := viewLine(bytes)
 			if err != nil {
 				return fmt.Errorf("decode frame of %d bytes: %w", len(bytes), err)
 			}
@@ -103,6 +103,18 @@ type peerView struct {
 }
 
 // viewFrame decodes a frame and verifies its checksum.
+// viewLine also takes a frame with the newline that the nats CLI puts behind each payload. It cannot be
+// told from a frame's own last byte but by the checksum.
+func viewLine(bytes []byte) (frameView, error) {
+	view, err := viewFrame(bytes)
+	if last := len(bytes) - 1; err != nil && last >= 0 && bytes[last] == '\n' {
+		if shorter, shorterErr := viewFrame(bytes[:last]); shorterErr == nil {
+			return shorter, nil
+		}
+	}
+	return view, err
+}
+
 func viewFrame(bytes []byte) (frameView, error) {
 	h, sections, body, err := frame.ParseHeader(bytes)
 	if err != nil {

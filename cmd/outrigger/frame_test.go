@@ -58,6 +58,18 @@ func TestDamagedFrameIsRefused(t *testing.T) {
 	}
 }
 
+// `nats sub --raw`, as the help says, ends each payload with a newline.
+func TestFrameOutOfTheNATSCLIIsRead(t *testing.T) {
+	bytes := frame.AppendAcks(nil, header, []frame.Ack{{Epoch: 3}})
+	if got := run(t, strings.NewReader(string(bytes)+"\n"), "frame"); got.code != 0 || !strings.HasPrefix(got.stdout, "ack frame") {
+		t.Errorf("got %+v, want an ack frame", got)
+	}
+	got := run(t, strings.NewReader(string(bytes)+"\n\n"), "frame")
+	if got.code != exitFailure || !strings.Contains(got.lastLine(), "checksum") {
+		t.Errorf("two newlines: got %+v, want a wrong checksum", got)
+	}
+}
+
 func FuzzFramesNeverPanic(f *testing.F) {
 	f.Add(frame.AppendAcks(nil, header, []frame.Ack{{Epoch: 3}}))
 	f.Fuzz(func(t *testing.T, bytes []byte) {

@@ -22,6 +22,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -32,6 +33,7 @@ import (
 	"outrigger/cmd/outrigger/internal/datadir"
 	"outrigger/cmd/outrigger/internal/dev"
 	"outrigger/cmd/outrigger/internal/port"
+	"outrigger/sidecar"
 	"outrigger/sidecar/raftstore"
 )
 
@@ -56,20 +58,20 @@ func main() {
 	}
 }
 
-// die ends the process with its last words.
+// die ends the process with its last words: a line for each thing that is wrong.
 func die(err error) {
-	fmt.Fprintln(os.Stderr, dev.LastWords+err.Error())
+	fmt.Fprintln(os.Stderr, dev.LastWords+strings.ReplaceAll(err.Error(), "\n", "\n"+dev.LastWords))
 	os.Exit(exitCode(err))
 }
 
 func newRoot() *cobra.Command {
-	root := &cobra.Command{
+	root := asGroup(&cobra.Command{
 		Use:           "outrigger",
 		Short:         "A Kafka-compatible broker that replicates itself over NATS",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       fullVersion(),
-	}
+	})
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	logs := logFlags{}
 	logs.register(root)
@@ -105,7 +107,7 @@ func exitCode(err error) int {
 		return quiet.code
 	case errors.As(err, &coded):
 		return coded.ExitCode()
-	case errors.As(err, &usage), errors.As(err, &config):
+	case errors.As(err, &usage), errors.As(err, &config), errors.Is(err, sidecar.ErrRefused):
 		return exitConfig
 	case errors.As(err, &dataDir):
 		return exitDataDir

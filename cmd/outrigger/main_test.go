@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"outrigger/broker/wal"
@@ -121,13 +124,13 @@ func startSingle(t *testing.T, data string, arguments ...string) *single {
 	}
 	at := func(i int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[i])) }
 	s := &single{T: t, log: &lockedBuffer{}, data: data, kafka: at(0), nats: at(1), http: at(2)}
-	arguments = append([]string{"start", "--stop-on-eof"}, arguments...)
+	all := []string{"start", "--stop-on-eof"}
 	for _, set := range []string{"log.dirs=" + data, "listeners=PLAINTEXT://" + s.kafka + ",CONTROLLER://:9093",
 		"advertised.listeners=PLAINTEXT://" + s.kafka, "controller.listener.names=CONTROLLER",
 		"nats.client.listen=" + s.nats, "http.listen=" + s.http} {
-		arguments = append(arguments, "--set", set)
+		all = append(all, "--set", set)
 	}
-	s.command = exec.Command(executable, arguments...)
+	s.command = exec.Command(executable, append(all, arguments...)...)
 	s.command.Stderr = s.log
 	stdin, err := s.command.StdinPipe()
 	if err != nil {
@@ -254,7 +257,64 @@ func TestOperatorsCommandsOnOneBroker(t *testing.T) {
 	}
 }
 
-// operatorURL reads how an operator logs in.
+// A free port was asked for: the file tells the one that was taken.
+func TestOperatorsFileNamesThePortInUse(t *testing.T) {
+	s := startSingle(t, filepath.Join(t.TempDir(), "data"), "--set", "nats.client.listen=127.0.0.1:0")
+	if got := run(t, nil, "status", "--nats", s.operatorURL()); got.code != 0 {
+		t.Errorf("status with the URL of the file: got %+v, want code 0", got)
+	}
+}
+
+// A batch that one broker takes has to fit every other, so a broker that differs says so and ends.
+func TestBrokerWithAnotherLargestBatchIsRefused(t *testing.T) {
+	ports, err := port.Free(2, []string{"127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	voters := "controller.quorum.voters=1@127.0.0.1:" + strconv.Itoa(ports[0])
+	startSingle(t, filepath.Join(t.TempDir(), "one"), "--set", "node.id=1", "--set", voters,
+		"--set", "nats.cluster.listen=127.0.0.1:"+strconv.Itoa(ports[0]), "--set", "cluster.id=c")
+	got := run(t, nil, "start", "--set", "node.id=2", "--set", voters, "--set", "cluster.id=c",
+		"--set", "nats.cluster.listen=127.0.0.1:"+strconv.Itoa(ports[1]), "--set", "nats.client.listen=127.0.0.1:0",
+		"--set", "listeners=PLAINTEXT://127.0.0.1:0", "--set", "http.listen=127.0.0.1:0",
+		"--set", "log.dirs="+filepath.Join(t.TempDir(), "two"), "--set", "message.max.bytes=2000000")
+	want := "message.max.bytes=2000000 is refused: broker 1 has 1048588, and all brokers need the same"
+	if got.code != exitConfig || !strings.Contains(got.lastLine(), want) {
+		t.Errorf("got  %d %s\nwant %d %s", got.code, got.lastLine(), exitConfig, want)
+	}
+}
+
+// A request for more than the metadata log takes at once is refused as a whole and at once; its outcome is
+// known.
+func TestTooManyTopicsAtOnceAreRefused(t *testing.T) {
+	s := startSingle(t, filepath.Join(t.TempDir(), "data"))
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.kafka))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	var names []string
+	for i := range 10_000 {
+		names = append(names, fmt.Sprintf("%s-%d", strings.Repeat("long", 20), i))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	created, err := admin.CreateTopics(ctx, 1, 1, nil, names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, one := range created {
+		if !errors.Is(one.Err, kerr.PolicyViolation) {
+			t.Fatalf("%s: got %v, want %v", name, one.Err, kerr.PolicyViolation)
+		}
+	}
+	if topics, err := admin.ListTopics(ctx); err != nil || len(topics) != 0 || len(created) != len(names) {
+		t.Errorf("got %d topics of %d answers, %v; want none of %d", len(topics), len(created), err, len(names))
+	}
+}
+
+// operatorURL reads how an operator logs in, and where.
 func (s *single) operatorURL() string {
 	s.Helper()
 	name := filepath.Join(s.data, "nats-operator.json")
@@ -267,12 +327,13 @@ func (s *single) operatorURL() string {
 		s.Fatal(err)
 	}
 	var operator struct {
+		URL string
 		Ops struct{ User, Password string }
 	}
 	if err := json.Unmarshal(content, &operator); err != nil {
 		s.Fatal(err)
 	}
-	return fmt.Sprintf("nats://%s:%s@%s", operator.Ops.User, operator.Ops.Password, s.nats)
+	return strings.Replace(operator.URL, "://", "://"+operator.Ops.User+":"+operator.Ops.Password+"@", 1)
 }
 
 func TestWALDumpReadsEveryRecordAndNamesDamage(t *testing.T) {
@@ -373,8 +434,12 @@ func TestRefusalsAreOneSentenceWithACode(t *testing.T) {
 		want      string
 	}{
 		{"bad value", []string{"start", "--set", "num.partitions=x"}, exitConfig, "outrigger: num.partitions=x is refused: want a whole number"},
+		{"two bad values", []string{"start", "--set", "num.partitions=x", "--set", "raft.tick.ms=y"}, exitConfig, "outrigger: raft.tick.ms=y is refused: want a whole number"},
 		{"unknown flag", []string{"start", "--nonsense"}, exitConfig, "outrigger: unknown flag: --nonsense"},
 		{"argument", []string{"start", "now"}, exitConfig, `outrigger: unknown command "now" for "outrigger start"`},
+		{"unknown command", []string{"serve"}, exitConfig, `outrigger: unknown command "serve" for "outrigger"`},
+		{"unknown topic command", []string{"topic", "lst"}, exitConfig, `outrigger: unknown command "lst" for "outrigger topic"`},
+		{"unknown wal command", []string{"wal", "dmup", empty}, exitConfig, `outrigger: unknown command "dmup" for "outrigger wal"`},
 		{"no such file", []string{"start", "--config", "/no/such/file"}, exitConfig, "outrigger: read --config: open /no/such/file: no such file or directory"},
 		{"no secret", []string{"start", "--set", "nats.cluster.listen=0.0.0.0:6222"}, exitConfig,
 			"outrigger: nats.cluster.listen=0.0.0.0:6222 is refused: other machines can reach it, so nats.cluster.secret is needed, the same on every broker"},
@@ -416,6 +481,10 @@ func TestPrintedConfigurationHoldsNoSecret(t *testing.T) {
 		if got.code != 0 || strings.Contains(got.stdout, "hunter") || !strings.Contains(got.stdout, want) {
 			t.Errorf("%s: got %+v", flag, got)
 		}
+	}
+	got := run(t, nil, "start", "--print-config", "--set", "num.partitons=3")
+	if got.code != 0 || strings.Count(got.stderr, `"key":"num.partitons"`) != 1 || strings.Contains(got.stdout, "num.partitons") {
+		t.Errorf("an unknown key: got %+v, want one warning on stderr", got)
 	}
 }
 

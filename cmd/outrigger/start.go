@@ -76,6 +76,7 @@ func (f *startFlags) run(out io.Writer) error {
 	if err != nil {
 		return &usageError{fmt.Errorf("configure NATS: %w", err)}
 	}
+	say(logger, notes) // who prints the configuration wants to know what of it is ignored, too
 	switch {
 	case f.print:
 		_, err := io.WriteString(out, cfg.Print())
@@ -84,7 +85,6 @@ func (f *startFlags) run(out io.Writer) error {
 		_, err := io.WriteString(out, natsText)
 		return err
 	}
-	say(logger, notes)
 	ctx, stop := stopContext(logger, f.stopOnEOF)
 	defer stop()
 	return node.Run(ctx, node.Options{Config: cfg, Version: fullVersion(), Logger: logger, Died: die})

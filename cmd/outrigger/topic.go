@@ -40,7 +40,7 @@ const (
 
 func newTopic() *cobra.Command {
 	f := &topicFlags{}
-	command := &cobra.Command{Use: "topic", Short: "Create, list, describe and delete topics"}
+	command := asGroup(&cobra.Command{Use: "topic", Short: "Create, list, describe and delete topics"})
 	flags := command.PersistentFlags()
 	flags.StringSliceVar(&f.servers, "bootstrap-server", []string{"127.0.0.1:9092"}, "host:port of a broker, may be several")
 	flags.DurationVar(&f.timeout, "timeout", topicTimeout, "how long to try")

@@ -68,6 +68,13 @@ func newVersion() *cobra.Command {
 }
 
 // noArguments and exactlyArguments are cobra's checks with our exit code.
+// asGroup makes a command of others: alone it explains itself, and a word that is none of them is refused.
+func asGroup(c *cobra.Command) *cobra.Command {
+	c.Args = noArguments
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	return c
+}
+
 func noArguments(c *cobra.Command, args []string) error { return asUsage(cobra.NoArgs(c, args)) }
 
 func exactlyArguments(n int) cobra.PositionalArgs {

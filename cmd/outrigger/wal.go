@@ -15,7 +15,7 @@ import (
 )
 
 func newWAL() *cobra.Command {
-	command := &cobra.Command{Use: "wal", Short: "Look into a node's write-ahead log"}
+	command := asGroup(&cobra.Command{Use: "wal", Short: "Look into a node's write-ahead log"})
 	var asJSON bool
 	dump := &cobra.Command{
 		Use:   "dump DIR",

@@ -9,17 +9,23 @@ func (c RegisterBroker) apply(b *Batch) Result {
 	if fresh.ID < 0 || fresh.Session == 0 || fresh.Disk.IsZero() {
 		return Result{Status: Refused}
 	}
+	var present registration
 	i, found := b.im.broker(fresh.ID)
-	if !found {
+	if found {
+		present = b.im.brokers[i]
+	}
+	switch {
+	case present.isRetired(fresh.Session):
+		return Result{Status: Stale}
+	case present.broker.Session == fresh.Session:
+		return b.registerAgain(present, fresh)
+	case !c.Unconditional && c.Replaces != present.broker.Session && b.im.mutant != LetsLateRegistrationsReplace:
+		return Result{Status: Refused}
+	case b.im.Contradicted(fresh) != nil:
+		return Result{Status: Refused}
+	case !found:
 		b.setBroker(registration{broker: fresh})
 		return Result{}
-	}
-	present := b.im.brokers[i]
-	if present.isRetired(fresh.Session) {
-		return Result{Status: Stale}
-	}
-	if present.broker.Session == fresh.Session {
-		return b.registerAgain(present, fresh)
 	}
 	ended := topic.Member{Node: fresh.ID, Session: present.broker.Session}
 	sameDisk := present.broker.Disk == fresh.Disk || b.im.mutant == TrustsWipedDisks
@@ -27,6 +33,19 @@ func (c RegisterBroker) apply(b *Batch) Result {
 	b.setBroker(registration{broker: fresh, retired: present.retire()})
 	b.succession(ended, fresh.Session, whole, sameDisk)
 	return Result{}
+}
+
+// Contradicted returns a live broker that the given one cannot run beside, nil if there is none: a batch
+// that one of them takes has to fit the messages and the log of every other.
+func (im *Image) Contradicted(fresh topic.Broker) *topic.Broker {
+	for i := range im.brokers {
+		other := &im.brokers[i].broker
+		if !other.Fenced && other.ID != fresh.ID && fresh.MessageBytesMax != 0 && other.MessageBytesMax != 0 &&
+			fresh.MessageBytesMax != other.MessageBytesMax {
+			return other
+		}
+	}
+	return nil
 }
 
 // registerAgain is a repeated registration, or a fenced broker that woke up: the same process with
@@ -37,6 +56,9 @@ func (b *Batch) registerAgain(present registration, fresh topic.Broker) Result {
 		return Result{Status: Refused}
 	}
 	woken := present.broker.Fenced
+	if woken && b.im.Contradicted(fresh) != nil {
+		return Result{Status: Refused}
+	}
 	b.setBroker(registration{broker: fresh, retired: present.retired})
 	if woken {
 		b.sweep(func(t *topic.Topic, p *topic.Placement) *topic.Placement {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"reflect"
 	"testing"
 
 	"outrigger/broker/topic"
@@ -200,6 +201,70 @@ func TestLateCopyOfARegistrationIsStale(t *testing.T) {
 	w.must(register(1, retiredMax+1))
 	if w.partition(id, 0) != before || !w.im.Live(member(1, retiredMax+1)) {
 		t.Error("a late registration changed something")
+	}
+}
+
+// The process before this one died before its registration arrived: nobody has heard of its session, so
+// none that is remembered tells that the copy is late.
+func TestLateRegistrationOfASessionThatNeverWasEndsNobody(t *testing.T) {
+	w := newWorld(t, 3)
+	id := w.create("t", 1, nil, 1, 2, 3)
+	late := register(1, 2)
+	present := register(1, 3)
+	present.Replaces = sessionOf(1, 1)
+	w.must(present)
+	w.must(w.alter(id, member(2, 1), member(3, 1), member(1, 3)))
+	before := w.partition(id, 0)
+	w.gets(Refused, late)
+	if w.partition(id, 0) != before || !w.im.Live(member(1, 3)) {
+		t.Errorf("a late registration changed something: got %s", show(w.partition(id, 0)))
+	}
+	w.must(present)
+	first := register(4, 1)
+	first.Replaces = 7
+	w.gets(Refused, first)
+}
+
+// Entries that the Raft's log holds since before registrations named what they replace mean what they
+// meant: nodes that replay them must agree with those that applied them then.
+func TestUnconditionalRegistrationOfAnOldLogReplacesAnySession(t *testing.T) {
+	old := append([]byte{1, 0, 1, 4, 2}, make([]byte, 7)...)                    // version, level, kind, node 1
+	old = append(append(append(old, 9), make([]byte, 15)...), 1, 0, 0, 0, 0, 1) // session 9, a disk, flags
+	want := RegisterBroker{Unconditional: true, FlushAlways: true, Broker: topic.Broker{ID: 1, Session: 9, Disk: topic.DiskID{15: 1}}}
+	got, err := Decode(old)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Fatalf("got  %+v, %v\nwant %+v", got, err, want)
+	}
+	w := newWorld(t, 3)
+	w.must(got)
+	if !w.im.Live(topic.Member{Node: 1, Session: 9}) {
+		t.Error("the session of an old registration is not live")
+	}
+}
+
+// A batch that one broker takes has to fit the messages and the log of every other.
+func TestBrokerWithAnotherLargestBatchIsRefused(t *testing.T) {
+	sized := func(node topic.NodeID, n int, bytes int32) RegisterBroker {
+		r := register(node, n)
+		r.Broker.MessageBytesMax = bytes
+		return r
+	}
+	w := newWorld(t, 0)
+	w.must(sized(1, 1, 1000))
+	w.must(sized(2, 1, 1000))
+	w.must(sized(3, 1, 0)) // registered by an entry of an old log
+	w.gets(Refused, sized(4, 1, 2000))
+	w.gets(Refused, sized(2, 2, 2000))
+	if other := w.im.Contradicted(sized(4, 1, 2000).Broker); other == nil || other.ID != 1 {
+		t.Errorf("contradicted by %+v, want broker 1", other)
+	}
+	// All others are stopped, and come back with the new size.
+	w.must(fence(1, 1))
+	w.must(sized(2, 2, 2000))
+	w.gets(Refused, sized(1, 1, 1000)) // it was only paused
+	w.must(sized(1, 2, 2000))
+	if b, _ := w.im.Broker(1); b.MessageBytesMax != 2000 {
+		t.Errorf("got %d, want 2000", b.MessageBytesMax)
 	}
 }
 

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"reflect"
 	"testing"
@@ -18,7 +19,8 @@ func everyCommand() []Command {
 		SetClusterID{ID: "cluster"},
 		SetLevel{Level: 1},
 		SetDefaults{MinInSync: 2, UncleanElection: true},
-		RegisterBroker{Broker: broker, CleanStop: true, FlushAlways: true},
+		RegisterBroker{Broker: broker, CleanStop: true, FlushAlways: true, Replaces: 9},
+		RegisterBroker{Broker: broker, CleanStop: true, FlushAlways: true, Unconditional: true},
 		FenceBroker{Node: 4, Session: 5, Reason: "silent for 12 ticks"},
 		ResignBroker{Node: 4, Session: 5},
 		AlterISR{Changes: []ISRChange{{Partition: p, LeaderEpoch: 7, PartitionEpoch: 8,
@@ -118,6 +120,26 @@ func TestDamagedImageIsRefused(t *testing.T) {
 	}
 	if _, err := DecodeImage(append(bytes.Clone(good), 0)); !errors.Is(err, ErrFormat) {
 		t.Errorf("image with a tail: got %v", err)
+	}
+}
+
+// A snapshot of before registrations told their largest batch: two brokers, one with its second session,
+// the other fenced, and a topic of one partition.
+func TestImageOfTheFirstVersionIsRead(t *testing.T) {
+	old, err := hex.DecodeString("0100010500040000000002020000000100000002010101000000000000000000000000000109504c41494e54455854093132" +
+		"372e302e302e31888e0100000001000000010000000104000000020000000101020100000000000000000000000000010950" +
+		"4c41494e54455854093132372e302e302e31888e01000001000101740000000000000000000000000000017401136d696e2e" +
+		"696e73796e632e7265706c69636173013100010202040001040000000200000001000100000000000000000400000400")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, 2)
+	w.create("t", 1, minimum("1"), 1, 2)
+	w.must(register(1, 2))
+	w.must(fence(2, 1))
+	im, err := DecodeImage(old)
+	if err != nil || im.Hash() != w.im.Hash() {
+		t.Errorf("got %v, or another image than the commands make", err)
 	}
 }
 

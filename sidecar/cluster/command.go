@@ -34,7 +34,15 @@ type SetDefaults struct {
 
 // RegisterBroker begins a session of a node, or makes a fenced session live again.
 type RegisterBroker struct {
+	// Broker is Refused beside a live broker with another MessageBytesMax.
 	Broker topic.Broker
+	// Replaces is the session of the node that the proposer's image shows, 0 if it shows none. A
+	// registration that begins a session is Refused if the image by now has another one: a copy that was
+	// on its way while the process died and its next run registered must not end that run.
+	Replaces topic.Session
+	// Unconditional is how registrations were before they named what they replace. Old entries of the
+	// Raft's log are; none is made any more.
+	Unconditional bool
 	// CleanStop says that the previous run of this node stopped cleanly: everything it held was
 	// synced.
 	CleanStop bool
@@ -147,14 +155,20 @@ const (
 	kindAllocateProducerIDs kind = 12
 	kindElectUnclean        kind = 13
 	kindQuarantineReplicas  kind = 14
+	kindReplaceSession      kind = 15
 	kindAlterConfigs        kind = 20
 	kindElectPreferred      kind = 21
 )
 
-func (SetClusterID) kind() kind        { return kindSetClusterID }
-func (SetLevel) kind() kind            { return kindSetLevel }
-func (SetDefaults) kind() kind         { return kindSetDefaults }
-func (RegisterBroker) kind() kind      { return kindRegisterBroker }
+func (SetClusterID) kind() kind { return kindSetClusterID }
+func (SetLevel) kind() kind     { return kindSetLevel }
+func (SetDefaults) kind() kind  { return kindSetDefaults }
+func (c RegisterBroker) kind() kind {
+	if c.Unconditional {
+		return kindRegisterBroker
+	}
+	return kindReplaceSession
+}
 func (FenceBroker) kind() kind         { return kindFenceBroker }
 func (ResignBroker) kind() kind        { return kindResignBroker }
 func (AlterISR) kind() kind            { return kindAlterISR }

@@ -35,7 +35,8 @@ const (
 //	SetClusterID         s
 //	SetLevel             u16
 //	SetDefaults          v min in sync | u8 unclean
-//	RegisterBroker       broker | u8 clean stop | u8 flush always
+//	RegisterBroker       broker | u8 clean stop | u8 flush always, and if it is not unconditional
+//	                     (kind 15): session that it replaces | v message bytes max
 //	FenceBroker          v node | session | s reason
 //	ResignBroker         v node | session
 //	AlterISR             [ id | v index | v leader epoch | v partition epoch | member | [member] ]
@@ -92,7 +93,11 @@ func (r *reader) command(k kind) Command {
 	case kindSetDefaults:
 		return SetDefaults{MinInSync: r.i32(), UncleanElection: r.bool()}
 	case kindRegisterBroker:
-		return RegisterBroker{Broker: r.broker(), CleanStop: r.bool(), FlushAlways: r.bool()}
+		return RegisterBroker{Broker: r.broker(), CleanStop: r.bool(), FlushAlways: r.bool(), Unconditional: true}
+	case kindReplaceSession:
+		c := RegisterBroker{Broker: r.broker(), CleanStop: r.bool(), FlushAlways: r.bool(), Replaces: r.session()}
+		c.Broker.MessageBytesMax = r.i32()
+		return c
 	case kindFenceBroker:
 		return FenceBroker{Node: r.node(), Session: r.session(), Reason: r.string()}
 	case kindResignBroker:
@@ -133,6 +138,10 @@ func (c RegisterBroker) append(w *writer) {
 	w.broker(&c.Broker)
 	w.bool(c.CleanStop)
 	w.bool(c.FlushAlways)
+	if !c.Unconditional {
+		w.u64(uint64(c.Replaces))
+		w.varint(int64(c.Broker.MessageBytesMax))
+	}
 }
 
 func (c FenceBroker) append(w *writer) {

@@ -48,6 +48,9 @@
 //
 // # Sessions
 //
+// A registration names the session that it replaces, by compare-and-set: a copy that comes after a later
+// run of the node has registered changes nothing. (A registers and dies before an answer; B, the next
+// run, registers; the copy of A's registration that waited on a line would end B, which is alive.)
 // Registering a session ends the one before it: it leaves every in-sync set and all its leaderships
 // end, in the same record. With the same disk, and if nothing that it acknowledged can be missing
 // (it always synced first, or it stopped cleanly), the node is eligible under its new session

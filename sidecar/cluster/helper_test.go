@@ -149,9 +149,14 @@ func idOf(name string) topic.ID {
 	return id
 }
 
-// register begins the n-th session of a node on its first disk, with everything synced.
+// register begins the n-th session of a node on its first disk, with everything synced, in the place of
+// the one before it.
 func register(node topic.NodeID, n int) RegisterBroker {
-	return RegisterBroker{FlushAlways: true, Broker: topic.Broker{
+	var before topic.Session
+	if n > 1 {
+		before = sessionOf(node, n-1)
+	}
+	return RegisterBroker{FlushAlways: true, Replaces: before, Broker: topic.Broker{
 		ID: node, Session: sessionOf(node, n), Disk: diskOf(node, 1),
 		Endpoints: []topic.Endpoint{{Listener: "PLAINTEXT", Host: "127.0.0.1", Port: 9092}},
 	}}

@@ -13,17 +13,19 @@ import (
 const ImageBytesMax = 512 << 20
 
 const (
-	imageVersion = 2
-	// imageVersionStatic is the version that knew no configs but those of topics, without an epoch.
-	imageVersionStatic = 1
+	imageVersion = 3
+	// imageVersionOld is read, too: its registrations do not tell a largest batch.
+	imageVersionOld = 1
+	// imageVersionStatic is the one before configs of other resources than topics, and epochs of configs.
+	imageVersionStatic = 2
 )
 
 // Encode writes the whole image, the same bytes for the same image on every node. With the notation
 // of Encode for commands:
 //
-//	version u8 = 2 | level u16 | u applied | s cluster id
+//	version u8 = 3 | level u16 | u applied | s cluster id
 //	v default min in sync | u8 default unclean | v next producer id | v placed | u buried
-//	[ broker | u8 fenced | [session] ]                                    by node id
+//	[ broker | u8 fenced | [session] | v message bytes max ]              by node id
 //	[ id | s name | configs | v config epoch | u8 internal | [ placement ] ]   by topic id
 //	[ id | u order ]                                                      tombstones, by order
 //	[ u8 resource kind | s name | v epoch | configs ]                     by kind and name
@@ -69,7 +71,7 @@ func DecodeImage(b []byte) (*Image, error) {
 	}
 	r := reader{bytes: b}
 	version := r.u8()
-	if r.err == nil && version != imageVersion && version != imageVersionStatic {
+	if r.err == nil && (version < imageVersionOld || version > imageVersion) {
 		r.fail("version %d", version)
 	}
 	im := r.image(version)
@@ -96,6 +98,7 @@ func (w *writer) registration(r *registration) {
 	for _, session := range r.retired {
 		w.u64(uint64(session))
 	}
+	w.varint(int64(r.broker.MessageBytesMax))
 }
 
 func (w *writer) topic(t *topic.Topic) {
@@ -142,7 +145,7 @@ func (r *reader) image(version uint8) *Image {
 	im.nextProducerID = r.varint()
 	im.placed = r.varint()
 	im.buried = r.uvarint()
-	im.brokers = list(r, registrationBytesMin, r.registration)
+	im.brokers = list(r, registrationBytesMin, func() registration { return r.registration(version) })
 	topics := list(r, topicBytesMin, func() *topic.Topic { return r.topic(version) })
 	tombstones := list(r, tombstoneBytesMin, r.tombstone)
 	if version > imageVersionStatic {
@@ -181,10 +184,14 @@ func (im *Image) entomb(burials []tombstone) {
 	im.tombstones = build(byID)
 }
 
-func (r *reader) registration() registration {
-	broker := r.broker()
-	broker.Fenced = r.bool()
-	return registration{broker: broker, retired: list(r, 8, r.session)}
+func (r *reader) registration(version uint8) registration {
+	registered := registration{broker: r.broker()}
+	registered.broker.Fenced = r.bool()
+	registered.retired = list(r, 8, r.session)
+	if version > imageVersionOld {
+		registered.broker.MessageBytesMax = r.i32()
+	}
+	return registered
 }
 
 func (r *reader) topic(version uint8) *topic.Topic {

@@ -22,6 +22,8 @@ const (
 	KeepsEligible
 	// KeepsLeadersOfEndedSessions lets a restarted node go on leading in the same epoch.
 	KeepsLeadersOfEndedSessions
+	// LetsLateRegistrationsReplace lets a late copy of a registration end a later run of its node.
+	LetsLateRegistrationsReplace
 )
 
 // Break returns the image with a bug in the rules that change it.
@@ -36,7 +38,7 @@ func Break(im *Image, bug Mutant) *Image {
 
 var mutantNames = [...]string{"sound", "keeps-fenced-in-sync", "trusts-wiped-disks", "admits-any-session",
 	"elects-any-live", "forgets-eligible", "keeps-eligible",
-	"keeps-leaders-of-ended-sessions"}
+	"keeps-leaders-of-ended-sessions", "lets-late-registrations-replace"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }

@@ -26,9 +26,9 @@ func (d *dice) command(im *Image) Command {
 	switch d.IntN(16) {
 	case 0:
 		d.sessions[node]++
-		return d.registration(node)
+		return d.registration(im, node)
 	case 1:
-		return d.registration(node)
+		return d.registration(im, node)
 	case 2, 3:
 		return FenceBroker{Node: node, Session: session}
 	case 4:
@@ -52,8 +52,15 @@ func (d *dice) command(im *Image) Command {
 	}
 }
 
-func (d *dice) registration(node topic.NodeID) Command {
+func (d *dice) registration(im *Image, node topic.NodeID) Command {
 	r := register(node, max(1, d.sessions[node]))
+	if present, _ := im.Broker(node); d.IntN(10) > 0 {
+		r.Replaces = present.Session
+	}
+	r.Unconditional = d.IntN(10) == 0
+	if r.Unconditional {
+		r.Replaces = 0
+	}
 	r.Broker.Disk = diskOf(node, d.IntN(8)/7)
 	r.FlushAlways, r.CleanStop = d.IntN(3) > 0, d.IntN(2) == 0
 	d.sessions[node] = max(1, d.sessions[node])

@@ -24,6 +24,8 @@ const (
 	AnswerBusy
 	// AnswerUnknown: it may have happened and may yet happen.
 	AnswerUnknown
+	// AnswerTooLarge: no leader takes a command of this size. Nothing was proposed.
+	AnswerTooLarge
 )
 
 // Answer is what became of one attempt.
@@ -41,6 +43,8 @@ func AnswerOf(result []byte, err error) Answer {
 		return Answer{Kind: AnswerNotLeader}
 	case errors.Is(err, raft.ErrFull), errors.Is(err, raft.ErrTransferring):
 		return Answer{Kind: AnswerBusy}
+	case errors.Is(err, raft.ErrTooLarge):
+		return Answer{Kind: AnswerTooLarge}
 	default:
 		return Answer{Kind: AnswerUnknown}
 	}
@@ -53,7 +57,7 @@ func (a Answer) Encode() []byte { return append([]byte{byte(a.Kind)}, a.Result..
 
 // DecodeAnswer reads an answer off the wire. What cannot be read says nothing about what happened.
 func DecodeAnswer(b []byte) Answer {
-	if len(b) == 0 || AnswerKind(b[0]) > AnswerUnknown || b[0] == 0 {
+	if len(b) == 0 || AnswerKind(b[0]) > AnswerTooLarge || b[0] == 0 {
 		return Answer{Kind: AnswerUnknown}
 	}
 	return Answer{Kind: AnswerKind(b[0]), Result: b[1:]}
@@ -93,9 +97,11 @@ type pendingCommand struct {
 	// once: one attempt only.
 	once bool
 	// heard: some attempt may have reached a leader.
-	heard   bool
-	stage   stage
-	attempt uint64
+	heard bool
+	// tooLarge: a leader has said that it never takes the command.
+	tooLarge bool
+	stage    stage
+	attempt  uint64
 	// at is when the stage ends by itself: the next attempt, or the attempt's deadline.
 	at     time.Duration
 	wait   time.Duration
@@ -130,8 +136,8 @@ func NewProposer(cfg ProposerConfig) *Proposer {
 
 // Propose takes a command that must be committed by deadline; once allows a single attempt. done is
 // called exactly once, from a later Turn or from Propose, and must only enqueue. It gets the result
-// once this node's own image shows it, or an error: topic.ErrNoController if no attempt can have been
-// heard, else topic.ErrOutcomeUnknown.
+// once this node's own image shows it, or an error: topic.ErrTooLarge at once if a leader says so,
+// topic.ErrNoController if no attempt can have been heard, else topic.ErrOutcomeUnknown.
 func (p *Proposer) Propose(command []byte, deadline time.Duration, once bool, done func(cluster.Result, error)) {
 	if len(p.waiting) >= proposalsMax {
 		done(cluster.Result{}, topic.ErrNoController)
@@ -156,7 +162,8 @@ func (p *Proposer) Answer(id uint64, a Answer, now time.Duration) {
 			return
 		}
 	}
-	p.lost(c, a.Kind != AnswerNotLeader && a.Kind != AnswerBusy, now)
+	c.tooLarge = a.Kind == AnswerTooLarge
+	p.lost(c, a.Kind == AnswerApplied || a.Kind == AnswerUnknown, now)
 }
 
 // lost ends an attempt that came to nothing as far as is known.
@@ -164,7 +171,7 @@ func (p *Proposer) lost(c *pendingCommand, heard bool, now time.Duration) {
 	delete(p.asked, c.attempt)
 	c.heard = c.heard || heard
 	c.stage = stageIdle
-	if c.once {
+	if c.once || c.tooLarge {
 		c.deadline = now
 		return
 	}
@@ -228,6 +235,8 @@ func (p *Proposer) finish(c *pendingCommand, now time.Duration) bool {
 	case c.stage == stageApplying && p.view.Image.AppliedIndex() >= c.index:
 	case now < c.deadline:
 		return false
+	case c.tooLarge:
+		err = topic.ErrTooLarge
 	case c.heard || c.stage != stageIdle:
 		err = topic.ErrOutcomeUnknown
 	default:

@@ -1,10 +1,14 @@
 package node
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
+	"outrigger/broker/topic"
 	"outrigger/sidecar/cluster"
+	"outrigger/sidecar/raft"
 )
 
 // attempts turns a proposer every millisecond for ten seconds, refuses each attempt at once, and
@@ -58,4 +62,46 @@ func TestRefusedProposalGoesToANewControllerAtOnce(t *testing.T) {
 	if requests, _ = p.Turn(v, 2); len(requests) != 1 || requests[0].To != 3 {
 		t.Errorf("got %v, want one attempt at node 3", requests)
 	}
+}
+
+// What a leader never takes is not asked for until the deadline, and is not "unknown" in the end: every
+// size is refused by everybody alike, before anything is appended.
+func TestTooLargeProposalIsRefusedAtOnce(t *testing.T) {
+	v := View{Image: cluster.Empty(), Controller: 2}
+	p := NewProposer(ProposerConfig{Self: 1, AttemptTimeout: time.Second, WaitMin: time.Second, WaitMax: time.Second})
+	var got error
+	p.Propose([]byte("x"), time.Hour, false, func(_ cluster.Result, err error) { got = err })
+	requests, _ := p.Turn(v, 0)
+	p.Answer(requests[0].ID, DecodeAnswer(AnswerOf(nil, fmt.Errorf("propose: %w", raft.ErrTooLarge)).Encode()), 1)
+	if requests, _ = p.Turn(v, 1); len(requests) != 0 || !errors.Is(got, topic.ErrTooLarge) {
+		t.Errorf("got %v and %d more attempts, want %v and none", got, len(requests), topic.ErrTooLarge)
+	}
+}
+
+// Answers come from other nodes: whatever they hold, a command ends once, and never as done before its
+// deadline unless the answer says so.
+func FuzzDecodeAnswer(f *testing.F) {
+	f.Add([]byte(nil))
+	for _, a := range []Answer{AnswerOf(nil, raft.ErrTooLarge), AnswerOf(nil, raft.ErrFull), AnswerOf(nil, nil),
+		AnswerOf(append(make([]byte, 8), cluster.Result{}.Encode()...), nil)} {
+		f.Add(a.Encode())
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v := View{Image: cluster.Empty(), Controller: 2}
+		p := NewProposer(ProposerConfig{Self: 1, AttemptTimeout: time.Second, WaitMin: time.Second, WaitMax: time.Second})
+		var ended int
+		p.Propose([]byte("x"), time.Minute, false, func(cluster.Result, error) { ended++ })
+		requests, _ := p.Turn(v, 0)
+		a := DecodeAnswer(b)
+		p.Answer(requests[0].ID, a, 1)
+		p.Turn(v, 2)
+		if ended > 0 && a.Kind != AnswerApplied && a.Kind != AnswerTooLarge {
+			t.Fatalf("%v ended the command", a)
+		}
+		p.Turn(v, 2*time.Minute)
+		p.Close()
+		if ended != 1 {
+			t.Fatalf("the command ended %d times after %v", ended, a)
+		}
+	})
 }

@@ -82,7 +82,9 @@ func (w *memWorld) disturb() {
 
 func (w *memWorld) wake(h *memHost) {
 	if !w.image.Live(h.self) {
+		before, _ := w.image.Broker(h.self.Node)
 		w.apply(cluster.RegisterBroker{
+			Replaces:    before.Session,
 			Broker:      topic.Broker{ID: h.self.Node, Session: h.self.Session, Disk: topic.DiskID{byte(h.self.Node), h.disk}},
 			FlushAlways: true,
 		})

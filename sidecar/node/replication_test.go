@@ -259,7 +259,9 @@ func (w *memWorld) start(h *memHost) {
 		Self: h.self, LagTicksMax: 1000, RepeatTicks: 1, RepeatTicksMax: 4,
 		WindowBytes: 4 << 10, FrameBytes: 2 << 10, ScanBytes: 1 << 10, Cluster: frame.Cluster{1},
 	}, h, h)
+	before, _ := w.image.Broker(h.self.Node)
 	w.apply(cluster.RegisterBroker{
+		Replaces:    before.Session,
 		Broker:      topic.Broker{ID: h.self.Node, Session: h.self.Session, Disk: topic.DiskID{byte(h.self.Node), h.disk}},
 		FlushAlways: true,
 	})

@@ -30,9 +30,13 @@ func newBench(t *testing.T) *bench {
 		Self: at(1), LagTicksMax: 20, RepeatTicks: 1, RepeatTicksMax: 8,
 		Now: func() int64 { return b.now }, Window: func(topic.NodeID) *Window { return &window },
 	}, thePartition, LogState{})
+	b.machine.SetHeard(everybody, &Effects{})
 	b.configure()
 	return b
 }
+
+// everybody says that each member was heard just now.
+func everybody(topic.Member) bool { return true }
 
 func (b *bench) step(fn func(*Effects)) Effects {
 	var out Effects
@@ -173,5 +177,30 @@ func TestCutBelowHighWatermarkNeedsAnUncleanEpochAfterTheTail(t *testing.T) {
 		if out.Cut != c.want {
 			t.Errorf("unclean epoch %d: got cut %d, want %d", c.uncleanEpoch, out.Cut, c.want)
 		}
+	}
+}
+
+// Failure mode 27: a node that leads as soon as it has started, such as the controller, has heard nobody yet.
+// What it appended then could not be committed.
+func TestLeaderThatHasHeardNobodyRefusesAcksAll(t *testing.T) {
+	window := Window{BytesMax: 1}
+	m := New(Config{
+		Self: at(1), RepeatTicks: 1, RepeatTicksMax: 8, Now: func() int64 { return 0 },
+		Window: func(topic.NodeID) *Window { return &window },
+	}, thePartition, LogState{})
+	placement := topic.Placement{
+		Replicas: []topic.NodeID{1, 2, 3}, ISR: []topic.Member{at(1), at(2)}, Leader: 1, LeaderSession: 1,
+	}
+	live := func(n topic.NodeID) (topic.Session, bool) { return topic.Session(n), true }
+	var out Effects
+	out.Reset()
+	m.Configure(View{Placement: &placement, MinInSync: 2, Live: live}, LogState{}, &out)
+	if out.Role == nil || !out.Role.Leading || out.Role.AcceptAll {
+		t.Fatalf("before the first heartbeat: got %+v, want a leader that refuses acks=all", out.Role)
+	}
+	out.Reset()
+	m.SetHeard(func(m topic.Member) bool { return m == at(2) }, &out)
+	if out.Role == nil || !out.Role.AcceptAll {
+		t.Errorf("after it: got %+v, want acks=all accepted", out.Role)
 	}
 }

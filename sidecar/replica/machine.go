@@ -155,7 +155,8 @@ func (m *Machine) Configure(v View, log LogState, out *Effects) {
 	m.review(out)
 }
 
-// SetHeard tells a leader which members were heard within the leader timeout.
+// SetHeard tells a leader which members were heard within the leader timeout. Until it is called nobody
+// was: a node that has just started may lead before the first heartbeat comes.
 func (m *Machine) SetHeard(heard func(topic.Member) bool, out *Effects) {
 	m.heard = heard
 	if m.role.Leading {
@@ -235,7 +236,7 @@ func (m *Machine) assume(r Role, out *Effects) {
 func (m *Machine) gate(out *Effects) {
 	heard := 0
 	for _, member := range m.placement.ISR {
-		if member == m.cfg.Self || m.heard == nil || m.heard(member) {
+		if member == m.cfg.Self || m.heard != nil && m.heard(member) {
 			heard++
 		}
 	}

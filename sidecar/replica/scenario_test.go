@@ -185,7 +185,8 @@ func (s *stage) toNode(h *host, l line) {
 			s.register(h)
 		}
 	case "register":
-		s.apply(cluster.RegisterBroker{FlushAlways: !slices.Contains(l.words(), "interval"), Broker: topic.Broker{
+		before, _ := s.image.Broker(h.id)
+		s.apply(cluster.RegisterBroker{Replaces: before.Session, FlushAlways: !slices.Contains(l.words(), "interval"), Broker: topic.Broker{
 			ID: h.id, Session: h.session, Disk: topic.DiskID{byte(h.id), h.disk},
 		}})
 	case "fence":

@@ -123,7 +123,8 @@ func (w *world) placement() *topic.Placement {
 // register makes the host's session live; on its own disk, where it synced before it answered.
 func (w *world) register(h *host) {
 	if !w.image.Live(h.member()) {
-		w.apply(cluster.RegisterBroker{FlushAlways: true, Broker: topic.Broker{
+		before, _ := w.image.Broker(h.id)
+		w.apply(cluster.RegisterBroker{Replaces: before.Session, FlushAlways: true, Broker: topic.Broker{
 			ID: h.id, Session: h.session, Disk: topic.DiskID{byte(h.id), h.disk},
 		}})
 	}
@@ -166,6 +167,7 @@ func (w *world) start(h *host) {
 			return h.window[n]
 		},
 	}, thePartition, h.state())
+	h.machine.SetHeard(everybody, &Effects{}) // a follower's effect is none
 }
 
 func (w *world) host(id topic.NodeID) *host { return w.hosts[id-1] }

@@ -404,7 +404,9 @@ func (b *broker) turnRegister() {
 		return
 	}
 	b.registering = true
+	before, _ := b.view.Image.Broker(b.h.id)
 	b.propose(cluster.RegisterBroker{
+		Replaces:    before.Session,
 		Broker:      topic.Broker{ID: b.h.id, Session: b.session, Disk: b.h.disk.logs},
 		FlushAlways: true,
 	}, 4*leaderTimeout, false, func(result cluster.Result, err error) {
@@ -413,16 +415,14 @@ func (b *broker) turnRegister() {
 		switch {
 		case err != nil:
 		case result.Status == cluster.Stale:
-			b.w.count.staleSessions++
-			b.err = errStale
+			b.w.check.fail("%s: its session %s has ended, and no later run of it ever was", b.h, b.session)
+		case result.Status == cluster.Refused:
+			b.w.count.replacedMeanwhile++
 		default:
 			b.w.count.registrations++
 		}
 	})
 }
-
-// errStale ends a process whose session was ended by a later one of its node.
-var errStale = errors.New("session has ended")
 
 // beat is one heartbeat to everybody.
 func (b *broker) beat() {

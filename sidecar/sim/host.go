@@ -180,8 +180,7 @@ func (h *host) turn() {
 func (h *host) after(err error) {
 	switch {
 	case err == nil && !h.dead:
-	case err == nil, errors.Is(err, errCrash), errors.Is(err, waltest.ErrCrashed), errors.Is(err, errStale),
-		errors.Is(err, errDisk):
+	case err == nil, errors.Is(err, errCrash), errors.Is(err, waltest.ErrCrashed), errors.Is(err, errDisk):
 		h.crash()
 		h.world.restartLater(h)
 	default:

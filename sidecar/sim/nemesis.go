@@ -324,7 +324,6 @@ func (w *World) heal() {
 		}
 	}
 	start := w.now
-	w.staleBefore = w.count.staleSessions
 	w.healedFrom = maps.Clone(w.check.promisedEnd)
 	for w.check.violation == nil && w.now < start+healTicks*tickMicros {
 		w.step()

@@ -67,9 +67,6 @@ type World struct {
 	readers             []*reader
 	quiet               bool
 	asks, pids, fetches uint64
-	// staleBefore is how many sessions had been ended by a late registration of an earlier one when
-	// healing began: such a process ends and starts again.
-	staleBefore uint64
 	// suspicions counts election requests about nodes that are there.
 	suspicions uint64
 	// healedFrom is what was promised of each partition when healing began.

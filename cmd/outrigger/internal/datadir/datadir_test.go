@@ -262,13 +262,17 @@ func TestPasswordsAreDrawnOnceAndPrivate(t *testing.T) {
 	if len(first.Ops.Password) < 20 || first.Sys.Password != "chosen" {
 		t.Errorf("got %+v", first)
 	}
+	first.URL = "nats://127.0.0.1:4333" // the server has started, on a port of its own choice
+	if err := d.RecordOperator(first); err != nil {
+		t.Fatal(err)
+	}
 	info, err := os.Stat(filepath.Join(path, operatorName))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("got mode %v, %v, want 0600", info.Mode(), err)
 	}
 	second, _, err := d.Operator(want)
-	if err != nil || second != first {
-		t.Errorf("got %+v, %v; want the same as before, %+v", second, err, first)
+	if err != nil || second.Ops != first.Ops || second.Sys != first.Sys {
+		t.Errorf("got %+v, %v; want the logins of before, %+v", second, err, first)
 	}
 }
 

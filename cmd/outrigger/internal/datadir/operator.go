@@ -27,8 +27,7 @@ type Login struct {
 }
 
 // Operator fills in the passwords that want lacks: with those drawn earlier, so that a restart keeps
-// them, or with new random ones. If it had to, it leaves them in nats-operator.json, which only this
-// user may read. filled says whether.
+// them, or with new random ones. filled says whether it had to; RecordOperator then keeps them.
 func (d *Dir) Operator(want Operator) (operator Operator, filled bool, err error) {
 	if want.Ops.Password != "" && want.Sys.Password != "" {
 		return want, false, nil
@@ -40,10 +39,17 @@ func (d *Dir) Operator(want Operator) (operator Operator, filled bool, err error
 	operator = want
 	operator.Ops.Password = choose(want.Ops.Password, old.Ops.Password)
 	operator.Sys.Password = choose(want.Sys.Password, old.Sys.Password)
-	if operator == old {
-		return operator, true, nil
+	return operator, true, nil
+}
+
+// RecordOperator leaves the logins in nats-operator.json, which only this user may read. It comes after
+// the server has started: only then is its port known, if any free one was asked for.
+func (d *Dir) RecordOperator(operator Operator) error {
+	old, err := d.readOperator()
+	if err != nil || operator == old {
+		return err
 	}
-	return operator, true, d.writeOperator(operator)
+	return d.writeOperator(operator)
 }
 
 func choose(wanted, old string) string {

@@ -114,15 +114,11 @@ func (n *node) assemble(ctx context.Context) error {
 
 func (n *node) startNATS(ctx context.Context) error {
 	operator, drawn, err := n.dir.Operator(datadir.Operator{
-		URL: "nats://" + n.Config.NATS.Client.String(),
 		Ops: datadir.Login(n.Config.NATS.Ops),
 		Sys: datadir.Login(n.Config.NATS.Sys),
 	})
 	if err != nil {
 		return err
-	}
-	if drawn {
-		n.Logger.Info("NATS passwords were drawn at random", attrFile, n.dir.Path("nats-operator.json"))
 	}
 	natsConfig := NATSConfig(n.Config)
 	natsConfig.OpsPassword, natsConfig.SysPassword = operator.Ops.Password, operator.Sys.Password
@@ -134,6 +130,13 @@ func (n *node) startNATS(ctx context.Context) error {
 			return taken
 		}
 		return err
+	}
+	if drawn {
+		operator.URL = n.nats.ClientURL()
+		if err := n.dir.RecordOperator(operator); err != nil {
+			return err
+		}
+		n.Logger.Info("NATS passwords were drawn at random", attrFile, n.dir.Path("nats-operator.json"))
 	}
 	n.bus, err = bus.Open(ctx, bus.Config{Server: n.nats, Node: n.Config.Node.ID, Logger: n.Logger, OnGap: n.onGap})
 	return err
@@ -267,7 +270,10 @@ func NATSConfig(cfg *config.Config) natsconf.Config {
 		}
 	}
 	for _, voter := range cfg.Node.Voters {
-		nats.Routes = append(nats.Routes, voter.String())
+		// A node knows itself by its id: its voters' address may be another than the one it listens on.
+		if voter.ID != cfg.Node.ID {
+			nats.Routes = append(nats.Routes, voter.String())
+		}
 	}
 	return nats
 }

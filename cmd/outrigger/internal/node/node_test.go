@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,7 +109,7 @@ func TestConfigurationReachesEveryPart(t *testing.T) {
 		t.Fatal(err)
 	}
 	nats := NATSConfig(cfg)
-	if nats.NodeID != 4 || nats.ClusterListen != "127.0.0.1:7004" || len(nats.Routes) != 2 || nats.MaxMessageBytes != 20000000 ||
+	if nats.NodeID != 4 || nats.ClusterListen != "127.0.0.1:7004" || !slices.Equal(nats.Routes, []string{"127.0.0.1:7003"}) || nats.MaxMessageBytes != 20000000 ||
 		nats.DebugTap != "payload" || nats.ClusterSecret != "s" {
 		t.Errorf("got NATS %+v", nats)
 	}
@@ -129,6 +130,20 @@ func TestConfigurationReachesEveryPart(t *testing.T) {
 	}
 	if got := n.voters(); len(got) != 2 || got[0] != 3 {
 		t.Errorf("got voters %v", got)
+	}
+}
+
+// Kafka's own server.properties names a controller listener that is not opened here: somebody else may well
+// listen on that port, and would be called for as long as this broker runs.
+func TestNobodyConnectsToItself(t *testing.T) {
+	cfg, _, err := config.Load(config.Sources{Sets: []string{"node.id=1", "process.roles=broker,controller",
+		"controller.quorum.voters=1@localhost:9093", "controller.listener.names=CONTROLLER",
+		"listeners=PLAINTEXT://h:9092,CONTROLLER://:9093"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := NATSConfig(cfg).Routes; len(got) != 0 {
+		t.Errorf("got routes to %v, want none", got)
 	}
 }
 

@@ -27,6 +27,7 @@ func (n *node) newSidecar(clock func() time.Duration) (replication, error) {
 		Endpoints:           n.sockets.Endpoints(),
 		Rack:                cfg.Node.Rack,
 		Version:             n.Version,
+		MessageBytesMax:     int32(cfg.Kafka.MessageBytesMax),
 		HeartbeatInterval:   cfg.Replica.Heartbeat,
 		LeaderTimeout:       cfg.Replica.LeaderTimeout,
 		RaftTick:            cfg.Replica.RaftTick,
