@@ -49,6 +49,7 @@ const (
 //	QuarantineReplicas   member | [ id | v index | v leader epoch ]
 //	ElectPreferred       [ id | v index ]
 //	AlterConfigs         [ u8 resource kind | id | s name | v epoch | configs ]
+//	ClaimLogs            member | [ id | v index | v leader epoch | v tail epoch | v end ]
 //
 //	broker       v node | session | disk 16 | [ s listener | s host | v port ] | s rack | s version
 //	member       v node | session
@@ -120,6 +121,8 @@ func (r *reader) command(k kind) Command {
 		return ElectPreferred{Partitions: list(r, partitionBytes, r.partition)}
 	case kindAlterConfigs:
 		return AlterConfigs{Changes: list(r, configChangeBytesMin, r.configChange)}
+	case kindClaimLogs:
+		return ClaimLogs{Member: r.member(), Items: list(r, partitionBytes+3, r.logClaim)}
 	}
 	r.fail("command of kind %d", k)
 	return nil
@@ -224,6 +227,17 @@ func (c QuarantineReplicas) append(w *writer) {
 	}
 }
 
+func (c ClaimLogs) append(w *writer) {
+	w.member(c.Member)
+	w.uvarint(uint64(len(c.Items)))
+	for _, item := range c.Items {
+		w.partition(item.Partition)
+		w.varint(int64(item.LeaderEpoch))
+		w.varint(int64(item.TailEpoch))
+		w.varint(int64(item.End))
+	}
+}
+
 func (r *reader) change() ISRChange {
 	return ISRChange{
 		Partition:      r.partition(),
@@ -257,6 +271,11 @@ func (r *reader) election() UncleanElection {
 
 func (r *reader) quarantine() ReplicaQuarantine {
 	return ReplicaQuarantine{Partition: r.partition(), LeaderEpoch: topic.Epoch(r.i32())}
+}
+
+func (r *reader) logClaim() LogClaim {
+	return LogClaim{Partition: r.partition(), LeaderEpoch: topic.Epoch(r.i32()), TailEpoch: topic.Epoch(r.i32()),
+		End: topic.Offset(r.varint())}
 }
 
 // list reads a counted list whose elements take at least elementBytesMin each.

@@ -14,7 +14,7 @@ const ImageBytesMax = 512 << 20
 
 const (
 	imageVersion = 3
-	// imageVersionOld is read, too: its registrations do not tell a largest batch.
+	// imageVersionOld is read, too: its registrations do not tell a largest batch, nobody claims anything.
 	imageVersionOld = 1
 	// imageVersionStatic is the one before configs of other resources than topics, and epochs of configs.
 	imageVersionStatic = 2
@@ -32,7 +32,7 @@ const (
 //
 //	placement   [v replica] | [member] in sync | [member] eligible | [v node] last known
 //	            v leader | leader session | v leader epoch | u8 unclean | v unclean epoch
-//	            v partition epoch
+//	            v partition epoch | if nobody leads: [ member | v tail epoch | v end ] claims
 func (im *Image) Encode() []byte {
 	w := writer{bytes: make([]byte, 0, 1024+256*im.byID.count)}
 	w.u8(imageVersion)
@@ -124,6 +124,15 @@ func (w *writer) placement(p *topic.Placement) {
 	w.bool(p.Unclean)
 	w.varint(int64(p.UncleanEpoch))
 	w.varint(int64(p.PartitionEpoch))
+	if p.Leader != topic.NoNode {
+		return
+	}
+	w.uvarint(uint64(len(p.Claims)))
+	for _, c := range p.Claims {
+		w.member(c.Member)
+		w.varint(int64(c.TailEpoch))
+		w.varint(int64(c.End))
+	}
 }
 
 // Least encoded sizes of what an image lists.
@@ -200,14 +209,14 @@ func (r *reader) topic(version uint8) *topic.Topic {
 		t.ConfigEpoch = r.i32()
 	}
 	t.Internal = r.bool()
-	t.Partitions = list(r, placementBytesMin, r.placement)
+	t.Partitions = list(r, placementBytesMin, func() *topic.Placement { return r.placement(version) })
 	return t
 }
 
 func (r *reader) tombstone() tombstone { return tombstone{id: r.topicID(), order: r.uvarint()} }
 
-func (r *reader) placement() *topic.Placement {
-	return &topic.Placement{
+func (r *reader) placement(version uint8) *topic.Placement {
+	p := &topic.Placement{
 		Replicas:       r.nodes(),
 		ISR:            r.members(),
 		Eligible:       r.members(),
@@ -219,4 +228,12 @@ func (r *reader) placement() *topic.Placement {
 		UncleanEpoch:   topic.Epoch(r.i32()),
 		PartitionEpoch: r.i32(),
 	}
+	if p.Leader == topic.NoNode && version > imageVersionOld {
+		p.Claims = list(r, memberBytesMin+2, r.claim)
+	}
+	return p
+}
+
+func (r *reader) claim() topic.Claim {
+	return topic.Claim{Member: r.member(), TailEpoch: topic.Epoch(r.i32()), End: topic.Offset(r.varint())}
 }

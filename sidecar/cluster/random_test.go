@@ -23,7 +23,7 @@ func (d *dice) node() topic.NodeID { return topic.NodeID(d.IntN(5) + 1) }
 func (d *dice) command(im *Image) Command {
 	node := d.node()
 	session := sessionOf(node, d.sessions[node])
-	switch d.IntN(16) {
+	switch d.IntN(18) {
 	case 0:
 		d.sessions[node]++
 		return d.registration(im, node)
@@ -43,8 +43,10 @@ func (d *dice) command(im *Image) Command {
 		return d.configs(im)
 	case 12:
 		return d.election(im)
-	case 14:
+	case 16:
 		return d.preference(im)
+	case 14, 15:
+		return d.claims(im, member(node, d.sessions[node]))
 	case 13:
 		return d.quarantine(im, member(node, d.sessions[node]))
 	default:
@@ -154,6 +156,19 @@ func (d *dice) preference(im *Image) Command {
 	for range d.IntN(4) {
 		if t := d.topic(im); t != nil {
 			c.Partitions = append(c.Partitions, topic.Partition{Topic: t.ID, Index: int32(d.IntN(len(t.Partitions) + 1))})
+		}
+	}
+	return c
+}
+
+// claims are of a log of some length, now and then after an older epoch.
+func (d *dice) claims(im *Image, m topic.Member) Command {
+	c := ClaimLogs{Member: m}
+	for _, u := range im.Undecided() {
+		if d.IntN(3) > 0 {
+			c.Items = append(c.Items, LogClaim{Partition: u.Partition,
+				LeaderEpoch: u.Placement.LeaderEpoch - topic.Epoch(d.IntN(10)/9),
+				TailEpoch:   u.Placement.LeaderEpoch - 1 - topic.Epoch(d.IntN(2)), End: topic.Offset(d.IntN(3))})
 		}
 	}
 	return c
