@@ -108,7 +108,7 @@ func TestFrameReaderMemoryFollowsWhatArrives(t *testing.T) {
 // Whoever has sent a frame whole is trusted with its size once more, and with nothing beyond.
 func TestFrameReaderTrustsWhatCameWhole(t *testing.T) {
 	const proven = 300_000
-	stream := append(framed(pattern(proven), pattern(proven)), hostile(100<<20)...)
+	stream := append(framed(pattern(proven), pattern(proven)), hostile(int32(100<<20))...)
 	f := NewFrameReader(bytes.NewReader(stream), 100<<20)
 	var before, after runtime.MemStats
 	for i, most := range []uint64{2 * proven, proven + proven/4, proven + proven/4} {
