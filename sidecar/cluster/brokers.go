@@ -30,7 +30,11 @@ func (c RegisterBroker) apply(b *Batch) Result {
 	ended := topic.Member{Node: fresh.ID, Session: present.broker.Session}
 	sameDisk := present.broker.Disk == fresh.Disk || b.im.mutant == TrustsWipedDisks
 	whole := sameDisk && (c.FlushAlways || c.CleanStop)
-	b.setBroker(registration{broker: fresh, retired: present.retire()})
+	next := registration{broker: fresh, retired: present.retire()}
+	if b.im.mutant == LetsLateRegistrationsReplace {
+		next.retired = nil
+	}
+	b.setBroker(next)
 	b.succession(ended, fresh.Session, whole, sameDisk)
 	return Result{}
 }
