@@ -29,6 +29,7 @@ type Broker struct {
 	troubles  *troubles
 	creations creations
 	ids       producerIDs
+	groups    *coordinator
 	// memory holds the bytes of large requests in flight.
 	memory *semaphore.Weighted
 	census census
@@ -52,6 +53,7 @@ func New(
 	b.creations.inFlight = map[string]*creation{}
 	b.ids.turn = make(chan struct{}, 1)
 	b.census.perIP = map[string]int{}
+	b.groups = newCoordinator(b)
 	b.handlers = b.handlerTable()
 	if b.sockets == nil {
 		sockets, err := Listen(context.Background(), cfg.Listeners)
@@ -74,7 +76,8 @@ func (b *Broker) Endpoints() []topic.Endpoint { return b.sockets.Endpoints() }
 // Run serves until ctx ends, then lets every connection write the answers it has, and returns when
 // all goroutines have.
 func (b *Broker) Run(ctx context.Context) error {
-	var acceptors, connections sync.WaitGroup
+	var acceptors, connections, coordination sync.WaitGroup
+	coordination.Go(func() { b.groups.run(ctx) })
 	for _, open := range b.sockets.open {
 		acceptors.Go(func() { b.accept(ctx, open, &connections) })
 	}
@@ -82,6 +85,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	err := b.sockets.Close()
 	acceptors.Wait()
 	connections.Wait()
+	coordination.Wait()
 	return err
 }
 

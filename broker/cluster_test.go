@@ -131,7 +131,9 @@ func (c *soleCluster) create(creation topic.Creation) (err error) {
 			}
 			return
 		}
-		t := &topic.Topic{ID: creation.ID, Name: creation.Name, Configs: creation.Configs}
+		t := &topic.Topic{
+			ID: creation.ID, Name: creation.Name, Configs: creation.Configs, Internal: creation.Internal,
+		}
 		for range creation.Partitions {
 			t.Partitions = append(t.Partitions, c.lead(t))
 		}

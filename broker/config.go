@@ -25,6 +25,8 @@ type Config struct {
 	Connections ConnectionLimits
 	// Requests bounds what a request may ask for.
 	Requests RequestLimits
+	// Groups is what consumer groups may do.
+	Groups GroupConfig
 	// Metrics bounds the cardinality of what /metrics shows.
 	Metrics MetricLimits
 	// Properties is the node's whole configuration as it is in force, for DescribeConfigs.
@@ -133,6 +135,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Requests.AutoCreateWait, 2*time.Second)
 	orDefault(&c.Requests.TimeoutMax, 5*time.Minute)
 	orDefault(&c.Requests.TopicPartitionsMax, topicPartitionsMax)
+	c.Groups = c.Groups.withDefaults(c.Topics.ReplicationFactor)
 	orDefault(&c.Metrics.Topics, metricTopicsMax)
 	orDefault(&c.Metrics.Partitions, metricPartsMax)
 	return c
@@ -168,7 +171,7 @@ func (c Config) validate() error {
 		return fmt.Errorf("socket.request.max.bytes: %d is below message.max.bytes, %d",
 			c.Requests.BytesMax, c.Topics.MessageBytesMax)
 	}
-	return nil
+	return c.Groups.validate()
 }
 
 // orDefault sets *v to value if it is zero.

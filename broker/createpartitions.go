@@ -80,6 +80,10 @@ func (b *Broker) planGrowth(
 	if !ok {
 		return fmt.Errorf("%w: %q", topic.ErrUnknown, asked.Topic)
 	}
+	if t.Internal {
+		// The coordinator of a group is found by the number of partitions.
+		return fmt.Errorf("%w: those of %q are never more than at first", topic.ErrInvalidPartitions, asked.Topic)
+	}
 	g.ID, g.Total = t.ID, asked.Count
 	have := int32(len(t.Partitions))
 	if most := b.config.Requests.TopicPartitionsMax; asked.Count <= have || asked.Count > most {

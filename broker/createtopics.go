@@ -103,6 +103,9 @@ func (b *Broker) planTopic(
 	if err := topic.ValidateName(asked.Topic); err != nil {
 		return err
 	}
+	if notAutoCreated[asked.Topic] {
+		return fmt.Errorf("%w: %q is made by the brokers when they need it", topic.ErrInvalidName, asked.Topic)
+	}
 	if _, taken := view.TopicByName(asked.Topic); taken {
 		return fmt.Errorf("%w: %q", topic.ErrNameTaken, asked.Topic)
 	}

@@ -21,7 +21,8 @@ func (b *Broker) deleteTopics(
 	stale := b.cluster.Fresh(ctx)
 	plans := b.planDeletions(b.cluster.View(), r.Version, q)
 	for _, plan := range plans {
-		if stale != nil && plan.code != codeInvalidRequest && plan.code != codeTopicDeletionDisabled {
+		if stale != nil && plan.code != codeInvalidRequest && plan.code != codeTopicDeletionDisabled &&
+			plan.code != codeInvalidTopic {
 			plan.refuse(b.judge("DeleteTopics", stale), stale.Error())
 		}
 	}
@@ -104,6 +105,8 @@ func (b *Broker) planDeletion(view View, asked *kmsg.DeleteTopicsRequestTopic) *
 	switch {
 	case found == nil:
 		plan.message = "topic does not exist"
+	case found.Internal:
+		plan.refuse(codeInvalidTopic, "topic belongs to the brokers and cannot be deleted")
 	case b.config.Topics.DeleteOff:
 		plan.refuse(codeTopicDeletionDisabled, "delete.topic.enable is false")
 	default:

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -51,11 +52,10 @@ type handler struct {
 // handlerTable joins the keys of wire.Supported to the code that serves them. Produce is not in it:
 // the reader appends what is produced.
 func (b *Broker) handlerTable() map[int16]handler {
-	return map[int16]handler{
+	table := map[int16]handler{
 		kmsg.Fetch.Int16():                {run: b.fetch, waits: true},
 		kmsg.ListOffsets.Int16():          {run: plain(b.listOffsets), waits: true},
 		kmsg.Metadata.Int16():             {run: plain(b.metadata), waits: true},
-		kmsg.FindCoordinator.Int16():      {run: plain(b.findCoordinator)},
 		kmsg.ApiVersions.Int16():          {run: plain(b.apiVersions)},
 		kmsg.CreateTopics.Int16():         {run: plain(b.createTopics), waits: true},
 		kmsg.DeleteTopics.Int16():         {run: plain(b.deleteTopics), waits: true},
@@ -65,6 +65,8 @@ func (b *Broker) handlerTable() map[int16]handler {
 		kmsg.CreatePartitions.Int16():     {run: plain(b.createPartitions), waits: true},
 		kmsg.DescribeCluster.Int16():      {run: plain(b.describeCluster)},
 	}
+	maps.Copy(table, b.groupHandlers())
+	return table
 }
 
 // plain adapts the code of one API, which knows its request's type, to work.

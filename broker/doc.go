@@ -20,6 +20,19 @@
 // What leads where comes from the Cluster, an interface declared here and satisfied by the sidecar.
 // Data goes through partition.Store. The broker never calls the sidecar for data.
 //
+// # Consumer groups
+//
+//	handler -- event --> mailbox of the shard --> group.Machine --+--> records --> partition.Log.Append
+//	   ^                                                          |                       | AwaitCommit
+//	   +------------- reply <-------- parked until committed <----+<----------------------+
+//
+// The coordinator keeps one shard for each partition of `__consumer_offsets` that this node leads, for
+// as long as it leads it in one epoch. A shard that begins waits until its whole log is committed and
+// replays it (requests hear COORDINATOR_LOAD_IN_PROGRESS); a shard that is deposed, or whose append
+// is refused, ends with all its state, and those who wait look for the coordinator again. Appends are
+// fenced by the epoch, and answers by lease and mandate: two shards of one partition may run for a
+// moment, but only one of them has an effect or says anything.
+//
 // # Goroutines
 //
 //	goroutine   started by   owns alone                              ends
@@ -27,6 +40,8 @@
 //	acceptor    Run          one listening socket                    when the socket is closed
 //	serve       acceptor     one connection and its reading half     on EOF, bad input, idleness, ctx
 //	writer      serve        the writing half, head of the queue     when the queue is closed
+//	coordinator Run          the table of shards                     when ctx and its shards end
+//	shard       coordinator  the machines of one partition's groups  when it is deposed, or ctx ends
 //
 // serve waits for its writer, acceptors and connections are waited for by Run. Callbacks of the
 // partition log only store a result and signal; they run on the log's goroutines.
@@ -37,6 +52,8 @@
 //	bytes of large requests in flight per node    the reader stops reading
 //	connections, per node and per address         the new connection is closed and counted
 //	frame size                                    the connection is closed and counted
+//	requests waiting for one shard                COORDINATOR_NOT_AVAILABLE
+//	records of groups not committed               the shard waits for room, then starts again
 //	topics with metrics of their own              further ones are counted together
 //	remembered (address, reason) of bad input     further ones are counted, not logged
 package broker

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"outrigger/broker/batch"
+	"outrigger/broker/group"
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
@@ -26,7 +27,21 @@ const (
 	codeMessageTooLarge          code = 10
 	codeCoordinatorNotAvailable  code = 15
 	codeCoordinatorLoading       code = 14
+	codeOffsetMetadataTooLarge   code = 12
+	codeNotCoordinator           code = 16
 	codeInvalidTopic             code = 17
+	codeIllegalGeneration        code = 22
+	codeInconsistentProtocol     code = 23
+	codeInvalidGroupID           code = 24
+	codeUnknownMemberID          code = 25
+	codeInvalidSessionTimeout    code = 26
+	codeRebalanceInProgress      code = 27
+	codeNonEmptyGroup            code = 68
+	codeGroupIDNotFound          code = 69
+	codeMemberIDRequired         code = 79
+	codeGroupMaxSizeReached      code = 81
+	codeFencedInstanceID         code = 82
+	codeGroupSubscribed          code = 86
 	codeNotEnoughReplicas        code = 19
 	codeNotEnoughAfterAppend     code = 20
 	codeInvalidRequiredAcks      code = 21
@@ -86,6 +101,16 @@ var codeNames = map[code]string{
 	codeUnknownTopicID: "UNKNOWN_TOPIC_ID", codeMismatchedEndpointType: "MISMATCHED_ENDPOINT_TYPE",
 	codeUnsupportedEndpointType: "UNSUPPORTED_ENDPOINT_TYPE",
 	codeRebootstrapRequired:     "REBOOTSTRAP_REQUIRED",
+	codeOffsetMetadataTooLarge:  "OFFSET_METADATA_TOO_LARGE",
+	codeNotCoordinator:          "NOT_COORDINATOR", codeIllegalGeneration: "ILLEGAL_GENERATION",
+	codeInconsistentProtocol: "INCONSISTENT_GROUP_PROTOCOL",
+	codeInvalidGroupID:       "INVALID_GROUP_ID", codeUnknownMemberID: "UNKNOWN_MEMBER_ID",
+	codeInvalidSessionTimeout: "INVALID_SESSION_TIMEOUT",
+	codeRebalanceInProgress:   "REBALANCE_IN_PROGRESS", codeNonEmptyGroup: "NON_EMPTY_GROUP",
+	codeGroupIDNotFound: "GROUP_ID_NOT_FOUND", codeMemberIDRequired: "MEMBER_ID_REQUIRED",
+	codeGroupMaxSizeReached: "GROUP_MAX_SIZE_REACHED",
+	codeFencedInstanceID:    "FENCED_INSTANCE_ID",
+	codeGroupSubscribed:     "GROUP_SUBSCRIBED_TO_TOPIC",
 }
 
 // String is Kafka's name of the code.
@@ -105,6 +130,16 @@ type fault struct {
 	// "no": a client that is told "no" may write the record again under another offset.
 	after code
 }
+
+// What the coordinator of groups, which is more than its machines, refuses.
+var (
+	errNotCoordinator     = errors.New("another broker coordinates the group, or nobody does yet")
+	errCoordinatorLoading = errors.New("groups are being loaded")
+	// errCoordinatorBusy: more requests wait for the coordinator than it holds, or it is stuck.
+	errCoordinatorBusy = errors.New("coordinator has too many requests waiting")
+	// errCoordinatorShut: too few replicas are in sync for anything to be kept.
+	errCoordinatorShut = errors.New("coordinator cannot keep anything at the moment")
+)
 
 // faults is the one table from our errors to Kafka's codes. Every sentinel of the packages below
 // that can reach an API stands here; a test walks it.
@@ -156,6 +191,28 @@ var faults = []fault{
 	{topic.ErrOutcomeUnknown, codeRequestTimedOut, codeRequestTimedOut},
 	{topic.ErrStale, codeRequestTimedOut, codeRequestTimedOut},
 	{errInvalidRequest, codeInvalidRequest, codeInvalidRequest},
+	// Coordinating groups. All but the last make the client look for the coordinator again; nothing is
+	// said of what the request asked for, which may have been done.
+	{errNotCoordinator, codeNotCoordinator, codeNotCoordinator},
+	{errCoordinatorLoading, codeCoordinatorLoading, codeCoordinatorLoading},
+	{errCoordinatorBusy, codeCoordinatorNotAvailable, codeCoordinatorNotAvailable},
+	{errCoordinatorShut, codeCoordinatorNotAvailable, codeCoordinatorNotAvailable},
+	// What a group refuses has changed nothing. Too large a group is refused for good: no retry helps.
+	{group.ErrUnknownMember, codeUnknownMemberID, codeUnknownMemberID},
+	{group.ErrIllegalGeneration, codeIllegalGeneration, codeIllegalGeneration},
+	{group.ErrRebalancing, codeRebalanceInProgress, codeRebalanceInProgress},
+	{group.ErrFencedInstance, codeFencedInstanceID, codeFencedInstanceID},
+	{group.ErrMemberIDRequired, codeMemberIDRequired, codeMemberIDRequired},
+	{group.ErrInconsistentProtocol, codeInconsistentProtocol, codeInconsistentProtocol},
+	{group.ErrInvalidSessionTimeout, codeInvalidSessionTimeout, codeInvalidSessionTimeout},
+	{group.ErrInvalidGroupID, codeInvalidGroupID, codeInvalidGroupID},
+	{group.ErrGroupFull, codeGroupMaxSizeReached, codeGroupMaxSizeReached},
+	{group.ErrUnknownGroup, codeGroupIDNotFound, codeGroupIDNotFound},
+	{group.ErrNotEmpty, codeNonEmptyGroup, codeNonEmptyGroup},
+	{group.ErrSubscribed, codeGroupSubscribed, codeGroupSubscribed},
+	{group.ErrMetadataTooLarge, codeOffsetMetadataTooLarge, codeOffsetMetadataTooLarge},
+	{group.ErrRecordTooLarge, codeMessageTooLarge, codeMessageTooLarge},
+	{group.ErrMalformed, codeCoordinatorLoading, codeCoordinatorLoading},
 	// A deadline, or this broker stopping.
 	{context.DeadlineExceeded, codeRequestTimedOut, codeRequestTimedOut},
 	{context.Canceled, codeRequestTimedOut, codeRequestTimedOut},

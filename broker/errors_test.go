@@ -21,7 +21,7 @@ func TestEverySentinelHasAKafkaCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, pkg := range []string{"topic", "batch", "partition", "wal"} {
+	for _, pkg := range []string{"topic", "batch", "partition", "wal", "group"} {
 		names := sentinels(t, pkg)
 		if len(names) == 0 {
 			t.Errorf("package %s: found no sentinel, want some", pkg)

@@ -40,6 +40,9 @@ func (b *Broker) produce(ctx context.Context, r *request, q *kmsg.ProduceRequest
 			w.meters[i] = b.meters.topic(t.Name)
 			w.meters[i].produces.Inc()
 		}
+		if t != nil && t.Internal {
+			unknown = codeInvalidTopic // only coordinators write there
+		}
 		for j := range asked.Partitions {
 			p := &asked.Partitions[j]
 			if refused := judgeProduce(r.Version, q); refused != codeNone {

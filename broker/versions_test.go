@@ -13,7 +13,8 @@ import (
 // TestEveryAdvertisedVersionIsAnswered (failure mode 50) asks something that succeeds of every API in every version
 // that is advertised, and looks at the answer with another decoder than the broker's encoder.
 func TestEveryAdvertisedVersionIsAnswered(t *testing.T) {
-	h := start(t)
+	h := startGroups(t)
+	h.coordinates("g")
 	v := &versions{harness: h, id: h.create("known", 2)}
 	c := h.dial()
 	onlyCode(t, "seed", onlyProduced(c.ask(produceOf(9, "known", 0, -1, plainBatch("a", "b")))).ErrorCode)
@@ -62,8 +63,6 @@ func (v *versions) fill(q kmsg.Request, version int16) {
 		}}
 	case *kmsg.MetadataRequest:
 		q.Topics = []kmsg.MetadataRequestTopic{{Topic: &known}}
-	case *kmsg.FindCoordinatorRequest:
-		q.CoordinatorKey, q.CoordinatorKeys = "g", []string{"g", "h"}
 	case *kmsg.ApiVersionsRequest:
 		q.Default()
 		q.ClientSoftwareName, q.ClientSoftwareVersion = "raw", "1.0"
@@ -100,7 +99,7 @@ func (v *versions) fill(q kmsg.Request, version int16) {
 	case *kmsg.DescribeClusterRequest:
 		q.Default()
 	default:
-		v.Fatalf("%T: no test knows it", q)
+		v.fillGroup(q, version)
 	}
 }
 
@@ -130,12 +129,6 @@ func (v *versions) check(t *testing.T, q kmsg.Request, r kmsg.Response) {
 		onlyCode(t, "metadata", r.Topics[0].ErrorCode)
 		if len(r.Brokers) != 1 || len(r.Topics[0].Partitions) != 2 {
 			t.Errorf("metadata: got %+v, want a broker and two partitions", r)
-		}
-	case *kmsg.FindCoordinatorResponse:
-		if r.Version < coordinatorBatched {
-			expectCode(t, "find coordinator", r.ErrorCode, codeCoordinatorNotAvailable)
-		} else if len(r.Coordinators) != 2 || r.Coordinators[1].Key != "h" {
-			t.Errorf("coordinators: got %+v, want both keys", r.Coordinators)
 		}
 	case *kmsg.ApiVersionsResponse:
 		onlyCode(t, "api versions", r.ErrorCode)
@@ -187,7 +180,7 @@ func (v *versions) checkAdmin(t *testing.T, r kmsg.Response) {
 			t.Errorf("cluster: got %+v, want this broker", r)
 		}
 	default:
-		t.Errorf("%T: no test knows it", r)
+		v.checkGroup(t, r)
 	}
 }
 

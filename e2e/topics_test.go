@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
 
 	"outrigger/e2e/history"
 )
@@ -66,6 +68,46 @@ func TestTopicsMadeAtOnceAreTheSameEverywhere(t *testing.T) {
 		t.Errorf("after the restart: got %v, want %v", left, topics)
 	}
 	c.readBack(topics, ledger)
+}
+
+// failure mode 45, in its full size: thousands of topics made in parallel through all brokers are the same
+// everywhere, and after a restart of all.
+func TestFiveThousandTopicsAreTheSameEverywhere(t *testing.T) {
+	if os.Getenv("OUTRIGGER_LONG") == "" {
+		t.Skip("makes 5,000 topics, which takes minutes: OUTRIGGER_LONG=1 runs it")
+	}
+	const thousands, atOnce = 5000, 64
+	c := start(t, options{})
+	clients := make([]*kadm.Client, len(c.kafka))
+	for i, address := range c.kafka {
+		clients[i] = admin(t, address)
+	}
+	began := time.Now()
+	var makers errgroup.Group
+	makers.SetLimit(atOnce)
+	for n := range thousands {
+		makers.Go(func() error {
+			created, err := clients[n%len(clients)].CreateTopics(t.Context(), 1, 3, nil, newTopic(n))
+			if err == nil {
+				err = created.Error()
+			}
+			if err != nil {
+				return fmt.Errorf("create %s: %w", newTopic(n), err)
+			}
+			return nil
+		})
+	}
+	if err := makers.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d topics made in %s", thousands, time.Since(began).Round(time.Millisecond))
+	topics := c.sameTopics(thousands)
+	c.stop()
+	c.launch()
+	c.healthy(time.Minute)
+	if left := c.sameTopics(thousands); !maps.Equal(left, topics) {
+		t.Error("after the restart: got other topics or ids, want the same")
+	}
 }
 
 func newTopic(n int) string { return "new-" + strconv.Itoa(n) }

@@ -26,6 +26,7 @@
 //	register           nothing: keeps the session registered   context
 //	tellEvents         nothing: publishes operator events      context
 //	quarantine         what became of its requests             context
+//	claim              node.Claimant                           context
 //
 // They talk through bounded mailboxes, through the published image (one atomic pointer), and never
 // wait for each other: the watcher does not call the controller, the controller does not ask the data

@@ -89,12 +89,26 @@ func (s *Sidecar) tellPlacement(name string, index int, before, after *topic.Pla
 			"topic": name, "partition": index, "leader": after.Leader, "epoch": after.LeaderEpoch,
 			"was": before.Leader, "unclean": after.Unclean,
 		})
+		if after.Unclean {
+			s.tellUnclean(name, index, after)
+		}
 	}
 	if !slices.Equal(before.ISR, after.ISR) {
 		s.event("isr.changed", map[string]any{
 			"topic": name, "partition": index, "isr": nodesOf(after.ISR), "was": nodesOf(before.ISR),
 		})
 	}
+}
+
+// tellUnclean reports possible loss: what the new leader does not hold is gone.
+func (s *Sidecar) tellUnclean(name string, index int, after *topic.Placement) {
+	s.metrics.uncleanElections.Inc()
+	s.log.Warn("partition led after an unclean election: records that its leader lacks are lost",
+		slog.String("topic", name), slog.Int("partition", index), slog.Int("leader", int(after.Leader)),
+		slog.Int("epoch", int(after.LeaderEpoch)))
+	s.event("loss.possible", map[string]any{
+		"topic": name, "partition": index, "leader": after.Leader, "epoch": after.LeaderEpoch,
+	})
 }
 
 func nodesOf(members []topic.Member) []topic.NodeID {

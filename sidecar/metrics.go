@@ -15,6 +15,7 @@ type metrics struct {
 	eventsDropped                            prometheus.Counter
 	malformed                                *prometheus.CounterVec
 	partitionElections                       counter
+	uncleanElections                         prometheus.Counter
 	raftElections                            counter
 
 	// triggers and elections are read by status.
@@ -39,6 +40,7 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 		frameBytesSent:   r.counter("frame_bytes_sent_total", "Bytes of data frames handed to NATS."),
 		raftSendFailures: r.counter("raft_unsent_total", "Raft messages that NATS did not take."),
 		raftRefused:      r.counter("raft_refused_total", "Raft messages of another cluster, disk or session."),
+		uncleanElections: r.counter("unclean_elections_total", "Partition leaders elected by this node, as the controller, that may lack records."),
 		eventsDropped:    r.counter("events_dropped_total", "Operator events and taps that were not published."),
 		malformed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "outrigger_malformed_total", Help: "Messages on NATS that could not be read, by kind.",

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"outrigger/broker/partition"
@@ -26,8 +25,8 @@ const (
 	frameBytes = 256 << 10
 	// scanBytes is one catch-up read.
 	scanBytes = 1 << 20
-	// framesMax bounds the frames that wait for the replication goroutine. Leaders' windows bound
-	// their bytes; what does not fit is lost and asked for again.
+	// framesMax bounds the frames that wait for the replication goroutine, and those that one turn takes.
+	// Leaders' windows bound their bytes; what does not fit is lost and asked for again.
 	framesMax = 1 << 14
 )
 
@@ -38,13 +37,13 @@ type replication struct {
 	signal  chan struct{}
 	mu      struct {
 		sync.Mutex
-		// in is never refused but for frames: log events are bounded by the WAL's queue and by the bytes a
-		// partition may hold unacknowledged.
+		// in has no frames, and nothing in it is ever refused: log events are bounded by the WAL's queue and
+		// by the bytes a partition may hold unacknowledged.
 		in node.Arrivals
 		// unsynced holds when each group that is not yet durable was sealed.
 		unsynced []time.Duration
 	}
-	lost atomic.Uint64
+	frames *bus.Inbox
 
 	scanRequests *mailbox[node.ScanRequest]
 	changes      *mailbox[replica.Change]
@@ -52,7 +51,7 @@ type replication struct {
 
 func newReplication(s *Sidecar) *replication {
 	r := &replication{
-		s: s, signal: make(chan struct{}, 1),
+		s: s, signal: make(chan struct{}, 1), frames: bus.NewInbox(framesMax),
 		scanRequests: newMailbox[node.ScanRequest](1 << 10), changes: newMailbox[replica.Change](1 << 16),
 	}
 	r.machine = node.NewReplication(node.ReplicationConfig{
@@ -131,23 +130,12 @@ func (r *replication) wake() {
 
 // subscribe takes frames and acknowledgements, on connections of their own.
 func (r *replication) subscribe() error {
-	take := func(m bus.Message) {
-		r.mu.Lock()
-		room := len(r.mu.in.Frames) < framesMax
-		if room {
-			r.mu.in.Frames = append(r.mu.in.Frames, m.Data)
+	for _, subject := range walSubjects(r.s.cfg.Node) {
+		if err := r.s.bus.SubscribeInto(bus.Replication, subject, r.frames); err != nil {
+			return err
 		}
-		r.mu.Unlock()
-		if !room {
-			r.lost.Add(1)
-			return
-		}
-		r.wake()
 	}
-	if err := r.s.bus.SubscribeInOrder(bus.Replication, walSubjects(r.s.cfg.Node), take); err != nil {
-		return err
-	}
-	return r.s.bus.Subscribe(bus.Acks, ackSubject(r.s.cfg.Node), take)
+	return r.s.bus.SubscribeInto(bus.Acks, ackSubject(r.s.cfg.Node), r.frames)
 }
 
 // run feeds the machine with everything that has come, then lets it send.
@@ -157,18 +145,24 @@ func (r *replication) run(ctx context.Context) error {
 	timer := time.NewTimer(replicaTick)
 	defer timer.Stop()
 	var in node.Arrivals
+	var frames [][]byte
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case m := <-r.frames.Messages():
+			frames = append(frames, bus.Payload(m))
 		case <-r.signal:
 		case <-timer.C:
 		}
 		now := int64((r.s.cfg.Now() - started) / replicaTick)
 		view := r.s.current().View
 		in = r.collect(in)
+		in.Frames = r.frames.Drain(frames, framesMax)
 		r.machine.Turn(&in, view, now-ticks)
 		ticks = now
+		clear(in.Frames)
+		frames, in.Frames = in.Frames[:0], nil
 		r.handOut()
 		if r.machine.Busy() {
 			timer.Reset(replicaTick)
@@ -178,7 +172,6 @@ func (r *replication) run(ctx context.Context) error {
 
 // collect swaps the arrivals for the emptied memory of the last ones.
 func (r *replication) collect(spare node.Arrivals) node.Arrivals {
-	clear(spare.Frames)
 	clear(spare.Sealed)
 	clear(spare.Scans)
 	clear(spare.Decided)
@@ -187,7 +180,7 @@ func (r *replication) collect(spare node.Arrivals) node.Arrivals {
 	defer r.mu.Unlock()
 	in := r.mu.in
 	r.mu.in = node.Arrivals{
-		Frames: spare.Frames[:0], Sealed: spare.Sealed[:0], Durable: spare.Durable[:0],
+		Sealed: spare.Sealed[:0], Durable: spare.Durable[:0],
 		Scans: spare.Scans[:0], Decided: spare.Decided[:0], Asks: spare.Asks[:0],
 	}
 	return in

@@ -139,7 +139,7 @@ func (s *Sidecar) Run(ctx context.Context) error {
 	for _, run := range []func(context.Context) error{
 		s.meta.run, s.proposing.run, s.replication.run, s.replication.scan, s.replication.proposeChanges,
 		newWatch(s).run, s.pullTriggers, s.electionWorker, s.askSuspects, s.beatHeart,
-		s.register, s.tellEvents, s.quarantine,
+		s.register, s.tellEvents, s.quarantine, s.claim,
 	} {
 		group.Go(func() error { return run(ctx) })
 	}

@@ -18,6 +18,10 @@ type AppendOptions struct {
 	// Acks is the producer's: AcksAll, 0 or 1. It selects the gate (Role.AcceptAll, Role.AcceptOne)
 	// and the error that a closed gate gives; waiting is a matter of AwaitCommit and AwaitDurable.
 	Acks int16
+	// Fenced: append in Epoch or not at all. It is for a coordinator whose state is that of an epoch:
+	// leadership may have gone and come back since, with other records in between.
+	Fenced bool
+	Epoch  topic.Epoch
 }
 
 // Appended is where a batch went.
@@ -90,6 +94,9 @@ func (l *Log) admit(h batch.Header, o AppendOptions) (Appended, error) {
 func (l *Log) admitLocked(h batch.Header, o AppendOptions) (Appended, error) {
 	if err := l.gateLocked(o.Acks); err != nil {
 		return Appended{}, err
+	}
+	if o.Fenced && o.Epoch != l.mu.role.Epoch {
+		return Appended{}, ErrNotLeader
 	}
 	a := Appended{LogStart: l.mu.start, Epoch: l.mu.role.Epoch}
 	original, duplicate, err := l.mu.producers.judge(h)

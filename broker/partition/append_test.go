@@ -71,7 +71,7 @@ func TestGatesRefuseBeforeAnythingHappens(t *testing.T) {
 			}{{AcksAll, test.all}, {1, test.one}, {0, test.one}} {
 				if try.want != nil {
 					f.refuse(spec{}, try.acks, try.want)
-				} else if _, err := f.log.Append(expired(), build(spec{}), AppendOptions{try.acks}); err != nil {
+				} else if _, err := f.log.Append(expired(), build(spec{}), AppendOptions{Acks: try.acks}); err != nil {
 					t.Errorf("append with acks %d: %v", try.acks, err)
 				}
 			}
@@ -85,7 +85,7 @@ func TestNoLeaseUntilOneIsGranted(t *testing.T) {
 	fresh.appender = f.journal
 	l := fresh.Create(p0)
 	l.Assume(Role{Leading: true, Epoch: 1, AcceptAll: true, AcceptOne: true})
-	if _, err := l.Append(expired(), build(spec{}), AppendOptions{AcksAll}); !errors.Is(err, ErrNotEnoughReplicas) {
+	if _, err := l.Append(expired(), build(spec{}), AppendOptions{Acks: AcksAll}); !errors.Is(err, ErrNotEnoughReplicas) {
 		t.Errorf("append without a lease: got %v, want ErrNotEnoughReplicas", err)
 	}
 }
@@ -135,7 +135,7 @@ func TestRoleIsCheckedAgainAfterTheWaitForSpace(t *testing.T) {
 				result := make(chan error, 1)
 				b := build(spec{idempotent: true, producer: 1, epoch: 4, sequence: 9})
 				go func() {
-					_, err := f.log.Append(context.Background(), b, AppendOptions{AcksAll})
+					_, err := f.log.Append(context.Background(), b, AppendOptions{Acks: AcksAll})
 					result <- err
 				}()
 				synctest.Wait()
@@ -195,7 +195,7 @@ func TestRoomIsGivenInOrder(t *testing.T) {
 		var order []int
 		for i := range 4 {
 			go func() {
-				a, err := f.log.Append(context.Background(), build(spec{}), AppendOptions{AcksAll})
+				a, err := f.log.Append(context.Background(), build(spec{}), AppendOptions{Acks: AcksAll})
 				if err != nil || a.Base != topic.Offset(2+i) {
 					t.Errorf("waiter %d: offset %d, error %v", i, a.Base, err)
 				}
@@ -221,7 +221,7 @@ func TestWhoGivesUpOnRoomLetsASmallerOneThrough(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		large, small := make(chan error, 1), make(chan error, 1)
 		try := func(ctx context.Context, s spec, result chan<- error) {
-			_, err := f.log.Append(ctx, build(s), AppendOptions{AcksAll})
+			_, err := f.log.Append(ctx, build(s), AppendOptions{Acks: AcksAll})
 			result <- err
 		}
 		go try(ctx, spec{value: make([]byte, batchBytes)}, large)
@@ -250,7 +250,7 @@ func TestLosingTheLeadershipEndsTheWaitForRoom(t *testing.T) {
 		f.append(spec{})
 		result := make(chan error, 1)
 		go func() {
-			_, err := f.log.Append(context.Background(), build(spec{}), AppendOptions{AcksAll})
+			_, err := f.log.Append(context.Background(), build(spec{}), AppendOptions{Acks: AcksAll})
 			result <- err
 		}()
 		synctest.Wait()
@@ -390,5 +390,28 @@ func TestFollowerDerivesTheSameProducerState(t *testing.T) {
 	again := follower.append(spec{idempotent: true, producer: 1, sequence: 3})
 	if !again.Duplicate || again.Base != 7 || again.Epoch != 2 {
 		t.Errorf("a retry after failover got %+v, want a duplicate at 7, epoch 2", again)
+	}
+}
+
+// TestFencedAppendIsForItsEpochAlone: a coordinator that lost the leadership and won it back has
+// missed what was written in between.
+func TestFencedAppendIsForItsEpochAlone(t *testing.T) {
+	f := newFixture(t)
+	told := 0
+	f.store.WatchRoles(func() { told++ })
+	f.lead(3)
+	f.lead(3) // nothing new
+	fenced := AppendOptions{Acks: AcksAll, Fenced: true, Epoch: 3}
+	if _, err := f.log.Append(expired(), build(spec{}), fenced); err != nil {
+		t.Errorf("append in its epoch: %v", err)
+	}
+	f.follow(4)
+	f.lead(5)
+	if _, err := f.log.Append(expired(), build(spec{}), fenced); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("append in a later epoch: got %v, want ErrNotLeader", err)
+	}
+	f.wantEnds(0, 1)
+	if told != 3 {
+		t.Errorf("changes of role: told of %d, want 3", told)
 	}
 }

@@ -91,7 +91,7 @@ func TestRecordOfAnotherPlaceIsDamage(t *testing.T) {
 	f.lead(1)
 	for range 3 {
 		f.append(spec{})
-		if _, err := other.Append(expired(), build(spec{}), AppendOptions{AcksAll}); err != nil {
+		if _, err := other.Append(expired(), build(spec{}), AppendOptions{Acks: AcksAll}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -248,7 +248,7 @@ func TestScrubTellsWhichLogsLostRecords(t *testing.T) {
 	}
 	for range 4 { // groups of all three
 		for _, l := range logs {
-			if _, err := l.Append(context.Background(), build(spec{count: 3}), AppendOptions{AcksAll}); err != nil {
+			if _, err := l.Append(context.Background(), build(spec{count: 3}), AppendOptions{Acks: AcksAll}); err != nil {
 				t.Fatal(err)
 			}
 		}

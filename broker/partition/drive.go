@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"outrigger/broker/wal"
 )
@@ -13,6 +14,7 @@ import (
 type Driver struct {
 	store *Store
 	wal   *wal.Driver
+	scrub *wal.Scrubber
 }
 
 // Drive returns the driver of a store that is not run, once.
@@ -21,7 +23,7 @@ func (s *Store) Drive() (*Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("drive node WAL: %w", err)
 	}
-	return &Driver{store: s, wal: d}, nil
+	return &Driver{store: s, wal: d, scrub: s.walLog.Scrubber()}, nil
 }
 
 // Turn seals what is queued and hands it to the disk; the observer hears what is sealed.
@@ -55,6 +57,10 @@ func (d *Driver) Prepare() error {
 	}
 	return d.judge(err)
 }
+
+// Scrub verifies the next stretch of the WAL and reports whether a pass ended with it. What it finds is
+// in Store.Damaged.
+func (d *Driver) Scrub() (passed bool) { return errors.Is(d.scrub.Turn(), io.EOF) }
 
 // judge ends the store when the WAL has failed.
 func (d *Driver) judge(err error) error {

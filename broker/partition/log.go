@@ -142,6 +142,9 @@ func (l *Log) Assume(r Role) {
 	l.mu.role = r
 	l.mu.Unlock()
 	woken.call()
+	if changed {
+		l.store.roleChanged()
+	}
 }
 
 // dismissLocked ends all waits.
@@ -179,6 +182,7 @@ func (l *Log) remove(r wal.Record) {
 	l.mu.bytes, l.mu.room.unacked = 0, 0
 	l.mu.Unlock()
 	woken.call()
+	l.store.roleChanged()
 }
 
 // removedLocked reports whether the partition was removed from this node.

@@ -70,7 +70,7 @@ func TestTailIsBoundedOverTheNodeAndFirstInFirstOut(t *testing.T) {
 	f.lead(1)
 	for range 3 {
 		f.append(spec{})
-		if _, err := other.Append(expired(), build(spec{}), AppendOptions{AcksAll}); err != nil {
+		if _, err := other.Append(expired(), build(spec{}), AppendOptions{Acks: AcksAll}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -166,7 +166,7 @@ func TestDistantBatchesAreReadOneByOne(t *testing.T) {
 	for i := range 3 {
 		f.append(spec{})
 		if _, err := other.Append(expired(), build(spec{value: make([]byte, 4096*i)}),
-			AppendOptions{AcksAll}); err != nil {
+			AppendOptions{Acks: AcksAll}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -42,6 +42,9 @@ type Store struct {
 		failed error
 	}
 
+	// roles, if set, is told that the role of some log has changed.
+	roles atomic.Pointer[func()]
+
 	// damageFound tells of damage that nobody knew of; one token.
 	damageFound chan struct{}
 
@@ -115,6 +118,17 @@ func (s *Store) SetObserver(o Observer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.observer = o
+}
+
+// WatchRoles sets who is told that the leadership of some log here was gained, lost or granted in a
+// new epoch, or that a log was removed: whoever leads looks at Log.State then. No lock is held; fn
+// must only enqueue.
+func (s *Store) WatchRoles(fn func()) { s.roles.Store(&fn) }
+
+func (s *Store) roleChanged() {
+	if fn := s.roles.Load(); fn != nil {
+		(*fn)()
+	}
 }
 
 // SetLease sets until when this node may act as leader of anything, on the clock Config.Now; Forever

@@ -29,9 +29,12 @@ type Placement struct {
 	// Eligible holds the eligible leader replicas (KIP-966): out of the in-sync set, but known to
 	// hold everything below the high watermark.
 	Eligible []Member
-	// LastKnown is the last in-sync set before the partition ran out of clean candidates. An
-	// operator, or all of its members coming back, must decide who leads then.
+	// LastKnown is the last in-sync set before the partition ran out of clean candidates, less those
+	// whose disk is another one since. An operator, or all of its members coming back, must decide who
+	// leads then.
 	LastKnown []NodeID
+	// Claims tell what live replicas say that they hold, while nobody leads, in replica order.
+	Claims []Claim
 	// Leader is NoNode while nobody leads.
 	Leader NodeID
 	// LeaderSession is the session that LeaderEpoch was granted to: no other may append under it.
@@ -50,6 +53,20 @@ type Placement struct {
 type Member struct {
 	Node    NodeID
 	Session Session
+}
+
+// Claim is what a replica says that it holds. It counts in that session alone.
+type Claim struct {
+	Member Member
+	// TailEpoch is the leader epoch of its last record, NoEpoch in an empty log; End is its log end.
+	TailEpoch Epoch
+	End       Offset
+}
+
+// Exceeds reports whether a log that ends like c holds all that one that ends like o can hold of what
+// was ever committed.
+func (c Claim) Exceeds(o Claim) bool {
+	return c.TailEpoch > o.TailEpoch || c.TailEpoch == o.TailEpoch && c.End > o.End
 }
 
 // InSync reports whether m is in the in-sync set, in its very session.

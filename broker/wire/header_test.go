@@ -54,7 +54,7 @@ func TestHeaderSkipsTags(t *testing.T) {
 }
 
 func TestHeaderKeepsCorrelationOfWhatItDoesNotServe(t *testing.T) {
-	for _, c := range [][2]int16{{18, 99}, {18, -1}, {0, 14}, {1, 3}, {11, 0}, {4, 0}, {1000, 0}, {-5, -5}} {
+	for _, c := range [][2]int16{{18, 99}, {18, -1}, {0, 14}, {1, 3}, {11, 10}, {4, 0}, {1000, 0}, {-5, -5}} {
 		h, body, err := ParseHeader(hostile(c[0], c[1], int32(-123), int16(4), "java", "whatever"))
 		if !errors.Is(err, ErrUnsupported) || errors.Is(err, ErrMalformed) {
 			t.Errorf("key %d v%d: got %v, want ErrUnsupported", c[0], c[1], err)

@@ -22,7 +22,7 @@ import (
 	"outrigger/broker/topic"
 )
 
-// topicFlags are common to the `topic` commands.
+// topicFlags are common to the `topic` commands, and to `group`.
 type topicFlags struct {
 	servers []string
 	timeout time.Duration
@@ -41,19 +41,24 @@ const (
 func newTopic() *cobra.Command {
 	f := &topicFlags{}
 	command := asGroup(&cobra.Command{Use: "topic", Short: "Create, list, describe and delete topics"})
+	f.register(command)
+	command.AddCommand(f.create(), f.list(), f.describe(), f.delete())
+	return command
+}
+
+// register adds the flags to a command and all below it.
+func (f *topicFlags) register(command *cobra.Command) {
 	flags := command.PersistentFlags()
 	flags.StringSliceVar(&f.servers, "bootstrap-server", []string{"127.0.0.1:9092"}, "host:port of a broker, may be several")
 	flags.DurationVar(&f.timeout, "timeout", topicTimeout, "how long to try")
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
-	command.AddCommand(f.create(), f.list(), f.describe(), f.delete())
-	return command
 }
 
 // with runs do on a connected client.
 func (f *topicFlags) with(ctx context.Context, do func(context.Context, *kadm.Client) error) error {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(f.servers...),
-		kgo.ClientID("outrigger-topic"),
+		kgo.ClientID("outrigger-admin"),
 		kgo.DialTimeout(topicDialTimeout),
 		kgo.RequestRetries(topicRetries),
 		kgo.RetryTimeout(f.timeout),

@@ -20,9 +20,6 @@ const (
 	reconnectWait = 20 * time.Millisecond
 	// flushTimeout bounds a Flush whose context has no deadline.
 	flushTimeout = 2 * time.Second
-	// orderedMax bounds the messages of SubscribeInOrder that wait to be taken; what exceeds it is dropped
-	// and told to OnGap.
-	orderedMax = 1 << 15
 )
 
 // Server is the embedded server. All methods may be called concurrently.
@@ -67,8 +64,6 @@ type Bus struct {
 
 	closing chan struct{}
 	once    sync.Once
-	// takers are the goroutines of SubscribeInOrder.
-	takers sync.WaitGroup
 }
 
 // Open connects every lane. The server must be started.
@@ -199,28 +194,6 @@ func (b *Bus) Subscribe(l Lane, subject string, fn func(Message)) error {
 	return b.subscribe(l, subject, "", fn)
 }
 
-// SubscribeInOrder is Subscribe to several subjects, and keeps the order among their messages: each
-// subscription by itself has a goroutine of its own.
-func (b *Bus) SubscribeInOrder(l Lane, subjects []string, fn func(Message)) error {
-	messages := make(chan *nats.Msg, orderedMax)
-	for _, subject := range subjects {
-		if _, err := b.conns[l].ChanSubscribe(subject, messages); err != nil {
-			return fmt.Errorf("subscribe to %s: %w", subject, translate(err))
-		}
-	}
-	b.takers.Go(func() {
-		for {
-			select {
-			case m := <-messages:
-				fn(Message{Subject: m.Subject, Data: m.Data, Reply: m.Reply})
-			case <-b.closing:
-				return
-			}
-		}
-	})
-	return nil
-}
-
 // QueueSubscribe is Subscribe, but each message goes to one member of the queue group only, anywhere
 // in the cluster that the subject reaches.
 func (b *Bus) QueueSubscribe(l Lane, subject, queue string, fn func(Message)) error {
@@ -240,14 +213,12 @@ func (b *Bus) subscribe(l Lane, subject, queue string, fn func(Message)) error {
 	return nil
 }
 
-// Close drops every connection at once. A subscriber's function may still be running, but not one of
-// SubscribeInOrder.
+// Close drops every connection at once. A subscriber's function may still be running.
 func (b *Bus) Close() error {
 	b.once.Do(func() {
 		close(b.closing)
 		b.closeConns()
 	})
-	b.takers.Wait()
 	return nil
 }
 

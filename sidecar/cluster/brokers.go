@@ -29,13 +29,19 @@ func (c RegisterBroker) apply(b *Batch) Result {
 	}
 	ended := topic.Member{Node: fresh.ID, Session: present.broker.Session}
 	sameDisk := present.broker.Disk == fresh.Disk || b.im.mutant == TrustsWipedDisks
-	whole := sameDisk && (c.FlushAlways || c.CleanStop)
+	is := doubtful
+	switch {
+	case !sameDisk:
+		is = lost
+	case c.FlushAlways || c.CleanStop:
+		is = whole
+	}
 	next := registration{broker: fresh, retired: present.retire()}
 	if b.im.mutant == LetsLateRegistrationsReplace {
 		next.retired = nil
 	}
 	b.setBroker(next)
-	b.succession(ended, fresh.Session, whole, sameDisk)
+	b.succession(ended, fresh.Session, is)
 	return Result{}
 }
 
@@ -76,13 +82,16 @@ func (b *Batch) registerAgain(present registration, fresh topic.Broker) Result {
 }
 
 // succession replaces an ended session by the next one of the same node in every placement.
-func (b *Batch) succession(ended topic.Member, session topic.Session, whole, sameDisk bool) {
+func (b *Batch) succession(ended topic.Member, session topic.Session, is worth) {
 	heir := topic.Member{Node: ended.Node, Session: session}
-	inherit := func(m topic.Member) (topic.Member, bool) {
-		if m.Node != ended.Node {
-			return m, true
+	inherit := func(m topic.Member) (topic.Member, worth) {
+		switch {
+		case m.Node != ended.Node:
+			return m, whole
+		case m != ended && is == whole:
+			return heir, doubtful
 		}
-		return heir, whole && m == ended
+		return heir, is
 	}
 	b.sweep(func(t *topic.Topic, p *topic.Placement) *topic.Placement {
 		if !p.Hosts(ended.Node) {
@@ -95,38 +104,8 @@ func (b *Batch) succession(ended topic.Member, session topic.Session, whole, sam
 			next.PartitionEpoch++
 			return next
 		}
-		if next := lastHope(p, ended, heir); next != nil && sameDisk && !whole {
-			return next
-		}
 		return b.succeed(t, p, without(p.ISR, ended), inherit)
 	})
-}
-
-// lastHope elects a node that comes back on its own disk after an unclean stop under the interval
-// policy, where it was the only one known to hold anything. The rule is to wait for all last-known
-// members and to take the longest log of theirs, and this is all of them; without it, a cluster of
-// one node under that policy would never come back from a crash by itself. The election counts as
-// unclean: records may be missing. It is decided here, in the record that ends the session, and not
-// later, since LastKnown does not tell a crashed member from a wiped one.
-func lastHope(p *topic.Placement, ended, heir topic.Member) *topic.Placement {
-	for _, known := range [][]topic.Member{p.ISR, p.Eligible} {
-		for _, m := range known {
-			if m != ended {
-				return nil
-			}
-		}
-	}
-	if len(p.ISR)+len(p.Eligible) != 1 {
-		return nil
-	}
-	for _, node := range p.LastKnown {
-		if node != ended.Node {
-			return nil
-		}
-	}
-	next := clone(p)
-	leadUnclean(next, heir)
-	return sealed(p, next)
 }
 
 // apply takes a session out of everything.

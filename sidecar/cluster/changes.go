@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"iter"
+	"slices"
 
 	"outrigger/broker/topic"
 )
@@ -83,7 +84,8 @@ func samePlacement(a, b *topic.Placement) bool {
 		a.Leader == b.Leader && a.LeaderSession == b.LeaderSession && a.Unclean == b.Unclean &&
 		a.UncleanEpoch == b.UncleanEpoch &&
 		equalNodes(a.Replicas, b.Replicas) && equalMembers(a.ISR, b.ISR) &&
-		equalMembers(a.Eligible, b.Eligible) && equalNodes(a.LastKnown, b.LastKnown)
+		equalMembers(a.Eligible, b.Eligible) && equalNodes(a.LastKnown, b.LastKnown) &&
+		slices.Equal(a.Claims, b.Claims)
 }
 
 // cursor is a place in a list of topics.

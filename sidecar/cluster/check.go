@@ -166,6 +166,9 @@ func (im *Image) checkPlacement(t *topic.Topic, p *topic.Placement) error {
 	if err := im.checkSets(t, p); err != nil {
 		return err
 	}
+	if err := im.checkClaims(p); err != nil {
+		return err
+	}
 	if p.Leader == topic.NoNode {
 		return im.checkLeaderless(p)
 	}
@@ -212,6 +215,21 @@ func (im *Image) checkSets(t *topic.Topic, p *topic.Placement) error {
 	if isr >= im.MinInSync(t) && eligible+lastKnown > 0 {
 		return broken("eligible %v and last known %v beside in-sync set %v at the minimum",
 			p.Eligible, p.LastKnown, p.ISR)
+	}
+	return nil
+}
+
+// checkClaims proves that claims are of replicas, in their order, each once, and made while nobody
+// clean is left.
+func (im *Image) checkClaims(p *topic.Placement) error {
+	next := 0
+	for _, node := range p.Replicas {
+		if next < len(p.Claims) && p.Claims[next].Member.Node == node {
+			next++
+		}
+	}
+	if next != len(p.Claims) || len(p.Claims) > 0 && (p.Leader != topic.NoNode || len(p.Eligible) > 0) {
+		return broken("claims %v of replicas %v, leader %d, eligible %v", p.Claims, p.Replicas, p.Leader, p.Eligible)
 	}
 	return nil
 }

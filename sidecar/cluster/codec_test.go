@@ -38,6 +38,7 @@ func everyCommand() []Command {
 		SetTopicConfigs{ID: idOf("a"), Configs: map[string]string{"x": ""}},
 		AllocateProducerIDs{Node: 4, Session: 5},
 		ElectUnclean{Elections: []UncleanElection{{Partition: p, PartitionEpoch: 2, Node: topic.NoNode}}},
+		ClaimLogs{Member: member(4, 5), Items: []LogClaim{{Partition: p, LeaderEpoch: 6, TailEpoch: topic.NoEpoch, End: 7}}},
 		QuarantineReplicas{Member: member(4, 5), Items: []ReplicaQuarantine{{Partition: p, LeaderEpoch: 6}}},
 	}
 }

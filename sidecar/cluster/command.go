@@ -112,8 +112,28 @@ type UncleanElection struct {
 	Partition topic.Partition
 	// PartitionEpoch is that of the placement the decision was made on.
 	PartitionEpoch int32
-	// Node is who shall lead; NoNode means the first live replica.
+	// Node is who shall lead; NoNode means the live replica that claims to hold the most, or the first
+	// one while nobody has claimed anything.
 	Node topic.NodeID
+}
+
+// ClaimLogs is what a replica says that it holds of partitions that nobody leads and for which no clean
+// candidate is left, each with a status of its own. See "Nobody clean is left" in the package comment.
+// The same claim again is OK, and lets the image look once more whether all have spoken.
+type ClaimLogs struct {
+	Member topic.Member
+	Items  []LogClaim
+}
+
+// LogClaim is one partition of a ClaimLogs.
+type LogClaim struct {
+	Partition topic.Partition
+	// LeaderEpoch is that of the leaderless placement which the replica follows: it takes nothing of an
+	// earlier epoch any more, so what it holds stays as it is.
+	LeaderEpoch topic.Epoch
+	// TailEpoch and End are as in topic.Claim.
+	TailEpoch topic.Epoch
+	End       topic.Offset
 }
 
 // QuarantineReplicas takes replicas whose log has lost records out of their partitions' in-sync and
@@ -154,6 +174,7 @@ const (
 	kindElectUnclean        kind = 13
 	kindQuarantineReplicas  kind = 14
 	kindReplaceSession      kind = 15
+	kindClaimLogs           kind = 31
 )
 
 func (SetClusterID) kind() kind { return kindSetClusterID }
@@ -175,3 +196,4 @@ func (SetTopicConfigs) kind() kind     { return kindSetTopicConfigs }
 func (AllocateProducerIDs) kind() kind { return kindAllocateProducerIDs }
 func (ElectUnclean) kind() kind        { return kindElectUnclean }
 func (QuarantineReplicas) kind() kind  { return kindQuarantineReplicas }
+func (ClaimLogs) kind() kind           { return kindClaimLogs }

@@ -48,6 +48,7 @@ const (
 //	AllocateProducerIDs  v node | session
 //	ElectUnclean         [ id | v index | v partition epoch | v node ]
 //	QuarantineReplicas   member | [ id | v index | v leader epoch ]
+//	ClaimLogs            member | [ id | v index | v leader epoch | v tail epoch | v end ]
 //
 //	broker       v node | session | disk 16 | [ s listener | s host | v port ] | s rack | s version
 //	member       v node | session
@@ -117,6 +118,8 @@ func (r *reader) command(k kind) Command {
 		return ElectUnclean{Elections: list(r, partitionBytes+2, r.election)}
 	case kindQuarantineReplicas:
 		return QuarantineReplicas{Member: r.member(), Items: list(r, partitionBytes+1, r.quarantine)}
+	case kindClaimLogs:
+		return ClaimLogs{Member: r.member(), Items: list(r, partitionBytes+3, r.logClaim)}
 	}
 	r.fail("command of kind %d", k)
 	return nil
@@ -219,6 +222,17 @@ func (c QuarantineReplicas) append(w *writer) {
 	}
 }
 
+func (c ClaimLogs) append(w *writer) {
+	w.member(c.Member)
+	w.uvarint(uint64(len(c.Items)))
+	for _, item := range c.Items {
+		w.partition(item.Partition)
+		w.varint(int64(item.LeaderEpoch))
+		w.varint(int64(item.TailEpoch))
+		w.varint(int64(item.End))
+	}
+}
+
 func (r *reader) change() ISRChange {
 	return ISRChange{
 		Partition:      r.partition(),
@@ -252,6 +266,11 @@ func (r *reader) election() UncleanElection {
 
 func (r *reader) quarantine() ReplicaQuarantine {
 	return ReplicaQuarantine{Partition: r.partition(), LeaderEpoch: topic.Epoch(r.i32())}
+}
+
+func (r *reader) logClaim() LogClaim {
+	return LogClaim{Partition: r.partition(), LeaderEpoch: topic.Epoch(r.i32()), TailEpoch: topic.Epoch(r.i32()),
+		End: topic.Offset(r.varint())}
 }
 
 // list reads a counted list whose elements take at least elementBytesMin each.

@@ -39,12 +39,23 @@
 //	eligible  = in-sync set at or above the minimum ? none
 //	          : (old in-sync + old eligible) - new in-sync - those whose log may have lost something
 //	last known = in-sync set at or above the minimum ? none
-//	          : (old last known + old in-sync + old eligible) - in-sync - eligible
+//	          : (old last known + old in-sync + old eligible) - in-sync - eligible - those on another disk
 //	leader    = the old one if still in sync, else the first live in-sync replica, else the first live
 //	            eligible replica as the only member, else (the topic asks) any live replica, unclean
 //
 // It bumps the leader epoch when the leader or its session changes, to nobody included, and the
 // partition epoch when anything changes. A quarantine bumps both in any case: see QuarantineReplicas.
+//
+// # Nobody clean is left
+//
+// A leaderless partition without eligible members is undecided: whoever held everything may have lost the
+// end of its log (it crashed under the interval policy), or is on another disk. Its live replicas claim
+// what they hold (ClaimLogs), each in its session and in the epoch that has no leader, in which no log
+// grows. Once all last-known members are live and every live replica has claimed, the largest (tail epoch,
+// log end) leads: of all logs that are left it is the one that holds what any of them holds of what was
+// committed. The election counts as unclean, since what all of them lost is missing. The claims are in
+// the image, so it is decided by the log alone, whoever the controller is. The operator may decide
+// sooner (ElectUnclean), or must, where all who ever held anything are on other disks.
 //
 // # Sessions
 //

@@ -14,7 +14,7 @@ const ImageBytesMax = 512 << 20
 
 const (
 	imageVersion = 2
-	// imageVersionOld is read, too: its registrations do not tell a largest batch.
+	// imageVersionOld is read, too: its registrations do not tell a largest batch, nobody claims anything.
 	imageVersionOld = 1
 )
 
@@ -29,7 +29,7 @@ const (
 //
 //	placement   [v replica] | [member] in sync | [member] eligible | [v node] last known
 //	            v leader | leader session | v leader epoch | u8 unclean | v unclean epoch
-//	            v partition epoch
+//	            v partition epoch | if nobody leads: [ member | v tail epoch | v end ] claims
 func (im *Image) Encode() []byte {
 	w := writer{bytes: make([]byte, 0, 1024+256*im.byID.count)}
 	w.u8(imageVersion)
@@ -116,6 +116,15 @@ func (w *writer) placement(p *topic.Placement) {
 	w.bool(p.Unclean)
 	w.varint(int64(p.UncleanEpoch))
 	w.varint(int64(p.PartitionEpoch))
+	if p.Leader != topic.NoNode {
+		return
+	}
+	w.uvarint(uint64(len(p.Claims)))
+	for _, c := range p.Claims {
+		w.member(c.Member)
+		w.varint(int64(c.TailEpoch))
+		w.varint(int64(c.End))
+	}
 }
 
 // Least encoded sizes of what an image lists.
@@ -138,7 +147,7 @@ func (r *reader) image(version uint8) *Image {
 	im.placed = r.varint()
 	im.buried = r.uvarint()
 	im.brokers = list(r, registrationBytesMin, func() registration { return r.registration(version) })
-	topics := list(r, topicBytesMin, r.topic)
+	topics := list(r, topicBytesMin, func() *topic.Topic { return r.topic(version) })
 	tombstones := list(r, tombstoneBytesMin, r.tombstone)
 	if r.err != nil {
 		return nil
@@ -182,16 +191,16 @@ func (r *reader) registration(version uint8) registration {
 	return registered
 }
 
-func (r *reader) topic() *topic.Topic {
+func (r *reader) topic(version uint8) *topic.Topic {
 	t := &topic.Topic{ID: r.topicID(), Name: r.string(), Configs: r.strings(), Internal: r.bool()}
-	t.Partitions = list(r, placementBytesMin, r.placement)
+	t.Partitions = list(r, placementBytesMin, func() *topic.Placement { return r.placement(version) })
 	return t
 }
 
 func (r *reader) tombstone() tombstone { return tombstone{id: r.topicID(), order: r.uvarint()} }
 
-func (r *reader) placement() *topic.Placement {
-	return &topic.Placement{
+func (r *reader) placement(version uint8) *topic.Placement {
+	p := &topic.Placement{
 		Replicas:       r.nodes(),
 		ISR:            r.members(),
 		Eligible:       r.members(),
@@ -203,4 +212,12 @@ func (r *reader) placement() *topic.Placement {
 		UncleanEpoch:   topic.Epoch(r.i32()),
 		PartitionEpoch: r.i32(),
 	}
+	if p.Leader == topic.NoNode && version > imageVersionOld {
+		p.Claims = list(r, memberBytesMin+2, r.claim)
+	}
+	return p
+}
+
+func (r *reader) claim() topic.Claim {
+	return topic.Claim{Member: r.member(), TailEpoch: topic.Epoch(r.i32()), End: topic.Offset(r.varint())}
 }

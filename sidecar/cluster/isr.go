@@ -80,17 +80,18 @@ func (b *Batch) electUnclean(c UncleanElection) Status {
 	if p.Leader != topic.NoNode || c.PartitionEpoch != p.PartitionEpoch {
 		return Stale
 	}
-	for _, node := range p.Replicas {
-		m, live := b.im.member(node)
-		if !live || c.Node != topic.NoNode && c.Node != node {
-			continue
-		}
-		next := clone(p)
-		leadUnclean(next, m)
-		b.editable(t).Partitions[c.Partition.Index] = sealed(p, next)
-		return OK
+	m, live := b.im.member(c.Node)
+	if c.Node == topic.NoNode {
+		m, live = b.im.bestLive(p)
 	}
-	return Refused
+	if !live {
+		return Refused
+	}
+	if !p.Hosts(m.Node) {
+		return Refused
+	}
+	b.leadUncleanly(t, c.Partition.Index, m)
+	return OK
 }
 
 func (b *Batch) placement(p topic.Partition) (*topic.Topic, *topic.Placement, bool) {

@@ -25,6 +25,8 @@ const (
 	// LetsLateRegistrationsReplace lets a late copy of a registration end a later run of its node, which
 	// otherwise takes one that is not among the remembered.
 	LetsLateRegistrationsReplace
+	// ElectsShorterLog elects of all claims the one that holds the least.
+	ElectsShorterLog
 )
 
 // Break returns the image with a bug in the rules that change it.
@@ -39,7 +41,7 @@ func Break(im *Image, bug Mutant) *Image {
 
 var mutantNames = [...]string{"sound", "keeps-fenced-in-sync", "trusts-wiped-disks", "admits-any-session",
 	"elects-any-live", "forgets-eligible", "keeps-eligible",
-	"keeps-leaders-of-ended-sessions", "lets-late-registrations-replace"}
+	"keeps-leaders-of-ended-sessions", "lets-late-registrations-replace", "elects-shorter-log"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }

@@ -7,12 +7,24 @@ import (
 	"outrigger/broker/topic"
 )
 
-// fate says what a member that was in sync or eligible is now: itself, the same node in a later
-// session, or (false) nobody whose log is known to be whole.
-type fate func(topic.Member) (topic.Member, bool)
+// fate says what a member that was in sync or eligible is now: itself, or the same node in a later
+// session, and what its log is worth. Of a node that is last known its session is unknown, 0.
+type fate func(topic.Member) (topic.Member, worth)
+
+// worth is what is known of a log that held everything committed.
+type worth uint8
+
+const (
+	// whole: it does so still.
+	whole worth = iota
+	// doubtful: its end may have been lost.
+	doubtful
+	// lost: it is on another disk.
+	lost
+)
 
 // unchanged is the fate of members whom nothing happened to.
-func unchanged(m topic.Member) (topic.Member, bool) { return m, true }
+func unchanged(m topic.Member) (topic.Member, worth) { return m, whole }
 
 // succeed returns the placement that follows old when isr is the wanted in-sync set, or nil when
 // nothing changes. It is the only place that makes a new state of an existing placement.
@@ -38,6 +50,9 @@ func (b *Batch) succeed(
 // sealed bumps the epochs of next as far as it differs from old; nil means that it does not.
 func sealed(old, next *topic.Placement) *topic.Placement {
 	moved := next.Leader != old.Leader || next.LeaderSession != old.LeaderSession
+	if next.Leader != topic.NoNode {
+		next.Claims = nil
+	}
 	if moved {
 		next.LeaderEpoch = old.LeaderEpoch + 1
 	}
@@ -73,13 +88,15 @@ func settle(next, old *topic.Placement, isr []topic.Member, f fate, minimum int)
 		if !clean {
 			was, clean = memberOf(old.Eligible, node)
 		}
-		if clean {
-			if now, whole := f(was); whole {
-				next.Eligible = append(next.Eligible, now)
-				continue
-			}
+		known := clean || containsNode(old.LastKnown, node)
+		if !clean {
+			was = topic.Member{Node: node}
 		}
-		if clean || containsNode(old.LastKnown, node) {
+		now, is := f(was)
+		switch {
+		case clean && is == whole:
+			next.Eligible = append(next.Eligible, now)
+		case known && is != lost:
 			next.LastKnown = append(next.LastKnown, node)
 		}
 	}

@@ -25,7 +25,12 @@ func (b *Batch) quarantine(m topic.Member, q ReplicaQuarantine) Status {
 	case p.Leader == m.Node && !b.replaceable(m, p):
 		return Refused
 	}
-	next := b.succeed(t, p, without(p.ISR, m), func(x topic.Member) (topic.Member, bool) { return x, x != m })
+	next := b.succeed(t, p, without(p.ISR, m), func(x topic.Member) (topic.Member, worth) {
+		if x == m {
+			return x, doubtful
+		}
+		return x, whole
+	})
 	if next == nil {
 		next = clone(p)
 		next.PartitionEpoch++

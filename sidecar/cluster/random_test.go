@@ -23,7 +23,7 @@ func (d *dice) node() topic.NodeID { return topic.NodeID(d.IntN(5) + 1) }
 func (d *dice) command(im *Image) Command {
 	node := d.node()
 	session := sessionOf(node, d.sessions[node])
-	switch d.IntN(15) {
+	switch d.IntN(17) {
 	case 0:
 		d.sessions[node]++
 		return d.registration(im, node)
@@ -43,6 +43,8 @@ func (d *dice) command(im *Image) Command {
 		return d.configs(im)
 	case 12:
 		return d.election(im)
+	case 14, 15:
+		return d.claims(im, member(node, d.sessions[node]))
 	case 13:
 		return d.quarantine(im, member(node, d.sessions[node]))
 	default:
@@ -134,6 +136,19 @@ func (d *dice) election(im *Image) Command {
 	u := waiting[d.IntN(len(waiting))]
 	return ElectUnclean{Elections: []UncleanElection{{Partition: u.Partition,
 		PartitionEpoch: u.Placement.PartitionEpoch, Node: topic.NoNode}}}
+}
+
+// claims are of a log of some length, now and then after an older epoch.
+func (d *dice) claims(im *Image, m topic.Member) Command {
+	c := ClaimLogs{Member: m}
+	for _, u := range im.Undecided() {
+		if d.IntN(3) > 0 {
+			c.Items = append(c.Items, LogClaim{Partition: u.Partition,
+				LeaderEpoch: u.Placement.LeaderEpoch - topic.Epoch(d.IntN(10)/9),
+				TailEpoch:   u.Placement.LeaderEpoch - 1 - topic.Epoch(d.IntN(2)), End: topic.Offset(d.IntN(3))})
+		}
+	}
+	return c
 }
 
 func (d *dice) quarantine(im *Image, m topic.Member) Command {

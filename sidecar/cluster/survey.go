@@ -93,9 +93,8 @@ func (im *Image) Peers(node topic.NodeID) []topic.NodeID {
 type Undecided struct {
 	Partition topic.Partition
 	Placement *topic.Placement
-	// Gathered says that all last-known members are live: the one with the largest (epoch, end) may
-	// be elected with ElectUnclean, and loss reported. Otherwise they, or the operator, are waited
-	// for.
+	// Gathered says that all last-known members are live: the replica with the largest (epoch, end) will
+	// lead once all live ones have claimed theirs. Otherwise they, or the operator, are waited for.
 	Gathered bool
 }
 
@@ -105,7 +104,7 @@ func (im *Image) Undecided() []Undecided {
 	var waiting []Undecided
 	for t := range im.All() {
 		for i, p := range t.Partitions {
-			if p.Leader != topic.NoNode || len(p.Eligible) > 0 {
+			if !IsUndecided(p) {
 				continue
 			}
 			u := Undecided{Partition: topic.Partition{Topic: t.ID, Index: int32(i)}, Placement: p,

@@ -17,6 +17,8 @@ const (
 	TakesFramesOfAnySession
 	// HeartbeatsRefreshNothing consumes heartbeats without refreshing anything (failure mode 8).
 	HeartbeatsRefreshNothing
+	// MandateNeverEnds lets a leader that was deposed say what does not exist.
+	MandateNeverEnds
 )
 
 // BreakReplication puts bugs into the Replication that cfg will make.
@@ -30,12 +32,12 @@ func BreakWatch(cfg *WatchConfig, bug Mutant) { cfg.mutant = bug }
 // BreakMetadata puts a bug into the rules of the image that cfg will keep.
 func BreakMetadata(cfg *MetadataConfig, rules cluster.Mutant) { cfg.mutant = rules }
 
-var mutantNames = [...]string{"sound", "takes-frames-of-any-session", "heartbeats-refresh-nothing"}
+var mutantNames = [...]string{"sound", "takes-frames-of-any-session", "heartbeats-refresh-nothing", "mandate-never-ends"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }
 
 // Mutants lists all bugs.
 func Mutants() []Mutant {
-	return []Mutant{TakesFramesOfAnySession, HeartbeatsRefreshNothing}
+	return []Mutant{TakesFramesOfAnySession, HeartbeatsRefreshNothing, MandateNeverEnds}
 }

@@ -283,6 +283,9 @@ func (w *Watch) lease() {
 	}
 	slices.Sort(voters)
 	w.fx.Mandate = w.vouchedFor(voters, needed)
+	if w.cfg.mutant == MandateNeverEnds {
+		w.fx.Mandate = partition.Forever
+	}
 }
 
 // vouchedFor is until when this node may act, if that takes the controller or n of those who vouched

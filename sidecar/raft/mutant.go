@@ -27,6 +27,8 @@ const (
 	StaleAppendsCut
 	// LearnersCount counts acknowledgements of learners.
 	LearnersCount
+	// ReadsUnconfirmed answers reads without asking whether this is the leader still.
+	ReadsUnconfirmed
 )
 
 // Break puts a bug into the machine that cfg will make.
@@ -35,7 +37,7 @@ func Break(cfg *Config, bug Mutant) { cfg.mutant = bug }
 var mutantNames = [...]string{"sound", "commits-old-terms", "votes-before-persist",
 	"acks-before-persist", "no-stickiness", "wiped-voter-votes", "founds-by-majority",
 	"acks-mismatches", "stale-appends-cut",
-	"learners-count"}
+	"learners-count", "reads-unconfirmed"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string {

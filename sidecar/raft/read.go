@@ -21,6 +21,10 @@ func (m *Machine) ReadIndex(id uint64) error {
 	case len(m.leading.reads) >= m.cfg.ReadsMax:
 		return ErrFull
 	}
+	if m.cfg.mutant == ReadsUnconfirmed {
+		m.out.Reads = append(m.out.Reads, Read{ID: id, Index: m.hard.Commit})
+		return nil
+	}
 	m.leading.reads = append(m.leading.reads, pendingRead{id: id, round: m.leading.round + 1})
 	m.leading.wantRound = true
 	return nil

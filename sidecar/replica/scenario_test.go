@@ -25,12 +25,14 @@ import (
 //	blind N... | see N...               a blind node hears nothing from the controller
 //	hears N all|none                    whom of the in-sync set N has heard lately
 //	full N... | room N...               a full node refuses to append
-//	crash N... [keep=K]                 loses what it had not synced, but for K records
+//	crash N... [keep=K] [lose=K]        loses what it had not synced, but for K records; under the interval
+//	                                    policy also K records that it had acknowledged
 //	restart N... [unregistered]         a new session
 //	wipe N...                           a crash that takes the disk
 //	register N... [interval]            the session is registered, and live again if it was fenced;
 //	                                    interval: the node may have acknowledged what it had not synced
 //	fence N... | elect-unclean N | minimum M     the controller's
+//	claim N...                          what a node holds, where nobody leads and nobody clean is left
 //	cut|join A-B...                     a link; join alone: all links
 //	hold FILTER... | release FILTER...  messages stay on the way. FILTER is KIND[:A>B], KIND is data, probe,
 //	                                    cut, commit, ack, any, alter (a proposal) or verdict (its answer is
@@ -123,7 +125,7 @@ func (s *stage) command(d *datadriven.TestData) {
 	case "tick":
 		s.passTime(int(s.named1(l)))
 	case "sync", "pause", "resume", "slow", "fast", "blind", "see", "full", "room", "crash", "wipe", "restart",
-		"register", "fence", "timeout":
+		"register", "fence", "timeout", "claim":
 		for _, h := range s.named(l) {
 			s.toNode(h, l)
 		}
@@ -173,6 +175,9 @@ func (s *stage) toNode(h *host, l line) {
 		h.full = l.Cmd == "full"
 	case "crash":
 		s.crash(h, l.number("keep", 0))
+		if n := l.number("lose", 0); n > 0 {
+			h.session, h.log, h.durable = 0, h.log[:len(h.log)-n], h.durable-n // as for a wipe
+		}
 	case "wipe":
 		s.crash(h, 0)
 		// Its session is over for good, whatever the image still says of it.
@@ -191,6 +196,8 @@ func (s *stage) toNode(h *host, l line) {
 		s.fence(h)
 	case "timeout":
 		s.timeout(h)
+	case "claim":
+		s.claim(h)
 	}
 }
 
@@ -219,17 +226,36 @@ func (s *stage) hears(h *host, all bool) {
 
 // electUnclean is the operator's word: what the new leader lacks is lost, and said to be.
 func (s *stage) electUnclean(h *host) {
-	committed := s.world.committed
-	s.world.committed, s.acked = nil, 0 // judged below
-	result := s.apply(cluster.ElectUnclean{Elections: []cluster.UncleanElection{{
+	s.perhapsUnclean(cluster.ElectUnclean{Elections: []cluster.UncleanElection{{
 		Partition: thePartition, PartitionEpoch: s.placement().PartitionEpoch, Node: h.id,
 	}}})
-	s.world.committed, s.acked = committed, len(committed)
-	if result.Items[0] != cluster.OK {
-		s.say("controller: %s", result.Items[0])
-		return
+}
+
+// claim says what a node holds. Once all who are waited for have said it, the longest log leads.
+func (s *stage) claim(h *host) {
+	tail := topic.NoEpoch
+	if len(h.log) > 0 {
+		tail = h.log[len(h.log)-1].epoch
 	}
-	s.giveUp(h)
+	s.say("%s claims epoch %d, end %d", s.memberText(h.member()), tail, len(h.log))
+	s.perhapsUnclean(cluster.ClaimLogs{Member: h.member(), Items: []cluster.LogClaim{{
+		Partition: thePartition, LeaderEpoch: s.placement().LeaderEpoch, TailEpoch: tail, End: topic.Offset(len(h.log)),
+	}}})
+}
+
+// perhapsUnclean applies a command that may elect who lacks what was committed.
+func (s *stage) perhapsUnclean(c cluster.Command) {
+	committed, before := s.world.committed, s.placement().UncleanEpoch
+	s.world.committed, s.acked = nil, 0 // judged below
+	result := s.apply(c)
+	s.world.committed, s.acked = committed, len(committed)
+	switch p := s.placement(); {
+	case result.Items[0] != cluster.OK:
+		s.say("controller: %s", result.Items[0])
+	case p.UncleanEpoch != before:
+		s.say("controller: %d leads, by an unclean election", p.Leader)
+		s.giveUp(s.host(p.Leader))
+	}
 }
 
 // giveUp makes the log of an unclean leader the truth.
@@ -238,7 +264,9 @@ func (s *stage) giveUp(h *host) {
 	for same < min(len(h.log), s.acked) && h.log[same] == s.world.committed[same] {
 		same++
 	}
-	s.say("LOST by unclean election: %s", s.records(s.world.committed[same:]))
+	if same < len(s.world.committed) {
+		s.say("LOST by unclean election: %s", s.records(s.world.committed[same:]))
+	}
 	s.world.committed, s.acked, s.seen = s.world.committed[:same], same, min(s.seen, topic.Offset(same))
 	h.hw = min(h.hw, topic.Offset(same))
 	clear(s.marks)

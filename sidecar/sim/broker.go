@@ -27,6 +27,8 @@ const (
 	walRecordMax    = 4 << 10
 	walQueueBytes   = 24 << 10
 	unackedBytesMax = 4 << 10
+	flushInterval   = 100 * time.Millisecond
+	scrubMicros     = 40_000
 )
 
 // part is a goroutine of production: it owns its machines, and runs a little after it was woken, in
@@ -46,11 +48,13 @@ const (
 	partDone
 	partPrepare
 	partStore
+	partClaim
+	partScrub
 	parts
 )
 
 var partNames = [...]string{"data", "watch", "propose", "worker", "register", "beat", "clock", "wal", "disk", "done",
-	"prepare", "store"}
+	"prepare", "store", "claim", "scrub"}
 
 // broker is a whole node but for its metadata Raft, which is the host's: the partition logs over the
 // node WAL on a simulated disk, and every part of the sidecar, each turned by itself.
@@ -65,6 +69,7 @@ type broker struct {
 	meta     *node.Metadata
 	watch    *node.Watch
 	register node.Registrar
+	claimant node.Claimant
 	proposer *node.Proposer
 	repl     *node.Replication
 	pending  election.Pending
@@ -73,15 +78,20 @@ type broker struct {
 	view node.View
 
 	// What has come for a part and waits for its turn.
-	due      [parts]int64 // when a part's next turn is, 0 if it wants none
-	in       node.Arrivals
-	beats    []node.Beat
-	triggers []election.Request
-	ticks    int64
+	due [parts]int64 // when a part's next turn is, 0 if it wants none
+	// clockedAt is when the watch last had a tick of its own.
+	clockedAt int64
+	// clockPlanned is how many ticks the next one stands for.
+	clockPlanned int
+	in           node.Arrivals
+	beats        []node.Beat
+	triggers     []election.Request
+	ticks        int64
 
 	beatAt      map[topic.NodeID]*node.Heartbeat
 	asked       map[uint64]topic.Member
 	registering bool
+	claiming    bool
 	// registered: the image has shown this run's session, fenced since or not.
 	registered bool
 	// leads are the partitions that this run was seen to lead, by epoch.
@@ -128,6 +138,9 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 		TailBytesMax: w.mix.tailBytes, UnackedBytesMax: unackedBytesMax,
 		HighWatermarkCheckpoint: 100 * time.Millisecond, Observer: b, Now: h.clock,
 	}
+	if w.mix.interval {
+		cfg.WAL.Sync.Interval = flushInterval
+	}
 	partition.Break(&cfg, w.options.Mutant.logs, w.options.Mutant.wal)
 	store, err := b.openLogs(cfg)
 	if err != nil {
@@ -145,6 +158,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 	node.BreakWatch(&watch, w.options.Mutant.node)
 	b.watch = node.NewWatch(watch, h.clock())
 	b.register = node.Registrar{Self: self, FreshFor: 3 * beatMicros * time.Microsecond}
+	b.claimant = node.Claimant{Self: self}
 	b.proposer = node.NewProposer(node.ProposerConfig{
 		Self: h.id, AttemptTimeout: leaderTimeout, WaitMin: time.Millisecond, WaitMax: 40 * time.Millisecond,
 		Seed: uint64(session),
@@ -178,24 +192,6 @@ func (b *broker) openLogs(cfg partition.Config) (*partition.Store, error) {
 	return partition.Open(cfg)
 }
 
-// mend asks that damaged replicas leave their sets, as production's quarantine does; in the epoch that
-// this begins, replication cuts them before the damage and their leader fills them again.
-func (b *broker) mend() {
-	var due []topic.Partition
-	for _, d := range b.store.Damaged() {
-		if err := b.store.PrepareCut(d.Partition); err == nil {
-			due = append(due, d.Partition)
-		}
-	}
-	if c := b.view.Image.Quarantines(b.register.Self, due, nil); len(c.Items) > 0 {
-		b.propose(c, 2*leaderTimeout, true, func(result cluster.Result, err error) {
-			if err == nil {
-				b.w.count.mended++
-			}
-		})
-	}
-}
-
 // newMetadata joins the host's Raft with the image and the controller.
 func (b *broker) newMetadata(cfg node.QuorumConfig) error {
 	mc := node.MetadataConfig{
@@ -215,6 +211,9 @@ func (b *broker) newMetadata(cfg node.QuorumConfig) error {
 func (b *broker) begin() {
 	for _, p := range []part{partBeat, partClock, partRegister, partStore, partPrepare, partWAL} {
 		b.wantIn(p, b.w.between(0, beatMicros))
+	}
+	if b.w.mix.badDisks {
+		b.wantIn(partScrub, b.w.between(0, scrubMicros))
 	}
 }
 
@@ -253,7 +252,6 @@ func (b *broker) turn(p part, planned int64) error {
 	case partWatch:
 		b.turnWatch(false)
 	case partClock:
-		b.wantIn(partClock, tickMicros)
 		b.turnWatch(true)
 	case partPropose:
 		b.turnProposer()
@@ -268,6 +266,11 @@ func (b *broker) turn(p part, planned int64) error {
 		b.store.Tick()
 		b.mend()
 		b.want(partWAL)
+		return b.drive.Tick()
+	case partClaim:
+		b.turnClaim()
+	case partScrub:
+		b.turnScrub()
 	default:
 		return b.turnWAL(p)
 	}
@@ -282,7 +285,7 @@ func (b *broker) turnMeta() error {
 	if v := b.meta.View(); v != b.view {
 		b.w.check.published(b, v)
 		b.view = v
-		for _, p := range []part{partData, partWatch, partPropose, partRegister} {
+		for _, p := range []part{partData, partWatch, partPropose, partRegister, partClaim} {
 			b.want(p)
 		}
 	}
@@ -295,80 +298,6 @@ func (b *broker) turnMeta() error {
 		}
 	}
 	return nil
-}
-
-// turnWatch is the timeout watcher.
-func (b *broker) turnWatch(tick bool) {
-	b.watch.Sync(b.view)
-	for _, beat := range b.beats {
-		b.watch.Take(beat, b.now())
-	}
-	b.beats = b.beats[:0]
-	if tick {
-		b.watch.Routes(b.routes())
-		b.watch.Tick(b.now())
-	}
-	fx := b.watch.Effects()
-	if fx.LeaseSet {
-		b.store.SetLease(fx.Lease)
-		b.store.SetMandate(fx.Mandate)
-	}
-	if heard := fx.Heard; heard != nil {
-		b.in.Asks = append(b.in.Asks, func(r *node.Replication) {
-			r.SetHeard(func(m topic.Member) bool { return heard[m] })
-		})
-		b.want(partData)
-	}
-	if fx.Table != nil {
-		b.table = *fx.Table
-	}
-	b.w.count.triggers += uint64(fx.Fired)
-	for _, r := range fx.Triggers {
-		// A late copy of its registration may show a lost node as live for a while.
-		if !b.w.hosts[r.Suspect.Node-1].lost {
-			b.w.suspicions++
-		}
-		// The subject of the election requests may lose them, too.
-		if !b.w.chance(b.w.mix.lossPercent) {
-			b.triggers = append(b.triggers, r)
-			b.want(partWorker)
-		}
-	}
-	for _, r := range fx.Reports {
-		b.meta.Report(r)
-		if r.Kind != node.ReportHeard {
-			b.h.wantTurn()
-		}
-	}
-}
-
-// routes are the nodes whose connection is not known to be gone: that of a dead process usually is.
-func (b *broker) routes() map[topic.NodeID]bool {
-	routes := map[topic.NodeID]bool{}
-	for _, other := range b.w.hosts {
-		if other != b.h && (other.up() || b.w.mix.silentDeaths) {
-			routes[other.id] = true
-		}
-	}
-	return routes
-}
-
-// turnWorker is the election worker.
-func (b *broker) turnWorker() {
-	for _, r := range b.triggers {
-		b.pending.Add(r)
-	}
-	b.triggers = b.triggers[:0]
-	for _, r := range b.pending.Take(b.table, b.view.Image) {
-		switch b.view.Controller {
-		case topic.NoNode:
-		case b.h.id:
-			b.meta.Report(node.Report{Kind: node.ReportRequest, Request: r})
-			b.h.wantTurn()
-		default:
-			b.w.post(b.h, int(b.view.Controller)-1, &mail{kind: mailReport, bytes: r.Encode()})
-		}
-	}
 }
 
 // turnProposer brings commands to the controller.
@@ -415,7 +344,7 @@ func (b *broker) turnRegister() {
 	c := cluster.RegisterBroker{
 		Replaces:    before.Session,
 		Broker:      topic.Broker{ID: b.h.id, Session: b.session, Disk: b.h.disk.logs},
-		FlushAlways: true,
+		FlushAlways: !b.w.mix.interval,
 	}
 	b.h.registration = cluster.Encode(c)
 	b.propose(c, 4*leaderTimeout, false, func(result cluster.Result, err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"strconv"
 
 	"outrigger/broker/batch"
 	"outrigger/broker/partition"
@@ -117,6 +118,9 @@ func (w *World) createTopic(name string) {
 		return
 	}
 	binary.BigEndian.PutUint64(c.ID[:], w.rng.Uint64())
+	if least := w.rng.IntN(6); least > 0 { // 0: the cluster's
+		c.Configs = map[string]string{cluster.ConfigMinInSync: strconv.Itoa(1 + least%3)}
+	}
 	b.propose(cluster.CreateTopics{Topics: []topic.Creation{c}}, 4*leaderTimeout, false, func(r cluster.Result, err error) {
 		if err == nil && r.Err() == nil {
 			w.count.topicsMade++
@@ -377,7 +381,12 @@ func (b *broker) serve(r *reader, fetch uint64, epoch topic.Epoch) {
 // refuses is what becomes of a host that does not start.
 func (w *World) refuses(h *host, err error) {
 	if errors.Is(err, waltest.ErrCrashed) || errors.Is(err, errDisk) || errors.Is(err, errCrash) {
-		h.disk.fs = h.disk.fs.Crash(w.rng)
+		if w.bearsPowerLoss(h) {
+			h.disk.fs = h.disk.fs.Crash(w.rng)
+			h.disk.forget(w)
+		} else {
+			h.disk.fs = h.disk.fs.Restart()
+		}
 		w.restartLater(h)
 		return
 	}

@@ -14,7 +14,8 @@ type dataCounts struct {
 	accepted, stale, rejected, undecided                                                                uint64
 	gaps, cuts, shrinks, expansions, staleFrames                                                        uint64
 	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts                            uint64
-	lostHosts, misledReaders, flips, misdirected, staleBlocks, quarantines, mended                      uint64
+	lostHosts, flips, misdirected, staleBlocks, quarantines, mended                                     uint64
+	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides, secondLosses            uint64
 }
 
 func (c *dataCounts) verdict(v election.Verdict) {
@@ -58,20 +59,23 @@ func (c *dataCounts) replica(e replica.Event) {
 }
 
 // placement counts what an image did to a partition.
-func (c *dataCounts) placement(before, after *topic.Placement) {
+func (c *dataCounts) placement(before, after *topic.Placement, minimum int) {
 	if before == nil {
 		return
 	}
 	if after.Leader == topic.NoNode && before.Leader != topic.NoNode {
 		c.leaderless++
 	}
-	if len(after.ISR) < minInSync && len(before.ISR) >= minInSync {
+	if len(after.ISR) < minimum && len(before.ISR) >= minimum {
 		c.smallISR++
 	}
 	if len(after.Eligible) > 0 && len(before.Eligible) == 0 {
 		c.eligible++
 	}
-	if after.LeaderEpoch != before.LeaderEpoch && after.Leader != topic.NoNode {
+	if after.Unclean && after.LeaderEpoch != before.LeaderEpoch {
+		c.uncleanElections++
+	}
+	if after.LeaderEpoch != before.LeaderEpoch && after.Leader != topic.NoNode && !after.Unclean {
 		inSync := false
 		for _, m := range before.ISR {
 			inSync = inSync || m.Node == after.Leader
@@ -97,5 +101,7 @@ func (c *dataCounts) rare() []Rare {
 		{"leaderless", c.leaderless}, {"led_from_eligible", c.fromEligible}, {"eligible", c.eligible},
 		{"isr_below_min", c.smallISR}, {"lost_hosts", c.lostHosts},
 		{"flips", c.flips}, {"misdirected_blocks", c.misdirected}, {"stale_blocks", c.staleBlocks}, {"quarantines", c.quarantines}, {"mended", c.mended},
+		{"claims", c.claims}, {"unclean_elections", c.uncleanElections}, {"unsynced_losses", c.unsyncedLosses},
+		{"scrub_passes", c.scrubPasses}, {"scrub_found", c.scrubFound}, {"strides", c.strides}, {"second_losses", c.secondLosses},
 	}
 }

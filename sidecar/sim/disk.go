@@ -113,6 +113,15 @@ func (d *disk) remember(b *broker) {
 	}
 }
 
+// forget gives up what was promised of the logs before a loss of power, where that takes what was not
+// synced.
+func (d *disk) forget(w *World) {
+	if w.mix.interval {
+		w.count.unsyncedLosses++
+		d.kept, d.since = nil, w.sessions+1
+	}
+}
+
 // storePort is a host's disk as its Quorum sees it.
 type storePort struct{ h *host }
 

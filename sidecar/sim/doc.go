@@ -20,6 +20,9 @@
 // image), which reaches its deeper states sooner. Times are production's divided by fifteen: a leader
 // timeout is 80 ms, a message may be late by 4 s, which is fifty timeouts.
 //
+// Half of the seeds with brokers let several ticks pass together while a node's parts call themselves
+// calm, as production does to sleep.
+//
 // A run has two phases. In the first, faults come at random. Then everything heals, but in half of the
 // runs with brokers a minority of the hosts stays away for good; the rest must elect, admit who was
 // wiped or damaged, bring every replica into its in-sync set, take writes on every partition, come to
@@ -36,8 +39,14 @@
 //	power     unsynced sectors of 512 bytes survive at random, on all files of a host in one instant;
 //	          one host or all at once
 //	disk      I/O errors on write and sync, no space, slow syncs; lost whole; a bit flipped, a block
-//	          of another place, a block of before. A lost or rotten disk is one at a time, until every
-//	          partition has all its replicas in sync again: the guarantee is for min.insync-1 of them
+//	          of another place, a block of before, found at a start, by a read or by the scrub. Lost and
+//	          rotten disks are min.insync-1 at most, until every partition has all its replicas in sync
+//	          again. With a minimum of one it is one disk, not that of the only member in sync, and
+//	          nothing rots
+//
+// Topics have minimums of 1, 2 and 3. A quarter of the seeds with brokers syncs now and then only
+// (log.flush.policy=interval): killing processes may take nothing then, and a loss of power, which takes
+// what was not synced, counts as a lost disk. Their disks neither fail nor rot.
 //
 // Rot strikes what some later group proves to have been synced. Nearer to the end of a log nobody can
 // tell it from a tail that a crash has torn.
@@ -64,14 +73,14 @@
 //   - two values at one offset, or one value at two; two epochs at one offset below a high watermark;
 //   - a high watermark that falls, or that the in-sync set does not hold on its disks;
 //   - somebody in sync or eligible without all that was promised to producers with acks=all; a leader
-//     without it, or one that calls itself ready before it knows it to be committed;
+//     without it, be it elected uncleanly by the longest log, or one that calls itself ready before it knows it to be committed;
 //   - an acknowledged record that is elsewhere, a refused one that is read, a batch of an idempotent
 //     producer refused for its sequence;
 //   - a reader that is given a hole, or told that what it has read does not exist;
 //   - a follower that acknowledges what it has not synced; a restart without what was synced;
 //   - a frame for another session that changes anything; a contradiction between two logs.
 //
-// And of both: no progress after healing, and suspicion of anybody in a cluster at rest.
+// And of both: damage that was found and not filled again, no progress after healing, and suspicion of anybody in a cluster at rest.
 //
 // Mutants proves that all this can fail: known bugs, put in one at a time, are caught.
 //

@@ -10,19 +10,42 @@ import (
 	"outrigger/sidecar/cluster"
 )
 
-// dataSpares reports whether the disk of h may be lost without losing anything promised: no other lost
-// disk waits to be made good, and every replica that h shares holds what was promised.
+// dataSpares reports whether the disk of h may be lost without losing anything promised: fewer lost disks
+// wait to be made good than every topic bears, and h is not the last hope of any partition.
 func (w *World) dataSpares(h *host) bool {
 	im := w.check.image
 	if im == nil {
 		return false
 	}
-	if w.frail != nil && !w.madeGood() || w.lastHope(im, h) {
+	if len(w.frail) > 0 && w.madeGood() {
+		w.frail = nil
+	}
+	if !slices.Contains(w.frail, h) && len(w.frail) >= lossesBorne(im) || w.lastHope(im, h) {
 		return false
 	}
-	w.frail = h
-	w.count.dataWipes++
+	if !slices.Contains(w.frail, h) {
+		w.frail = append(w.frail, h)
+	}
+	if len(w.frail) > 1 {
+		w.count.secondLosses++
+	}
 	return true
+}
+
+// lossesBorne is how many disks may be lost together: min.insync-1, and with a minimum of one the disk of
+// any member but the last.
+func lossesBorne(im *cluster.Image) int {
+	borne := len(im.Brokers())
+	for t := range im.All() {
+		borne = min(borne, max(1, im.MinInSync(t)-1))
+	}
+	return borne
+}
+
+// bearsPowerLoss reports whether the machine of h may lose power. Where everything acknowledged was synced,
+// always. Under the interval policy it is like the loss of a disk, one machine at a time.
+func (w *World) bearsPowerLoss(h *host) bool {
+	return !w.mix.interval || !w.mix.brokers || w.dataSpares(h)
 }
 
 // lastHope reports whether some partition has no in-sync or eligible replica but that of h: such a
@@ -93,7 +116,7 @@ func (w *World) flows() bool {
 		for i, placement := range t.Partitions {
 			p := topic.Partition{Topic: t.ID, Index: int32(i)}
 			there := w.there(placement)
-			if there < minInSync || w.orphaned(p, placement) {
+			if there < im.MinInSync(t) || w.orphaned(p, placement) {
 				continue // it may rightly stand still
 			}
 			if len(placement.ISR) != there || placement.Leader == topic.NoNode {
@@ -111,11 +134,16 @@ func (w *World) flows() bool {
 	return !slices.ContainsFunc(w.producers, func(p *producer) bool { return p.sending != nil })
 }
 
-// orphaned reports whether everybody who could lead was lost. A partition that nothing was promised of
-// may lose one disk after the other: which of them it was made on was not yet published.
+// orphaned reports whether everybody who could lead was lost, or must be waited for. Which disks a new
+// partition was made on, and that an in-sync set shrank, may not yet be published when a disk is lost.
 func (w *World) orphaned(p topic.Partition, placement *topic.Placement) bool {
 	clean := slices.Concat(placement.ISR, placement.Eligible)
-	if len(clean) == 0 && w.frail != nil && w.check.promisedEnd[p] == 0 {
+	other := func(id topic.NodeID) bool { return w.hosts[id-1].disk.since > 1 }
+	if len(clean) == 0 && len(placement.LastKnown) == 0 && slices.ContainsFunc(placement.Replicas, other) {
+		return true // all who held everything are on other disks: it is for the operator
+	}
+	away := func(id topic.NodeID) bool { return w.hosts[id-1].lost }
+	if len(clean) == 0 && slices.ContainsFunc(placement.LastKnown, away) {
 		return true
 	}
 	return len(clean) > 0 && !slices.ContainsFunc(clean, func(m topic.Member) bool { return !w.hosts[m.Node-1].lost })
@@ -136,7 +164,7 @@ func (w *World) there(placement *topic.Placement) int {
 // random quorum, and must go on.
 func (w *World) lose() {
 	im := w.check.image
-	if im == nil || im.TopicCount() == 0 || w.frail != nil && !w.madeGood() {
+	if im == nil || im.TopicCount() == 0 || len(w.frail) > 0 && !w.madeGood() {
 		return
 	}
 	left := (len(w.hosts) - 1) / 2
@@ -170,7 +198,8 @@ func (w *World) rest() {
 // restTicks is some leader timeouts.
 const restTicks = 30
 
-// level reports whether all replicas of a partition hold the same, committed to the end.
+// level reports whether all replicas of a partition hold the same, committed to the end, and what was found
+// damaged was filled again from another.
 func (w *World) level(p topic.Partition, placement *topic.Placement) bool {
 	var first partition.State
 	seen := false
@@ -183,6 +212,9 @@ func (w *World) level(p topic.Partition, placement *topic.Placement) bool {
 			return false
 		}
 		state := log.State()
+		if state.Damaged && len(placement.ISR) > 1 {
+			return false
+		}
 		if !seen {
 			first, seen = state, true
 		}

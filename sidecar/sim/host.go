@@ -39,6 +39,7 @@ type host struct {
 	registration, earlier []byte
 	// slowUntil: its disk is slow until then.
 	slowUntil int64
+	pace      pace
 	// ticks counts this run's; heardAt is when it last took something from the leader of its term.
 	ticks, heardAt int
 }
@@ -64,7 +65,8 @@ func (h *host) start() {
 	b := h.quorum.Brief()
 	w.check.restarted(h, b)
 	h.seen, h.checked, h.ticks = b, h.disk.now.snapshot.Index, 0
-	w.queue.push(event{at: w.now + w.between(0, tickMicros), kind: tick, host: h.at, run: h.run})
+	h.pace = pace{due: w.now + w.between(1, tickMicros), planned: 1}
+	w.queue.push(event{at: h.pace.due, kind: tick, host: h.at, run: h.run, planned: h.pace.due})
 	if h.broker != nil {
 		w.check.reopened(h.broker)
 		h.broker.begin()
@@ -107,7 +109,7 @@ func (h *host) crash() {
 	}
 	w := h.world
 	w.count.crashes++
-	power := w.chance(w.mix.powerPercent)
+	power := w.chance(w.mix.powerPercent) && w.bearsPowerLoss(h)
 	kept := len(h.disk.unsynced)
 	if power {
 		w.count.powerLosses++
@@ -118,6 +120,7 @@ func (h *host) crash() {
 		h.disk.remember(h.broker)
 		if power {
 			h.disk.fs = h.disk.fs.Crash(w.rng)
+			h.disk.forget(w)
 		} else {
 			h.disk.fs = h.disk.fs.Restart()
 		}
@@ -134,6 +137,7 @@ func (h *host) receive(m raft.Message) {
 			h.inbox = append(h.inbox, m)
 		}
 	default:
+		h.passGone()
 		h.step(m)
 		h.wantTurn()
 	}
@@ -175,7 +179,9 @@ func (h *host) turn() {
 	}
 	h.turnDue = false
 	if h.broker != nil {
+		h.passGone()
 		h.after(h.broker.turnMeta())
+		h.stride()
 	} else {
 		h.after(h.quorum.Turn())
 	}

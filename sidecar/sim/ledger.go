@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
+	"time"
 
 	"outrigger/broker/batch"
 	"outrigger/broker/partition"
@@ -43,6 +44,8 @@ type records struct {
 	ackedValues map[uint64]place
 	// promisedAt is promisedEnd when an epoch was first seen elected.
 	promisedAt map[grant]topic.Offset
+	// movedAt is when an epoch was first seen, in virtual time.
+	movedAt map[grant]int64
 }
 
 // grant is one leader epoch of one partition.
@@ -55,7 +58,7 @@ func newRecords() records {
 	return records{
 		canon: map[topic.Partition][]record{}, promisedEnd: map[topic.Partition]topic.Offset{},
 		at: map[uint64]place{}, refused: map[uint64]bool{}, ackedValues: map[uint64]place{},
-		promisedAt: map[grant]topic.Offset{},
+		promisedAt: map[grant]topic.Offset{}, movedAt: map[grant]int64{},
 	}
 }
 
@@ -85,14 +88,11 @@ func (c *checker) published(b *broker, v node.View) {
 		if change.After == nil {
 			continue
 		}
-		c.w.count.placement(change.Before, change.After)
+		c.w.count.placement(change.Before, change.After, v.Image.MinInSync(change.Topic))
 		c.entitled(change.Partition, change.After)
 		e := grant{change.Partition, change.After.LeaderEpoch}
 		if _, known := c.promisedAt[e]; !known {
-			c.promisedAt[e] = c.promisedEnd[change.Partition]
-		}
-		if change.After.Unclean {
-			c.fail("%v was given to %d by an unclean election", change.Partition, change.After.Leader)
+			c.promisedAt[e], c.movedAt[e] = c.promisedEnd[change.Partition], c.w.now
 		}
 	}
 	c.image = v.Image
@@ -308,15 +308,27 @@ func (c *checker) refusedAppend(b *broker, p *producer, s *sending, err error) {
 	}
 }
 
+// mandateMicros is a leader timeout on the slowest clock.
+const mandateMicros = int64(leaderTimeout/time.Microsecond) * 106 / 100
+
 // outOfRange: what a reader saw does not go away. A reader that knows no epochs and follows old metadata
 // may be told otherwise by a deposed leader while its mandate lasts.
 func (c *checker) outOfRange(b *broker, r *reader, result partition.ReadResult) {
-	if !r.aware {
-		c.w.count.misledReaders++
-		return
-	}
 	mine, _ := b.view.Image.Partition(r.partition)
 	newest, _ := c.image.Partition(r.partition)
+	if !r.aware && mine != nil && newest != nil && mine.LeaderEpoch < newest.LeaderEpoch {
+		moved := c.movedAt[grant{r.partition, newest.LeaderEpoch}]
+		for e := newest.LeaderEpoch; e > mine.LeaderEpoch; e-- {
+			if at, known := c.movedAt[grant{r.partition, e}]; known {
+				moved = at
+			}
+		}
+		if late := c.w.now - moved; late > mandateMicros {
+			c.fail("%s tells a reader of %v %d µs after its epoch %d ended that %d does not exist", b.h, r.partition, late,
+				mine.LeaderEpoch, r.next)
+		}
+		return
+	}
 	c.fail("%s, with a mandate, has %v from %d to %d in epoch %d of image %d, and a reader is at %d, in epoch %d of image %d",
 		b.h, r.partition, result.LogStart, result.LogEnd, mine.LeaderEpoch, b.view.Image.AppliedIndex(), r.next,
 		newest.LeaderEpoch, c.image.AppliedIndex())

@@ -56,8 +56,11 @@ func Mutants() []Mutant {
 	all = append(all, Mutant{
 		name: "high-watermark-falls", machine: replica.HighWatermarkFalls, logs: partition.HighWatermarkFalls,
 	})
-	return append(all, Mutant{name: keepsDamagedName})
+	return append(all, Mutant{name: keepsDamagedName}, Mutant{name: neverMendsName})
 }
+
+// neverMendsName lets a replica whose log is known to be damaged stay as it is.
+const neverMendsName = "never-mends-damage"
 
 // keepsDamagedName lets a log that was set aside in part pass for the one that it was.
 const keepsDamagedName = "keeps-the-name-of-a-damaged-log"

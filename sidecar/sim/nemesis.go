@@ -129,7 +129,11 @@ func (w *World) spoil(h *host) {
 	}
 	w.count.spoiled++
 	fs := h.disk.fs
-	switch w.rng.IntN(5) {
+	kinds := 5
+	if w.mix.interval {
+		kinds = 2 // what a disk that errs or rots takes is not bounded by what was synced
+	}
+	switch w.rng.IntN(kinds) {
 	case 3, 4:
 		w.rot(h)
 	case 0:
@@ -176,6 +180,9 @@ func (w *World) wipe(h *host) {
 		w.count.massWipes++
 	}
 	w.count.wipes++
+	if w.mix.brokers {
+		w.count.dataWipes++
+	}
 	h.crash()
 	h.disk = w.newDisk()
 	h.seen, h.checked, h.leading = raft.Brief{}, 0, 0

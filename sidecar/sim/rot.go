@@ -16,7 +16,7 @@ const provenBytes = 24 << 10
 // belongs elsewhere, or what was there before anything was written. Now and then the process ends over
 // it.
 func (w *World) rot(h *host) {
-	if !h.up() || !w.dataSpares(h) {
+	if !h.up() || w.singly() || !w.dataSpares(h) {
 		return
 	}
 	at, ok := w.oldBatch(h)
@@ -48,6 +48,20 @@ func (w *World) rot(h *host) {
 		h.crash()
 		w.restartLater(h)
 	}
+}
+
+// singly reports whether some topic takes writes with one replica in sync: that one must not be rotten
+// without knowing it.
+func (w *World) singly() bool {
+	if w.check.image == nil {
+		return true
+	}
+	for t := range w.check.image.All() {
+		if w.check.image.MinInSync(t) == 1 {
+			return true
+		}
+	}
+	return false
 }
 
 // rotBlockBytes is what a device misplaces as a whole.

@@ -71,8 +71,8 @@ type World struct {
 	suspicions uint64
 	// healedFrom is what was promised of each partition when healing began.
 	healedFrom map[topic.Partition]topic.Offset
-	// frail is the host whose disk was lost and not yet made good, nil if none.
-	frail *host
+	// frail are the hosts whose disks were lost and not yet made good.
+	frail []*host
 }
 
 // mix is a seed's own choice of faults: a run with everything at once never gets far.
@@ -107,6 +107,10 @@ type mix struct {
 	powerPercent      int
 	silentDeaths      bool // a dead process is told by its silence alone
 	badDisks          bool // errors, full and slow disks
+	// interval: logs are synced now and then, and what was written is acknowledged before.
+	interval bool
+	// strides: while the parts of a node are calm, several ticks pass together, as in production.
+	strides bool
 }
 
 func draw(r *rand.Rand) mix {
@@ -162,6 +166,7 @@ func (m *mix) whole(r *rand.Rand) {
 	m.tailBytes, m.windowBytes = int64(pick(600, 4_000, 1<<20)), int64(pick(500, 2_000, 16_000))
 	m.clientLossPercent = pick(0, 0, 2, 10)
 	m.silentDeaths, m.badDisks = r.IntN(3) == 0, r.IntN(3) == 0
+	m.interval, m.strides = r.IntN(4) == 0, r.IntN(2) == 0
 	m.syncMicros = int64(pick(100, 1_000, 4_000))
 	m.clientMicros = int64(pick(1, 2, 5)) * 1_000
 }
@@ -264,7 +269,7 @@ func (w *World) step() {
 	case deliver:
 		h.receive(*e.msg)
 	case tick:
-		w.tick(h)
+		w.tick(h, e)
 	case turn:
 		h.turn()
 	case restart:
@@ -377,22 +382,24 @@ func (w *World) line(e event, h *host) string {
 	return text
 }
 
-// tick passes a host's time. Clocks run apart by some percent.
-func (w *World) tick(h *host) {
-	period := tickMicros + int64(h.at%3-1)*tickMicros/20
-	w.queue.push(event{at: w.now + period + w.between(0, tickMicros/20), kind: tick, host: h.at, run: h.run})
+// tick passes a host's time.
+func (w *World) tick(h *host, e event) {
+	if e.planned != h.pace.due {
+		return // another came instead
+	}
 	if h.paused() {
+		h.planTick(1)
 		return
 	}
-	h.ticks++
-	if h.broker != nil {
-		h.broker.meta.Tick()
-	} else {
-		h.quorum.Tick()
+	h.pass(h.pace.planned)
+	if w.mix.strides && h.ticks%w.mix.heartbeatTicks == 0 {
+		h.broker.meta.Beat()
 	}
 	for _, ev := range h.quorum.Events() {
 		w.count.event(ev)
 	}
+	h.pace.fired = true
+	h.planTick(1)
 	h.wantTurn()
 }
 

@@ -41,6 +41,7 @@ type Node struct {
 type Kafka struct {
 	Listeners []Listener
 	Topics    TopicDefaults
+	Groups    Groups
 	// MessageBytesMax bounds one record batch, RequestBytesMax one request, FetchBytesMax the
 	// records in one answer.
 	MessageBytesMax, RequestBytesMax, FetchBytesMax int
@@ -51,6 +52,19 @@ type Kafka struct {
 	FetchSessionsMax int
 	// ProducerExpiration is how long a partition remembers a silent producer.
 	ProducerExpiration time.Duration
+}
+
+// Groups is what consumer groups may do, and where their state is kept.
+type Groups struct {
+	Partitions                int32
+	ReplicationFactor         int16
+	Retention, RetentionCheck time.Duration
+	CommitTimeout             time.Duration
+	MetadataBytesMax          int
+	// InitialDelay is how long the first members of a group wait for others; zero is not at all.
+	InitialDelay           time.Duration
+	SessionMin, SessionMax time.Duration
+	MembersMax             int
 }
 
 // TopicDefaults are what a topic gets when its creator says nothing.
@@ -224,6 +238,7 @@ func (b *builder) kafka(voters int) Kafka {
 	k := Kafka{
 		Listeners:           listeners,
 		Topics:              b.topics(max(voters, 1)),
+		Groups:              b.groups(max(voters, 1)),
 		MessageBytesMax:     int(b.number(keyMessageBytes)),
 		RequestBytesMax:     int(b.number(keyRequestBytes)),
 		FetchBytesMax:       int(b.number(keyFetchBytes)),
@@ -258,6 +273,28 @@ func (b *builder) topics(brokers int) TopicDefaults {
 		Deletable:         b.flag(keyDeleteTopics),
 		Unclean:           b.flag(keyUnclean),
 	}
+}
+
+// groups derives the number of replicas as topics does.
+func (b *builder) groups(brokers int) Groups {
+	b.derive(keyOffsetsReplication, strconv.Itoa(min(3, brokers)), fmt.Sprintf("min(3, %d voters)", brokers))
+	g := Groups{
+		Partitions:        int32(b.number(keyOffsetsPartitions)),
+		ReplicationFactor: int16(b.number(keyOffsetsReplication)),
+		Retention:         time.Duration(b.number(keyOffsetsRetention)) * time.Minute,
+		RetentionCheck:    b.millis(keyOffsetsCheck),
+		CommitTimeout:     b.millis(keyOffsetsTimeout),
+		MetadataBytesMax:  int(b.number(keyOffsetMetadata)),
+		InitialDelay:      b.millis(keyGroupDelay),
+		SessionMin:        b.millis(keyGroupSessionMin),
+		SessionMax:        b.millis(keyGroupSessionMax),
+		MembersMax:        int(b.number(keyGroupSize)),
+	}
+	if g.SessionMax < g.SessionMin {
+		b.refuse(&Refusal{keyGroupSessionMax, b.text(keyGroupSessionMax),
+			fmt.Sprintf("it is below %s=%s", keyGroupSessionMin, b.text(keyGroupSessionMin))})
+	}
+	return g
 }
 
 func (b *builder) replica() Replica {

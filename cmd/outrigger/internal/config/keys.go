@@ -1,6 +1,9 @@
 package config
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Names of the keys that the code asks for. The table below is complete; these are the ones in force.
 const (
@@ -52,6 +55,16 @@ const (
 	keyHTTPListen          = "http.listen"
 	keyHTTPProfiles        = "http.debug.profiles"
 	keyAuthorizer          = "authorizer.class.name"
+	keyOffsetsPartitions   = "offsets.topic.num.partitions"
+	keyOffsetsReplication  = "offsets.topic.replication.factor"
+	keyOffsetsRetention    = "offsets.retention.minutes"
+	keyOffsetsCheck        = "offsets.retention.check.interval.ms"
+	keyOffsetsTimeout      = "offsets.commit.timeout.ms"
+	keyOffsetMetadata      = "offset.metadata.max.bytes"
+	keyGroupDelay          = "group.initial.rebalance.delay.ms"
+	keyGroupSessionMin     = "group.min.session.timeout.ms"
+	keyGroupSessionMax     = "group.max.session.timeout.ms"
+	keyGroupSize           = "group.max.size"
 )
 
 // messageBytesMax is what NATS can carry in one message (64 MiB at the most, and our frame's own
@@ -123,6 +136,32 @@ func kafkaKeys() []Key {
 	}
 }
 
+// groupKeys are Kafka's own that consumer groups go by.
+func groupKeys() []Key {
+	return []Key{
+		{Name: keyOffsetsPartitions, Kind: Integer, Default: "50", Min: 1, Max: 10_000,
+			Doc: "Partitions of __consumer_offsets, when it is created; groups are spread over them."},
+		{Name: keyOffsetsReplication, Kind: Integer, Min: 1, Max: math.MaxInt16,
+			Doc: "Replicas of __consumer_offsets, when it is created. Unset: min(3, brokers)."},
+		{Name: keyOffsetsRetention, Kind: Integer, Default: "10080", Unit: "minutes", Min: 1, Max: math.MaxInt32,
+			Doc: "How long committed offsets outlive the last member of their group."},
+		{Name: keyOffsetsCheck, Kind: Integer, Default: "600000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "How often expired offsets are looked for; at least every 10 s."},
+		{Name: keyOffsetsTimeout, Kind: Integer, Default: "5000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "How long a commit waits for the in-sync replicas before the client is told to try again."},
+		{Name: keyOffsetMetadata, Kind: Integer, Default: "4096", Unit: "bytes", Max: math.MaxInt32,
+			Doc: "The longest text beside a committed offset."},
+		{Name: keyGroupDelay, Kind: Integer, Default: "3000", Unit: "ms", Max: math.MaxInt32,
+			Doc: "How long the first members of an empty group wait for others."},
+		{Name: keyGroupSessionMin, Kind: Integer, Default: "6000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "The shortest session timeout that a member may ask for."},
+		{Name: keyGroupSessionMax, Kind: Integer, Default: "1800000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "The longest session timeout that a member may ask for."},
+		{Name: keyGroupSize, Kind: Integer, Default: "2147483647", Min: 1, Max: math.MaxInt32,
+			Doc: "Members of one group."},
+	}
+}
+
 // ownKeys are Outrigger's.
 func ownKeys() []Key {
 	return []Key{
@@ -186,7 +225,7 @@ func inertKeys() []Key {
 
 // Table returns every key that is not unknown, those in force first.
 func Table() []Key {
-	return append(append(kafkaKeys(), ownKeys()...), inertKeys()...)
+	return slices.Concat(kafkaKeys(), groupKeys(), ownKeys(), inertKeys())
 }
 
 var inertIntegers = []string{
@@ -221,17 +260,15 @@ var inertIntegers = []string{
 	"metadata.log.max.snapshot.interval.ms", "metadata.max.idle.interval.ms",
 	"server.max.startup.time.ms", "quota.window.num", "quota.window.size.seconds",
 	"replication.quota.window.num", "replication.quota.window.size.seconds",
-	"group.initial.rebalance.delay.ms", "group.min.session.timeout.ms", "group.max.session.timeout.ms",
-	"group.max.size", "group.coordinator.threads", "group.coordinator.append.linger.ms",
+	"group.coordinator.threads", "group.coordinator.append.linger.ms",
 	"group.consumer.session.timeout.ms", "group.consumer.min.session.timeout.ms",
 	"group.consumer.max.session.timeout.ms", "group.consumer.heartbeat.interval.ms",
 	"group.consumer.min.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms",
 	"group.consumer.max.size", "group.share.delivery.count.limit", "group.share.max.groups",
 	"group.share.max.size", "group.share.record.lock.duration.ms", "group.share.session.timeout.ms",
 	"group.share.heartbeat.interval.ms", "group.share.partition.max.record.locks",
-	"offsets.topic.num.partitions", "offsets.topic.replication.factor", "offsets.topic.segment.bytes",
-	"offsets.retention.minutes", "offsets.load.buffer.size",
-	"offsets.retention.check.interval.ms", "offset.metadata.max.bytes", "offsets.commit.timeout.ms",
+	"offsets.topic.segment.bytes",
+	"offsets.load.buffer.size",
 	"transaction.state.log.num.partitions", "transaction.state.log.replication.factor",
 	"transaction.state.log.min.isr", "transaction.state.log.segment.bytes", "transaction.max.timeout.ms",
 	"transactional.id.expiration.ms", "transaction.abort.timed.out.transaction.cleanup.interval.ms",

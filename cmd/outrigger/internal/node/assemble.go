@@ -220,6 +220,7 @@ func (n *node) brokerConfig() broker.Config {
 			MessageBytesMax:   int32(kafka.MessageBytesMax),
 			UncleanElection:   kafka.Topics.Unclean,
 		},
+		Groups:      groupConfig(kafka.Groups),
 		Connections: broker.ConnectionLimits{Max: kafka.ConnectionsMax, MaxPerIP: kafka.ConnectionsPerIPMax, Idle: kafka.IdleMax},
 		Requests:    broker.RequestLimits{BytesMax: int32(kafka.RequestBytesMax), FetchBytesMax: int32(kafka.FetchBytesMax)},
 	}
@@ -230,6 +231,23 @@ func (n *node) brokerConfig() broker.Config {
 		cfg.Properties = append(cfg.Properties, broker.Property{Name: p.Name, Value: p.Value, Set: p.Set, Sensitive: p.Secret})
 	}
 	return cfg
+}
+
+// groupConfig hands on what groups may do; the broker's zero values mean defaults.
+func groupConfig(g config.Groups) broker.GroupConfig {
+	c := broker.GroupConfig{
+		Partitions: g.Partitions, ReplicationFactor: g.ReplicationFactor, InitialDelay: g.InitialDelay,
+		SessionMin: g.SessionMin, SessionMax: g.SessionMax, MembersMax: g.MembersMax,
+		MetadataBytesMax: g.MetadataBytesMax, Retention: g.Retention, RetentionCheck: g.RetentionCheck,
+		CommitTimeout: g.CommitTimeout,
+	}
+	if g.InitialDelay == 0 {
+		c.InitialDelay = -1
+	}
+	if g.MetadataBytesMax == 0 {
+		c.MetadataBytesMax = -1
+	}
+	return c
 }
 
 // NATSConfig is what the embedded server is configured with; passwords that nobody chose are empty.

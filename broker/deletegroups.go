@@ -1,0 +1,27 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"outrigger/broker/group"
+)
+
+// deleteGroups takes empty groups away, with the offsets that they committed.
+func (b *Broker) deleteGroups(
+	ctx context.Context, _ *request, q *kmsg.DeleteGroupsRequest,
+) kmsg.Response {
+	response := kmsg.NewPtrDeleteGroupsResponse()
+	for _, name := range q.Groups {
+		t := b.groups.token()
+		_, err := b.groups.do(ctx, name, t, group.Delete{Token: t}, groupWait)
+		answer := kmsg.NewDeleteGroupsResponseGroup()
+		answer.Group, answer.ErrorCode = name, int16(b.groupCode("DeleteGroups", err))
+		if err != nil {
+			answer.ErrorMessage = kmsg.StringPtr(err.Error())
+		}
+		response.Groups = append(response.Groups, answer)
+	}
+	return response
+}

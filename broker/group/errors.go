@@ -1,0 +1,37 @@
+package group
+
+import "errors"
+
+// What a request may be refused for. The broker's table turns each into a Kafka error code.
+var (
+	// ErrUnknownMember: the member is not, or no longer, in the group; it joins anew.
+	ErrUnknownMember = errors.New("member is unknown")
+	// ErrIllegalGeneration: the member speaks of another generation than the present one.
+	ErrIllegalGeneration = errors.New("generation is not the present one")
+	// ErrRebalancing: the member must join again first.
+	ErrRebalancing = errors.New("group is rebalancing")
+	// ErrFencedInstance: another member has joined under the same instance id since.
+	ErrFencedInstance = errors.New("instance id is another member's")
+	// ErrMemberIDRequired: the member joins again under the id that comes with the refusal.
+	ErrMemberIDRequired = errors.New("member must join with the id it is given")
+	// ErrInconsistentProtocol: the member has no protocol in common with the others, or names none.
+	ErrInconsistentProtocol = errors.New("protocols of the member do not fit the group's")
+	// ErrInvalidSessionTimeout: the session timeout is out of the configured range.
+	ErrInvalidSessionTimeout = errors.New("session timeout is out of range")
+	// ErrInvalidGroupID: the group has no name.
+	ErrInvalidGroupID = errors.New("group id is empty")
+	// ErrGroupFull: the group has as many members as it may have.
+	ErrGroupFull = errors.New("group is full")
+	// ErrUnknownGroup: there is no such group.
+	ErrUnknownGroup = errors.New("group is unknown")
+	// ErrNotEmpty: the group has members.
+	ErrNotEmpty = errors.New("group is not empty")
+	// ErrSubscribed: members of the group are subscribed to the topic.
+	ErrSubscribed = errors.New("group is subscribed to the topic")
+	// ErrMetadataTooLarge: the metadata of a commit is longer than allowed.
+	ErrMetadataTooLarge = errors.New("offset metadata is too large")
+	// ErrRecordTooLarge: the group does not fit one record, so this generation cannot be kept.
+	ErrRecordTooLarge = errors.New("group does not fit a record")
+	// ErrMalformed: a record of the log is none of ours, or damaged.
+	ErrMalformed = errors.New("record of a group is malformed")
+)

@@ -1,0 +1,75 @@
+package group
+
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Replay gathers what the records of one partition say, in their order.
+type Replay struct {
+	groups map[string]*replayed
+	// Unknown counts records of kinds that this package does not know.
+	Unknown int
+}
+
+type replayed struct {
+	meta    *kmsg.GroupMetadataValue
+	offsets map[Place]Offset
+}
+
+// NewReplay returns the replay of a partition that holds nothing yet.
+func NewReplay() *Replay { return &Replay{groups: map[string]*replayed{}} }
+
+// Apply takes one record. It keeps no slice of it. An error wraps ErrMalformed.
+func (r *Replay) Apply(record Record) error {
+	d, err := decode(record)
+	switch {
+	case err != nil:
+		return err
+	case !d.known:
+		r.Unknown++
+		return nil
+	}
+	g := r.groups[d.group]
+	if g == nil {
+		g = &replayed{offsets: map[Place]Offset{}}
+		r.groups[d.group] = g
+	}
+	switch {
+	case d.isGroup:
+		g.meta = d.meta
+		g.own()
+	case d.offset != nil:
+		g.offsets[d.place] = *d.offset
+	default:
+		delete(g.offsets, d.place)
+	}
+	if g.meta == nil && len(g.offsets) == 0 {
+		delete(r.groups, d.group)
+	}
+	return nil
+}
+
+// own copies the byte fields, which alias the record.
+func (g *replayed) own() {
+	if g.meta == nil {
+		return
+	}
+	for i := range g.meta.Members {
+		m := &g.meta.Members[i]
+		m.Subscription = append([]byte{}, m.Subscription...)
+		m.Assignment = append([]byte{}, m.Assignment...)
+	}
+}
+
+// Machines makes the groups that there are. The sessions of their members begin now.
+func (r *Replay) Machines(cfg *Config, now Time) map[string]*Machine {
+	machines := make(map[string]*Machine, len(r.groups))
+	for name, g := range r.groups {
+		m := New(cfg, name)
+		m.restore(g.meta, now)
+		m.offsets = g.offsets
+		m.rewind()
+		machines[name] = m
+	}
+	return machines
+}

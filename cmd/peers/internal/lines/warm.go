@@ -1,0 +1,169 @@
+package lines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"outrigger/cmd/peers/internal/plain"
+	"outrigger/cmd/peers/internal/score"
+	"outrigger/cmd/peers/internal/system"
+)
+
+// warmUp starts the clusters of the run, once, and loads each of them for a while: a JVM compiles what
+// it runs often, and a cluster of Kafka in production has done that.
+func (r *Runner) warmUp(ctx context.Context) error {
+	for _, name := range []system.Name{system.Kafka, system.Outrigger} {
+		if r.warm[name] != nil {
+			continue
+		}
+		c, err := r.start(ctx, name)
+		if err != nil {
+			return err
+		}
+		r.warm[name] = c
+		if err := r.awaitHealthy(ctx, c); err != nil {
+			return err
+		}
+		r.say("warming %s", name)
+		for _, load := range [][]string{{}, {"--record-bytes", "100", "--partitions", "100"}} {
+			seconds := r.cfg.WarmJVM.Seconds()
+			if seconds == 0 {
+				break
+			}
+			args := append([]string{"produce", "--verify=false", "--warmup", "0", "--seconds", number(seconds)}, load...)
+			if _, err := r.bench(ctx, c, seconds, args...); err != nil {
+				return fmt.Errorf("warm %s: %w", name, err)
+			}
+		}
+		if err := c.Pause(); err != nil {
+			return err
+		}
+		system.FlushDisks()
+	}
+	return nil
+}
+
+func (r *Runner) start(ctx context.Context, name system.Name) (*system.Cluster, error) {
+	switch name {
+	case system.Kafka:
+		return r.cfg.Kafka.Start(ctx)
+	case system.JetStream:
+		return r.cfg.JetStream.Start(ctx)
+	default:
+		return r.cfg.Outrigger.Start(ctx, nil)
+	}
+}
+
+// awake lets one cluster of the run go on for as long as work takes.
+func (r *Runner) awake(ctx context.Context, name system.Name, work func(*system.Cluster)) error {
+	c := r.warm[name]
+	if err := c.Resume(); err != nil {
+		return err
+	}
+	if err := r.awaitHealthy(ctx, c); err != nil {
+		return fmt.Errorf("wait for %s to be whole again: %w", name, err)
+	}
+	work(c)
+	err := c.Pause()
+	system.FlushDisks()
+	return err
+}
+
+// measure takes a line of a warm cluster.
+func (r *Runner) measure(ctx context.Context, line string, c *system.Cluster) (score.Values, error) {
+	window := []string{"--seconds", number(r.cfg.Seconds), "--warmup", number(r.cfg.Warmup)}
+	switch line {
+	case Throughput:
+		return r.producing(ctx, line, c, append(window, "--verify=false")...)
+	case Small:
+		return r.producing(ctx, line, c, append(window, "--verify=false", "--record-bytes", "100")...)
+	case Single:
+		return r.producing(ctx, line, c, append(window, "--verify=false", "--producers", "1", "--partitions", "1",
+			"--linger", "0s", "--max-in-flight", "5")...)
+	case Partitions:
+		// a thousand new partitions have to find their followers first
+		return r.producing(ctx, line, c, "--seconds", number(r.cfg.Seconds), "--warmup", number(partitionsWarmup+r.cfg.Warmup),
+			"--verify=false", "--partitions", "1000")
+	case Latency:
+		rate := r.values["kafka/"+Throughput+".records"] / 2
+		if rate < 1 {
+			return nil, errors.New("the maximum of Kafka is not known")
+		}
+		return r.producing(ctx, line, c, append(window, "--rate", number(float64(int64(rate))))...)
+	case EndToEnd:
+		report, err := r.bench(ctx, c, r.cfg.Seconds, append([]string{"end-to-end", "--rate", "1000"}, window...)...)
+		if err != nil {
+			return nil, err
+		}
+		return valuesOf(c, line, report, consumed), nil
+	case Tail:
+		return r.consuming(ctx, line, c, "--fill-bytes", number(float64(r.cfg.TailBytes)))
+	case Cold:
+		return r.cold(ctx, c)
+	}
+	return nil, fmt.Errorf("nobody knows how to measure %s", line)
+}
+
+func (r *Runner) producing(ctx context.Context, line string, c *system.Cluster, args ...string) (score.Values, error) {
+	report, err := r.bench(ctx, c, r.cfg.Seconds+r.cfg.Warmup, append([]string{"produce"}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	return valuesOf(c, line, report, produced), nil
+}
+
+func (r *Runner) consuming(ctx context.Context, line string, c *system.Cluster, args ...string) (score.Values, error) {
+	report, err := r.bench(ctx, c, 0, append([]string{"consume", "--verify=false"}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	return valuesOf(c, line, report, consumed), nil
+}
+
+// valuesOf names the figures of a report.
+func valuesOf(c *system.Cluster, line string, report *benchReport, result string) score.Values {
+	of := report.Results[result]
+	prefix := string(c.Name) + "/" + line + "."
+	return score.Values{
+		prefix + "mbps": of.MBPerSecond, prefix + "records": of.RecordsPerSecond, prefix + "cpu": report.Processors.PerGB,
+		prefix + "p50": of.Latency["p50"], prefix + "p99": of.Latency["p99"], prefix + "p99.9": of.Latency["p99.9"],
+	}
+}
+
+// partitionsWarmup is seconds of load before those that are before every window.
+const partitionsWarmup = 10
+
+// coldTopic stays for the whole run.
+const coldTopic = "peers-cold"
+
+// cold reads from the disk what is no longer in any memory. The topic is written once.
+func (r *Runner) cold(ctx context.Context, c *system.Cluster) (score.Values, error) {
+	args := []string{"--topic", coldTopic}
+	if !r.filled[c.Name] {
+		if err := createTopic(ctx, c.Servers, coldTopic, coldPartitions); err != nil {
+			return nil, err
+		}
+		if _, err := r.consuming(ctx, Cold, c, append(args, "--fill-bytes", number(float64(r.cfg.ColdBytes)))...); err != nil {
+			return nil, fmt.Errorf("fill the topic: %w", err)
+		}
+		r.filled[c.Name] = true
+	}
+	system.FlushDisks()
+	dropped, err := plain.DropCaches()
+	if err != nil {
+		return nil, err
+	}
+	r.found.Dropped = dropped
+	return r.consuming(ctx, Cold, c, args...)
+}
+
+const coldPartitions = 6
+
+func (r *Runner) plainCopy(ctx context.Context) (score.Values, error) {
+	rate, err := plain.Copy(ctx, r.cfg.Dir, r.cfg.ColdBytes)
+	if err != nil {
+		return nil, err
+	}
+	return score.Values{"plain/copy.mbps": rate.MBPerSecond()}, nil
+}

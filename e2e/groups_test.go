@@ -1,0 +1,431 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// member is one consumer of a group, whichever client it is.
+type member interface {
+	// read are the values that it has read until now.
+	read() []string
+	// stop leaves the group, or, as a static member, only goes away.
+	stop()
+}
+
+// values are what a member has read.
+type values struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (v *values) add(value string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.all = append(v.all, value)
+}
+
+func (v *values) read() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return append([]string(nil), v.all...)
+}
+
+// groupSpec says how the members of a group are to be.
+type groupSpec struct {
+	topic, group string
+	cooperative  bool
+	static       bool
+}
+
+// franzMember is a consumer of this process.
+type franzMember struct {
+	values
+	client *kgo.Client
+	cancel context.CancelFunc
+	ended  chan struct{}
+	// lost counts the partitions that were taken away from it.
+	mu   sync.Mutex
+	lost int
+}
+
+func (c *cluster) franzMember(broker int, s groupSpec, number int) *franzMember {
+	c.t.Helper()
+	m := &franzMember{ended: make(chan struct{})}
+	balancer := kgo.RangeBalancer()
+	if s.cooperative {
+		balancer = kgo.CooperativeStickyBalancer()
+	}
+	options := []kgo.Opt{
+		kgo.SeedBrokers(c.kafka[broker]), kgo.ConsumerGroup(s.group), kgo.ConsumeTopics(s.topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.Balancers(balancer),
+		kgo.HeartbeatInterval(200 * time.Millisecond), kgo.SessionTimeout(10 * time.Second),
+		kgo.MetadataMinAge(100 * time.Millisecond), kgo.FetchMaxWait(100 * time.Millisecond),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, lost map[string][]int32) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.lost += len(lost[s.topic])
+		}),
+	}
+	if s.static {
+		options = append(options, kgo.InstanceID(fmt.Sprint("instance-", number)))
+	}
+	client, err := kgo.NewClient(options...)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	m.client, m.cancel = client, cancel
+	go m.run(ctx)
+	c.t.Cleanup(m.stop)
+	return m
+}
+
+func (m *franzMember) run(ctx context.Context) {
+	defer close(m.ended)
+	for ctx.Err() == nil {
+		m.client.PollFetches(ctx).EachRecord(func(r *kgo.Record) { m.add(string(r.Value)) })
+		// Between two generations nothing may be committed; what was read is read again.
+		_ = m.client.CommitUncommittedOffsets(ctx)
+	}
+}
+
+func (m *franzMember) revoked() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lost
+}
+
+func (m *franzMember) stop() {
+	m.cancel()
+	<-m.ended
+	m.client.Close()
+}
+
+// pythonMember is a kafka-python process.
+type pythonMember struct {
+	values
+	stopOnce func()
+}
+
+func (m *pythonMember) stop() { m.stopOnce() }
+
+func (c *cluster) pythonMember(python string, broker int, s groupSpec, number int) *pythonMember {
+	c.t.Helper()
+	assignor := "range"
+	if s.cooperative {
+		assignor = "cooperative"
+	}
+	args := []string{"testdata/group.py", c.kafka[broker], s.topic, s.group, assignor}
+	if s.static {
+		args = append(args, fmt.Sprint("instance-", number))
+	}
+	cmd := exec.Command(python, args...)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	said := &lineLog{}
+	cmd.Stderr = said
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	m := &pythonMember{}
+	ended := make(chan error, 1)
+	go func() {
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			m.add(lines.Text())
+		}
+		ended <- cmd.Wait()
+	}()
+	m.stopOnce = sync.OnceFunc(func() {
+		_ = stdin.Close()
+		timer := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+		defer timer.Stop()
+		if err := <-ended; err != nil {
+			c.t.Errorf("kafka-python member: %v\n%s", err, said.tail(20))
+		}
+	})
+	c.t.Cleanup(m.stop)
+	return m
+}
+
+// write produces values to a topic, in any partition.
+func (c *cluster) write(topic string, all []string) {
+	c.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.kafka...), kgo.DefaultProduceTopic(topic),
+		kgo.RecordPartitioner(kgo.RoundRobinPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for _, v := range all {
+		client.Produce(ctx, kgo.StringRecord(v), func(_ *kgo.Record, err error) {
+			if err != nil {
+				c.t.Errorf("produce %s: %v", v, err)
+			}
+		})
+	}
+	if err := client.Flush(ctx); err != nil {
+		c.t.Fatalf("flush: %v", err)
+	}
+}
+
+// readBy waits until the members have read all values, together.
+func (c *cluster) readBy(members []member, gone []string, all []string) {
+	c.t.Helper()
+	c.eventually(60*time.Second, "the group reads everything", func() error {
+		seen := map[string]bool{}
+		for _, v := range gone {
+			seen[v] = true
+		}
+		for _, m := range members {
+			for _, v := range m.read() {
+				seen[v] = true
+			}
+		}
+		for _, v := range all {
+			if !seen[v] {
+				return fmt.Errorf("%s is not read, and %d of %d are", v, len(seen), len(all))
+			}
+		}
+		return nil
+	})
+}
+
+// admin is an admin client that bootstraps through one broker.
+func (c *cluster) admin(broker int) *kadm.Client {
+	c.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.kafka[broker]), kgo.MetadataMinAge(100*time.Millisecond))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(client.Close)
+	return kadm.NewClient(client)
+}
+
+// committed is the sum of a group's offsets, asked through a broker.
+func (c *cluster) committed(broker int, group string) (int64, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	offsets, err := c.admin(broker).FetchOffsets(ctx, group)
+	if err != nil {
+		return 0, err
+	}
+	var sum int64
+	offsets.Each(func(o kadm.OffsetResponse) { sum += o.At })
+	return sum, offsets.Error()
+}
+
+func (c *cluster) described(broker int, group string) (kadm.DescribedGroup, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	all, err := c.admin(broker).DescribeGroups(ctx, group)
+	if err != nil {
+		return kadm.DescribedGroup{}, err
+	}
+	return all[group], all[group].Err
+}
+
+// stable waits until a group is, with so many members.
+func (c *cluster) stable(group string, members int) kadm.DescribedGroup {
+	c.t.Helper()
+	var d kadm.DescribedGroup
+	c.eventually(60*time.Second, "a stable group", func() (err error) {
+		if d, err = c.described(0, group); err != nil {
+			return err
+		}
+		if d.State != "Stable" || len(d.Members) != members {
+			return fmt.Errorf("it is %s with %d members, want Stable with %d", d.State, len(d.Members), members)
+		}
+		return nil
+	})
+	return d
+}
+
+func lines(prefix string, n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf("%s-%03d", prefix, i)
+	}
+	return all
+}
+
+var noDelay = options{restart: true, args: []string{"--set", "group.initial.rebalance.delay.ms=0"}}
+
+// failure mode 46: consumers that bootstrap through different brokers are one group, and what they have
+// committed survives the death of their coordinator. They go on where they were.
+func TestGroupIsOneThroughAllBrokersAndOutlivesItsCoordinator(t *testing.T) {
+	const partitions, each = 6, 120
+	c := start(t, noDelay)
+	s := groupSpec{topic: "orders", group: "billing"}
+	c.createTopic(0, s.topic, partitions, 3)
+	first := lines("first", each)
+	c.write(s.topic, first)
+	members := []member{c.franzMember(0, s, 0), c.franzMember(1, s, 1)}
+	d := c.stable(s.group, 2)
+	for _, m := range d.Members {
+		assigned, _ := m.Assigned.AsConsumer()
+		if len(assigned.Topics) != 1 || len(assigned.Topics[0].Partitions) != partitions/2 {
+			t.Errorf("member %s has %+v, want half of the partitions", m.MemberID, assigned)
+		}
+	}
+	c.readBy(members, nil, first)
+	for broker := range 3 {
+		c.eventually(30*time.Second, "the same offsets through every broker", func() error {
+			if sum, err := c.committed(broker, s.group); err != nil || sum != each {
+				return fmt.Errorf("through broker %d: %d, %w", broker+1, sum, err)
+			}
+			return nil
+		})
+	}
+	for kill := range 2 {
+		d := c.stable(s.group, 2)
+		victim := int(d.Coordinator.NodeID) - 1
+		c.signal(victim, 9)
+		began := time.Now()
+		asked := (victim + 1) % 3
+		c.eventually(20*time.Second, "offsets after the kill", func() error {
+			sum, err := c.committed(asked, s.group)
+			if err != nil {
+				return err
+			}
+			if want := int64(each * (kill + 1)); sum != want {
+				t.Fatalf("offsets after the kill sum up to %d, want %d", sum, want)
+			}
+			return nil
+		})
+		t.Logf("coordinator %d was replaced within %s", victim+1, time.Since(began).Round(time.Millisecond))
+		more := lines(fmt.Sprint("more", kill), each)
+		c.write(s.topic, more)
+		c.readBy(members, nil, more)
+		c.eventually(30*time.Second, "everything committed", func() error {
+			if sum, err := c.committed(asked, s.group); err != nil || sum != int64(each*(kill+2)) {
+				return fmt.Errorf("%d, %w", sum, err)
+			}
+			return nil
+		})
+		c.healthy(60 * time.Second)
+	}
+	c.checkGroupCommand(s.group, each*3)
+}
+
+// checkGroupCommand: the command line shows the same.
+func (c *cluster) checkGroupCommand(group string, committed int) {
+	c.t.Helper()
+	out := c.run("group", "describe", group, "--bootstrap-server", c.kafka[0])
+	if !strings.Contains(out, group) || !strings.Contains(out, "Stable") {
+		c.t.Errorf("group describe says\n%s\nwant a stable group with %d committed", out, committed)
+	}
+}
+
+// TestGroupsOfThreeShareTheWorkAsMembersComeAndGo, in two clients, eagerly, cooperatively and statically.
+func TestGroupsOfThreeShareTheWorkAsMembersComeAndGo(t *testing.T) {
+	c := start(t, noDelay)
+	python := ""
+	if found, err := exec.LookPath("python3"); err == nil && exec.Command(found, "-c", "import kafka").Run() == nil {
+		python = found
+	}
+	for _, client := range []string{"franz-go", "kafka-python"} {
+		for _, mode := range []string{"range", "cooperative", "static"} {
+			t.Run(client+" "+mode, func(t *testing.T) {
+				if client == "kafka-python" && python == "" {
+					missing(t, "kafka-python is not installed")
+				}
+				name := strings.ReplaceAll(client+"."+mode, " ", ".")
+				s := groupSpec{topic: name, group: "group-" + name, cooperative: mode == "cooperative", static: mode == "static"}
+				sub := *c
+				sub.t = t
+				sub.createTopic(0, s.topic, 6, 3)
+				sub.comeAndGo(s, func(broker, number int) member {
+					if client == "franz-go" {
+						return sub.franzMember(broker, s, number)
+					}
+					return sub.pythonMember(python, broker, s, number)
+				})
+			})
+		}
+	}
+}
+
+// comeAndGo has three members join, each through another broker, then one leave and come back.
+func (c *cluster) comeAndGo(s groupSpec, join func(broker, number int) member) {
+	c.t.Helper()
+	const each = 90
+	var members []member
+	var gone, all []string
+	round := 0
+	work := func() {
+		c.t.Helper()
+		next := lines(fmt.Sprint("round", round), each)
+		round++
+		all = append(all, next...)
+		c.write(s.topic, next)
+		c.readBy(members, gone, all)
+	}
+	for i := range 3 {
+		members = append(members, join(i, i))
+		c.stable(s.group, i+1)
+		work()
+	}
+	gone = append(gone, members[0].read()...)
+	members[0].stop()
+	members = members[1:]
+	if !s.static {
+		c.stable(s.group, 2)
+		work()
+	}
+	members = append(members, join(2, 0))
+	c.stable(s.group, 3)
+	work()
+	c.eventually(30*time.Second, "everything committed", func() error {
+		if sum, err := c.committed(1, s.group); err != nil || sum != int64(len(all)) {
+			return fmt.Errorf("%d of %d, %w", sum, len(all), err)
+		}
+		return nil
+	})
+	for _, m := range members {
+		m.stop()
+	}
+}
+
+// TestStaticMemberRestartsWithoutARebalance: the others keep what they have.
+func TestStaticMemberRestartsWithoutARebalance(t *testing.T) {
+	c := start(t, noDelay)
+	s := groupSpec{topic: "static", group: "statics", static: true}
+	c.createTopic(0, s.topic, 4, 3)
+	stays, goes := c.franzMember(0, s, 0), c.franzMember(1, s, 1)
+	before := c.stable(s.group, 2)
+	lost := stays.revoked()
+	goes.stop()
+	back := c.franzMember(2, s, 1)
+	values := lines("after", 40)
+	c.write(s.topic, values)
+	c.readBy([]member{stays, back}, nil, values)
+	after := c.stable(s.group, 2)
+	if got := stays.revoked(); got != lost {
+		t.Errorf("the other member lost %d partitions, want none", got-lost)
+	}
+	ids := map[string]bool{}
+	for _, m := range append(before.Members, after.Members...) {
+		ids[m.MemberID] = true
+	}
+	if len(ids) != 3 || len(back.read()) == 0 {
+		t.Errorf("got %d member ids and %d records for the one that came back, want 3 and some", len(ids), len(back.read()))
+	}
+}

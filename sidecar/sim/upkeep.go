@@ -1,0 +1,72 @@
+package sim
+
+import (
+	"time"
+
+	"outrigger/broker/partition"
+	"outrigger/broker/topic"
+	"outrigger/sidecar/cluster"
+)
+
+// mend asks that damaged replicas leave their sets, as production's quarantine does; in the epoch that
+// this begins, replication cuts them before the damage and their leader fills them again.
+func (b *broker) mend() {
+	if b.w.options.Mutant.name == neverMendsName {
+		return
+	}
+	var due []topic.Partition
+	for _, d := range b.store.Damaged() {
+		if err := b.store.PrepareCut(d.Partition); err == nil {
+			due = append(due, d.Partition)
+		}
+	}
+	if c := b.view.Image.Quarantines(b.register.Self, due, nil); len(c.Items) > 0 {
+		b.propose(c, 2*leaderTimeout, true, func(result cluster.Result, err error) {
+			if err == nil {
+				b.w.count.mended++
+			}
+		})
+	}
+}
+
+// turnClaim says what this node holds where nobody clean is left.
+func (b *broker) turnClaim() {
+	if !b.claimant.Sync(b.view.Image) {
+		return
+	}
+	b.wantIn(partClaim, int64(leaderTimeout/time.Microsecond)/4)
+	if b.claiming || b.hangs() {
+		return
+	}
+	claims := b.claimant.Due(func(p topic.Partition) (partition.State, bool) {
+		log := b.store.Log(p)
+		if log == nil {
+			return partition.State{}, false
+		}
+		return log.State(), true
+	})
+	if len(claims.Items) == 0 {
+		return
+	}
+	b.claiming = true
+	b.propose(claims, 2*leaderTimeout, true, func(_ cluster.Result, err error) {
+		b.claiming = false
+		b.want(partClaim)
+		if err == nil {
+			b.w.count.claims += uint64(len(claims.Items))
+		}
+	})
+}
+
+// turnScrub reads a stretch of the log in search of damage.
+func (b *broker) turnScrub() {
+	b.wantIn(partScrub, scrubMicros)
+	known := len(b.store.Damaged())
+	if b.drive.Scrub() {
+		b.w.count.scrubPasses++
+	}
+	if len(b.store.Damaged()) > known {
+		b.w.count.scrubFound++
+		b.mend()
+	}
+}
