@@ -8,14 +8,14 @@ import (
 
 // dataCounts are the counts of runs with brokers.
 type dataCounts struct {
-	registrations, replacedMeanwhile, triggers, fences, asked, majorities, noAnswers         uint64
-	powerLosses, spoiled, ioErrors, noSpace, dataWipes                                       uint64
-	topicsMade, topicsGone, refusedAppends, duplicatesAnswered, scans                        uint64
-	accepted, stale, rejected, undecided                                                     uint64
-	gaps, cuts, shrinks, expansions, staleFrames                                             uint64
-	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts                 uint64
-	lostHosts, flips, misdirected, staleBlocks, quarantines, mended                          uint64
-	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides, secondLosses uint64
+	registrations, replacedMeanwhile, lateRegistrations, triggers, fences, asked, majorities, noAnswers uint64
+	powerLosses, spoiled, ioErrors, noSpace, dataWipes                                                  uint64
+	topicsMade, topicsGone, refusedAppends, duplicatesAnswered, scans                                   uint64
+	accepted, stale, rejected, undecided                                                                uint64
+	gaps, cuts, shrinks, expansions, staleFrames                                                        uint64
+	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts                            uint64
+	lostHosts, flips, misdirected, staleBlocks, quarantines, mended                                     uint64
+	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides, secondLosses            uint64
 }
 
 func (c *dataCounts) verdict(v election.Verdict) {
@@ -89,7 +89,7 @@ func (c *dataCounts) placement(before, after *topic.Placement, minimum int) {
 // rare lists them by name.
 func (c *dataCounts) rare() []Rare {
 	return []Rare{
-		{"registrations", c.registrations}, {"replaced_meanwhile", c.replacedMeanwhile}, {"triggers", c.triggers},
+		{"registrations", c.registrations}, {"replaced_meanwhile", c.replacedMeanwhile}, {"late_registrations", c.lateRegistrations}, {"triggers", c.triggers},
 		{"fences", c.fences}, {"suspects_asked", c.asked}, {"fenced_by_majority", c.majorities},
 		{"fenced_without_answer", c.noAnswers}, {"power_losses", c.powerLosses}, {"io_errors", c.ioErrors},
 		{"no_space", c.noSpace}, {"data_wipes", c.dataWipes}, {"topics_made", c.topicsMade},
