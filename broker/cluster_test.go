@@ -293,6 +293,16 @@ func (c *soleCluster) ProducerIDs(context.Context) (int64, int32, error) {
 // move makes another broker the leader of a partition, in the image and in the log.
 func (c *soleCluster) move(tb testing.TB, name string, index int32, to topic.NodeID, epoch topic.Epoch) {
 	tb.Helper()
+	c.elect(name, index, to, epoch)
+	role := partition.Role{Epoch: epoch}
+	if to == c.node {
+		role = leading(epoch)
+	}
+	c.log(tb, name, index).Assume(role)
+}
+
+// elect makes another broker the leader of a partition, in the image alone.
+func (c *soleCluster) elect(name string, index int32, to topic.NodeID, epoch topic.Epoch) {
 	c.publish(func(v *soleView) {
 		for at, t := range v.topics {
 			if t.Name != name {
@@ -309,11 +319,6 @@ func (c *soleCluster) move(tb testing.TB, name string, index int32, to topic.Nod
 			v.topics[at] = &moved
 		}
 	})
-	role := partition.Role{Epoch: epoch}
-	if to == c.node {
-		role = leading(epoch)
-	}
-	c.log(tb, name, index).Assume(role)
 }
 
 // log is the log of a partition, by name.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"outrigger/broker/group"
-	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 )
 
@@ -197,15 +196,3 @@ func (c *coordinator) ask(
 		return nil, errNotCoordinator
 	}
 }
-
-// leadsNow says whether this node, for all it knows, leads the log in the epoch at this moment.
-func leadsNow(logs *partition.Store, log *partition.Log, epoch topic.Epoch) bool {
-	role := log.State().Role
-	return role.Leading && role.Epoch == epoch && speaks(logs)
-}
-
-// speaks says whether this node may tell what a group is. The lease alone is not enough: a deposed
-// leader may have it together with a few others, while the rest has elected another, who has newer
-// offsets. While the mandate holds, this node is in the in-sync set of whoever may have been elected,
-// who commits nothing that has not come here, under an epoch that ends the leading.
-func speaks(logs *partition.Store) bool { return logs.Leased() && logs.Mandated() }

@@ -2,8 +2,10 @@ package broker
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -153,6 +155,21 @@ func TestCoordinatorWithoutLeaseOrMandateSaysNothing(t *testing.T) {
 	}{{"lease", h.store.SetLease}, {"mandate", h.store.SetMandate}} {
 		t.Run(lost.what, func(t *testing.T) { h.saysNothing(t, lost.lose) })
 	}
+}
+
+// TestCoordinatorBelievesTheImageBeforeItsLog: a node that was paused may have its mandate back before
+// its log hears that another leads.
+func TestCoordinatorBelievesTheImageBeforeItsLog(t *testing.T) {
+	h := startGroups(t)
+	h.create("t", 1)
+	h.coordinates("g")
+	c := h.dial()
+	onlyCode(t, "commit", commitCode(c.ask(simpleCommit("g", "t", 5))))
+	h.cluster.elect(offsetsTopic, groupPartition("g", 4), 2, 1)
+	if got := c.ask(fetchOffsets("g")).(*kmsg.OffsetFetchResponse).Groups[0].ErrorCode; code(got) != codeNotCoordinator {
+		t.Errorf("fetch: got %v, want %v", code(got), codeNotCoordinator)
+	}
+	expectCode(t, "commit", commitCode(c.ask(simpleCommit("g", "t", 6))), codeNotCoordinator)
 }
 
 // saysNothing takes away a right, and wants no answer until it is back.
@@ -342,6 +359,46 @@ func readAll(t *testing.T, members []*kgo.Client, read map[string]bool, values [
 			fetches.EachRecord(func(r *kgo.Record) { read[string(r.Value)] = true })
 			// A member that is between two generations may not commit; what it read is read again.
 			_ = m.CommitUncommittedOffsets(ctx)
+		}
+	}
+}
+
+// TestShardThatCannotAppendStartsAgainWithItsLog: what it had decided is forgotten, and who waits for it
+// is told nothing but to ask again.
+func TestShardThatCannotAppendStartsAgainWithItsLog(t *testing.T) {
+	h := startOver(t, 1<<20, func(c *Config) { c.Groups.InitialDelay, c.Groups.Partitions = -1, 1 })
+	h.create("t", 1)
+	h.coordinates("g")
+	c := h.dial()
+	onlyCode(t, "commit", commitCode(c.ask(simpleCommit("other", "t", 5))))
+	j, old := h.join("g"), h.groups.shardOf("g")
+	q := kmsg.NewPtrSyncGroupRequest()
+	q.Group, q.MemberID, q.Generation = "g", j.MemberID, j.Generation
+	q.GroupAssignment = []kmsg.SyncGroupRequestGroupAssignment{
+		{MemberID: j.MemberID, MemberAssignment: make([]byte, 500<<10)}, // no batch of this log holds it
+	}
+	expectCode(t, "sync", c.ask(q).(*kmsg.SyncGroupResponse).ErrorCode, codeNotCoordinator)
+	<-old.ended
+	eventually(t, "another shard", func() bool {
+		s := h.groups.shardOf("g")
+		return s != old && s.loaded.Load()
+	})
+	beat := kmsg.NewPtrHeartbeatRequest()
+	beat.Group, beat.MemberID, beat.Generation = "g", j.MemberID, j.Generation
+	expectCode(t, "heartbeat", c.ask(beat).(*kmsg.HeartbeatResponse).ErrorCode, codeUnknownMemberID)
+	other := c.ask(fetchOffsets("other")).(*kmsg.OffsetFetchResponse).Groups[0]
+	if len(other.Topics) != 1 || other.Topics[0].Partitions[0].Offset != 5 {
+		t.Errorf("offsets of another group: got %+v, want 5", other.Topics)
+	}
+}
+
+// TestLongestClientNameMakesAnIDThatARecordHolds: an id of more than 32,767 bytes would make a record
+// that nobody can read, and so a partition that nobody can load.
+func TestLongestClientNameMakesAnIDThatARecordHolds(t *testing.T) {
+	long := strings.Repeat("é", 16_000)
+	for _, id := range []string{memberID(long, nil), memberID("c", &long)} {
+		if len(id) > memberNameMax+37 || !utf8.ValidString(id) {
+			t.Errorf("got %d bytes, valid: %t", len(id), utf8.ValidString(id))
 		}
 	}
 }

@@ -143,7 +143,7 @@ func (f *fetch) readLog(s *fetchSlot) {
 	if err != nil {
 		s.code = f.broker.judge("Fetch", err)
 		if s.code == codeOffsetOutOfRange && topic.Offset(s.asked.FetchOffset) > read.LogEnd &&
-			!f.broker.logs.Mandated() {
+			!f.broker.speaksFor(s.target.log.Partition(), state.Role.Epoch) {
 			// Another may lead by now and have gone beyond our end.
 			s.code = codeNotLeaderOrFollower
 		}

@@ -174,6 +174,10 @@ func TestDeposedLeaderSendsNobodyBack(t *testing.T) {
 	h.store.SetMandate(partition.Forever)
 	beyond = onlyFetched(c.ask(fetchOf(12, "deposed", 0, 10)))
 	expectCode(t, "beyond the end with a lease", beyond.ErrorCode, codeOffsetOutOfRange)
+	// The mandate comes back with the image that names another, and the log hears last.
+	h.cluster.elect("deposed", 0, 2, 1)
+	beyond = onlyFetched(c.ask(fetchOf(12, "deposed", 0, 10)))
+	expectCode(t, "beyond the end, another elected", beyond.ErrorCode, codeNotLeaderOrFollower)
 }
 
 // TestAbortedTransactionsAreNullUnlessAskedFor (redpanda#18852).

@@ -3,6 +3,7 @@ package broker
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -47,10 +48,17 @@ func (b *Broker) groupCode(api string, err error) code {
 	return why
 }
 
+// memberNameMax is how much of a client's name goes into the ids of its members. The whole could make
+// an id that no string of the protocol, nor of a record, can hold.
+const memberNameMax = 200
+
 // memberID draws the id of a new member. It begins with what people know the member by.
 func memberID(client string, instance *string) string {
 	if instance != nil {
 		client = *instance
+	}
+	if len(client) > memberNameMax {
+		client = strings.ToValidUTF8(client[:memberNameMax], "")
 	}
 	var raw [16]byte
 	_, _ = rand.Read(raw[:]) // it never fails; the program ends instead

@@ -261,7 +261,7 @@ func (s *groupShard) turn(ctx context.Context, calls []*groupCall) error {
 	if !role.Leading || role.Epoch != s.epoch {
 		return partition.ErrNotLeader
 	}
-	speaks := speaks(s.broker.logs)
+	speaks := s.speaks()
 	open := speaks && role.AcceptAll
 	if now.Mono-s.turned > absence.Milliseconds() || s.shut && open {
 		for _, g := range s.groups {
@@ -279,6 +279,10 @@ func (s *groupShard) turn(ctx context.Context, calls []*groupCall) error {
 	s.answer(now)
 	return nil
 }
+
+// speaks says whether this node may tell what the groups are. While it may, it is in the in-sync set of
+// whoever may have been elected, who commits nothing that has not come here under a later epoch.
+func (s *groupShard) speaks() bool { return s.broker.speaksFor(s.log.Partition(), s.epoch) }
 
 // take carries out one request. Where this node does not speak another may lead by now, and without
 // enough replicas nothing that is decided can be kept: then nothing is begun.
@@ -462,12 +466,12 @@ func (s *groupShard) land() error {
 // on those that have waited too long.
 func (s *groupShard) answer(now group.Time) {
 	until := now.Mono + s.broker.config.Groups.CommitTimeout.Milliseconds()
-	leads := leadsNow(s.broker.logs, s.log, s.epoch)
+	speaks := s.speaks()
 	for _, r := range s.replies {
 		switch {
 		case r.AfterRecords && r.from.last != nil && !r.from.last.done:
 			r.from.last.parked = append(r.from.last.parked, parkedReply{r.Reply, until})
-		case leads:
+		case speaks:
 			s.send(r.Reply)
 		default:
 			s.send(group.Reply{Token: r.Token, Err: errNotCoordinator})

@@ -70,6 +70,27 @@ func leads(state partition.State, asked int32) code {
 	return codeNone
 }
 
+// speaksFor says whether this node may say, as leader in an epoch, what a partition does not hold, or
+// what it means: neither data that is committed for ever nor an append, which replicas confirm.
+//
+// The lease is not enough: a deposed leader may have it together with a few others, while the rest has
+// elected another. The mandate wants a majority, or the controller. And it must be looked at before the
+// image, for that comes first when a node hears again:
+//  1. A is paused, B is elected. A goes on and applies the image that names B.
+//  2. The others no longer know better than A: its mandate is renewed, and says nothing of A's old role.
+//  3. A's log hears last that it leads no more.
+func (b *Broker) speaksFor(p topic.Partition, epoch topic.Epoch) bool {
+	if !b.logs.Leased() || !b.logs.Mandated() {
+		return false
+	}
+	t, found := b.cluster.View().TopicByID(p.Topic)
+	if !found || int(p.Index) >= len(t.Partitions) {
+		return false
+	}
+	named := t.Partitions[p.Index]
+	return named.Leader == b.config.Node && named.LeaderEpoch == epoch
+}
+
 // leaderHint is the leader that the image names, for a client that asked the wrong node (KIP-951).
 type leaderHint struct {
 	node  topic.NodeID

@@ -3,15 +3,20 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // member is one consumer of a group, whichever client it is.
@@ -211,7 +216,8 @@ func (c *cluster) readBy(members []member, gone []string, all []string) {
 // admin is an admin client that bootstraps through one broker.
 func (c *cluster) admin(broker int) *kadm.Client {
 	c.t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(c.kafka[broker]), kgo.MetadataMinAge(100*time.Millisecond))
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.kafka[broker]), kgo.MetadataMinAge(100*time.Millisecond),
+		kgo.DialTimeout(time.Second), kgo.RequestTimeoutOverhead(time.Second))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -297,7 +303,7 @@ func TestGroupIsOneThroughAllBrokersAndOutlivesItsCoordinator(t *testing.T) {
 	for kill := range 2 {
 		d := c.stable(s.group, 2)
 		victim := int(d.Coordinator.NodeID) - 1
-		c.signal(victim, 9)
+		c.signal(victim, syscall.SIGKILL)
 		began := time.Now()
 		asked := (victim + 1) % 3
 		c.eventually(20*time.Second, "offsets after the kill", func() error {
@@ -322,15 +328,42 @@ func TestGroupIsOneThroughAllBrokersAndOutlivesItsCoordinator(t *testing.T) {
 		})
 		c.healthy(60 * time.Second)
 	}
-	c.checkGroupCommand(s.group, each*3)
+	c.checkGroupCommand(s.group, members, each*3)
 }
 
-// checkGroupCommand: the command line shows the same.
-func (c *cluster) checkGroupCommand(group string, committed int) {
+// checkGroupCommand: the command line shows the group, moves its offsets once its members are gone, and
+// deletes it.
+func (c *cluster) checkGroupCommand(group string, members []member, committed int64) {
 	c.t.Helper()
-	out := c.run("group", "describe", group, "--bootstrap-server", c.kafka[0])
-	if !strings.Contains(out, group) || !strings.Contains(out, "Stable") {
-		c.t.Errorf("group describe says\n%s\nwant a stable group with %d committed", out, committed)
+	through := []string{"--bootstrap-server", c.kafka[0]}
+	command := func(args ...string) string { return c.run(append(append([]string{"group"}, args...), through...)...) }
+	if out := command("describe", group); !strings.Contains(out, "Stable") || !strings.Contains(out, "2 members") {
+		c.t.Errorf("group describe says\n%s\nwant a stable group of 2", out)
+	}
+	refused := exec.Command(c.bin, append([]string{"group", "reset-offsets", group, "--all-topics", "--to-earliest", "--execute"}, through...)...)
+	if out, err := refused.CombinedOutput(); err == nil || !strings.Contains(string(out), "2 members") {
+		c.t.Errorf("reset of a group with members: got %v\n%s\nwant it to be refused", err, out)
+	}
+	for _, m := range members {
+		m.stop()
+	}
+	command("reset-offsets", group, "--all-topics", "--to-earliest")
+	if sum, err := c.committed(1, group); err != nil || sum != committed {
+		c.t.Errorf("offsets after a reset that was only shown: got %d, %v, want %d", sum, err, committed)
+	}
+	var moved []struct{ From, To int64 }
+	if err := json.Unmarshal([]byte(command("reset-offsets", group, "--all-topics", "--to-earliest", "--execute", "--json")), &moved); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, m := range moved {
+		committed -= m.From
+	}
+	if sum, err := c.committed(2, group); err != nil || sum != 0 || committed != 0 {
+		c.t.Errorf("offsets after the reset: got %d, %v, want 0; %d were not moved", sum, err, committed)
+	}
+	command("delete", group)
+	if out := command("list"); strings.Contains(out, group) {
+		c.t.Errorf("group list says\n%s\nwant %s to be gone", out, group)
 	}
 }
 
@@ -428,4 +461,101 @@ func TestStaticMemberRestartsWithoutARebalance(t *testing.T) {
 	if len(ids) != 3 || len(back.read()) == 0 {
 		t.Errorf("got %d member ids and %d records for the one that came back, want 3 and some", len(ids), len(back.read()))
 	}
+}
+
+// A coordinator that was stopped and goes on answers what it was asked meanwhile before it can know that
+// another has taken its place: it must not tell the offsets of its own time.
+func TestPausedCoordinatorTellsNoOldOffsets(t *testing.T) {
+	c := start(t, noDelay)
+	const topic, group = "paused", "paused"
+	c.createTopic(0, topic, 1, 3)
+	refused := 0
+	for offset := int64(1); offset <= 3; offset += 2 {
+		c.commitThrough(0, topic, group, offset)
+		var d kadm.DescribedGroup
+		c.eventually(20*time.Second, "a coordinator", func() (err error) {
+			d, err = c.described(0, group)
+			return err
+		})
+		if g, err := c.pausedAnswer(int(d.Coordinator.NodeID)-1, topic, group, offset); err != nil {
+			t.Logf("the paused coordinator's connection ended: %v", err)
+		} else if err := kerr.ErrorForCode(g.ErrorCode); err != nil {
+			refused++
+			t.Logf("the paused coordinator says %v", err)
+		} else if len(g.Topics) != 1 || g.Topics[0].Partitions[0].Offset != offset+1 {
+			t.Errorf("the paused coordinator says %+v, want an error or %d", g, offset+1)
+		}
+		c.healthy(60 * time.Second)
+	}
+	if refused == 0 {
+		t.Errorf("no paused coordinator has answered after its pause")
+	}
+}
+
+// commitThrough commits an offset of partition 0, knowing one broker at first.
+func (c *cluster) commitThrough(broker int, topic, group string, offset int64) {
+	c.t.Helper()
+	offsets := kadm.Offsets{}
+	offsets.AddOffset(topic, 0, offset, -1)
+	c.eventually(30*time.Second, "a commit", func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
+		defer cancel()
+		return c.admin(broker).CommitAllOffsets(ctx, group, offsets)
+	})
+}
+
+// pausedAnswer stops the coordinator, has it asked for the offset meanwhile, commits the next one with its
+// successor, and returns what it says when it goes on.
+func (c *cluster) pausedAnswer(
+	victim int, topic, group string, offset int64,
+) (kmsg.OffsetFetchResponseGroup, error) {
+	c.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.kafka[victim]), kgo.RequestTimeoutOverhead(time.Minute))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer client.Close()
+	ask := func() (kmsg.OffsetFetchResponseGroup, error) {
+		q := kmsg.NewPtrOffsetFetchRequest()
+		g := kmsg.NewOffsetFetchRequestGroup()
+		g.Group = group
+		q.Groups = append(q.Groups, g)
+		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+		defer cancel()
+		r, err := client.Broker(victim+1).Request(ctx, q)
+		if err != nil {
+			return kmsg.OffsetFetchResponseGroup{}, err
+		}
+		return r.(*kmsg.OffsetFetchResponse).Groups[0], nil
+	}
+	if g, err := ask(); err != nil || len(g.Topics) != 1 || g.Topics[0].Partitions[0].Offset != offset {
+		c.t.Fatalf("before the pause: got %+v, %v, want %d", g, err, offset)
+	}
+	pid := c.pid(victim)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		c.t.Fatal(err)
+	}
+	// The signal takes a moment, in which the coordinator may answer yet, and rightly.
+	c.eventually(5*time.Second, "a stopped process", func() error {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err == nil && !strings.Contains(string(stat), ") T ") {
+			err = fmt.Errorf("it is not: %s", stat)
+		}
+		return err
+	})
+	type answer struct {
+		group kmsg.OffsetFetchResponseGroup
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		g, err := ask()
+		answers <- answer{g, err}
+	}()
+	c.commitThrough((victim+1)%3, topic, group, offset+1)
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		c.t.Fatal(err)
+	}
+	got := <-answers
+	return got.group, got.err
 }

@@ -158,10 +158,15 @@ func (m *Machine) vanish(now Time, fx *Effects) {
 // Sweep takes away the offsets that have expired, and the group when it is empty and nothing is left
 // of it. gone tells of topics that were deleted, whose offsets go at once.
 func (m *Machine) Sweep(now Time, gone func(topic string, id [16]byte) bool, fx *Effects) {
-	for _, o := range m.Offsets() {
-		if gone(o.Topic, o.TopicID) || m.outdated(o, now) {
-			m.forget(o.Place, fx)
+	var doomed []Place
+	for at, o := range m.offsets {
+		if gone(at.Topic, o.TopicID) || m.outdated(at.Topic, o, now) {
+			doomed = append(doomed, at)
 		}
+	}
+	slices.SortFunc(doomed, comparePlaces)
+	for _, at := range doomed {
+		m.forget(at, fx)
 	}
 	if m.kept && m.state == Empty && len(m.offsets) == 0 && len(m.pending) == 0 &&
 		now.Wall-m.since >= m.cfg.RetentionMillis {
@@ -171,8 +176,8 @@ func (m *Machine) Sweep(now Time, gone func(topic string, id [16]byte) bool, fx 
 
 // outdated says whether an offset has expired. Those of a group with members never do while a member
 // may be subscribed to the topic; afterwards they are kept for the retention time.
-func (m *Machine) outdated(o CommitOffset, now Time) bool {
-	if m.Subscribed(o.Topic) {
+func (m *Machine) outdated(topic string, o Offset, now Time) bool {
+	if m.Subscribed(topic) {
 		return false
 	}
 	if o.ExpiresAt >= 0 {

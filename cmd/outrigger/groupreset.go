@@ -169,26 +169,30 @@ func (r *resetFlags) plan(
 			v.From = o.At
 		}
 		late, _ := dated.Lookup(end.Topic, end.Partition)
-		v.To = min(max(r.target(v.From, first.Offset, end.At, late.Offset), first.Offset), end.At)
+		v.To = r.target(v.From, partitionBounds{first: first.Offset, end: end.At, dated: late.Offset})
 		views = append(views, v)
 	}
 	return views, nil
 }
 
-// target is where the flags point to, not yet bounded by the partition's ends.
-func (r *resetFlags) target(from, first, end, dated int64) int64 {
+// partitionBounds are offsets of a partition: of its first record, behind its last one, and of the
+// first record at or after the time that was given.
+type partitionBounds struct{ first, end, dated int64 }
+
+// target is where the flags point to, within the partition.
+func (r *resetFlags) target(from int64, b partitionBounds) int64 {
+	to := b.dated
 	switch {
 	case r.earliest:
-		return first
+		to = b.first
 	case r.latest:
-		return end
+		to = b.end
 	case r.offsetSet:
-		return r.offset
+		to = r.offset
 	case r.shifted:
-		return max(from, first) + r.shift
-	default:
-		return dated
+		to = max(from, b.first) + r.shift
 	}
+	return min(max(to, b.first), b.end)
 }
 
 func (r *resetFlags) write(out io.Writer, views []resetView) error {
