@@ -458,9 +458,10 @@ func TestDescribeConfigsRefusesWhatItDoesNotKnow(t *testing.T) {
 		{kmsg.ConfigResourceTypeTopic, "stranger", codeUnknownTopicOrPartition},
 		{kmsg.ConfigResourceTypeTopic, "a/b", codeInvalidTopic},
 		{kmsg.ConfigResourceTypeTopic, "t", codeNone},
-		{kmsg.ConfigResourceTypeBroker, "", codeNone},
+		{kmsg.ConfigResourceTypeBroker, "1", codeNone},
 		{kmsg.ConfigResourceTypeBroker, "2", codeInvalidRequest},
-		{kmsg.ConfigResourceTypeGroupConfig, "g", codeInvalidRequest},
+		{kmsg.ConfigResourceTypeGroupConfig, "", codeInvalidRequest},
+		{kmsg.ConfigResourceTypeBrokerLogger, "1", codeInvalidRequest},
 	} {
 		q := kmsg.NewPtrDescribeConfigsRequest()
 		q.Version = 4

@@ -13,8 +13,7 @@ const (
 	apiVersionsTarget   = 5 // clients may say whom they believe to talk to (KIP-1242)
 )
 
-// apiVersions tells what is served. There is nothing to finalize yet, so no feature is named:
-// clients take a feature's absence for "do not use it", which is true.
+// apiVersions tells what is served, and the finalized features.
 func (b *Broker) apiVersions(
 	_ context.Context, r *request, q *kmsg.ApiVersionsRequest,
 ) kmsg.Response {
@@ -29,6 +28,7 @@ func (b *Broker) apiVersions(
 		row.ApiKey, row.MinVersion, row.MaxVersion = api.Key, api.Advertised, api.Max
 		response.ApiKeys = append(response.ApiKeys, row)
 	}
+	addFeatures(response)
 	return response
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,8 +33,9 @@ type Broker struct {
 	ids       producerIDs
 	groups    *coordinator
 	// memory holds the bytes of large requests in flight.
-	memory *semaphore.Weighted
-	census census
+	memory   *semaphore.Weighted
+	census   census
+	sessions *fetchSessions
 }
 
 // New opens the listeners, unless cfg brings them along, and registers the metrics. Clients may
@@ -53,6 +56,7 @@ func New(
 	b.creations.inFlight = map[string]*creation{}
 	b.ids.turn = make(chan struct{}, 1)
 	b.census.perIP = map[string]int{}
+	b.sessions = newFetchSessions(cfg.Requests.FetchSessionsMax, rand.Uint64())
 	b.groups = newCoordinator(b)
 	b.handlers = b.handlerTable()
 	if b.sockets == nil {
@@ -62,7 +66,7 @@ func New(
 		}
 		b.sockets = sockets
 	}
-	for _, collector := range append(b.meters.collectors(), newInventory(b)) {
+	for _, collector := range slices.Concat(b.meters.collectors(), b.sessions.collectors(), []prometheus.Collector{newInventory(b)}) {
 		if err := registerer.Register(collector); err != nil {
 			return nil, errors.Join(fmt.Errorf("register metrics: %w", err), b.sockets.Close())
 		}
@@ -124,7 +128,7 @@ func (b *Broker) admit(
 	ctx context.Context, listener string, accepted net.Conn, connections *sync.WaitGroup,
 ) {
 	ip := addressOf(accepted.RemoteAddr())
-	if !b.census.enter(ip, b.config.Connections) {
+	if !b.census.enter(ip, b.connectionLimits()) {
 		b.meters.refused.Inc()
 		b.offenders.report(offence{Address: ip, Reason: reasonTooMany})
 		_ = accepted.Close() // it was never ours

@@ -26,6 +26,14 @@ type Cluster interface {
 	DeleteTopics(context.Context, []topic.ID) []error
 	// CreatePartitions grows topics; one error per growth, nil as for CreateTopics.
 	CreatePartitions(context.Context, []topic.Growth) []error
+	// AlterConfigs replaces configs by compare-and-set; one error per change, nil as for CreateTopics.
+	// An error that wraps topic.ErrStale says that another change came first.
+	AlterConfigs(context.Context, []topic.ConfigChange) []error
+	// ElectLeaders gives partitions to their preferred leaders, or (unclean) to anybody live where
+	// nobody leads; one error per election, nil as for CreateTopics.
+	ElectLeaders(ctx context.Context, unclean bool, elections []topic.Election) []error
+	// Quorum asks the controller for the state of the metadata Raft.
+	Quorum(context.Context) (topic.Quorum, error)
 	// ProducerIDs hands out a block of producer ids that nobody else ever gets.
 	ProducerIDs(context.Context) (first int64, count int32, err error)
 }
@@ -43,6 +51,8 @@ type View interface {
 	Registered() []topic.Broker
 	TopicByName(string) (*topic.Topic, bool)
 	TopicByID(topic.ID) (*topic.Topic, bool)
+	// Configs is what was set for a resource that is no topic. Its values must not be changed.
+	Configs(kind topic.ConfigKind, name string) topic.ConfigSet
 	// Topics are sorted by name.
 	Topics() []*topic.Topic
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +26,8 @@ type soleCluster struct {
 	broken atomic.Pointer[error]
 	// late, when set, is a change elsewhere of which this node has not heard.
 	late atomic.Pointer[func(*soleView)]
+	// rival, when set, is a change of configs that comes just before the next one.
+	rival atomic.Pointer[topic.ConfigChange]
 	// calls of CreateTopics.
 	created atomic.Int64
 
@@ -46,7 +49,7 @@ func (c *soleCluster) publish(edit func(*soleView)) {
 	defer c.mu.Unlock()
 	next := &soleView{
 		id: c.view.id, controller: c.view.controller, brokers: slices.Clone(c.view.brokers),
-		topics: slices.Clone(c.view.topics),
+		topics: slices.Clone(c.view.topics), configs: maps.Clone(c.view.configs),
 	}
 	edit(next)
 	c.view = next
@@ -204,6 +207,80 @@ func (c *soleCluster) CreatePartitions(_ context.Context, growths []topic.Growth
 	return errs
 }
 
+// AlterConfigs implements Cluster.
+func (c *soleCluster) AlterConfigs(_ context.Context, changes []topic.ConfigChange) []error {
+	errs := make([]error, len(changes))
+	for i, change := range changes {
+		errs[i] = c.alterConfigs(change)
+	}
+	return errs
+}
+
+func (c *soleCluster) alterConfigs(change topic.ConfigChange) error {
+	if broken := c.broken.Load(); broken != nil {
+		return *broken
+	}
+	if rival := c.rival.Swap(nil); rival != nil {
+		if err := c.alterConfigs(*rival); err != nil {
+			return err
+		}
+	}
+	err := topic.ErrStale
+	c.publish(func(v *soleView) {
+		if change.Kind == topic.BrokerConfigs {
+			if set := v.configs[change.Name]; set.Epoch == change.Epoch {
+				if v.configs == nil {
+					v.configs = map[string]topic.ConfigSet{}
+				}
+				v.configs[change.Name], err = topic.ConfigSet{Values: change.Values, Epoch: set.Epoch + 1}, nil
+			}
+			return
+		}
+		for at, t := range v.topics {
+			if t.ID == change.ID && t.ConfigEpoch == change.Epoch {
+				altered := *t
+				altered.Configs, altered.ConfigEpoch = change.Values, t.ConfigEpoch+1
+				v.topics[at], err = &altered, nil
+			}
+		}
+	})
+	return err
+}
+
+// ElectLeaders implements Cluster: whoever is first leads.
+func (c *soleCluster) ElectLeaders(_ context.Context, _ bool, elections []topic.Election) []error {
+	errs := make([]error, len(elections))
+	for i, e := range elections {
+		errs[i] = topic.ErrUnknown
+		c.publish(func(v *soleView) {
+			for at, t := range v.topics {
+				if t.ID != e.Partition.Topic {
+					continue
+				}
+				moved := *t
+				moved.Partitions = slices.Clone(t.Partitions)
+				placement := *moved.Partitions[e.Partition.Index]
+				placement.Leader = placement.Replicas[0]
+				moved.Partitions[e.Partition.Index] = &placement
+				v.topics[at], errs[i] = &moved, nil
+			}
+		})
+	}
+	return errs
+}
+
+// Quorum implements Cluster.
+func (c *soleCluster) Quorum(context.Context) (topic.Quorum, error) {
+	if broken := c.broken.Load(); broken != nil {
+		return topic.Quorum{}, *broken
+	}
+	return topic.Quorum{
+		Leader: c.node, Term: 3, Commit: 9,
+		Voters:   []topic.QuorumReplica{{Node: c.node, Disk: topic.DiskID{1}, LastIndex: 9, CaughtUp: true}},
+		Learners: []topic.QuorumReplica{{Node: 7}, {Node: 8, LastIndex: 5, SilentMillis: 60_000}},
+	}, nil
+}
+
 // ProducerIDs implements Cluster, with small blocks.
 func (c *soleCluster) ProducerIDs(context.Context) (int64, int32, error) {
 	if broken := c.broken.Load(); broken != nil {
@@ -260,7 +337,11 @@ type soleView struct {
 	controller topic.NodeID
 	brokers    []topic.Broker
 	topics     []*topic.Topic
+	configs    map[string]topic.ConfigSet // of brokers
 }
+
+// Configs implements View.
+func (v *soleView) Configs(_ topic.ConfigKind, name string) topic.ConfigSet { return v.configs[name] }
 
 func byName(a, b *topic.Topic) int { return strings.Compare(a.Name, b.Name) }
 

@@ -29,6 +29,8 @@ type Config struct {
 	Groups GroupConfig
 	// Metrics bounds the cardinality of what /metrics shows.
 	Metrics MetricLimits
+	// LogDir tells of the data directory.
+	LogDir LogDir
 	// Properties is the node's whole configuration as it is in force, for DescribeConfigs.
 	Properties []Property
 }
@@ -55,6 +57,13 @@ type TopicDefaults struct {
 	UncleanElection bool
 }
 
+// LogDir is where the logs are, for DescribeLogDirs.
+type LogDir struct {
+	Path string
+	// Space returns the size of the file system and what is left of it, in bytes; nil if nobody knows.
+	Space func() (total, usable int64, err error)
+}
+
 // ConnectionLimits bounds connections.
 type ConnectionLimits struct {
 	// Max is `max.connections` (no bound), MaxPerIP is `max.connections.per.ip` (no bound).
@@ -77,6 +86,10 @@ type RequestLimits struct {
 	BytesMax int32
 	// FetchBytesMax is `fetch.max.bytes` (55 MiB): no fetch answer holds more, but for one batch.
 	FetchBytesMax int32
+	// FollowerReads is `replica.selector.class` set to Kafka's RackAwareReplicaSelector (off).
+	FollowerReads bool
+	// FetchSessionsMax is `max.incremental.fetch.session.cache.slots` (1,000); negative for none.
+	FetchSessionsMax int
 	// AppendWait is how long a produce may wait for room in the log (1 s) before it is refused with
 	// a retriable error. The requests behind it on the connection wait too, so this is short.
 	AppendWait time.Duration
@@ -103,12 +116,28 @@ type Property struct {
 	Set bool
 	// Sensitive values are never shown.
 	Sensitive bool
+	// Kind is how the value is written.
+	Kind PropertyKind
+	// Doc is a sentence on what the key does.
+	Doc string
 }
+
+// PropertyKind says how the value of a key is written.
+type PropertyKind uint8
+
+// The kinds of values.
+const (
+	PropertyText PropertyKind = iota
+	PropertyInteger
+	PropertyFlag
+	PropertyList
+)
 
 const (
 	messageBytesMax    = 1_048_588
 	requestBytesMax    = 100 << 20
 	fetchBytesMax      = 55 << 20
+	fetchSessionsMax   = 1_000
 	inFlightMax        = 128
 	inFlightBytesMax   = 32 << 20
 	nodeInFlightBytes  = 1 << 30
@@ -131,6 +160,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Connections.NodeInFlightBytes, nodeInFlightBytes)
 	orDefault(&c.Requests.BytesMax, requestBytesMax)
 	orDefault(&c.Requests.FetchBytesMax, fetchBytesMax)
+	orDefault(&c.Requests.FetchSessionsMax, fetchSessionsMax)
 	orDefault(&c.Requests.AppendWait, time.Second)
 	orDefault(&c.Requests.AutoCreateWait, 2*time.Second)
 	orDefault(&c.Requests.TimeoutMax, 5*time.Minute)

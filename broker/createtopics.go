@@ -109,7 +109,7 @@ func (b *Broker) planTopic(
 	if _, taken := view.TopicByName(asked.Topic); taken {
 		return fmt.Errorf("%w: %q", topic.ErrNameTaken, asked.Topic)
 	}
-	configs, err := judgeTopicConfigs(asked.Configs, b.topicDefaults())
+	configs, err := judgeTopicConfigs(asked.Configs, b.topicDefaults(view))
 	if err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func (b *Broker) answerCreation(
 			answer.NumPartitions, set = int32(len(made.Partitions)), made.Configs
 		}
 	}
-	for _, described := range describeTopicConfigs(set, b.topicDefaults()) {
+	for _, described := range describeTopicConfigs(set, b.topicDefaults(view)) {
 		c := kmsg.NewCreateTopicsResponseTopicConfig()
 		c.Name, c.Value, c.Source = described.name, kmsg.StringPtr(described.value), int8(described.source)
 		answer.Configs = append(answer.Configs, c)

@@ -50,16 +50,24 @@ func (b *Broker) describeResource(
 			return nil, codeUnknownTopicOrPartition, "topic does not exist"
 		}
 		var configs []resourceConfig
-		for _, c := range describeTopicConfigs(t.Configs, b.topicDefaults()) {
+		for _, c := range describeTopicConfigs(t.Configs, b.topicDefaults(view)) {
 			configs = append(configs, resourceConfig{topicConfig: c})
 		}
 		return configs, codeNone, ""
 	case kmsg.ConfigResourceTypeBroker:
 		own := strconv.Itoa(int(b.config.Node))
-		if asked.ResourceName != "" && asked.ResourceName != own {
-			return nil, codeInvalidRequest, "this is broker " + own
+		switch asked.ResourceName {
+		case "":
+			return b.allBrokersConfigs(view), codeNone, ""
+		case own:
+			return b.brokerConfigs(view), codeNone, ""
 		}
-		return b.brokerConfigs(), codeNone, ""
+		return nil, codeInvalidRequest, "this is broker " + own
+	case kmsg.ConfigResourceTypeGroupConfig, kmsg.ConfigResourceTypeClientMetrics:
+		if asked.ResourceName == "" {
+			return nil, codeInvalidRequest, "the name is empty"
+		}
+		return nil, codeNone, "" // nothing can be set for them yet
 	default:
 		return nil, codeInvalidRequest, "resources of this type have no configs here"
 	}
@@ -98,9 +106,22 @@ func (c resourceConfig) answer(
 	return answer
 }
 
-// brokerConfigs are the configs of this broker, sorted by name: what it goes by itself, and the
-// further keys of the node. None can be altered while it runs.
-func (b *Broker) brokerConfigs() []resourceConfig {
+// brokerConfigs are the configs of this broker as they are in force, sorted by name.
+func (b *Broker) brokerConfigs(view View) []resourceConfig {
+	configs := b.staticConfigs()
+	for i := range configs {
+		c := &configs[i]
+		if told := b.told(view, c.name); len(told) > 0 {
+			c.synonyms = append(told, c.synonyms...)
+			c.value, c.source = told[0].value, told[0].source
+		}
+	}
+	return configs
+}
+
+// staticConfigs are the configs that this broker was started with, sorted by name: what it goes by
+// itself, and the further keys of the node.
+func (b *Broker) staticConfigs() []resourceConfig {
 	byName := map[string]resourceConfig{}
 	for _, c := range b.ownConfigs() {
 		c.source, c.readOnly = kmsg.ConfigSourceDefaultConfig, true
@@ -109,9 +130,10 @@ func (b *Broker) brokerConfigs() []resourceConfig {
 	for _, p := range b.config.Properties {
 		c, own := byName[p.Name]
 		if !own {
-			c.name, c.value, c.kind, c.readOnly = p.Name, p.Value, kmsg.ConfigTypeString, true
+			c.name, c.value, c.kind, c.readOnly = p.Name, p.Value, p.Kind.kafka(), true
 			c.source = kmsg.ConfigSourceDefaultConfig
 		}
+		c.about = p.Doc
 		if p.Set {
 			c.source = kmsg.ConfigSourceStaticBrokerConfig
 		}
@@ -124,6 +146,9 @@ func (b *Broker) brokerConfigs() []resourceConfig {
 	configs := make([]resourceConfig, 0, len(byName))
 	for _, c := range byName {
 		c.synonyms = []configSynonym{{c.name, c.value, c.source}}
+		if _, dynamic := findDynamicKey(c.name); dynamic {
+			c.readOnly = false
+		}
 		configs = append(configs, c)
 	}
 	slices.SortFunc(configs, func(a, b resourceConfig) int { return cmp.Compare(a.name, b.name) })
@@ -154,6 +179,7 @@ func (b *Broker) ownConfigs() []resourceConfig {
 		own("log.cleanup.policy", kmsg.ConfigTypeList, "delete"),
 		number("max.connections", kmsg.ConfigTypeInt, kafkaInt(c.Max)),
 		number("max.connections.per.ip", kmsg.ConfigTypeInt, kafkaInt(c.MaxPerIP)),
+		number("max.incremental.fetch.session.cache.slots", kmsg.ConfigTypeInt, max(0, kafkaInt(r.FetchSessionsMax))),
 		number("message.max.bytes", kmsg.ConfigTypeInt, int64(t.MessageBytesMax)),
 		number("min.insync.replicas", kmsg.ConfigTypeInt, int64(t.MinInSyncReplicas)),
 		number("node.id", kmsg.ConfigTypeInt, int64(b.config.Node)),

@@ -64,6 +64,23 @@ func (b *Broker) handlerTable() map[int16]handler {
 		kmsg.DescribeConfigs.Int16():      {run: plain(b.describeConfigs)},
 		kmsg.CreatePartitions.Int16():     {run: plain(b.createPartitions), waits: true},
 		kmsg.DescribeCluster.Int16():      {run: plain(b.describeCluster)},
+		// Configs that are set while brokers run.
+		kmsg.AlterConfigs.Int16():            {run: plain(b.alterConfigs), waits: true},
+		kmsg.IncrementalAlterConfigs.Int16(): {run: plain(b.incrementalAlterConfigs), waits: true},
+		kmsg.ListConfigResources.Int16():     {run: plain(b.listConfigResources)},
+		kmsg.ElectLeaders.Int16():            {run: plain(b.electLeaders), waits: true},
+		// What tools and user interfaces ask when they start.
+		kmsg.ListPartitionReassignments.Int16():   {run: plain(b.listPartitionReassignments)},
+		kmsg.DescribeACLs.Int16():                 {run: plain(b.describeACLs)},
+		kmsg.CreateACLs.Int16():                   {run: plain(b.createACLs)},
+		kmsg.DeleteACLs.Int16():                   {run: plain(b.deleteACLs)},
+		kmsg.DescribeLogDirs.Int16():              {run: plain(b.describeLogDirs)},
+		kmsg.DescribeClientQuotas.Int16():         {run: plain(b.describeClientQuotas)},
+		kmsg.DescribeUserSCRAMCredentials.Int16(): {run: plain(b.describeUserSCRAMCredentials)},
+		kmsg.DescribeQuorum.Int16():               {run: plain(b.describeQuorum), waits: true},
+		kmsg.UpdateFeatures.Int16():               {run: plain(b.updateFeatures)},
+		kmsg.DescribeProducers.Int16():            {run: plain(b.describeProducers)},
+		kmsg.DescribeTopicPartitions.Int16():      {run: plain(b.describeTopicPartitions)},
 	}
 	maps.Copy(table, b.groupHandlers())
 	return table

@@ -59,16 +59,25 @@ const (
 	codeOutOfOrderSequence       code = 45
 	codeInvalidProducerEpoch     code = 47
 	codeInvalidTxnState          code = 48
+	codeSecurityDisabled         code = 54
 	codeStorageError             code = 56
 	codeFetchSessionIDNotFound   code = 70
+	codeInvalidFetchSessionEpoch code = 71
 	codeListenerNotFound         code = 72
 	codeTopicDeletionDisabled    code = 73
 	codeFencedLeaderEpoch        code = 74
 	codeUnknownLeaderEpoch       code = 75
 	codeUnsupportedCompression   code = 76
 	codeOffsetNotAvailable       code = 78
+	codePreferredNotAvailable    code = 80
+	codeEligibleNotAvailable     code = 83
+	codeElectionNotNeeded        code = 84
 	codeInvalidRecord            code = 87
+	codeResourceNotFound         code = 91
+	codeDuplicateResource        code = 92
+	codeInvalidUpdateVersion     code = 95
 	codeUnknownTopicID           code = 100
+	codeFetchSessionTopicID      code = 106
 	codeMismatchedEndpointType   code = 114
 	codeUnsupportedEndpointType  code = 115
 	codeRebootstrapRequired      code = 129
@@ -98,7 +107,16 @@ var codeNames = map[code]string{
 	codeFencedLeaderEpoch: "FENCED_LEADER_EPOCH", codeUnknownLeaderEpoch: "UNKNOWN_LEADER_EPOCH",
 	codeUnsupportedCompression: "UNSUPPORTED_COMPRESSION_TYPE",
 	codeOffsetNotAvailable:     "OFFSET_NOT_AVAILABLE", codeInvalidRecord: "INVALID_RECORD",
-	codeUnknownTopicID: "UNKNOWN_TOPIC_ID", codeMismatchedEndpointType: "MISMATCHED_ENDPOINT_TYPE",
+	codeInvalidFetchSessionEpoch: "INVALID_FETCH_SESSION_EPOCH",
+	codeFetchSessionTopicID:      "FETCH_SESSION_TOPIC_ID_ERROR",
+	codePreferredNotAvailable:    "PREFERRED_LEADER_NOT_AVAILABLE",
+	codeEligibleNotAvailable:     "ELIGIBLE_LEADERS_NOT_AVAILABLE",
+	codeElectionNotNeeded:        "ELECTION_NOT_NEEDED",
+	codeSecurityDisabled:         "SECURITY_DISABLED",
+	codeResourceNotFound:         "RESOURCE_NOT_FOUND",
+	codeDuplicateResource:        "DUPLICATE_RESOURCE",
+	codeInvalidUpdateVersion:     "INVALID_UPDATE_VERSION",
+	codeUnknownTopicID:           "UNKNOWN_TOPIC_ID", codeMismatchedEndpointType: "MISMATCHED_ENDPOINT_TYPE",
 	codeUnsupportedEndpointType: "UNSUPPORTED_ENDPOINT_TYPE",
 	codeRebootstrapRequired:     "REBOOTSTRAP_REQUIRED",
 	codeOffsetMetadataTooLarge:  "OFFSET_METADATA_TOO_LARGE",
@@ -191,6 +209,14 @@ var faults = []fault{
 	{topic.ErrOutcomeUnknown, codeRequestTimedOut, codeRequestTimedOut},
 	{topic.ErrStale, codeRequestTimedOut, codeRequestTimedOut},
 	{errInvalidRequest, codeInvalidRequest, codeInvalidRequest},
+	{errElectionNotNeeded, codeElectionNotNeeded, codeElectionNotNeeded},
+	{errPreferredNotInSync, codePreferredNotAvailable, codePreferredNotAvailable},
+	{errNobodyToElect, codeEligibleNotAvailable, codeEligibleNotAvailable},
+	// What a cluster does not have.
+	{errFeatureLevel, codeInvalidUpdateVersion, codeInvalidUpdateVersion},
+	{errSecurityDisabled, codeSecurityDisabled, codeSecurityDisabled},
+	{errResourceNotFound, codeResourceNotFound, codeResourceNotFound},
+	{errDuplicateResource, codeDuplicateResource, codeDuplicateResource},
 	// Coordinating groups. All but the last make the client look for the coordinator again; nothing is
 	// said of what the request asked for, which may have been done.
 	{errNotCoordinator, codeNotCoordinator, codeNotCoordinator},

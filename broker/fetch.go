@@ -16,19 +16,21 @@ const (
 )
 
 // fetch answers with committed batches, and waits for enough of them if the client asks for that.
-// There are no fetch sessions: every answer says session id 0, so clients send full requests.
+// In a session (see fetchSessions) all its partitions are read, and those that moved are told.
 //
 // A fetch runs when it has reached the head of its connection's queue. What it found while it waits
 // is kept by reference to the log; after a wake only the partitions that moved are read again.
 func (b *Broker) fetch(ctx context.Context, r *request) answer {
 	q := r.body.(*kmsg.FetchRequest)
-	if q.SessionEpoch > 0 {
+	session, why := b.sessions.begin(r.Version, q)
+	if why != codeNone {
 		response := kmsg.NewPtrFetchResponse()
-		response.ErrorCode = int16(codeFetchSessionIDNotFound)
-		b.meters.failure("Fetch", codeFetchSessionIDNotFound)
+		response.ErrorCode = int16(why)
+		b.meters.failure("Fetch", why)
 		return answer{response: response, batches: noBatches}
 	}
 	f := newFetch(b, r, q)
+	f.session = session
 	f.readAll()
 	if !f.satisfied() {
 		f.wait(ctx)
@@ -49,7 +51,11 @@ type fetch struct {
 	// bytesMin is what to wait for, bytesMax what to return at most, bytes what was found.
 	bytesMin, bytesMax, bytes int
 	failed                    bool
+	view                      View
 	wake                      chan struct{}
+	session                   sessionUse
+	// told are the slots of the answer's partitions by topic, nil for all of the request.
+	told [][]int
 }
 
 // fetchSlot is one partition of a fetch.
@@ -58,9 +64,13 @@ type fetchSlot struct {
 	target target
 	meter  *topicMeter
 	code   code
-	role   partition.Role
-	read   partition.ReadResult
-	bytes  int
+	// preferred is who is to be asked instead, topic.NoNode for nobody; ahead says that this follower
+	// does not know yet whether what is asked for is committed.
+	preferred topic.NodeID
+	ahead     bool
+	role      partition.Role
+	read      partition.ReadResult
+	bytes     int
 }
 
 func newFetch(b *Broker, r *request, q *kmsg.FetchRequest) *fetch {
@@ -68,6 +78,7 @@ func newFetch(b *Broker, r *request, q *kmsg.FetchRequest) *fetch {
 	f.bytesMax = max(0, min(int(q.MaxBytes), int(b.config.Requests.FetchBytesMax)))
 	f.bytesMin = min(int(q.MinBytes), f.bytesMax)
 	view := b.cluster.View()
+	f.view = view
 	count := 0
 	for i := range q.Topics {
 		count += len(q.Topics[i].Partitions)
@@ -107,17 +118,22 @@ func (f *fetch) readAll() {
 func (f *fetch) readSlot(s *fetchSlot) {
 	f.bytes -= s.bytes
 	s.read, s.bytes = partition.ReadResult{HighWatermark: -1, LogStart: -1}, 0
+	s.preferred, s.ahead = topic.NoNode, false
 	if s.code = s.target.code; s.code == codeNone {
 		f.readLog(s)
 	}
 	f.bytes += s.bytes
-	f.failed = f.failed || s.code != codeNone
+	f.failed = f.failed || s.code != codeNone || s.preferred != topic.NoNode
 }
 
 func (f *fetch) readLog(s *fetchSlot) {
 	state := s.target.log.State()
 	s.role = state.Role
-	if s.code = leads(state, s.asked.CurrentLeaderEpoch); s.code != codeNone {
+	if s.code = f.serves(s, state); s.code != codeNone {
+		return
+	}
+	if f.elsewhere(s, state) {
+		s.read.HighWatermark, s.read.LogStart = state.HighWatermark, state.LogStart
 		return
 	}
 	limit := max(0, min(int(s.asked.PartitionMaxBytes), f.bytesMax-f.bytes))
@@ -206,6 +222,9 @@ func (f *fetch) readMoved() {
 
 // batches are the record batches of one partition of the answer.
 func (f *fetch) batches(topic, partition int) [][]byte {
+	if f.told != nil {
+		return f.slots[f.told[topic][partition]].read.Batches
+	}
 	return f.slots[f.first[topic]+partition].read.Batches
 }
 
@@ -222,6 +241,8 @@ func (f *fetch) response() *kmsg.FetchResponse {
 			f.describe(&answered.Partitions[j], &f.slots[f.first[i]+j], &found)
 		}
 	}
+	f.told = f.broker.sessions.settle(f.request.Version, f.session, f.body, response,
+		func(slot int) int { return f.slots[slot].bytes })
 	found.each(func(id int32, host string, port int32, rack *string) {
 		n := kmsg.NewFetchResponseBroker()
 		n.NodeID, n.Host, n.Port, n.Rack = id, host, port, rack
@@ -234,10 +255,13 @@ func (f *fetch) response() *kmsg.FetchResponse {
 // watermark, and nothing is ever aborted: a null list for read_uncommitted, an empty one otherwise.
 func (f *fetch) describe(p *kmsg.FetchResponseTopicPartition, s *fetchSlot, found *hints) {
 	p.Default()
+	if s.ahead && s.code == codeNone {
+		s.code = codeOffsetNotAvailable // it did not come while the fetch waited
+	}
 	p.Partition, p.ErrorCode = s.asked.Partition, int16(s.code)
 	p.HighWatermark = int64(s.read.HighWatermark)
 	p.LastStableOffset, p.LogStartOffset = p.HighWatermark, int64(s.read.LogStart)
-	p.PreferredReadReplica = -1
+	p.PreferredReadReplica = int32(s.preferred)
 	if f.body.IsolationLevel == 1 {
 		p.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
 	}

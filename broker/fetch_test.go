@@ -180,28 +180,6 @@ func TestDeposedLeaderSendsNobodyBack(t *testing.T) {
 	expectCode(t, "beyond the end, another elected", beyond.ErrorCode, codeNotLeaderOrFollower)
 }
 
-// TestFetchSessionsAreNotKept: id 0 in every answer, full fetches always legal, the rest refused.
-func TestFetchSessionsAreNotKept(t *testing.T) {
-	h := start(t)
-	three(h, "session")
-	c := h.dial()
-	for _, test := range []struct {
-		id, epoch int32
-		want      code
-	}{{0, 0, codeNone}, {0, -1, codeNone}, {77, -1, codeNone}, {77, 3, codeFetchSessionIDNotFound}} {
-		q := fetchOf(12, "session", 0, 0)
-		q.SessionID, q.SessionEpoch = test.id, test.epoch
-		r := c.ask(q).(*kmsg.FetchResponse)
-		expectCode(t, "session", r.ErrorCode, test.want)
-		if r.SessionID != 0 {
-			t.Errorf("session id: got %d, want 0", r.SessionID)
-		}
-		if test.want == codeNone {
-			expectBases(t, "session", onlyFetched(r).RecordBatches, 0, 3, 6)
-		}
-	}
-}
-
 // TestAbortedTransactionsAreNullUnlessAskedFor (redpanda#18852).
 func TestAbortedTransactionsAreNullUnlessAskedFor(t *testing.T) {
 	h := start(t)

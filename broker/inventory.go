@@ -71,7 +71,7 @@ func (i *inventory) Collect(out chan<- prometheus.Metric) {
 			out <- gauge(descCount, len(t.Partitions), t.Name)
 		}
 		for index, placement := range t.Partitions {
-			if !i.tally(&sum, t, placement) || shown >= i.broker.config.Metrics.Partitions {
+			if !i.tally(&sum, view, t, placement) || shown >= i.broker.config.Metrics.Partitions {
 				continue
 			}
 			log := i.broker.logs.Log(topic.Partition{Topic: t.ID, Index: int32(index)})
@@ -95,7 +95,7 @@ func (i *inventory) Collect(out chan<- prometheus.Metric) {
 type tallies struct{ hosted, led, under, underMin, offline int }
 
 // tally counts one partition, and reports whether it is led here.
-func (i *inventory) tally(sum *tallies, t *topic.Topic, p *topic.Placement) bool {
+func (i *inventory) tally(sum *tallies, view View, t *topic.Topic, p *topic.Placement) bool {
 	self := i.broker.config.Node
 	if p.Leader == topic.NoNode {
 		sum.offline++
@@ -110,15 +110,19 @@ func (i *inventory) tally(sum *tallies, t *topic.Topic, p *topic.Placement) bool
 	if len(p.ISR) < len(p.Replicas) {
 		sum.under++
 	}
-	if len(p.ISR) < min(i.minInSync(t), len(p.Replicas)) {
+	if len(p.ISR) < min(i.minInSync(view, t), len(p.Replicas)) {
 		sum.underMin++
 	}
 	return true
 }
 
-func (i *inventory) minInSync(t *topic.Topic) int {
+func (i *inventory) minInSync(view View, t *topic.Topic) int {
 	if own, err := strconv.Atoi(t.Configs[configMinInSync]); err == nil {
 		return own
+	}
+	told := view.Configs(topic.BrokerConfigs, "").Values[configMinInSync]
+	if all, err := strconv.Atoi(told); err == nil {
+		return all
 	}
 	return int(i.broker.config.Topics.MinInSyncReplicas)
 }

@@ -21,6 +21,7 @@ type meters struct {
 	accepted    *prometheus.CounterVec
 	refused     prometheus.Counter
 	idleClosed  prometheus.Counter
+	redirected  prometheus.Counter
 
 	acceptErrors prometheus.Counter
 
@@ -56,6 +57,7 @@ func newMeters(limits MetricLimits) *meters {
 		}, []string{"request"}),
 		refused:      counter("outrigger_broker_connections_refused_total", "Connections closed at once, too many."),
 		idleClosed:   counter("outrigger_broker_connections_idle_closed_total", "Connections closed for idleness."),
+		redirected:   counter("outrigger_broker_fetches_redirected_total", "Partitions to be read from a nearer follower."),
 		acceptErrors: counter("outrigger_broker_accept_errors_total", "Errors of accept."),
 		apis:         map[int16]*apiMeter{},
 	}
@@ -92,7 +94,7 @@ func (m *meters) topic(name string) *topicMeter { return m.topics.of(name) }
 func (m *meters) collectors() []prometheus.Collector {
 	all := []prometheus.Collector{
 		m.requests, m.errors, m.totalTime, m.badInput, m.connections, m.accepted, m.refused,
-		m.idleClosed, m.acceptErrors,
+		m.idleClosed, m.redirected, m.acceptErrors,
 	}
 	for _, v := range m.topics.all() {
 		all = append(all, v)

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"outrigger/broker/batch"
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
+	"outrigger/broker/wal"
 )
 
 const (
@@ -29,8 +31,8 @@ const (
 // produce judges and appends all batches of the request, and returns what to wait for. It runs on
 // the connection's reader and is what keeps a client's records in order.
 func (b *Broker) produce(ctx context.Context, r *request, q *kmsg.ProduceRequest) *produceWait {
-	ctx, cancel := context.WithTimeout(ctx, b.appendWait(q))
-	defer cancel()
+	turn := appendTurn{parent: ctx, most: b.appendWait(q)}
+	defer turn.end()
 	view := b.cluster.View()
 	w := newProduceWait(b, r, q)
 	for i := range q.Topics {
@@ -53,7 +55,7 @@ func (b *Broker) produce(ctx context.Context, r *request, q *kmsg.ProduceRequest
 				w.fail(i, j, unknown)
 				continue
 			}
-			b.append(ctx, w, place{i, j}, b.resolve(t, p.Partition))
+			b.append(&turn, w, place{i, j}, b.resolve(t, p.Partition))
 		}
 	}
 	w.begun()
@@ -67,6 +69,39 @@ func (b *Broker) appendWait(q *kmsg.ProduceRequest) time.Duration {
 		return b.config.Requests.AppendWait
 	}
 	return min(asked, b.config.Requests.AppendWait)
+}
+
+// appendTurn is the time that the batches of one request may wait for room. Most never wait, and for
+// those there is no timer.
+type appendTurn struct {
+	parent context.Context
+	most   time.Duration
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// never has ended: who appends with it tries, and does not wait.
+var never = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+func (t *appendTurn) append(log *partition.Log, records []byte, o partition.AppendOptions) (partition.Appended, error) {
+	if t.ctx == nil {
+		appended, err := log.Append(never, records, o)
+		if !errors.Is(err, wal.ErrFull) {
+			return appended, err
+		}
+		t.ctx, t.cancel = context.WithTimeout(t.parent, t.most)
+	}
+	return log.Append(t.ctx, records, o)
+}
+
+func (t *appendTurn) end() {
+	if t.cancel != nil {
+		t.cancel()
+	}
 }
 
 // judgeProduce refuses what no partition of the request can be served for.
@@ -87,7 +122,7 @@ func judgeProduce(version int16, q *kmsg.ProduceRequest) code {
 type place struct{ topic, partition int }
 
 // append judges one batch and appends it.
-func (b *Broker) append(ctx context.Context, w *produceWait, at place, to target) {
+func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target) {
 	if to.code != codeNone {
 		w.fail(at.topic, at.partition, to.code)
 		return
@@ -115,7 +150,7 @@ func (b *Broker) append(ctx context.Context, w *produceWait, at place, to target
 	if len(records)*keptShare < w.frameBytes {
 		records = bytes.Clone(records)
 	}
-	appended, err := to.log.Append(ctx, records, partition.AppendOptions{Acks: w.request.Acks})
+	appended, err := turn.append(to.log, records, partition.AppendOptions{Acks: w.request.Acks})
 	if err != nil {
 		w.fail(at.topic, at.partition, b.judge("Produce", err))
 		return

@@ -108,10 +108,20 @@ func findTopicKey(name string) (topicKey, bool) {
 type defaults struct {
 	values map[string]string
 	set    map[string]bool
+	// told are those that were set for all brokers while they run, which go before; by broker key.
+	told map[string]string
 }
 
 // of is the default of a key, and where it comes from.
 func (d defaults) of(key topicKey) (string, kmsg.ConfigSource) {
+	if value, ok := d.told[key.broker]; ok {
+		return value, kmsg.ConfigSourceDynamicDefaultBrokerConfig
+	}
+	return d.static(key)
+}
+
+// static is the default of a key if nothing was told while the brokers run.
+func (d defaults) static(key topicKey) (string, kmsg.ConfigSource) {
 	value, ok := d.values[key.name]
 	if !ok {
 		return key.standard, kmsg.ConfigSourceDefaultConfig
@@ -122,13 +132,14 @@ func (d defaults) of(key topicKey) (string, kmsg.ConfigSource) {
 	return value, kmsg.ConfigSourceDefaultConfig
 }
 
-// topicDefaults are the defaults of this broker.
-func (b *Broker) topicDefaults() defaults {
+// topicDefaults are the defaults of topics on this broker.
+func (b *Broker) topicDefaults(view View) defaults {
 	set := map[string]bool{}
 	for _, p := range b.config.Properties {
 		set[p.Name] = p.Set
 	}
-	return defaults{set: set, values: map[string]string{
+	told := view.Configs(topic.BrokerConfigs, "").Values
+	return defaults{set: set, told: told, values: map[string]string{
 		configMessageBytes:    strconv.Itoa(int(b.config.Topics.MessageBytesMax)),
 		configMinInSync:       strconv.Itoa(int(b.config.Topics.MinInSyncReplicas)),
 		configUncleanElection: strconv.FormatBool(b.config.Topics.UncleanElection),
@@ -142,28 +153,47 @@ func judgeTopicConfigs(
 ) (map[string]string, error) {
 	stored := map[string]string{}
 	for _, a := range asked {
-		key, known := findTopicKey(a.Name)
-		switch {
-		case !known:
-			return nil, fmt.Errorf("%w: unknown key %q", topic.ErrInvalidConfig, a.Name)
-		case a.Value == nil:
+		if _, _, err := d.find(a.Name); err != nil {
+			return nil, err
+		}
+		if a.Value == nil {
 			return nil, fmt.Errorf("%w: %s has no value", topic.ErrInvalidConfig, a.Name)
-		case key.honoured == nil:
-			if value, _ := d.of(key); value != *a.Value {
-				return nil, fmt.Errorf("%w: %s=%s is not supported yet, only %q",
-					topic.ErrInvalidConfig, a.Name, *a.Value, value)
-			}
-		default:
-			if err := key.honoured(*a.Value); err != nil {
-				return nil, fmt.Errorf("%w: %s=%s: %w", topic.ErrInvalidConfig, a.Name, *a.Value, err)
-			}
-			if err := d.bounds(a.Name, *a.Value); err != nil {
-				return nil, err
-			}
+		}
+		keep, err := d.judge(a.Name, *a.Value)
+		if err != nil {
+			return nil, err
+		}
+		if keep {
 			stored[a.Name] = *a.Value
 		}
 	}
 	return stored, nil
+}
+
+// find implements configRules.
+func (d defaults) find(name string) (kmsg.ConfigType, string, error) {
+	key, known := findTopicKey(name)
+	if !known {
+		return 0, "", fmt.Errorf("%w: unknown key %q", topic.ErrInvalidConfig, name)
+	}
+	inherited, _ := d.of(key)
+	return key.kind, inherited, nil
+}
+
+// judge implements configRules.
+func (d defaults) judge(name, value string) (bool, error) {
+	key, _ := findTopicKey(name)
+	if key.honoured == nil {
+		if inherited, _ := d.of(key); inherited != value {
+			return false, fmt.Errorf("%w: %s=%s is not supported yet, only %q",
+				topic.ErrInvalidConfig, name, value, inherited)
+		}
+		return false, nil
+	}
+	if err := key.honoured(value); err != nil {
+		return false, fmt.Errorf("%w: %s=%s: %w", topic.ErrInvalidConfig, name, value, err)
+	}
+	return true, d.bounds(name, value)
 }
 
 // bounds refuses a valid value that this broker's configuration does not leave room for: a batch that
@@ -203,7 +233,11 @@ func describeTopicConfigs(set map[string]string, d defaults) []topicConfig {
 			c.synonyms = append(c.synonyms,
 				configSynonym{key.name, own, kmsg.ConfigSourceDynamicTopicConfig})
 		}
-		inherited, source := d.of(key)
+		inherited, source := d.static(key)
+		if told, ok := d.told[key.broker]; ok {
+			c.synonyms = append(c.synonyms,
+				configSynonym{key.broker, told, kmsg.ConfigSourceDynamicDefaultBrokerConfig})
+		}
 		if key.broker != "" {
 			c.synonyms = append(c.synonyms, configSynonym{key.broker, inherited, source})
 			if source != kmsg.ConfigSourceDefaultConfig {

@@ -135,6 +135,10 @@ func (v *versions) check(t *testing.T, q kmsg.Request, r kmsg.Response) {
 		if len(r.ApiKeys) != len(wire.Supported()) {
 			t.Errorf("api keys: got %d, want %d", len(r.ApiKeys), len(wire.Supported()))
 		}
+		if r.Version >= apiVersionsSoftware && (len(r.FinalizedFeatures) != len(features) ||
+			len(r.SupportedFeatures) != len(features) || r.FinalizedFeaturesEpoch != featuresEpoch) {
+			t.Errorf("features: got %+v, want those of the table", r.FinalizedFeatures)
+		}
 	default:
 		v.checkAdmin(t, r)
 	}

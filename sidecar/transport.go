@@ -15,6 +15,7 @@ func pingSubject(node topic.NodeID) string       { return "hb.ping." + number(no
 func electionSubject(node topic.NodeID) string   { return "local." + number(node) + ".election" }
 func ackSubject(node topic.NodeID) string        { return "ack." + number(node) }
 func proposeSubject(node topic.NodeID) string    { return "raft.propose." + number(node) }
+func quorumSubject(node topic.NodeID) string     { return "raft.quorum." + number(node) }
 func reportSubject(node topic.NodeID) string     { return "raft.report." + number(node) }
 func raftReplySubject(node topic.NodeID) string  { return "raft.reply." + number(node) }
 func chunkSubject(node topic.NodeID) string      { return "catchup." + number(node) }
@@ -71,13 +72,15 @@ func (r raftSender) Send(to topic.NodeID, m raft.Message) {
 // subscribeRaft takes everything of the Raft account off the wire, in the order in which it comes.
 func (s *Sidecar) subscribeRaft() error {
 	self := s.cfg.Node
-	propose, reported := proposeSubject(self), reportSubject(self)
+	propose, reported, quorum := proposeSubject(self), reportSubject(self), quorumSubject(self)
 	err := s.bus.Subscribe(bus.Raft, "raft.*."+number(self), func(m bus.Message) {
 		switch m.Subject {
 		case propose:
 			s.proposed(m)
 		case reported:
 			s.reported(m)
+		case quorum:
+			s.quorumAsked(m)
 		default:
 			s.raftMessage(m)
 		}

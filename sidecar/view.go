@@ -71,6 +71,11 @@ func (s *Sidecar) proposeItems(ctx context.Context, c cluster.Command, items int
 	return errs
 }
 
+// AlterConfigs has configs replaced, with one error per change.
+func (s *Sidecar) AlterConfigs(ctx context.Context, changes []topic.ConfigChange) []error {
+	return s.proposeItems(ctx, cluster.AlterConfigs{Changes: changes}, len(changes))
+}
+
 // ProducerIDs hands out a block of producer ids that nobody else ever gets.
 func (s *Sidecar) ProducerIDs(ctx context.Context) (first int64, count int32, err error) {
 	result, err := s.propose(ctx, cluster.AllocateProducerIDs{Node: s.cfg.Node, Session: s.cfg.Session})

@@ -19,6 +19,8 @@ type producerBatch struct {
 	epoch       int16
 	first, last int32 // sequence numbers, both inclusive
 	base, end   topic.Offset
+	// timestamp is the largest of the batch, in milliseconds.
+	timestamp int64
 }
 
 // producer is the state of one producer id: its last committed batches and, behind them, every
@@ -126,6 +128,8 @@ func (t *producerTable) record(h batch.Header, base topic.Offset, now time.Durat
 		last:  addSequence(h.BaseSequence, h.LastOffsetDelta),
 		base:  base,
 		end:   end,
+
+		timestamp: h.MaxTimestamp,
 	})
 	t.uncommitted.push(uncommittedBatch{id: h.ProducerID, end: end})
 }

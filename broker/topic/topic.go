@@ -14,6 +14,8 @@ type Topic struct {
 	Name string
 	// Configs holds only what was set for this topic; everything else has its default.
 	Configs map[string]string
+	// ConfigEpoch grows with every change of Configs.
+	ConfigEpoch int32
 	// Partitions is indexed by partition number and is never empty.
 	Partitions []*Placement
 	// Internal topics belong to the broker (`__consumer_offsets`).
@@ -151,7 +153,7 @@ var (
 	// ErrInvalidAssignment: unknown brokers, duplicates or uneven lists.
 	ErrInvalidAssignment = errors.New("replica assignment is invalid")
 	// ErrInvalidConfig: a config key or value that is not honoured.
-	ErrInvalidConfig = errors.New("topic config is invalid")
+	ErrInvalidConfig = errors.New("config is invalid")
 	// ErrNoController: no controller was reached before the deadline, nothing was proposed.
 	ErrNoController = errors.New("no controller is reachable")
 	// ErrOutcomeUnknown: the proposal was handed on and no answer came; it may yet happen.

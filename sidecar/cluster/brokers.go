@@ -36,7 +36,11 @@ func (c RegisterBroker) apply(b *Batch) Result {
 	case c.FlushAlways || c.CleanStop:
 		is = whole
 	}
-	b.setBroker(registration{broker: fresh, retired: present.retire()})
+	next := registration{broker: fresh, retired: present.retire()}
+	if b.im.mutant == LetsLateRegistrationsReplace {
+		next.retired = nil
+	}
+	b.setBroker(next)
 	b.succession(ended, fresh.Session, is)
 	return Result{}
 }

@@ -28,6 +28,9 @@ func (im *Image) Check() error {
 	if err := im.checkIndexes(); err != nil {
 		return err
 	}
+	if err := im.checkConfigs(); err != nil {
+		return err
+	}
 	for t := range im.All() {
 		if len(t.Partitions) == 0 {
 			return broken("topic %s has no partition", t.Name)
@@ -49,6 +52,9 @@ func (im *Image) CheckAfter(earlier *Image) error {
 	}
 	if earlier.clusterID != "" && im.clusterID != earlier.clusterID {
 		return broken("cluster id %q became %q", earlier.clusterID, im.clusterID)
+	}
+	if err := im.checkConfigsAfter(earlier); err != nil {
+		return err
 	}
 	for change := range Changes(earlier, im) {
 		if err := checkChange(change); err != nil {

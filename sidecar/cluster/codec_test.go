@@ -35,11 +35,15 @@ func everyCommand() []Command {
 		DeleteTopics{IDs: []topic.ID{idOf("a"), idOf("b")}},
 		CreatePartitions{Growths: []topic.Growth{{ID: idOf("a"), Total: 9,
 			Assignments: [][]topic.NodeID{{1}, {2}}}}},
-		SetTopicConfigs{ID: idOf("a"), Configs: map[string]string{"x": ""}},
 		AllocateProducerIDs{Node: 4, Session: 5},
 		ElectUnclean{Elections: []UncleanElection{{Partition: p, PartitionEpoch: 2, Node: topic.NoNode}}},
 		ClaimLogs{Member: member(4, 5), Items: []LogClaim{{Partition: p, LeaderEpoch: 6, TailEpoch: topic.NoEpoch, End: 7}}},
 		QuarantineReplicas{Member: member(4, 5), Items: []ReplicaQuarantine{{Partition: p, LeaderEpoch: 6}}},
+		ElectPreferred{Partitions: []topic.Partition{p}},
+		AlterConfigs{Changes: []topic.ConfigChange{
+			{Kind: topic.TopicConfigs, ID: idOf("a"), Epoch: 7, Values: map[string]string{"x": "", "a": "1"}},
+			{Kind: topic.BrokerConfigs, Name: "1", Epoch: topic.AnyEpoch},
+		}},
 	}
 }
 

@@ -91,11 +91,9 @@ type DeleteTopics struct{ IDs []topic.ID }
 // already is a success, so that a proposal of unknown outcome can be made again.
 type CreatePartitions struct{ Growths []topic.Growth }
 
-// SetTopicConfigs replaces the configs of one topic.
-type SetTopicConfigs struct {
-	ID      topic.ID
-	Configs map[string]string
-}
+// AlterConfigs replaces what is set for topics and brokers, each by compare-and-set, each with a status
+// of its own.
+type AlterConfigs struct{ Changes []topic.ConfigChange }
 
 // AllocateProducerIDs asks for a block of producer ids that nobody else will ever get.
 type AllocateProducerIDs struct {
@@ -116,6 +114,10 @@ type UncleanElection struct {
 	// one while nobody has claimed anything.
 	Node topic.NodeID
 }
+
+// ElectPreferred makes the first replica of each partition its leader again, if it is in sync; each with a
+// status of its own. One that leads already is a success, one that may not lead is Stale.
+type ElectPreferred struct{ Partitions []topic.Partition }
 
 // ClaimLogs is what a replica says that it holds of partitions that nobody leads and for which no clean
 // candidate is left, each with a status of its own. See "Nobody clean is left" in the package comment.
@@ -159,21 +161,23 @@ type ReplicaQuarantine struct {
 type kind uint8
 
 const (
-	kindSetClusterID        kind = 1
-	kindSetLevel            kind = 2
-	kindSetDefaults         kind = 3
-	kindRegisterBroker      kind = 4
-	kindFenceBroker         kind = 5
-	kindResignBroker        kind = 6
-	kindAlterISR            kind = 7
-	kindCreateTopics        kind = 8
-	kindDeleteTopics        kind = 9
-	kindCreatePartitions    kind = 10
-	kindSetTopicConfigs     kind = 11
+	kindSetClusterID     kind = 1
+	kindSetLevel         kind = 2
+	kindSetDefaults      kind = 3
+	kindRegisterBroker   kind = 4
+	kindFenceBroker      kind = 5
+	kindResignBroker     kind = 6
+	kindAlterISR         kind = 7
+	kindCreateTopics     kind = 8
+	kindDeleteTopics     kind = 9
+	kindCreatePartitions kind = 10
+	// 11 was a command that replaced the configs of a topic without looking at them.
 	kindAllocateProducerIDs kind = 12
 	kindElectUnclean        kind = 13
 	kindQuarantineReplicas  kind = 14
 	kindReplaceSession      kind = 15
+	kindAlterConfigs        kind = 20
+	kindElectPreferred      kind = 21
 	kindClaimLogs           kind = 31
 )
 
@@ -192,8 +196,9 @@ func (AlterISR) kind() kind            { return kindAlterISR }
 func (CreateTopics) kind() kind        { return kindCreateTopics }
 func (DeleteTopics) kind() kind        { return kindDeleteTopics }
 func (CreatePartitions) kind() kind    { return kindCreatePartitions }
-func (SetTopicConfigs) kind() kind     { return kindSetTopicConfigs }
 func (AllocateProducerIDs) kind() kind { return kindAllocateProducerIDs }
 func (ElectUnclean) kind() kind        { return kindElectUnclean }
 func (QuarantineReplicas) kind() kind  { return kindQuarantineReplicas }
+func (AlterConfigs) kind() kind        { return kindAlterConfigs }
+func (ElectPreferred) kind() kind      { return kindElectPreferred }
 func (ClaimLogs) kind() kind           { return kindClaimLogs }

@@ -44,10 +44,11 @@ const (
 //	                       | u8 internal ]
 //	DeleteTopics         [ id ]
 //	CreatePartitions     [ id | v total | assignments ]
-//	SetTopicConfigs      id | configs
 //	AllocateProducerIDs  v node | session
 //	ElectUnclean         [ id | v index | v partition epoch | v node ]
 //	QuarantineReplicas   member | [ id | v index | v leader epoch ]
+//	ElectPreferred       [ id | v index ]
+//	AlterConfigs         [ u8 resource kind | id | s name | v epoch | configs ]
 //	ClaimLogs            member | [ id | v index | v leader epoch | v tail epoch | v end ]
 //
 //	broker       v node | session | disk 16 | [ s listener | s host | v port ] | s rack | s version
@@ -110,14 +111,16 @@ func (r *reader) command(k kind) Command {
 		return DeleteTopics{IDs: list(r, 16, r.topicID)}
 	case kindCreatePartitions:
 		return CreatePartitions{Growths: list(r, 18, r.growth)}
-	case kindSetTopicConfigs:
-		return SetTopicConfigs{ID: r.topicID(), Configs: r.strings()}
 	case kindAllocateProducerIDs:
 		return AllocateProducerIDs{Node: r.node(), Session: r.session()}
 	case kindElectUnclean:
 		return ElectUnclean{Elections: list(r, partitionBytes+2, r.election)}
 	case kindQuarantineReplicas:
 		return QuarantineReplicas{Member: r.member(), Items: list(r, partitionBytes+1, r.quarantine)}
+	case kindElectPreferred:
+		return ElectPreferred{Partitions: list(r, partitionBytes, r.partition)}
+	case kindAlterConfigs:
+		return AlterConfigs{Changes: list(r, configChangeBytesMin, r.configChange)}
 	case kindClaimLogs:
 		return ClaimLogs{Member: r.member(), Items: list(r, partitionBytes+3, r.logClaim)}
 	}
@@ -195,11 +198,6 @@ func (c CreatePartitions) append(w *writer) {
 	}
 }
 
-func (c SetTopicConfigs) append(w *writer) {
-	w.raw(c.ID[:])
-	w.strings(c.Configs)
-}
-
 func (c AllocateProducerIDs) append(w *writer) {
 	w.member(topic.Member{Node: c.Node, Session: c.Session})
 }
@@ -210,6 +208,13 @@ func (c ElectUnclean) append(w *writer) {
 		w.partition(election.Partition)
 		w.varint(int64(election.PartitionEpoch))
 		w.varint(int64(election.Node))
+	}
+}
+
+func (c ElectPreferred) append(w *writer) {
+	w.uvarint(uint64(len(c.Partitions)))
+	for _, p := range c.Partitions {
+		w.partition(p)
 	}
 }
 

@@ -38,6 +38,9 @@ type Image struct {
 	level     uint16
 	clusterID string
 	defaults  SetDefaults
+	// inherited is what topics inherit: the defaults, unless brokers were told otherwise while they
+	// run. It follows from the two and is not written.
+	inherited SetDefaults
 	// nextProducerID is the first id of the next block.
 	nextProducerID int64
 	// placed counts the partitions ever placed by us: the slot where placement goes on.
@@ -58,6 +61,9 @@ type Image struct {
 	tombstones sorted[tombstone]
 	burials    sorted[tombstone]
 
+	// configs are what was set for other resources than topics while the cluster runs.
+	configs sorted[configured]
+
 	// mutant is a bug put in on purpose; production has none.
 	mutant Mutant
 }
@@ -77,7 +83,8 @@ type tombstone struct {
 // Empty is the image before the first command. Until SetDefaults, topics inherit a minimum of two
 // in-sync replicas: whoever forgets to set it gets the safe one.
 func Empty() *Image {
-	return &Image{level: 1, defaults: SetDefaults{MinInSync: 2}}
+	safe := SetDefaults{MinInSync: 2}
+	return &Image{level: 1, defaults: safe, inherited: safe}
 }
 
 // AppliedIndex is the Raft index up to which the image is complete.
@@ -89,8 +96,11 @@ func (im *Image) Level() uint16 { return im.level }
 // ClusterID is empty until one is set.
 func (im *Image) ClusterID() string { return im.clusterID }
 
-// Defaults is what topics inherit.
+// Defaults is what the controller's configuration lets topics inherit.
 func (im *Image) Defaults() SetDefaults { return im.defaults }
+
+// Inherited is what topics do inherit.
+func (im *Image) Inherited() SetDefaults { return im.inherited }
 
 // Broker returns a registered broker, fenced or live.
 func (im *Image) Broker(node topic.NodeID) (topic.Broker, bool) {
@@ -170,7 +180,7 @@ func (im *Image) Deleted(id topic.ID) bool {
 // MinInSync is the effective minimum of in-sync replicas of a topic: what it or the cluster
 // configures, but never more than its replication factor.
 func (im *Image) MinInSync(t *topic.Topic) int {
-	return minInSync(im.defaults, t.Configs, len(t.Partitions[0].Replicas))
+	return minInSync(im.inherited, t.Configs, len(t.Partitions[0].Replicas))
 }
 
 // broker returns the place of a node in brokers, or the place where it belongs.

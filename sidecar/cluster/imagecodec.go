@@ -13,19 +13,22 @@ import (
 const ImageBytesMax = 512 << 20
 
 const (
-	imageVersion = 2
+	imageVersion = 3
 	// imageVersionOld is read, too: its registrations do not tell a largest batch, nobody claims anything.
 	imageVersionOld = 1
+	// imageVersionStatic is the one before configs of other resources than topics, and epochs of configs.
+	imageVersionStatic = 2
 )
 
 // Encode writes the whole image, the same bytes for the same image on every node. With the notation
 // of Encode for commands:
 //
-//	version u8 = 2 | level u16 | u applied | s cluster id
+//	version u8 = 3 | level u16 | u applied | s cluster id
 //	v default min in sync | u8 default unclean | v next producer id | v placed | u buried
 //	[ broker | u8 fenced | [session] | v message bytes max ]              by node id
-//	[ id | s name | configs | u8 internal | [ placement ] ]               by topic id
+//	[ id | s name | configs | v config epoch | u8 internal | [ placement ] ]   by topic id
 //	[ id | u order ]                                                      tombstones, by order
+//	[ u8 resource kind | s name | v epoch | configs ]                     by kind and name
 //
 //	placement   [v replica] | [member] in sync | [member] eligible | [v node] last known
 //	            v leader | leader session | v leader epoch | u8 unclean | v unclean epoch
@@ -53,6 +56,10 @@ func (im *Image) Encode() []byte {
 		w.raw(s.id[:])
 		w.uvarint(s.order)
 	}
+	w.uvarint(uint64(im.configs.count))
+	for c := range im.configs.all() {
+		w.configured(c)
+	}
 	return w.bytes
 }
 
@@ -64,7 +71,7 @@ func DecodeImage(b []byte) (*Image, error) {
 	}
 	r := reader{bytes: b}
 	version := r.u8()
-	if r.err == nil && version != imageVersion && version != imageVersionOld {
+	if r.err == nil && (version < imageVersionOld || version > imageVersion) {
 		r.fail("version %d", version)
 	}
 	im := r.image(version)
@@ -98,6 +105,7 @@ func (w *writer) topic(t *topic.Topic) {
 	w.raw(t.ID[:])
 	w.string(t.Name)
 	w.strings(t.Configs)
+	w.varint(int64(t.ConfigEpoch))
 	w.bool(t.Internal)
 	w.uvarint(uint64(len(t.Partitions)))
 	for _, p := range t.Partitions {
@@ -149,11 +157,15 @@ func (r *reader) image(version uint8) *Image {
 	im.brokers = list(r, registrationBytesMin, func() registration { return r.registration(version) })
 	topics := list(r, topicBytesMin, func() *topic.Topic { return r.topic(version) })
 	tombstones := list(r, tombstoneBytesMin, r.tombstone)
+	if version > imageVersionStatic {
+		im.configs = build(list(r, configuredBytesMin, r.configured))
+	}
 	if r.err != nil {
 		return nil
 	}
 	im.index(topics)
 	im.entomb(tombstones)
+	im.inherit()
 	return im
 }
 
@@ -192,7 +204,11 @@ func (r *reader) registration(version uint8) registration {
 }
 
 func (r *reader) topic(version uint8) *topic.Topic {
-	t := &topic.Topic{ID: r.topicID(), Name: r.string(), Configs: r.strings(), Internal: r.bool()}
+	t := &topic.Topic{ID: r.topicID(), Name: r.string(), Configs: r.strings()}
+	if version > imageVersionStatic {
+		t.ConfigEpoch = r.i32()
+	}
+	t.Internal = r.bool()
 	t.Partitions = list(r, placementBytesMin, func() *topic.Placement { return r.placement(version) })
 	return t
 }

@@ -101,10 +101,10 @@ func TestLowerMinimumForgetsTheEligible(t *testing.T) {
 	w.must(SetDefaults{MinInSync: 1})
 	w.wants(own, "leader 1 epoch 0 isr [1.1] eligible [2.1 3.1] last []")
 	w.wants(inherits, "leader 1 epoch 0 isr [1.1] eligible [] last []")
-	w.must(SetTopicConfigs{ID: own})
+	w.must(configure(own, nil))
 	w.wants(own, "leader 1 epoch 0 isr [1.1] eligible [] last []")
-	w.gets(InvalidConfig, SetTopicConfigs{ID: own, Configs: minimum("0")})
-	w.gets(Unknown, SetTopicConfigs{ID: idOf("none")})
+	w.gets(InvalidConfig, configure(own, minimum("0")))
+	w.gets(Unknown, configure(idOf("none"), nil))
 	w.gets(Refused, SetDefaults{})
 }
 

@@ -98,9 +98,11 @@ func (l *lineage) step() {
 		l.flight = append(l.flight, fence(r.node, r.session))
 	case n < 96:
 		l.crash(r)
+	case n < 97 && l.dice.IntN(2) == 0:
+		l.flight = append(l.flight, ElectPreferred{Partitions: []topic.Partition{{Topic: l.id}}})
 	case n < 97:
 		least := string(rune('1' + l.dice.IntN(3)))
-		l.flight = append(l.flight, SetTopicConfigs{ID: l.id, Configs: minimum(least)})
+		l.flight = append(l.flight, configure(l.id, minimum(least)))
 	default:
 		l.restart(r)
 	}

@@ -22,7 +22,8 @@ const (
 	KeepsEligible
 	// KeepsLeadersOfEndedSessions lets a restarted node go on leading in the same epoch.
 	KeepsLeadersOfEndedSessions
-	// LetsLateRegistrationsReplace lets a late copy of a registration end a later run of its node.
+	// LetsLateRegistrationsReplace lets a late copy of a registration end a later run of its node, which
+	// otherwise takes one that is not among the remembered.
 	LetsLateRegistrationsReplace
 	// ElectsShorterLog elects of all claims the one that holds the least.
 	ElectsShorterLog

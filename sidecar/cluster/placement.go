@@ -34,7 +34,7 @@ func unchanged(m topic.Member) (topic.Member, worth) { return m, whole }
 func (b *Batch) succeed(
 	t *topic.Topic, old *topic.Placement, isr []topic.Member, f fate,
 ) *topic.Placement {
-	minimum := minInSync(b.im.defaults, t.Configs, len(old.Replicas))
+	minimum := minInSync(b.im.inherited, t.Configs, len(old.Replicas))
 	next := *old
 	settle(&next, old, isr, f, minimum)
 	switch b.im.mutant {
@@ -122,7 +122,7 @@ func (b *Batch) elect(t *topic.Topic, next *topic.Placement, minimum int) {
 			return
 		}
 	}
-	if uncleanAllowed(b.im.defaults, t.Configs) || b.im.mutant == ElectsAnyLive {
+	if uncleanAllowed(b.im.inherited, t.Configs) || b.im.mutant == ElectsAnyLive {
 		for _, node := range next.Replicas {
 			if m, live := b.im.member(node); live {
 				leadUnclean(next, m)

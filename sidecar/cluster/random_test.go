@@ -23,7 +23,7 @@ func (d *dice) node() topic.NodeID { return topic.NodeID(d.IntN(5) + 1) }
 func (d *dice) command(im *Image) Command {
 	node := d.node()
 	session := sessionOf(node, d.sessions[node])
-	switch d.IntN(17) {
+	switch d.IntN(18) {
 	case 0:
 		d.sessions[node]++
 		return d.registration(im, node)
@@ -43,6 +43,8 @@ func (d *dice) command(im *Image) Command {
 		return d.configs(im)
 	case 12:
 		return d.election(im)
+	case 16:
+		return d.preference(im)
 	case 14, 15:
 		return d.claims(im, member(node, d.sessions[node]))
 	case 13:
@@ -122,10 +124,21 @@ func (d *dice) deletion(im *Image) Command {
 
 func (d *dice) configs(im *Image) Command {
 	t := d.topic(im)
-	if t == nil || d.IntN(3) == 0 {
+	if t == nil || d.IntN(4) == 0 {
 		return SetDefaults{MinInSync: int32(d.IntN(3) + 1)}
 	}
-	return SetTopicConfigs{ID: t.ID, Configs: minimum(fmt.Sprint(d.IntN(3) + 1))}
+	change := topic.ConfigChange{Kind: topic.TopicConfigs, ID: t.ID, Epoch: t.ConfigEpoch,
+		Values: minimum(fmt.Sprint(d.IntN(4)))}
+	if d.IntN(2) == 0 {
+		change.Kind, change.ID = topic.BrokerConfigs, topic.ID{}
+		change.Name = [...]string{"", "", "1", "9", "01"}[d.IntN(5)]
+		change.Epoch = im.Configs(change.Kind, change.Name).Epoch
+		if change.Name != "" && d.IntN(3) > 0 || d.IntN(3) == 0 {
+			change.Values = map[string]string{"max.connections": fmt.Sprint(d.IntN(3))}
+		}
+	}
+	change.Epoch -= int32(d.IntN(6) / 5)
+	return AlterConfigs{Changes: []topic.ConfigChange{change}}
 }
 
 func (d *dice) election(im *Image) Command {
@@ -136,6 +149,16 @@ func (d *dice) election(im *Image) Command {
 	u := waiting[d.IntN(len(waiting))]
 	return ElectUnclean{Elections: []UncleanElection{{Partition: u.Partition,
 		PartitionEpoch: u.Placement.PartitionEpoch, Node: topic.NoNode}}}
+}
+
+func (d *dice) preference(im *Image) Command {
+	var c ElectPreferred
+	for range d.IntN(4) {
+		if t := d.topic(im); t != nil {
+			c.Partitions = append(c.Partitions, topic.Partition{Topic: t.ID, Index: int32(d.IntN(len(t.Partitions) + 1))})
+		}
+	}
+	return c
 }
 
 // claims are of a log of some length, now and then after an older epoch.

@@ -1,11 +1,6 @@
 package cluster
 
-import (
-	"strconv"
-	"strings"
-
-	"outrigger/broker/topic"
-)
+import "outrigger/broker/topic"
 
 // apply creates topics one by one; a later item sees the earlier ones.
 func (c CreateTopics) apply(b *Batch) Result {
@@ -179,29 +174,7 @@ func (b *Batch) grow(c *topic.Growth) Status {
 	return OK
 }
 
-// apply replaces a topic's configs. A lower minimum lets high watermarks move without eligible
-// members, so they are forgotten in the same record; a topic that begins to allow unclean election
-// elects at once where nobody leads.
-func (c SetTopicConfigs) apply(b *Batch) Result {
-	t, found := b.im.TopicByID(c.ID)
-	if !found {
-		return Result{Status: Unknown}
-	}
-	configs, status := checkedConfigs(c.Configs)
-	if status != OK {
-		return Result{Status: status}
-	}
-	t = b.editable(t)
-	t.Configs = configs
-	for i, p := range t.Partitions {
-		if next := b.succeed(t, p, p.ISR, unchanged); next != nil {
-			t.Partitions[i] = next
-		}
-	}
-	return Result{}
-}
-
-// apply sets what topics inherit, with the same consequences.
+// apply sets what topics inherit where nothing was set while the cluster runs.
 func (c SetDefaults) apply(b *Batch) Result {
 	if c.MinInSync < 1 {
 		return Result{Status: Refused}
@@ -210,30 +183,6 @@ func (c SetDefaults) apply(b *Batch) Result {
 		return Result{}
 	}
 	b.im.defaults = c
-	b.sweep(func(t *topic.Topic, p *topic.Placement) *topic.Placement {
-		return b.succeed(t, p, p.ISR, unchanged)
-	})
+	b.inherit()
 	return Result{}
-}
-
-// checkedConfigs copies configs after checking those that the image must understand. All others are
-// the broker's to refuse: it knows which ones it honours.
-func checkedConfigs(configs map[string]string) (map[string]string, Status) {
-	if text, set := configs[ConfigMinInSync]; set {
-		if n, err := strconv.ParseInt(text, 10, 32); err != nil || n < 1 {
-			return nil, InvalidConfig
-		}
-	}
-	if text, set := configs[ConfigUncleanElection]; set &&
-		!strings.EqualFold(text, "true") && !strings.EqualFold(text, "false") {
-		return nil, InvalidConfig
-	}
-	if len(configs) == 0 {
-		return nil, OK
-	}
-	fresh := make(map[string]string, len(configs))
-	for key, value := range configs {
-		fresh[key] = value
-	}
-	return fresh, OK
 }

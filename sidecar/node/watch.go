@@ -270,7 +270,7 @@ func (w *Watch) lease() {
 	im := w.view.Image
 	w.fx.LeaseSet = true
 	anybody := slices.Sorted(maps.Values(w.voucherAt))
-	w.fx.Lease = w.vouchedFor(anybody, min(int(im.Defaults().MinInSync), len(im.Registered()))-1)
+	w.fx.Lease = w.vouchedFor(anybody, min(int(im.Inherited().MinInSync), len(im.Registered()))-1)
 
 	needed := len(w.cfg.Voters)/2 + 1
 	var voters []time.Duration

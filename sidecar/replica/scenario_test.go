@@ -132,8 +132,10 @@ func (s *stage) command(d *datadriven.TestData) {
 	case "hears":
 		s.hears(s.named(l)[0], slices.Contains(l.words(), "all"))
 	case "minimum":
-		s.apply(cluster.SetTopicConfigs{ID: thePartition.Topic,
-			Configs: map[string]string{cluster.ConfigMinInSync: l.words()[0]}})
+		s.apply(cluster.AlterConfigs{Changes: []topic.ConfigChange{{
+			Kind: topic.TopicConfigs, ID: thePartition.Topic, Epoch: topic.AnyEpoch,
+			Values: map[string]string{cluster.ConfigMinInSync: l.words()[0]},
+		}}})
 	case "elect-unclean":
 		s.electUnclean(s.named(l)[0])
 	case "forge":

@@ -92,6 +92,8 @@ type broker struct {
 	asked       map[uint64]topic.Member
 	registering bool
 	claiming    bool
+	// registered: the image has shown this run's session, fenced since or not.
+	registered bool
 	// leads are the partitions that this run was seen to lead, by epoch.
 	leads map[topic.Partition]topic.Epoch
 	// judged is how far each log was compared with what is known to be committed.
@@ -332,13 +334,20 @@ func (b *broker) turnRegister() {
 	if !due || b.registering || b.hangs() {
 		return
 	}
-	b.registering = true
 	before, _ := b.view.Image.Broker(b.h.id)
-	b.propose(cluster.RegisterBroker{
+	if before.Session == b.session {
+		b.registered = true
+	} else if b.registered {
+		b.w.check.fail("%s: session %s was registered, and %s of an earlier run took its place", b.h, b.session, before.Session)
+	}
+	b.registering = true
+	c := cluster.RegisterBroker{
 		Replaces:    before.Session,
 		Broker:      topic.Broker{ID: b.h.id, Session: b.session, Disk: b.h.disk.logs},
 		FlushAlways: !b.w.mix.interval,
-	}, 4*leaderTimeout, false, func(result cluster.Result, err error) {
+	}
+	b.h.registration = cluster.Encode(c)
+	b.propose(c, 4*leaderTimeout, false, func(result cluster.Result, err error) {
 		b.registering = false
 		b.want(partRegister)
 		switch {
@@ -348,9 +357,27 @@ func (b *broker) turnRegister() {
 		case result.Status == cluster.Refused:
 			b.w.count.replacedMeanwhile++
 		default:
+			b.registered = true
 			b.w.count.registrations++
+			b.repeatEarlier()
 		}
 	})
+}
+
+// lateRegistrationPercent is how often an earlier run's registration comes once more. Among all replays
+// that would be too rare to show what it does.
+const lateRegistrationPercent = 20
+
+// repeatEarlier lets the network deliver a copy of an earlier run's registration, now that this run is
+// registered.
+func (b *broker) repeatEarlier() {
+	to := b.view.Controller
+	if b.w.mix.replayPercent == 0 || b.h.earlier == nil || to == topic.NoNode || to == b.h.id ||
+		!b.w.chance(lateRegistrationPercent) {
+		return
+	}
+	b.w.count.lateRegistrations++
+	b.w.carry(&mail{kind: mailPropose, from: b.h.at, to: int(to) - 1, run: b.h.run - 1, bytes: b.h.earlier})
 }
 
 // beat is one heartbeat to everybody.

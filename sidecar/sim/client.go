@@ -89,6 +89,8 @@ func (w *World) clients() {
 		w.deleteTopic("creek")
 	case act == 2:
 		w.grow("river")
+	case act == 3:
+		w.prefer()
 	case act < 28:
 		w.producers[w.rng.IntN(len(w.producers))].act()
 	default:
@@ -149,6 +151,24 @@ func (w *World) grow(name string) {
 		b.propose(cluster.CreatePartitions{Growths: []topic.Growth{{ID: t.ID, Total: int32(len(t.Partitions) + 1)}}},
 			4*leaderTimeout, false, func(cluster.Result, error) {})
 	}
+}
+
+// prefer has a partition given back to its preferred leader.
+func (w *World) prefer() {
+	p, ok := w.pick()
+	b := w.anyBroker()
+	if b == nil || !ok || w.quiet {
+		return
+	}
+	placement, known := b.view.Image.Partition(p)
+	if !known || placement.Leader == placement.Replicas[0] {
+		return
+	}
+	b.propose(cluster.ElectPreferred{Partitions: []topic.Partition{p}}, 4*leaderTimeout, false, func(r cluster.Result, err error) {
+		if err == nil && r.Items[0] == cluster.OK {
+			w.count.preferred++
+		}
+	})
 }
 
 // pick draws a partition of the newest image.

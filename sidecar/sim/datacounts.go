@@ -8,14 +8,15 @@ import (
 
 // dataCounts are the counts of runs with brokers.
 type dataCounts struct {
-	registrations, replacedMeanwhile, triggers, fences, asked, majorities, noAnswers         uint64
-	powerLosses, spoiled, ioErrors, noSpace, dataWipes                                       uint64
-	topicsMade, topicsGone, refusedAppends, duplicatesAnswered, scans                        uint64
-	accepted, stale, rejected, undecided                                                     uint64
-	gaps, cuts, shrinks, expansions, staleFrames                                             uint64
-	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts                 uint64
-	lostHosts, flips, misdirected, staleBlocks, quarantines, mended                          uint64
-	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides, secondLosses uint64
+	registrations, replacedMeanwhile, lateRegistrations, triggers, fences, asked, majorities, noAnswers uint64
+	powerLosses, spoiled, ioErrors, noSpace, dataWipes                                                  uint64
+	topicsMade, topicsGone, refusedAppends, duplicatesAnswered, scans                                   uint64
+	accepted, stale, rejected, undecided                                                                uint64
+	gaps, cuts, shrinks, expansions, staleFrames                                                        uint64
+	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts                            uint64
+	lostHosts, flips, misdirected, staleBlocks, quarantines, mended                                     uint64
+	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides, secondLosses            uint64
+	preferred                                                                                           uint64
 }
 
 func (c *dataCounts) verdict(v election.Verdict) {
@@ -89,7 +90,7 @@ func (c *dataCounts) placement(before, after *topic.Placement, minimum int) {
 // rare lists them by name.
 func (c *dataCounts) rare() []Rare {
 	return []Rare{
-		{"registrations", c.registrations}, {"replaced_meanwhile", c.replacedMeanwhile}, {"triggers", c.triggers},
+		{"registrations", c.registrations}, {"replaced_meanwhile", c.replacedMeanwhile}, {"late_registrations", c.lateRegistrations}, {"triggers", c.triggers},
 		{"fences", c.fences}, {"suspects_asked", c.asked}, {"fenced_by_majority", c.majorities},
 		{"fenced_without_answer", c.noAnswers}, {"power_losses", c.powerLosses}, {"io_errors", c.ioErrors},
 		{"no_space", c.noSpace}, {"data_wipes", c.dataWipes}, {"topics_made", c.topicsMade},
@@ -99,7 +100,7 @@ func (c *dataCounts) rare() []Rare {
 		{"cuts", c.cuts}, {"deep_cuts", c.deepCuts}, {"shrinks", c.shrinks}, {"expansions", c.expansions},
 		{"stale_frames", c.staleFrames}, {"partition_leaders", c.partitionLeaders},
 		{"leaderless", c.leaderless}, {"led_from_eligible", c.fromEligible}, {"eligible", c.eligible},
-		{"isr_below_min", c.smallISR}, {"lost_hosts", c.lostHosts},
+		{"isr_below_min", c.smallISR}, {"preferred_leaders", c.preferred}, {"lost_hosts", c.lostHosts},
 		{"flips", c.flips}, {"misdirected_blocks", c.misdirected}, {"stale_blocks", c.staleBlocks}, {"quarantines", c.quarantines}, {"mended", c.mended},
 		{"claims", c.claims}, {"unclean_elections", c.uncleanElections}, {"unsynced_losses", c.unsyncedLosses},
 		{"scrub_passes", c.scrubPasses}, {"scrub_found", c.scrubFound}, {"strides", c.strides}, {"second_losses", c.secondLosses},

@@ -35,6 +35,8 @@ type host struct {
 	leading uint64 // term in which it was last seen leading
 	// lost: it never comes back.
 	lost bool
+	// registration is the last one that this run has proposed, earlier that of a run before.
+	registration, earlier []byte
 	// slowUntil: its disk is slow until then.
 	slowUntil int64
 	pace      pace
@@ -48,6 +50,9 @@ func (h *host) paused() bool { return h.pausedUntil > h.world.now }
 
 // start begins a new session over what the disk holds.
 func (h *host) start() {
+	if h.registration != nil {
+		h.earlier, h.registration = h.registration, nil
+	}
 	w := h.world
 	h.run++
 	w.sessions++

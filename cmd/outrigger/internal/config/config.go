@@ -47,6 +47,8 @@ type Kafka struct {
 	MessageBytesMax, RequestBytesMax, FetchBytesMax int
 	// Connections.
 	ConnectionsMax, ConnectionsPerIPMax int
+	// FollowerReads lets consumers read from an in-sync follower in their rack.
+	FollowerReads bool
 	// IdleMax closes silent connections; zero never does.
 	IdleMax          time.Duration
 	FetchSessionsMax int
@@ -245,6 +247,7 @@ func (b *builder) kafka(voters int) Kafka {
 		ConnectionsMax:      int(b.number(keyConnections)),
 		ConnectionsPerIPMax: int(b.number(keyConnectionsPerIP)),
 		IdleMax:             max(b.millis(keyIdle), 0),
+		FollowerReads:       b.text(keyReplicaSelector) == rackSelector,
 		FetchSessionsMax:    int(b.number(keyFetchSessions)),
 		ProducerExpiration:  b.millis(keyProducerExpiration),
 	}

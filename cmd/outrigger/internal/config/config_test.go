@@ -402,10 +402,14 @@ func TestPropertiesTellNoSecret(t *testing.T) {
 		byName[property.Name] = property
 	}
 	for _, want := range []Property{
-		{"nats.cluster.secret", "", true, true}, {"broker.rack", "r", true, false},
-		{"num.partitions", "1", false, false}, {"cluster.id", "", false, false},
+		{Name: "nats.cluster.secret", Set: true, Secret: true}, {Name: "broker.rack", Value: "r", Set: true},
+		{Name: "num.partitions", Value: "1", Kind: Integer}, {Name: "cluster.id"},
 	} {
-		if got := byName[want.Name]; got != want {
+		got := byName[want.Name]
+		if got.Doc == "" {
+			t.Errorf("%s: no word on what it does", want.Name)
+		}
+		if got.Doc = ""; got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}

@@ -29,6 +29,7 @@ const (
 	keyRequestBytes        = "socket.request.max.bytes"
 	keyFetchBytes          = "fetch.max.bytes"
 	keyFetchSessions       = "max.incremental.fetch.session.cache.slots"
+	keyReplicaSelector     = "replica.selector.class"
 	keyConnections         = "max.connections"
 	keyConnectionsPerIP    = "max.connections.per.ip"
 	keyIdle                = "connections.max.idle.ms"
@@ -70,6 +71,12 @@ const (
 // messageBytesMax is what NATS can carry in one message (64 MiB at the most, and our frame's own
 // prefix must fit beside the batch).
 const messageBytesMax = 60 << 20
+
+// Whom consumers may read from, by the names of Kafka's classes.
+const (
+	leaderSelector = "org.apache.kafka.common.replica.LeaderSelector"
+	rackSelector   = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
+)
 
 // DefaultLogDir is Kafka's: a broker that runs on it says so, since it seldom outlives a reboot.
 const DefaultLogDir = "/tmp/kafka-logs"
@@ -119,6 +126,9 @@ func kafkaKeys() []Key {
 			Doc: "The most record bytes that one fetch is answered with, but for one whole batch."},
 		{Name: keyFetchSessions, Kind: Integer, Default: "1000", Max: math.MaxInt32,
 			Doc: "Incremental fetch sessions kept."},
+		{Name: keyReplicaSelector, Kind: Choice, OneOf: []string{leaderSelector, rackSelector},
+			Default: leaderSelector,
+			Doc:     "Whom consumers read from: the leader, or an in-sync follower in their own rack (client.rack)."},
 		{Name: keyConnections, Kind: Integer, Default: "2147483647", Min: 1, Max: math.MaxInt32,
 			Doc: "Client connections at once."},
 		{Name: keyConnectionsPerIP, Kind: Integer, Default: "2147483647", Min: 1, Max: math.MaxInt32,
@@ -291,7 +301,7 @@ var inertTexts = []string{
 	"log.cleanup.policy", "log.message.timestamp.type", "log.message.format.version",
 	"inter.broker.protocol.version", "log.cleaner.io.max.bytes.per.second",
 	"log.cleaner.min.cleanable.ratio", "log.cleaner.io.buffer.load.factor", "compression.type",
-	"replica.selector.class", "group.coordinator.rebalance.protocols", "group.consumer.assignors",
+	"group.coordinator.rebalance.protocols", "group.consumer.assignors",
 	"group.consumer.migration.policy", "max.connections.per.ip.overrides", "metric.reporters",
 	"early.start.listeners", "create.topic.policy.class.name", "alter.config.policy.class.name",
 	"client.quota.callback.class", "super.users", "allow.everyone.if.no.acl.found", "principal.builder.class",

@@ -49,6 +49,8 @@ type Property struct {
 	// Set: somebody set it, it is no default.
 	Set    bool
 	Secret bool
+	Kind   Kind
+	Doc    string
 }
 
 // Properties are all keys in force. The values of secrets are left out.
@@ -60,6 +62,7 @@ func (c *Config) Properties() []Property {
 		}
 		setting := c.settings[key.Name]
 		property := Property{Name: key.Name, Value: setting.Value, Secret: key.Secret,
+			Kind: key.Kind, Doc: key.Doc,
 			Set: setting.Source != sourceDefault && setting.Source != ""}
 		if key.Secret {
 			property.Value = ""

@@ -222,15 +222,28 @@ func (n *node) brokerConfig() broker.Config {
 		},
 		Groups:      groupConfig(kafka.Groups),
 		Connections: broker.ConnectionLimits{Max: kafka.ConnectionsMax, MaxPerIP: kafka.ConnectionsPerIPMax, Idle: kafka.IdleMax},
-		Requests:    broker.RequestLimits{BytesMax: int32(kafka.RequestBytesMax), FetchBytesMax: int32(kafka.FetchBytesMax)},
+		Requests:    broker.RequestLimits{BytesMax: int32(kafka.RequestBytesMax), FetchBytesMax: int32(kafka.FetchBytesMax), FollowerReads: kafka.FollowerReads},
+	}
+	if n.dir != nil {
+		cfg.LogDir = broker.LogDir{Path: n.dir.Path(), Space: n.dir.Space}
+	}
+	if cfg.Requests.FetchSessionsMax = kafka.FetchSessionsMax; kafka.FetchSessionsMax == 0 {
+		cfg.Requests.FetchSessionsMax = -1
 	}
 	if kafka.IdleMax == 0 {
 		cfg.Connections.Idle = idleForever
 	}
 	for _, p := range n.Config.Properties() {
-		cfg.Properties = append(cfg.Properties, broker.Property{Name: p.Name, Value: p.Value, Set: p.Set, Sensitive: p.Secret})
+		cfg.Properties = append(cfg.Properties, broker.Property{
+			Name: p.Name, Value: p.Value, Set: p.Set, Sensitive: p.Secret, Kind: propertyKinds[p.Kind], Doc: p.Doc,
+		})
 	}
 	return cfg
+}
+
+// propertyKinds are the kinds of keys in the broker's words.
+var propertyKinds = map[config.Kind]broker.PropertyKind{
+	config.Integer: broker.PropertyInteger, config.Flag: broker.PropertyFlag, config.List: broker.PropertyList,
 }
 
 // groupConfig hands on what groups may do; the broker's zero values mean defaults.

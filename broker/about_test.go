@@ -1,0 +1,189 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"outrigger/broker/topic"
+)
+
+// TestTopicsAreDescribedPageByPage: every partition once, whatever fits on a page.
+func TestTopicsAreDescribedPageByPage(t *testing.T) {
+	h := start(t)
+	for name, partitions := range map[string]int32{"a": 3, "b": 1, "c": 4} {
+		h.create(name, partitions)
+	}
+	c := h.dial()
+	for _, named := range [][]string{nil, {"c", "a", "b", "a"}, {"b", "stranger", "a/b"}} {
+		for limit := int32(-1); limit < 10; limit++ {
+			q := kmsg.NewPtrDescribeTopicPartitionsRequest()
+			q.ResponsePartitionLimit = limit
+			for _, name := range named {
+				q.Topics = append(q.Topics, kmsg.DescribeTopicPartitionsRequestTopic{Topic: name})
+			}
+			seen := map[string]int{}
+			for pages := 0; ; pages++ {
+				r := c.ask(q).(*kmsg.DescribeTopicPartitionsResponse)
+				onPage := 0
+				for _, answered := range r.Topics {
+					seen[fmt.Sprintf("%s:%v", *answered.Topic, code(answered.ErrorCode))]++
+					for _, p := range answered.Partitions {
+						seen[fmt.Sprintf("%s/%d", *answered.Topic, p.Partition)]++
+						onPage++
+					}
+				}
+				if most := max(1, int(limit)); onPage > most || pages > 10 {
+					t.Fatalf("page %d: got %d partitions, want at most %d", pages, onPage, most)
+				}
+				if r.NextCursor == nil {
+					break
+				}
+				q.Cursor = &kmsg.DescribeTopicPartitionsRequestCursor{Topic: r.NextCursor.Topic, Partition: r.NextCursor.Partition}
+			}
+			want := []string{"a/0", "a/1", "a/2", "b/0", "c/0", "c/1", "c/2", "c/3"}
+			if len(named) == 3 {
+				want = []string{"b/0", "stranger:UNKNOWN_TOPIC_OR_PARTITION", "a/b:INVALID_TOPIC_EXCEPTION"}
+			}
+			for _, partition := range want {
+				if seen[partition] != 1 {
+					t.Errorf("%v, limit %d: %s: told %d times, want once (%v)", named, limit, partition, seen[partition], seen)
+				}
+			}
+		}
+	}
+}
+
+// TestForeignCursorIsRefused: one that names a topic which was not asked for, or no partition.
+func TestForeignCursorIsRefused(t *testing.T) {
+	h := start(t)
+	h.create("a", 1)
+	c := h.dial()
+	for _, cursor := range []kmsg.DescribeTopicPartitionsRequestCursor{{Topic: "b"}, {Topic: "a", Partition: -1}} {
+		q := kmsg.NewPtrDescribeTopicPartitionsRequest()
+		q.Cursor = &cursor
+		q.Topics = []kmsg.DescribeTopicPartitionsRequestTopic{{Topic: "a"}}
+		r := c.ask(q).(*kmsg.DescribeTopicPartitionsResponse)
+		expectCode(t, "foreign cursor", r.Topics[0].ErrorCode, codeInvalidRequest)
+	}
+	// The topic of a cursor over all topics may be gone meanwhile.
+	q := kmsg.NewPtrDescribeTopicPartitionsRequest()
+	q.ResponsePartitionLimit = 10
+	q.Cursor = &kmsg.DescribeTopicPartitionsRequestCursor{Topic: "0", Partition: 5}
+	if r := c.ask(q).(*kmsg.DescribeTopicPartitionsResponse); len(r.Topics) != 1 || len(r.Topics[0].Partitions) != 1 {
+		t.Errorf("got %+v, want what comes after the topic that is gone", r.Topics)
+	}
+}
+
+// TestEligibleReplicasAreDescribed (KIP-966).
+func TestEligibleReplicasAreDescribed(t *testing.T) {
+	h := start(t)
+	h.create("a", 1)
+	h.cluster.publish(func(v *soleView) {
+		altered := *v.topics[0]
+		altered.Partitions = []*topic.Placement{{
+			Replicas: []topic.NodeID{1, 2, 3}, Leader: topic.NoNode, LeaderEpoch: 4,
+			Eligible: []topic.Member{{Node: 2, Session: 9}}, LastKnown: []topic.NodeID{3},
+		}}
+		v.topics[0] = &altered
+	})
+	q := kmsg.NewPtrDescribeTopicPartitionsRequest()
+	p := h.dial().ask(q).(*kmsg.DescribeTopicPartitionsResponse).Topics[0].Partitions[0]
+	if p.LeaderID != -1 || p.LeaderEpoch != 4 || fmt.Sprint(p.EligibleLeaderReplicas, p.LastKnownELR, p.OfflineReplicas) != "[2] [3] [2 3]" {
+		t.Errorf("got %+v, want 2 eligible, 3 last known, both down", p)
+	}
+	expectCode(t, "leaderless", p.ErrorCode, codeLeaderNotAvailable)
+}
+
+// TestLogDirsTellSizesOfAllThatIsHere, and what the disk has left.
+func TestLogDirsTellSizesOfAllThatIsHere(t *testing.T) {
+	broken := errors.New("no such disk")
+	for _, failure := range []error{nil, broken} {
+		h := start(t, func(c *Config) {
+			c.LogDir = LogDir{Path: "/data", Space: func() (int64, int64, error) { return 100, 40, failure }}
+		})
+		h.create("a", 2)
+		c := h.dial()
+		batch := plainBatch("x")
+		onlyCode(t, "produce", onlyProduced(c.ask(produceOf(9, "a", 1, -1, batch))).ErrorCode)
+		q := kmsg.NewPtrDescribeLogDirsRequest()
+		q.Version = 4
+		r := c.ask(q).(*kmsg.DescribeLogDirsResponse)
+		dir := r.Dirs[0]
+		want := [2]int64{100, 40}
+		if failure != nil {
+			want = [2]int64{-1, -1}
+		}
+		if len(r.Dirs) != 1 || dir.Dir != "/data" || [2]int64{dir.TotalBytes, dir.UsableBytes} != want {
+			t.Errorf("dirs: got %+v, want one with %v", r.Dirs, want)
+		}
+		if p := dir.Topics[0].Partitions; len(p) != 2 || p[0].Size != 0 || p[1].Size != int64(len(batch)) {
+			t.Errorf("sizes: got %+v, want 0 and %d", p, len(batch))
+		}
+		q.Topics = []kmsg.DescribeLogDirsRequestTopic{{Topic: "stranger", Partitions: []int32{0}}, {Topic: "a"}}
+		if got := c.ask(q).(*kmsg.DescribeLogDirsResponse).Dirs[0].Topics; len(got) != 0 {
+			t.Errorf("strangers: got %+v, want nothing", got)
+		}
+	}
+}
+
+// TestProducersAreDescribedFromTheLog.
+func TestProducersAreDescribedFromTheLog(t *testing.T) {
+	h := start(t)
+	h.create("a", 1)
+	c := h.dial()
+	for sequence := range int32(2) {
+		b := batchOf{values: []string{"x"}, producer: 7, epoch: 2, sequence: sequence, timestamp: 1000 + int64(sequence)}
+		onlyCode(t, "produce", onlyProduced(c.ask(produceOf(9, "a", 0, -1, b.bytes()))).ErrorCode)
+	}
+	onlyCode(t, "produce", onlyProduced(c.ask(produceOf(9, "a", 0, -1, plainBatch("y")))).ErrorCode)
+	producers, err := kadm.NewClient(h.client()).DescribeProducers(deadline(t), kadm.TopicsSet{"a": {0: {}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := producers["a"].Partitions[0].ActiveProducers.Sorted()
+	if len(all) != 1 || all[0].ProducerID != 7 || all[0].ProducerEpoch != 2 || all[0].LastSequence != 1 || all[0].LastTimestamp != 1001 {
+		t.Errorf("got %+v, want the idempotent producer alone", all)
+	}
+	q := kmsg.NewPtrDescribeProducersRequest()
+	q.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: "a", Partitions: []int32{5}}}
+	r := c.ask(q).(*kmsg.DescribeProducersResponse)
+	expectCode(t, "no such partition", r.Topics[0].Partitions[0].ErrorCode, codeUnknownTopicOrPartition)
+}
+
+// TestFeaturesHaveOneLevel: what holds anyway may be asked for, and nothing else.
+func TestFeaturesHaveOneLevel(t *testing.T) {
+	c := start(t).dial()
+	for _, test := range []struct {
+		updates []kmsg.UpdateFeaturesRequestFeatureUpdate
+		want    code
+	}{
+		{[]kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureMetadata, MaxVersionLevel: features[0].level}}, codeNone},
+		{[]kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureMetadata, MaxVersionLevel: 25, UpgradeType: 2}}, codeInvalidUpdateVersion},
+		{[]kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: "no.such.version", MaxVersionLevel: 1}}, codeInvalidUpdateVersion},
+		{nil, codeNone},
+	} {
+		for version := range int16(3) {
+			q := kmsg.NewPtrUpdateFeaturesRequest()
+			q.Version, q.FeatureUpdates = version, test.updates
+			r := c.ask(q).(*kmsg.UpdateFeaturesResponse)
+			got := r.ErrorCode
+			if len(r.Results) > 0 {
+				got = r.Results[0].ErrorCode
+			}
+			expectCode(t, fmt.Sprint(test.updates), got, test.want)
+		}
+	}
+}
+
+// TestQuorumWithoutAControllerIsRetriable.
+func TestQuorumWithoutAControllerIsRetriable(t *testing.T) {
+	h := start(t)
+	broken := fmt.Errorf("ask: %w", topic.ErrNoController)
+	h.cluster.broken.Store(&broken)
+	q := kmsg.NewPtrDescribeQuorumRequest()
+	expectCode(t, "describe quorum", h.dial().ask(q).(*kmsg.DescribeQuorumResponse).ErrorCode, codeNotController)
+}

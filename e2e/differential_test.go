@@ -1,0 +1,149 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// referenceEnv names host:port of a real Kafka broker of its own cluster, on which this test may make
+// topics. The test compares nothing without it.
+const referenceEnv = "OUTRIGGER_REFERENCE"
+
+// differences are the steps in which we mean to answer otherwise, each with the reason.
+var differences = map[string]string{
+	"alter t cleanup.policy subtract delete": "a policy of nothing is not honoured, and so refused",
+	"alter t unknown operation":              "Kafka fails with UNKNOWN_SERVER_ERROR",
+	"alter group":                            "groups have no configs here yet",
+	"describe logger":                        "log levels are no configs here",
+	"list resources of all types":            "Kafka lists the brokers' loggers, too",
+	"fetch nothing in a session":             "Kafka opens a session of no partition",
+	"fetch in a session, 2":                  "the order of partitions in a session is ours",
+	"describe scram users":                   "Kafka answers in another order",
+}
+
+// The same requests get the same answers, error codes first, from a real Kafka and from Outrigger.
+func TestAnswersAreThoseOfKafka(t *testing.T) {
+	reference := os.Getenv(referenceEnv)
+	if reference == "" {
+		t.Skipf("%s is not set: there is no Kafka to compare with", referenceEnv)
+	}
+	c := start(t, options{brokers: 1})
+	ours, theirs := transcribe(t, c.kafka[0]), transcribe(t, reference)
+	if len(ours) != len(theirs) {
+		t.Fatalf("got %d answers, Kafka gave %d", len(ours), len(theirs))
+	}
+	for i := range ours {
+		reason, meant := differences[ours[i].step]
+		switch same := ours[i].answer == theirs[i].answer; {
+		case !same && !meant:
+			t.Errorf("%s:\ngot   %s\nKafka %s", ours[i].step, ours[i].answer, theirs[i].answer)
+		case !same:
+			t.Logf("%s: %s (Kafka: %s): %s", ours[i].step, ours[i].answer, theirs[i].answer, reason)
+		case meant && !slices.Contains(versionDependent, ours[i].step):
+			t.Errorf("%s: %s from both, but listed as a difference", ours[i].step, ours[i].answer)
+		}
+	}
+}
+
+// versionDependent differences are none with every Kafka.
+var versionDependent = []string{"alter t unknown operation"}
+
+// exchanged is one step of the script and its answer, without what differs from run to run.
+type exchanged struct{ step, answer string }
+
+// dialogue asks one broker.
+type dialogue struct {
+	testing.TB
+	ctx    context.Context
+	broker *kgo.Broker
+	said   []exchanged
+}
+
+func transcribe(t *testing.T, seed string) []exchanged {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(seed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	d := &dialogue{TB: t, ctx: within(t, 90*time.Second), broker: client.SeedBrokers()[0]}
+	d.topics("diff-a", "diff-b", "diff-c")
+	d.configs()
+	d.pages()
+	d.features()
+	d.elections()
+	d.sessions()
+	return d.said
+}
+
+// ask makes one request and notes what show makes of the answer.
+func (d *dialogue) ask(step string, q kmsg.Request, show func(kmsg.Response) string) {
+	d.Helper()
+	r, err := d.broker.Request(d.ctx, q)
+	if err != nil {
+		d.Fatalf("%s: %v", step, err)
+	}
+	d.said = append(d.said, exchanged{step, show(r)})
+}
+
+func codeName(code int16) string {
+	if known := kerr.TypedErrorForCode(code); known != nil {
+		return known.Message
+	}
+	return "NONE"
+}
+
+// topics makes topics of three partitions, and waits until they are known.
+func (d *dialogue) topics(names ...string) {
+	d.Helper()
+	q := kmsg.NewPtrCreateTopicsRequest()
+	q.TimeoutMillis = 10_000
+	for _, name := range names {
+		t := kmsg.NewCreateTopicsRequestTopic()
+		t.Topic, t.NumPartitions, t.ReplicationFactor = name, 3, 1
+		q.Topics = append(q.Topics, t)
+	}
+	if _, err := d.broker.Request(d.ctx, q); err != nil {
+		d.Fatal(err)
+	}
+	eventually(d, 20*time.Second, "topics", func() error {
+		for _, name := range names {
+			if d.topicID(name) == ([16]byte{}) {
+				return fmt.Errorf("%s is unknown", name)
+			}
+		}
+		return nil
+	})
+}
+
+func (d *dialogue) topicID(name string) [16]byte {
+	q := kmsg.NewPtrMetadataRequest()
+	q.Topics = []kmsg.MetadataRequestTopic{{Topic: &name}}
+	r, err := d.broker.Request(d.ctx, q)
+	if err != nil {
+		d.Fatal(err)
+	}
+	t := r.(*kmsg.MetadataResponse).Topics[0]
+	for _, p := range t.Partitions {
+		if p.ErrorCode != 0 {
+			return [16]byte{}
+		}
+	}
+	return t.TopicID
+}
+
+// ownOf leaves out the names that are not of this script: the reference may hold other topics.
+func ownOf(words []string) string {
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool {
+		return !strings.Contains(w, "diff-") && !strings.HasPrefix(w, "4:") && !strings.HasPrefix(w, "8:")
+	}), " ")
+}
