@@ -103,6 +103,11 @@ func (b *benchReport) doubts() error {
 	if !b.Verification.OK {
 		errs = append(errs, errors.New(b.Verification.Text))
 	}
+	for name, of := range b.Results {
+		if !(of.MBPerSecond > 0) {
+			errs = append(errs, fmt.Errorf("nothing was %s in the window", name))
+		}
+	}
 	if b.Behind > 0 {
 		errs = append(errs, fmt.Errorf("%d records behind the rate", b.Behind))
 	}

@@ -69,9 +69,10 @@ func TestReportIsDoubtedForErrorsGapsAndDelay(t *testing.T) {
 		t.Errorf("got %+v %v, want no doubts", report, err)
 	}
 	for want, text := range map[string]string{
-		"2 times NOT_LEADER": `{"verification":{"ok":true},"errors":{"NOT_LEADER":2}}`,
-		"a record is lost":   `{"verification":{"ok":false,"text":"a record is lost"}}`,
-		"7 records behind":   `{"verification":{"ok":true},"behind":7}`,
+		"2 times NOT_LEADER":   `{"verification":{"ok":true},"errors":{"NOT_LEADER":2}}`,
+		"a record is lost":     `{"verification":{"ok":false,"text":"a record is lost"}}`,
+		"nothing was produced": `{"verification":{"ok":true},"results":{"produced":{"mb_per_second":0}}}`,
+		"7 records behind":     `{"verification":{"ok":true},"behind":7}`,
 	} {
 		if err := parse(text).doubts(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", text, err, want)
