@@ -28,6 +28,7 @@ type Log struct {
 	spares  []string
 	blocks  blockPool
 	handles handleCache
+	regions *regions
 
 	lockOnce sync.Once
 	lock     io.Closer
