@@ -18,13 +18,10 @@ const (
 	busyMachine = 0.25
 )
 
-// failure modes 8 and 17: a cluster without traffic elects nobody and costs nothing. `task idle` runs
-// it for ten minutes.
+// failure modes 8 and 17: a cluster without traffic elects nobody and costs nothing. CI watches for a
+// minute, with no other test beside it; `task idle` for ten.
 func TestIdleClusterElectsNobody(t *testing.T) {
-	window := time.Minute
-	if testing.Short() {
-		window = 10 * time.Second
-	}
+	window := 20 * time.Second
 	if text := os.Getenv("OUTRIGGER_IDLE"); text != "" {
 		var err error
 		if window, err = time.ParseDuration(text); err != nil {
@@ -50,10 +47,10 @@ func TestIdleClusterElectsNobody(t *testing.T) {
 	}
 	t.Logf("all brokers, %s: %.2f %% of a core; median part %.2f %%, quietest %.2f %%; the rest of the machine used %.2f cores",
 		window, 100*use.total, 100*use.median, 100*use.quietest, use.others)
-	// Noise only adds: the minute, which other packages' tests may share, is judged by its quietest part,
-	// the ten minutes of `task idle` by the median.
+	// Noise only adds: up to a minute is judged by its quietest part, the ten minutes of `task idle` by
+	// the median.
 	judged := use.quietest
-	if os.Getenv("OUTRIGGER_IDLE") != "" {
+	if window > time.Minute {
 		judged = use.median
 	}
 	if judged > idleCoreMax {
@@ -61,14 +58,14 @@ func TestIdleClusterElectsNobody(t *testing.T) {
 	}
 }
 
-// awaitQuietMachine gives other packages' tests a minute to end: `go test ./...` runs them beside this
+// awaitQuietMachine gives other packages' tests a moment to end: `go test ./...` runs them beside this
 // one.
 func awaitQuietMachine(t *testing.T) {
 	t.Helper()
 	const look = 2 * time.Second
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
 		before := machineTime(t)
 		<-ticker.C
 		if cores(machineTime(t)-before, look) < busyMachine {
