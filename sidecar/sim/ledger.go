@@ -135,7 +135,10 @@ func (c *checker) logs(b *broker) {
 func (c *checker) watermark(b *broker, p topic.Partition, log *partition.Log, state partition.State) {
 	judged := b.judged[p]
 	if state.HighWatermark < judged && b.h.disk.rotten && !state.Role.Leading {
-		judged = state.HighWatermark // cut before its damage, and filled again
+		// Cut before its damage, and filled again. From here on it counts anew: should this replica be made
+		// leader now, it learns what is committed from the others before it calls itself ready.
+		judged = state.HighWatermark
+		b.judged[p] = judged
 	}
 	if state.HighWatermark < judged {
 		c.fail("%s moves the high watermark of %v from %d back to %d", b.h, p, judged, state.HighWatermark)
