@@ -2,6 +2,7 @@ package sim
 
 import (
 	"maps"
+	"slices"
 
 	"outrigger/broker/topic"
 	"outrigger/broker/wal/waltest"
@@ -340,9 +341,20 @@ func (w *World) heal() {
 			return
 		}
 	}
-	if w.check.violation == nil && !w.hopeless {
+	if w.check.violation == nil && !w.hopeless && !w.stranded() {
 		w.check.fail("no progress within %d ticks after healing: %s", healTicks, w.portrait())
 	}
+}
+
+// stranded reports whether somebody knows of a membership whose majority is lost for good: one that no
+// disk held any more when the hosts were taken, so that lose did not mind it, and that came by a message
+// which was still on its way (seed 1025). Whoever holds it has the longest log and lacks the votes, in any
+// Raft, until a lost host returns.
+func (w *World) stranded() bool {
+	if !slices.ContainsFunc(w.hosts, func(h *host) bool { return h.lost }) {
+		return false
+	}
+	return !w.spares(nil)
 }
 
 // loseTicks is a little more than a leader timeout.
