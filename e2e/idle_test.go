@@ -21,7 +21,7 @@ const (
 // failure modes 8 and 17: a cluster without traffic elects nobody and costs nothing. CI watches for a
 // minute, with no other test beside it; `task idle` for ten.
 func TestIdleClusterElectsNobody(t *testing.T) {
-	window := 20 * time.Second
+	window := 10 * time.Second
 	if text := os.Getenv("OUTRIGGER_IDLE"); text != "" {
 		var err error
 		if window, err = time.ParseDuration(text); err != nil {
