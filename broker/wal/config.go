@@ -76,9 +76,6 @@ type Config struct {
 	Sync Policy
 	// SpaceRetry is how long to wait before asking a full disk for a new file again, 1 s by default.
 	SpaceRetry time.Duration
-	// ReadCacheBytes bounds the memory for reads of what lies far behind the end, and for reading ahead of
-	// them, which Run does. None by default: every read goes to the device.
-	ReadCacheBytes int64
 	// Scrub reads the log in search of damage while it runs; by default it does not.
 	Scrub Scrub
 	// Now is a monotonic clock, for the ages of records and for Sync.Interval; it may be called from
@@ -142,8 +139,8 @@ func (c Config) validate() error {
 			c.QueueBytesMax, c.RecordBytesMax)
 	case c.FilesAhead < 2:
 		return fmt.Errorf("%d files ahead are too few, 2 is the least", c.FilesAhead)
-	case c.Sync.Interval < 0 || c.SpaceRetry < 0 || c.Scrub.Interval < 0 || c.Scrub.BytesPerSecond < 0 || c.ReadCacheBytes < 0:
-		return errors.New("a duration, a rate or a size is negative")
+	case c.Sync.Interval < 0 || c.SpaceRetry < 0 || c.Scrub.Interval < 0 || c.Scrub.BytesPerSecond < 0:
+		return errors.New("a duration or a rate is negative")
 	}
 	return nil
 }

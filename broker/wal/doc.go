@@ -9,7 +9,7 @@
 //	                  (Run or Driver)              │                                 │
 //	                                          Sink.Sealed                       Sink.Durable
 //	preparer: allocate, zero-fill, header, sync, rename ──> files ahead of the writer
-//	Open <── walk along the chain;  Scan, ReadRecord <── regions <── files, up to the durable end
+//	Open <── walk along the chain;  Scan, ReadRecord <── files, up to the durable end
 //
 // A refused reservation is back-pressure: the queue is full, or the disk is. An error of I/O on
 // reserved space, or of a sync, fails the log for ever, since nobody knows what the device has then.
@@ -28,7 +28,6 @@
 //	disk      started by Run; writes, syncs and closes files; at most two jobs under way
 //	preparer  started by Run; keeps FilesAhead files ready, waits for space on a full disk
 //	scrub     started by Run; sleeps, and now and then reads what is durable in search of damage
-//	regions   two, started by Run; read ahead of readers that are far behind
 //
 // Run waits for the others. A Driver turns the first three by hand instead, from one goroutine, for
 // simulations: the same code, and the order of the steps is the caller's. One mutex guards the queue, the ledger and the table of files; it is

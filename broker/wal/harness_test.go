@@ -114,7 +114,7 @@ func nextSession() topic.Session {
 // small is a configuration whose files fill up quickly.
 func small(fs wal.FS) wal.Config {
 	return wal.Config{FS: fs, Dir: dir, FileBytes: 64 << 10, GroupBytesMax: 16 << 10,
-		Session: nextSession(), SpaceRetry: time.Millisecond, ReadCacheBytes: 4 << 20}
+		Session: nextSession(), SpaceRetry: time.Millisecond}
 }
 
 // open opens a log and collects what it replays.

@@ -28,7 +28,6 @@ type Log struct {
 	spares  []string
 	blocks  blockPool
 	handles handleCache
-	regions *regions
 
 	lockOnce sync.Once
 	lock     io.Closer

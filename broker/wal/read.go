@@ -37,18 +37,11 @@ func (l *Log) ReadRecord(at Position, encodedLen int64) (Record, error) {
 // readRecord reads into b, which spans the record's blocks; the payload lies inside of it.
 func (l *Log) readRecord(b []byte, e extent, at Position, encodedLen int64) (Record, error) {
 	start := alignDown(at.Offset)
-	if err := l.read(b, e, start); err != nil {
+	if err := l.readBlocks(b, e.number, start); err != nil {
 		return Record{}, err
 	}
 	seed := recordSeed(e.number, e.session)
 	r, n, err := parseRecord(b[at.Offset-start:][:encodedLen], seed)
-	if err != nil && l.regions.max > 0 {
-		l.regions.forgetFile(e.number)
-		if err := l.readBlocks(b, e.number, start); err != nil {
-			return Record{}, err
-		}
-		r, n, err = parseRecord(b[at.Offset-start:][:encodedLen], seed)
-	}
 	if err == nil && n != encodedLen {
 		err = fmt.Errorf("record is %d bytes long, not %d", n, encodedLen)
 	}
@@ -139,23 +132,9 @@ func (l *Log) extent(number uint64) (extent, bool) {
 
 // scan reads one stretch of one file and decodes it.
 func (l *Log) scan(e extent, at Position, budget int64) ([]Placed, Position, error) {
-	if l.regions.max > 0 {
-		recs, next, err := l.scanBy(l.read, e, at, budget)
-		if !errors.Is(err, ErrDamaged) {
-			return recs, next, err
-		}
-		l.regions.forgetFile(e.number)
-	}
-	direct := func(b []byte, e extent, offset int64) error { return l.readBlocks(b, e.number, offset) }
-	return l.scanBy(direct, e, at, budget)
-}
-
-func (l *Log) scanBy(
-	read func([]byte, extent, int64) error, e extent, at Position, budget int64,
-) ([]Placed, Position, error) {
 	start := alignDown(at.Offset)
 	b := alignedBytes(min(e.end-start, budget))
-	err := read(b, e, start)
+	err := l.readBlocks(b, e.number, start)
 	if errors.Is(err, ErrDamaged) {
 		// One block that the device does not give back must not hide the good ones before it.
 		b = b[:min(int64(len(b)), 2*blockBytes)]

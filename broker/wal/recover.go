@@ -31,7 +31,6 @@ func Open(cfg Config) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{
-		regions:  newRegions(cfg.ReadCacheBytes),
 		cfg:      cfg,
 		wake:     make(chan struct{}, 1),
 		makeFile: make(chan struct{}, 1),

@@ -26,9 +26,6 @@ func (l *Log) Run(ctx context.Context) error {
 		}
 	})
 	group.Go(func() { (&scrub{log: l}).run(beside) })
-	for range regionReaders {
-		group.Go(func() { l.runRegions(beside) })
-	}
 	err = d.writer.run(ctx, broken)
 	if err != nil {
 		err = l.fail(err)

@@ -111,8 +111,6 @@ type WAL struct {
 	FlushInterval time.Duration
 	// RefuseDamaged does not start on a damaged log instead of setting the damage aside.
 	RefuseDamaged bool
-	// ReadCacheBytes is memory for reads far behind the end, zero for none.
-	ReadCacheBytes int64
 	// ScrubInterval is the wait between two readings of the whole log in search of damage, zero for
 	// none; ScrubBytesPerSecond is how fast it is read.
 	ScrubInterval       time.Duration
@@ -332,7 +330,6 @@ func (b *builder) wal() WAL {
 	w := WAL{
 		FlushAlways:         b.text(keyFlushPolicy) == "always",
 		RefuseDamaged:       b.text(keyDamagePolicy) == "refuse",
-		ReadCacheBytes:      b.number(keyReadCache),
 		ScrubInterval:       b.millis(keyScrubInterval),
 		ScrubBytesPerSecond: b.number(keyScrubRate),
 	}

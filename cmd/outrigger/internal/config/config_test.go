@@ -65,7 +65,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 		},
 		NATS:    NATS{Client: Address{"127.0.0.1", 4222}, Ops: Login{User: "ops"}, Sys: Login{User: "admin"}, Tap: "facts"},
 		Replica: Replica{300 * time.Millisecond, 1200 * time.Millisecond, 30 * time.Second, 150 * time.Millisecond, 1000 * time.Millisecond},
-		WAL:     WAL{FlushAlways: true, ReadCacheBytes: 64 << 20, ScrubInterval: 7 * 24 * time.Hour, ScrubBytesPerSecond: 4 << 20},
+		WAL:     WAL{FlushAlways: true, ScrubInterval: 7 * 24 * time.Hour, ScrubBytesPerSecond: 4 << 20},
 		HTTP:    []Address{{"127.0.0.1", 9644}},
 	}
 	cfg.settings = nil

@@ -40,7 +40,6 @@ const (
 	keyDamagePolicy        = "log.damage.policy"
 	keyScrubInterval       = "log.scrub.interval.ms"
 	keyScrubRate           = "log.scrub.bytes.per.second"
-	keyReadCache           = "log.read.cache.bytes"
 	keyHeartbeat           = "replica.heartbeat.interval.ms"
 	keyLeaderTimeout       = "replica.leader.timeout.ms"
 	keyRaftTick            = "raft.tick.ms"
@@ -181,8 +180,6 @@ func ownKeys() []Key {
 		{Name: keyDamagePolicy, Kind: Choice, Default: "repair", OneOf: []string{"repair", "refuse"},
 			Doc: "What a start does with damage before the log's tail. repair: set the rest of the log aside " +
 				"and fill it again from the leaders. refuse: do not start."},
-		{Name: keyReadCache, Kind: Integer, Default: "67108864", Unit: "bytes", Max: 1 << 40,
-			Doc: "Memory for reading ahead of consumers that are far behind; 0 for none."},
 		{Name: keyScrubInterval, Kind: Integer, Default: "604800000", Unit: "ms", Max: math.MaxInt64 / 1_000_000,
 			Doc: "How long to wait between two readings of the whole log in search of damage; 0 for none."},
 		{Name: keyScrubRate, Kind: Integer, Default: "4194304", Unit: "bytes", Min: 65536, Max: 1 << 40,

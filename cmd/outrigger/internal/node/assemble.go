@@ -190,14 +190,13 @@ func (n *node) logConfig(clock func() time.Duration) partition.Config {
 	record := roundUp(int64(n.Config.Kafka.MessageBytesMax)+recordOverhead, walAlign)
 	return partition.Config{
 		WAL: wal.Config{
-			FS:             wal.OS(),
-			Dir:            n.dir.Path(walDir),
-			Session:        n.session,
-			Logger:         n.Logger,
-			FileBytes:      max(walFileBytes, walShare*record),
-			Sync:           wal.Policy{Interval: n.Config.WAL.FlushInterval},
-			ReadCacheBytes: n.Config.WAL.ReadCacheBytes,
-			Scrub:          wal.Scrub{Interval: n.Config.WAL.ScrubInterval, BytesPerSecond: n.Config.WAL.ScrubBytesPerSecond},
+			FS:        wal.OS(),
+			Dir:       n.dir.Path(walDir),
+			Session:   n.session,
+			Logger:    n.Logger,
+			FileBytes: max(walFileBytes, walShare*record),
+			Sync:      wal.Policy{Interval: n.Config.WAL.FlushInterval},
+			Scrub:     wal.Scrub{Interval: n.Config.WAL.ScrubInterval, BytesPerSecond: n.Config.WAL.ScrubBytesPerSecond},
 		},
 		ProducerIDExpiration: n.Config.Kafka.ProducerExpiration,
 		Now:                  clock,
