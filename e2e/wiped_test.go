@@ -146,7 +146,7 @@ func TestWipedBrokerIsAdmittedAgainWithItsData(t *testing.T) {
 // must not write other records under the epoch of the old one.
 func TestKilledAndBackWithinEveryTimeoutNeverWritesUnderItsOldEpoch(t *testing.T) {
 	t.Parallel() // it times nothing
-	const partitions, kills = 3, 12
+	const partitions, kills = 3, 9
 	c := start(t, options{restart: true, args: []string{
 		"--set", "replica.leader.timeout.ms=30000", "--set", "replica.heartbeat.interval.ms=1000",
 	}})
