@@ -106,13 +106,9 @@ func (b *Builder) Take() []byte {
 // match their own. Lengths are not trusted yet.
 func dataChecksum(body []byte, sections int) (sum uint32, err error) {
 	for i := range sections {
-		if len(body) < DataSectionBytes {
-			return 0, fmt.Errorf("%w: section %d of %d is cut", ErrMalformed, i, sections)
-		}
-		length := int(binary.BigEndian.Uint32(body[56:]))
-		if length > len(body)-DataSectionBytes {
-			return 0, fmt.Errorf("%w: section %d says %d bytes, %d are left", ErrMalformed, i, length,
-				len(body)-DataSectionBytes)
+		length, err := payloadLength(body, i, sections)
+		if err != nil {
+			return 0, err
 		}
 		payload := body[DataSectionBytes : DataSectionBytes+length]
 		own := ownSummed(length)
@@ -128,6 +124,19 @@ func dataChecksum(body []byte, sections int) (sum uint32, err error) {
 	return crc32.Update(sum, castagnoli, body), nil
 }
 
+// payloadLength is what section i, which body begins with, says of its payload, if all of that is there.
+func payloadLength(body []byte, i, sections int) (int, error) {
+	if len(body) < DataSectionBytes {
+		return 0, fmt.Errorf("%w: section %d of %d is cut", ErrMalformed, i, sections)
+	}
+	length := int(binary.BigEndian.Uint32(body[56:]))
+	if length > len(body)-DataSectionBytes {
+		return 0, fmt.Errorf("%w: section %d says %d bytes, %d are left", ErrMalformed, i, length,
+			len(body)-DataSectionBytes)
+	}
+	return length, nil
+}
+
 // ParseData calls fn for each section of a data frame's body. Nothing is called unless the whole body
 // is well formed. Payloads alias body.
 func ParseData(body []byte, sections int, fn func(Section)) error {
@@ -139,13 +148,9 @@ func ParseData(body []byte, sections int, fn func(Section)) error {
 
 func walkData(body []byte, sections int, fn func(Section)) error {
 	for i := range sections {
-		if len(body) < DataSectionBytes {
-			return fmt.Errorf("%w: section %d of %d is cut", ErrMalformed, i, sections)
-		}
-		length := int(binary.BigEndian.Uint32(body[56:]))
-		if length > len(body)-DataSectionBytes {
-			return fmt.Errorf("%w: section %d says %d bytes, %d are left", ErrMalformed, i, length,
-				len(body)-DataSectionBytes)
+		length, err := payloadLength(body, i, sections)
+		if err != nil {
+			return err
 		}
 		s := parseSection(body, length)
 		if err := s.validate(); err != nil {

@@ -74,7 +74,7 @@ const restAfter = 10 * time.Second
 
 // rest watches a cluster to which nobody talks.
 func (r *Runner) rest(ctx context.Context, c *system.Cluster) (score.Values, error) {
-	if !sleep(ctx, restAfter) {
+	if !system.Pause(ctx, restAfter) {
 		return nil, ctx.Err()
 	}
 	before, err := c.ProcessorTime()
@@ -82,7 +82,7 @@ func (r *Runner) rest(ctx context.Context, c *system.Cluster) (score.Values, err
 		return nil, err
 	}
 	began := time.Now()
-	if !sleep(ctx, r.cfg.Idle) {
+	if !system.Pause(ctx, r.cfg.Idle) {
 		return nil, ctx.Err()
 	}
 	after, err := c.ProcessorTime()

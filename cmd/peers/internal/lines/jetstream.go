@@ -90,7 +90,7 @@ func (r *Runner) makeStream(ctx context.Context, c *system.Cluster, name string)
 		if err = r.natsBench(ctx, c, name, "--msgs", "1", "--create", "--maxbytes", "8GB"); err == nil {
 			return nil
 		}
-		if !sleep(ctx, jetStreamEvery) {
+		if !system.Pause(ctx, jetStreamEvery) {
 			break
 		}
 	}

@@ -128,20 +128,8 @@ func eventually(ctx context.Context, what string, try func() error) error {
 		if err == nil {
 			return nil
 		}
-		if !sleep(ctx, probeEvery) {
+		if !system.Pause(ctx, probeEvery) {
 			return fmt.Errorf("%s: %w", what, err)
 		}
-	}
-}
-
-// sleep reports whether ctx has lasted so long.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -109,7 +109,8 @@ func (c *Cluster) abandon(cause error) (*Cluster, error) {
 	return nil, errors.Join(fmt.Errorf("start %s: %w", c.Name, cause), c.Stop())
 }
 
-func pause(ctx context.Context, d time.Duration) bool {
+// Pause reports whether ctx has lasted so long.
+func Pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -78,7 +78,7 @@ func (c *Cluster) awaitListener(ctx context.Context, address string) error {
 		if err := c.alive(); err != nil {
 			return err
 		}
-		if !pause(ctx, listenEvery) {
+		if !Pause(ctx, listenEvery) {
 			return fmt.Errorf("wait for %s: %w", address, err)
 		}
 	}
