@@ -57,6 +57,9 @@ type hand struct {
 	// durable counts the records that are durable, scanned is where they end.
 	durable int
 	scanned wal.Position
+	// draining, if set, says when a file is drained; drained counts them.
+	draining *rand.Rand
+	drained  int
 }
 
 func (h *hand) Sealed(entries []Entry) {
@@ -79,12 +82,19 @@ const handPartitions = 12
 
 func openHand(t *testing.T, fs *waltest.FS, seed uint64) (*hand, error) {
 	t.Helper()
+	return openDraining(t, fs, seed, nil)
+}
+
+// openDraining opens a hand whose store has a catalog, unless that is nil.
+func openDraining(t *testing.T, fs *waltest.FS, seed uint64, catalog Catalog) (*hand, error) {
+	t.Helper()
 	h := &hand{t: t, random: rand.New(rand.NewPCG(seed, 3)), fs: fs, clock: &clock{}, epoch: 1}
 	store, err := Open(Config{
 		WAL: wal.Config{FS: fs, Dir: "wal", Session: topic.Session(seed), FileBytes: 64 << 10,
-			GroupBytesMax: 8 << 10},
+			GroupBytesMax: 8 << 10, SparesMax: 2},
 		TailBytesMax:            2 << 10,
 		HighWatermarkCheckpoint: time.Second,
+		Catalog:                 catalog,
 		Observer:                h,
 		Now:                     h.clock.now,
 	})
@@ -171,8 +181,21 @@ func (h *hand) append(l *Log) {
 
 // step does one thing.
 func (h *hand) step() {
-	l := h.logs[h.random.IntN(len(h.logs))]
+	if h.draining != nil && h.draining.IntN(20) == 0 {
+		drained, err := h.driver.Drain()
+		h.tolerate("drain", err)
+		if drained {
+			h.drained++
+		}
+	}
+	i := h.random.IntN(len(h.logs))
+	l := h.logs[i]
 	state := l.State()
+	if h.random.IntN(100) == 0 {
+		h.tolerate("remove", h.store.Remove(l.partition))
+		h.logs[i], h.digests[i] = h.store.Create(l.partition), logDigest{}
+		l, state = h.logs[i], h.logs[i].State()
+	}
 	switch h.random.IntN(20) {
 	case 0, 1, 2, 3, 4, 5:
 		h.append(l)

@@ -80,6 +80,7 @@ func (l *Log) replayDataLocked(r wal.Placed) error {
 // records pass by, those below the cut cannot be read again.
 func (l *Log) finishReplay() error {
 	l.mu.Lock()
+	l.mu.durableStart = l.mu.start
 	stale, end, highWatermark := l.mu.producers.stale, l.mu.end, l.mu.highWatermark
 	l.mu.Unlock()
 	if !stale {
@@ -112,6 +113,9 @@ func (l *Log) moveStartLocked(start topic.Offset) {
 		l.mu.bytes -= int64(l.mu.index.at(i).bytes)
 	}
 	l.mu.index.drop(dropped)
+	if dropped > 0 {
+		l.store.dropped.Add(1)
+	}
 	l.forgetDamageLocked()
 	l.mu.committed -= dropped
 	l.mu.settled -= dropped

@@ -162,6 +162,9 @@ func (l *Log) settled(r *wal.Placed) (held, bool) {
 	case r.Kind == wal.Truncate:
 		l.mu.cuts.settle()
 		return held{}, false
+	case r.Kind == wal.LogStart:
+		l.mu.durableStart = max(l.mu.durableStart, r.Base)
+		return held{}, false
 	case r.Kind != wal.Data || l.mu.cuts.overUndurable(recordEnd(r)):
 		return held{}, false
 	}
