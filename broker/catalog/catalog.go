@@ -7,10 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"outrigger/broker/pebblefs"
 )
 
 // Edit puts a value under a key or, with Until, deletes all keys from Key on and below Until.
@@ -26,40 +27,35 @@ const (
 	openFilesMax  = 64
 )
 
+// ErrDamaged: the table is not what was written. What was drained is not known any more.
+var ErrDamaged = errors.New("catalog of drained data is damaged")
+
 // Catalog is an open table. One goroutine edits it.
 type Catalog struct{ db *pebble.DB }
 
 // Open opens or makes the table in dir. died hears of a write that failed in a goroutine of Pebble's; it
 // ends the process and does not return.
 func Open(dir string, logger *slog.Logger, died func(error)) (*Catalog, error) {
-	if err := vfs.Default.MkdirAll(dir, 0o750); err != nil {
-		return nil, fmt.Errorf("make catalog %s: %w", dir, err)
-	}
-	// Without its name in the directory above, a loss of power takes all of it.
-	if err := syncDir(filepath.Dir(dir)); err != nil {
-		return nil, fmt.Errorf("sync the directory above catalog %s: %w", dir, err)
+	if err := pebblefs.MakeDir(vfs.Default, dir); err != nil {
+		return nil, fmt.Errorf("make catalog: %w", err)
 	}
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	options := &pebble.Options{
+		FS:    pebblefs.Wrap(vfs.Default, "catalog", pebblefs.FullDiskPause, logger),
 		Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
 		FormatMajorVersion: pebble.FormatNewest, Logger: quiet{logger, died},
 	}
 	// The usual scheduler wakes ten times a second.
 	options.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
 	db, err := pebble.Open(dir, options)
+	if pebble.IsCorruptionError(err) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open catalog %s: %w", dir, err)
 	}
 	return &Catalog{db: db}, nil
-}
-
-func syncDir(dir string) error {
-	d, err := vfs.Default.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Range calls fn with every pair from `from` on and below until, in the order of the keys. Key and value

@@ -23,7 +23,8 @@ type Catalog interface {
 
 // The keys of the catalog; numbers are big-endian, so that they sort.
 //
-//	"d"                                where the chain begins: file 8, sequence 8, checksum 4
+//	"d"                                where the chain begins: file 8, sequence 8, checksum 4; then the
+//	                                   number of the next pack 8
 //	"k" number 8                       a pack: session 8, bytes 8
 //	"l" topic 16, partition 4          a log as of there; see encodeLog
 //	"r" topic 16, partition 4, base 8  a run: batches that lie in one pack one behind the other
@@ -83,15 +84,17 @@ func parseRunKey(key []byte) (p topic.Partition, base topic.Offset, err error) {
 func encodeStart(s wal.Start) []byte {
 	b := binary.BigEndian.AppendUint64(nil, s.File)
 	b = binary.BigEndian.AppendUint64(b, s.Sequence)
-	return binary.BigEndian.AppendUint32(b, s.CRC)
+	b = binary.BigEndian.AppendUint32(b, s.CRC)
+	return binary.BigEndian.AppendUint64(b, s.NextPack)
 }
 
 func decodeStart(b []byte) (wal.Start, error) {
-	if len(b) != 20 {
+	d := decoder{b: b}
+	s := wal.Start{File: d.uint64(), Sequence: d.uint64(), CRC: d.uint32(), NextPack: d.uint64()}
+	if d.err != nil || len(d.b) > 0 || s.File == 0 || s.NextPack == 0 {
 		return wal.Start{}, fmt.Errorf("%w: start of %d bytes", errCatalog, len(b))
 	}
-	return wal.Start{File: binary.BigEndian.Uint64(b), Sequence: binary.BigEndian.Uint64(b[8:]),
-		CRC: binary.BigEndian.Uint32(b[16:])}, nil
+	return s, nil
 }
 
 func encodePack(p wal.Pack) []byte {

@@ -38,6 +38,9 @@ type drainer struct {
 	// nextPack is the number of the next pack.
 	nextPack uint64
 	packs    map[uint64]wal.Pack
+	// doomed are packs in which no batch lies that is needed, once the group doomedBy is synced.
+	doomed   []uint64
+	doomedBy uint64
 	// stuck: a file is damaged and cannot be drained before the next start has set it aside.
 	stuck bool
 	// full says that the last try found no space.
@@ -213,6 +216,10 @@ func (d *drain) flush() error {
 
 // commit makes the drain count: in the catalog, then in the live logs, then in the WAL.
 func (d *drain) commit(next wal.Start, pack wal.Pack) error {
+	next.NextPack = d.nextPack
+	if d.pack != nil {
+		next.NextPack = pack.Number + 1
+	}
 	edits := []catalog.Edit{{Key: []byte{keyStart}, Value: encodeStart(next)}}
 	if d.pack != nil {
 		edits = append(edits, catalog.Edit{Key: packKey(pack.Number), Value: encodePack(pack)})
@@ -233,7 +240,6 @@ func (d *drain) commit(next wal.Start, pack wal.Pack) error {
 		return fmt.Errorf("record the drain of file %d: %w", d.file, err)
 	}
 	if d.pack != nil {
-		d.nextPack = pack.Number + 1
 		d.packs[pack.Number] = pack
 		d.store.walLog.Adopt(pack)
 		d.store.drained.bytes.Add(pack.Bytes)
@@ -244,6 +250,7 @@ func (d *drain) commit(next wal.Start, pack wal.Pack) error {
 			l.relocate(d.shadows[p].moves, live)
 		}
 	}
+	d.nextPack = next.NextPack
 	d.store.drained.files.Add(1)
 	if err := d.store.walLog.Retire(next); err != nil {
 		return fmt.Errorf("retire file %d: %w", d.file, err)
@@ -289,8 +296,12 @@ func (d *drain) edits(p topic.Partition, s *shadow) ([]catalog.Edit, error) {
 }
 
 // needs reports whether the batch r must outlive its file: its partition is there, and no durable log
-// start lies at or above its end.
+// start lies at or above its end. Under an interval a loss of power can take both back, so that all is
+// needed.
 func (s *Store) needs(r wal.Placed) bool {
+	if s.cfg.WAL.Sync.Interval > 0 {
+		return true
+	}
 	s.mu.RLock()
 	l, removing := s.mu.logs[r.Partition], s.mu.removing[r.Partition] != removals{}
 	s.mu.RUnlock()
@@ -363,13 +374,14 @@ func (s *Store) restore() (wal.Start, []wal.Pack, error) {
 	err := s.cfg.Catalog.Range(nil, []byte{0xff}, func(key, value []byte) (err error) {
 		switch key[0] {
 		case keyStart:
-			start, err = decodeStart(value)
+			if start, err = decodeStart(value); err == nil {
+				s.drainer.nextPack = start.NextPack
+			}
 		case keyPack:
 			var p wal.Pack
 			if p, err = decodePack(key, value); err == nil {
 				packs = append(packs, p)
 				s.drainer.packs[p.Number] = p
-				s.drainer.nextPack = max(s.drainer.nextPack, p.Number+1)
 			}
 		case keyLog:
 			var p topic.Partition
@@ -389,6 +401,20 @@ func (s *Store) restore() (wal.Start, []wal.Pack, error) {
 		l.recount()
 	}
 	return start, packs, err
+}
+
+// Quarantine is wal.Quarantine for the WAL of a Store: it knows from the catalog where that begins.
+func Quarantine(cfg Config) (wal.Quarantined, error) {
+	if cfg.Catalog != nil {
+		err := cfg.Catalog.Range([]byte{keyStart}, []byte{keyStart + 1}, func(_, value []byte) (err error) {
+			cfg.WAL.Start, err = decodeStart(value)
+			return err
+		})
+		if err != nil {
+			return wal.Quarantined{}, fmt.Errorf("quarantine node WAL: %w", err)
+		}
+	}
+	return wal.Quarantine(cfg.WAL)
 }
 
 // restoreLog rebuilds a log from the catalog, without its batches; one that is not there stays empty.

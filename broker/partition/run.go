@@ -134,7 +134,7 @@ func (s *Store) Tick() {
 func (s *Store) tickDrain(now time.Duration) {
 	sealed, _ := s.walLog.Sealed()
 	due := s.pace.due(now, s.walLog.End(), s.walLog.FileBytes(), sealed.Waiting, s.walLog.BytesMax())
-	if !due && s.dropped.Load() == s.swept.Load() {
+	if !due && s.dropped.Load() == s.swept.Load() && !s.doomed.Load() {
 		return
 	}
 	select {

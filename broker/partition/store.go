@@ -58,6 +58,8 @@ type Store struct {
 	dropped atomic.Uint64
 	// swept is dropped as of the last look at the packs.
 	swept atomic.Uint64
+	// doomed: packs wait for a sync before they go.
+	doomed atomic.Bool
 	// pace belongs to the goroutine that calls Tick.
 	pace    drainPace
 	drained struct{ files, bytes, packs, packBytes atomic.Int64 }

@@ -15,28 +15,36 @@ import (
 // name it, until the record that dropped the batches is drained.
 func (d *drainer) sweep() error {
 	dropped := d.store.dropped.Load()
-	if d.store.swept.Load() == dropped || len(d.packs) == 0 {
-		d.store.swept.Store(dropped)
-		return nil
-	}
-	used, settled := d.store.packsInUse()
-	if !settled {
-		return nil
-	}
-	for _, number := range slices.Sorted(maps.Keys(d.packs)) {
-		if used[number] > 0 {
-			continue
+	if len(d.doomed) == 0 && d.store.swept.Load() != dropped {
+		used, settled := d.store.packsInUse()
+		if !settled {
+			return nil
 		}
+		for _, number := range slices.Sorted(maps.Keys(d.packs)) {
+			if used[number] == 0 {
+				d.doomed = append(d.doomed, number)
+			}
+		}
+		d.doomedBy, _ = d.store.walLog.Sequences()
+		d.store.swept.Store(dropped)
+	}
+	if _, synced := d.store.walLog.Sequences(); synced < d.doomedBy {
+		d.store.doomed.Store(len(d.doomed) > 0)
+		return nil
+	}
+	for len(d.doomed) > 0 {
+		number := d.doomed[0]
 		key := packKey(number)
 		if err := d.store.cfg.Catalog.Apply([]catalog.Edit{{Key: key, Until: append(packKey(number), 0)}}); err != nil {
 			return fmt.Errorf("forget pack %d: %w", number, err)
 		}
 		delete(d.packs, number)
+		d.doomed = d.doomed[1:]
 		if err := d.store.walLog.RemovePack(number); err != nil {
 			return fmt.Errorf("remove a pack: %w", err)
 		}
 	}
-	d.store.swept.Store(dropped)
+	d.store.doomed.Store(false)
 	d.count()
 	return nil
 }

@@ -84,8 +84,8 @@ type Config struct {
 
 	// Start is where the chain begins, if files were drained: what Retire was told last.
 	Start Start
-	// Packs are the packs that hold what was drained. Others in the directory are removed: a drain that
-	// a crash cut short has left them.
+	// Packs are the packs that hold what was drained. Others in the directory are removed if a drain or
+	// a removal that a crash cut short can have left them; any other is an orphan and set aside.
 	Packs []Pack
 	// FilesMax bounds the files of the chain, those ahead included: at the bound Reserve waits for a
 	// Retire. 0, the default, is no bound; else it is at least FilesAhead+2.
@@ -121,6 +121,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.SpaceRetry, defaultSpaceRetry)
 	setDefault(&c.Scrub.BytesPerSecond, defaultScrubRate)
 	setDefault(&c.Start.File, 1)
+	setDefault(&c.Start.NextPack, 1)
 	return c
 }
 

@@ -51,6 +51,8 @@
 //	00000000000000000008.new    being filled, removed at Open
 //	00000000000000000009.spare  filled once and free to become the next number
 //	00000000000000000003.pack   drained records, sorted by partition; see Pack
+//	00000000000000000003.pack.orphan
+//	                            one that was found and is not known
 //	00000000000000000005-<session>.mended
 //	                            takes the place of a damaged file 5; see Quarantine
 //	quarantine-<session>/       what was set aside: nobody but people touches it

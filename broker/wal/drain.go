@@ -14,6 +14,9 @@ type Start struct {
 	// Sequence and CRC are those of the last group before it, which the first one there names.
 	Sequence uint64
 	CRC      uint32
+	// NextPack is the number of the next pack, 1 for the first. One of that number or a lower one that
+	// nobody knows is a leftover.
+	NextPack uint64
 }
 
 func (s Start) chain() chain { return chain{sequence: s.Sequence, crc: s.CRC} }
@@ -47,6 +50,14 @@ func (l *Log) ChainBytes() (chain, spares int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return int64(l.mu.nextFile-l.mu.start.File) * l.cfg.FileBytes, int64(len(l.mu.spares)) * l.cfg.FileBytes
+}
+
+// Sequences tells up to which group the log was reported durable, and up to which one no loss of power
+// takes it back.
+func (l *Log) Sequences() (reported, synced uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.reported, l.mu.synced
 }
 
 // FileBytes is the size of a file of the chain.

@@ -52,8 +52,9 @@ type Log struct {
 		// extents of all files, oldest first, packs before the chain; the last one's end is the durable
 		// end.
 		extents []extent
-		// synced is the highest sequence known to be on stable storage.
-		synced uint64
+		// synced is the highest sequence known to be on stable storage, reported the highest that the Sink
+		// was told is durable: under an interval that is ahead.
+		synced, reported uint64
 		// oldest is when the oldest record that is not durable was appended; never if there is none.
 		oldest   time.Duration
 		scrubbed ScrubStats

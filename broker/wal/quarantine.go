@@ -139,7 +139,7 @@ func (q *quarantine) find() error {
 			return err
 		}
 		if below > 0 {
-			w.files = w.files[:w.from(below)]
+			w.files, w.front = w.files[:w.from(below)], true
 		}
 		err = errors.Join(w.recover(nil), w.close())
 		var damage *Damage

@@ -259,6 +259,12 @@ func (l *Log) tidyOther(name string) error {
 		return nil
 	case pack && l.knowsPack(number), !pack && !strings.HasSuffix(name, unfinishedSuffix):
 		return nil
+	case pack && number > l.cfg.Start.NextPack:
+		l.cfg.Logger.Error("pack belongs to no log that is known here, it is set aside", "file", full)
+		if err := l.cfg.FS.Rename(full, full+orphanSuffix); err != nil {
+			return fmt.Errorf("set %s aside: %w", full, err)
+		}
+		return nil
 	}
 	if err := l.cfg.FS.Remove(full); err != nil {
 		return fmt.Errorf("remove %s: %w", full, err)
@@ -269,7 +275,7 @@ func (l *Log) tidyOther(name string) error {
 // adopt takes over what the walk has found.
 func (l *Log) adopt(w *walk) {
 	l.recovered = w.chain
-	l.mu.synced = w.chain.sequence
+	l.mu.synced, l.mu.reported = w.chain.sequence, w.chain.sequence
 	l.mu.start = l.cfg.Start
 	l.mu.nextFile = l.cfg.Start.File
 	for _, p := range l.cfg.Packs {

@@ -38,6 +38,8 @@ const (
 	spareSuffix = ".spare"
 	// packSuffix: records that were drained, sorted by partition; see Pack.
 	packSuffix = ".pack"
+	// orphanSuffix is added to a pack that nobody knows and nobody can have left: only people touch it.
+	orphanSuffix = ".orphan"
 	// unfinishedSuffix: being zero-filled; removed at Open.
 	unfinishedSuffix = ".new"
 	// mendedSuffix: takes the place of a damaged file once that is set aside; see Quarantine.

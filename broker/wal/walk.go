@@ -15,8 +15,9 @@ type walk struct {
 	direct bool
 	files  []*walked
 	window window
-	// start is where the chain begins.
+	// start is where the chain begins; front says that later files are left out on purpose.
 	start Start
+	front bool
 	// chain is the last group that was accepted.
 	chain chain
 	// floor is the highest sequence that anything valid says was synced, and witness says where.
@@ -66,7 +67,7 @@ func newWalk(fs FS, dir string, direct bool, start Start) (*walk, []string, erro
 func (w *walk) gaps() []Damage {
 	var damage []Damage
 	next := w.start.File
-	if len(w.files) == 0 && next > 1 {
+	if len(w.files) == 0 && next > 1 && !w.front {
 		// The one before it was drained only after this one was begun.
 		return []Damage{{At: Position{File: next}, File: fileName(w.dir, next, fileSuffix),
 			Reason: "file is missing"}}

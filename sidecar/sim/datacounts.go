@@ -8,15 +8,15 @@ import (
 
 // dataCounts are the counts of runs with brokers.
 type dataCounts struct {
-	registrations, replacedMeanwhile, lateRegistrations, triggers, fences, asked, majorities, noAnswers uint64
-	powerLosses, spoiled, ioErrors, noSpace, dataWipes                                                  uint64
-	topicsMade, topicsGone, refusedAppends, duplicatesAnswered, scans                                   uint64
-	accepted, stale, rejected, undecided                                                                uint64
-	gaps, cuts, shrinks, expansions, staleFrames                                                        uint64
-	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts                            uint64
-	lostHosts, flips, misdirected, staleBlocks, quarantines, mended                                     uint64
-	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides, secondLosses            uint64
-	preferred                                                                                           uint64
+	registrations, replacedMeanwhile, lateRegistrations, triggers, fences, asked, majorities, noAnswers             uint64
+	powerLosses, spoiled, ioErrors, noSpace, dataWipes                                                              uint64
+	topicsMade, topicsGone, refusedAppends, duplicatesAnswered, scans                                               uint64
+	accepted, stale, rejected, undecided                                                                            uint64
+	gaps, cuts, shrinks, expansions, staleFrames                                                                    uint64
+	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts                                        uint64
+	lostHosts, flips, misdirected, staleBlocks, quarantines, mended                                                 uint64
+	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, drained, packsRemoved, strides, secondLosses uint64
+	preferred                                                                                                       uint64
 }
 
 func (c *dataCounts) verdict(v election.Verdict) {
@@ -103,6 +103,6 @@ func (c *dataCounts) rare() []Rare {
 		{"isr_below_min", c.smallISR}, {"preferred_leaders", c.preferred}, {"lost_hosts", c.lostHosts},
 		{"flips", c.flips}, {"misdirected_blocks", c.misdirected}, {"stale_blocks", c.staleBlocks}, {"quarantines", c.quarantines}, {"mended", c.mended},
 		{"claims", c.claims}, {"unclean_elections", c.uncleanElections}, {"unsynced_losses", c.unsyncedLosses},
-		{"scrub_passes", c.scrubPasses}, {"scrub_found", c.scrubFound}, {"strides", c.strides}, {"second_losses", c.secondLosses},
+		{"scrub_passes", c.scrubPasses}, {"scrub_found", c.scrubFound}, {"drained_files", c.drained}, {"packs_removed", c.packsRemoved}, {"strides", c.strides}, {"second_losses", c.secondLosses},
 	}
 }
