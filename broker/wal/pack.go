@@ -26,7 +26,7 @@ type Pack struct {
 	Number uint64
 	// Session of the process that wrote it.
 	Session topic.Session
-	// Bytes is its size.
+	// Bytes is where its last record ends.
 	Bytes int64
 }
 
@@ -111,7 +111,6 @@ func (w *PackWriter) Finish() (Pack, error) {
 	if err := w.flush(padded); err != nil {
 		return Pack{}, err
 	}
-	w.pack.Bytes = w.at
 	block := alignedBytes(blockBytes)
 	putFileHeader(block, FileHeader{Generation: w.pack.Number, Session: w.pack.Session, Bytes: w.pack.Bytes})
 	endian.PutUint32(block, packMagic)
@@ -187,9 +186,7 @@ func (s *scrub) packed(e extent, offset int64) (int64, error) {
 	if err != nil {
 		return s.unpacked(e, offset, err)
 	}
-	piece := stretch{bytes: b, start: alignDown(offset), last: alignDown(offset)+int64(len(b)) == e.end,
-		extent: e, seed: recordSeed(e.number, e.session)}
-	_, next, err := piece.records(offset)
+	_, next, err := newStretch(e, b, alignDown(offset)).records(offset)
 	switch {
 	case err != nil:
 		return s.unpacked(e, next, err)
@@ -202,8 +199,7 @@ func (s *scrub) packed(e extent, offset int64) (int64, error) {
 		b, err = s.read(e, alignDown(offset), span)
 	}
 	if err == nil {
-		piece.bytes, piece.last = b, false
-		_, next, err = piece.records(offset)
+		_, next, err = newStretch(e, b, alignDown(offset)).records(offset)
 	}
 	if err != nil {
 		return s.unpacked(e, next, err)

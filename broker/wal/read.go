@@ -155,7 +155,7 @@ func (l *Log) extent(number uint64) (extent, bool) {
 // scan reads one stretch of one file and decodes it.
 func (l *Log) scan(e extent, at Position, budget int64) ([]Placed, Position, error) {
 	start := alignDown(at.Offset)
-	b := alignedBytes(min(e.end-start, budget))
+	b := alignedBytes(min(alignUp(e.end)-start, budget))
 	err := l.readBlocks(b, e.number, start)
 	if errors.Is(err, ErrDamaged) {
 		// One block that the device does not give back must not hide the good ones before it.
@@ -168,8 +168,7 @@ func (l *Log) scan(e extent, at Position, budget int64) ([]Placed, Position, err
 	if err != nil {
 		return nil, at, err
 	}
-	s := stretch{bytes: b, start: start, last: start+int64(len(b)) == e.end, extent: e,
-		seed: recordSeed(e.number, e.session)}
+	s := newStretch(e, b, start)
 	recs, offset, err := s.records(at.Offset)
 	if err != nil && len(recs) == 0 {
 		return nil, at, l.damage(Position{File: e.number, Offset: offset}, err.Error())
@@ -180,7 +179,7 @@ func (l *Log) scan(e extent, at Position, budget int64) ([]Placed, Position, err
 // span is how many bytes of whole blocks the record at that position lies in.
 func (l *Log) span(e extent, at Position) (int64, error) {
 	start := alignDown(at.Offset)
-	b := alignedBytes(min(2*blockBytes, e.end-start))
+	b := alignedBytes(min(2*blockBytes, alignUp(e.end)-start))
 	if err := l.readBlocks(b, e.number, start); err != nil {
 		return 0, err
 	}
@@ -200,6 +199,14 @@ type stretch struct {
 	last   bool
 	extent extent
 	seed   uint32
+}
+
+// newStretch is what was read of e from start on. A pack ends with its last record, and zeros before
+// that are none of its padding.
+func newStretch(e extent, b []byte, start int64) *stretch {
+	b = b[:min(int64(len(b)), e.end-start)]
+	return &stretch{bytes: b, start: start, last: start+int64(len(b)) == e.end, extent: e,
+		seed: recordSeed(e.number, e.session)}
 }
 
 // records decodes from offset on and returns where it had to stop, or where the error is.
@@ -222,8 +229,6 @@ func (s *stretch) records(offset int64) ([]Placed, int64, error) {
 			offset += groupHeaderBytes
 		case offset == groupEnd && offset%blockBytes != 0 && !s.holdsRecord(b):
 			offset = alignUp(offset)
-		case s.extent.pack() && b[0] == 0 && alignUp(offset) == s.extent.end:
-			offset = s.extent.end
 		case b[0] == 0 && offset%blockBytes != 0 && !first && groupEnd < 0 && !s.extent.pack():
 			offset = alignUp(offset)
 		default:

@@ -136,7 +136,7 @@ func (s *scrub) tell(d Damage) {
 // read fills the buffer from offset on, as far as the durable part goes. What cannot be read is
 // missing from the end.
 func (s *scrub) read(e extent, offset, bytes int64) ([]byte, error) {
-	bytes = min(bytes, e.end-offset)
+	bytes = min(bytes, alignUp(e.end)-offset)
 	if int64(len(s.buffer)) < bytes {
 		s.buffer = alignedBytes(bytes)
 	}
