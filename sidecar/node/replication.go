@@ -35,9 +35,9 @@ type ReplicationConfig struct {
 
 // Logs is the node's partition logs. It is called from the owner's goroutine.
 type Logs interface {
-	// Create returns the log of p and makes it if there is none.
+	// Create returns the log of p and makes it if there is none. A removed one may be made anew.
 	Create(p topic.Partition) PartitionLog
-	// Remove drops the log of p: only on a committed tombstone. The error is retried.
+	// Remove drops the log of p: only on a committed tombstone or eviction. The error is retried.
 	Remove(p topic.Partition) error
 	// Partitions lists the logs that exist, sorted.
 	Partitions() []topic.Partition
@@ -74,8 +74,12 @@ type Image interface {
 	All() iter.Seq[*topic.Topic]
 	TopicCount() int
 	TopicByID(topic.ID) (*topic.Topic, bool)
-	// MinInSync is min(min.insync.replicas, replication factor) of the topic.
-	MinInSync(*topic.Topic) int
+	// MinInSync is min(min.insync.replicas, replication factor) of a partition of the topic, MinInSyncWanted
+	// what is configured whatever the replication factor.
+	MinInSync(*topic.Topic, *topic.Placement) int
+	MinInSyncWanted(*topic.Topic) int
+	// Evicts reports whether a committed record took the node's replica of p away.
+	Evicts(topic.NodeID, topic.Partition) bool
 	// Deleted reports whether a committed tombstone names the topic.
 	Deleted(topic.ID) bool
 }
@@ -195,7 +199,7 @@ func (r *Replication) SetImage(im Image) {
 	r.image = im
 	for t := range im.All() {
 		// The minimum may come from the cluster's defaults, which change no topic.
-		now := seenTopic{t, im.MinInSync(t)}
+		now := seenTopic{t, im.MinInSyncWanted(t)}
 		if r.seen[t.ID] == now && !livesChanged {
 			continue
 		}
@@ -230,23 +234,25 @@ func (r *Replication) live(node topic.NodeID) (topic.Session, bool) {
 }
 
 func (r *Replication) configureTopic(t *topic.Topic) {
-	minInSync := r.image.MinInSync(t)
 	for i, placement := range t.Partitions {
-		if !placement.Hosts(r.cfg.Self.Node) {
-			continue
-		}
 		p := topic.Partition{Topic: t.ID, Index: int32(i)}
 		s := r.slots[p]
+		if !placement.Hosts(r.cfg.Self.Node) {
+			if s != nil {
+				r.evict(s)
+			}
+			continue
+		}
 		if s == nil {
 			s = r.open(p, t.Name)
 		}
-		r.configure(s, r.view(placement, minInSync))
+		r.configure(s, r.view(t, placement))
 	}
 }
 
-// view is what the image says of one partition of a topic with that minimum.
-func (r *Replication) view(p *topic.Placement, minInSync int) replica.View {
-	return replica.View{Placement: p, MinInSync: min(minInSync, len(p.Replicas)), Live: r.live}
+// view is what the image says of one partition of a topic.
+func (r *Replication) view(t *topic.Topic, p *topic.Placement) replica.View {
+	return replica.View{Placement: p, MinInSync: r.image.MinInSync(t, p), Live: r.live}
 }
 
 func (r *Replication) open(p topic.Partition, name string) *slot {
@@ -298,7 +304,10 @@ func (r *Replication) dropDeleted() {
 			continue
 		}
 		for i := range r.seen[id].Partitions {
-			r.close(topic.Partition{Topic: id, Index: int32(i)})
+			if s := r.slots[topic.Partition{Topic: id, Index: int32(i)}]; s != nil {
+				r.close(s)
+				r.removed = append(r.removed, s.partition)
+			}
 		}
 		delete(r.seen, id)
 	}
@@ -306,21 +315,38 @@ func (r *Replication) dropDeleted() {
 }
 
 // DropStrays removes logs that were left from before a restart and whose topics a committed tombstone
-// names. The owner calls it once, with an image that holds its session.
+// names, or from which a committed record took this node's replica. The owner calls it once, with an image
+// that holds its session.
 func (r *Replication) DropStrays() {
 	for _, p := range r.logs.Partitions() {
-		if r.slots[p] == nil && r.image.Deleted(p.Topic) {
+		if r.slots[p] == nil && r.droppable(p) {
 			r.removed = append(r.removed, p)
 		}
 	}
 	r.removeLogs()
 }
 
-func (r *Replication) close(p topic.Partition) {
-	s := r.slots[p]
-	if s == nil {
-		return
+// evict ends the part of a replica that was moved elsewhere. Its log goes only if the image holds this
+// session, and so is as new as any log here:
+//  1. the replica is taken away, brought back, and fills its log again; 2. the node restarts from a
+//     snapshot of between; 3. the log would be dropped although the cluster counts on it.
+//
+// A log that is kept for that is looked at once more in DropStrays.
+func (r *Replication) evict(s *slot) {
+	r.close(s)
+	if r.swept || r.cfg.mutant == DropsByOldImages {
+		r.removed = append(r.removed, s.partition)
+		r.removeLogs()
 	}
+}
+
+// droppable reports whether the committed word is that this node has nothing of p to keep.
+func (r *Replication) droppable(p topic.Partition) bool {
+	return r.image.Deleted(p.Topic) || r.image.Evicts(r.cfg.Self.Node, p)
+}
+
+func (r *Replication) close(s *slot) {
+	p := s.partition
 	// In the same epoch: a log ignores what is older.
 	s.log.Assume(partition.Role{Epoch: s.machine.Role().Epoch})
 	delete(r.slots, p)
@@ -330,14 +356,14 @@ func (r *Replication) close(p topic.Partition) {
 	for _, peer := range r.order {
 		peer.forget(s)
 	}
-	r.removed = append(r.removed, p)
 }
 
-// removeLogs removes what is due; a full WAL leaves the rest for the next tick.
+// removeLogs removes what is due; a full WAL leaves the rest for the next tick. A replica that came back
+// meanwhile keeps its log.
 func (r *Replication) removeLogs() {
 	slices.SortFunc(r.removed, comparePartition)
 	r.removed = slices.DeleteFunc(r.removed, func(p topic.Partition) bool {
-		return !r.image.Deleted(p.Topic) || r.logs.Remove(p) == nil
+		return r.slots[p] != nil || !r.droppable(p) || r.logs.Remove(p) == nil
 	})
 }
 

@@ -47,6 +47,6 @@ func (r *Replication) mendAgain() {
 		if !found {
 			continue
 		}
-		r.configure(s, r.view(t.Partitions[s.partition.Index], r.image.MinInSync(t)))
+		r.configure(s, r.view(t, t.Partitions[s.partition.Index]))
 	}
 }

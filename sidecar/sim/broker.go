@@ -153,7 +153,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 	self := topic.Member{Node: h.id, Session: session}
 	watch := node.WatchConfig{
 		Self: self, Watcher: w.watcherConfig(h.id), Tick: tickMicros * time.Microsecond, LeaderTimeout: leaderTimeout,
-		ToldAgain: time.Hour, Voters: w.voters,
+		ToldAgain: time.Hour,
 	}
 	node.BreakWatch(&watch, w.options.Mutant.node)
 	b.watch = node.NewWatch(watch, h.clock())
@@ -391,7 +391,7 @@ func (b *broker) beat() {
 	}
 	bytes := frame.AppendHeartbeat(nil, frame.Header{
 		Cluster: frame.ClusterOf(b.view.Image.ClusterID()), From: b.h.id, FromSession: b.session,
-	}, frame.Heartbeat{Applied: b.view.Image.AppliedIndex(), Disclaims: b.hangs(),
+	}, frame.Heartbeat{Applied: b.view.Told(), Disclaims: b.hangs(),
 		SentMicros: uint64(b.now() / time.Microsecond), Peers: echoes})
 	for _, other := range b.w.hosts {
 		if other != b.h {

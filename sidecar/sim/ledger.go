@@ -88,7 +88,7 @@ func (c *checker) published(b *broker, v node.View) {
 		if change.After == nil {
 			continue
 		}
-		c.w.count.placement(change.Before, change.After, v.Image.MinInSync(change.Topic))
+		c.w.count.placement(change.Before, change.After, v.Image.MinInSync(change.Topic, change.After))
 		c.entitled(change.Partition, change.After)
 		e := grant{change.Partition, change.After.LeaderEpoch}
 		if _, known := c.promisedAt[e]; !known {
