@@ -363,7 +363,16 @@ func (r *Replication) close(s *slot) {
 func (r *Replication) removeLogs() {
 	slices.SortFunc(r.removed, comparePartition)
 	r.removed = slices.DeleteFunc(r.removed, func(p topic.Partition) bool {
-		return r.slots[p] != nil || !r.droppable(p) || r.logs.Remove(p) == nil
+		if r.slots[p] != nil || !r.droppable(p) {
+			return true
+		}
+		if r.logs.Remove(p) != nil {
+			return false
+		}
+		if !r.image.Deleted(p.Topic) {
+			r.counters.Evicted++
+		}
+		return true
 	})
 }
 

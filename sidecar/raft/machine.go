@@ -97,6 +97,7 @@ func (m *Machine) membership() Membership { return m.members.current() }
 func (m *Machine) Step(msg Message) {
 	if reason := m.refuses(msg); reason != "" {
 		m.refuse(msg, reason)
+		m.noteCluster(msg)
 		return
 	}
 	switch msg.Type {

@@ -87,6 +87,7 @@ type broker struct {
 	beats        []node.Beat
 	triggers     []election.Request
 	ticks        int64
+	evicted      uint64
 
 	beatAt      map[topic.NodeID]*node.Heartbeat
 	asked       map[uint64]topic.Member
@@ -411,6 +412,8 @@ func (b *broker) turnData() {
 	ticks := int64((b.now() - b.begun) / replicaTick)
 	b.repl.Turn(&in, b.view, ticks-b.ticks)
 	b.ticks = ticks
+	b.w.count.evictedLogs += b.repl.Counters().Evicted - b.evicted
+	b.evicted = b.repl.Counters().Evicted
 	for _, q := range b.repl.Scans() {
 		b.w.later(b.h, b.w.between(100, 2_000), func() {
 			out := node.Scanned{To: q.To}

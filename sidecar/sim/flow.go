@@ -121,7 +121,7 @@ func (w *World) flows() bool {
 			if there < im.MinInSync(t, placement) || w.orphaned(p, placement) {
 				continue // it may rightly stand still
 			}
-			if len(placement.ISR) != there || placement.Leader == topic.NoNode {
+			if len(placement.ISR) != there || placement.Leader == topic.NoNode || !w.settled(t, p, placement) {
 				return false
 			}
 			if w.quiet && !w.level(p, placement) || !w.quiet && w.check.promisedEnd[p] <= w.healedFrom[p] {
