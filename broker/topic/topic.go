@@ -123,6 +123,14 @@ func (p *Placement) UnderReplicated() bool {
 	return missing > 0
 }
 
+// Final are the replicas that the partition has in the end, when what is under way has ended.
+func (p *Placement) Final() []NodeID {
+	if p.Moving() {
+		return p.Target
+	}
+	return p.Replicas
+}
+
 // Factor is the replication factor that promises are made by: during a reassignment the smaller one of
 // those before and after it. (A partition of one replica that is to have three would otherwise refuse
 // acks=all until the second one has copied everything.)
@@ -214,6 +222,12 @@ var (
 	// ErrTooLarge: the change is larger than the metadata log takes at once. Nothing happened, and nothing
 	// will if it is asked for again: it wants to be split.
 	ErrTooLarge = errors.New("change of the metadata is too large")
+	// ErrUnsafe: the replicas that would remain may lack something that is committed.
+	ErrUnsafe = errors.New("remaining replicas may lack committed records")
+	// ErrInUse: a broker that is live, votes, or holds replicas cannot be taken out.
+	ErrInUse = errors.New("broker is in use")
+	// ErrInvalidVoters: nobody, too many, or nodes that are not registered.
+	ErrInvalidVoters = errors.New("voters are invalid")
 	// ErrStale: a compare-and-set lost against another change.
 	ErrStale = errors.New("state has changed")
 )

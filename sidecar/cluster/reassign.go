@@ -30,7 +30,7 @@ func (b *Batch) reassign(r topic.Reassignment) Status {
 		target = originOf(p)
 	}
 	switch {
-	case equalNodes(target, targetOf(p)):
+	case equalNodes(target, p.Final()):
 		return OK // Nothing to do, or done before: a proposal of unknown outcome, made again.
 	case r.PartitionEpoch != p.PartitionEpoch:
 		return Stale
@@ -182,14 +182,6 @@ func claimsOf(old *topic.Placement, replicas []topic.NodeID) []topic.Claim {
 func originOf(p *topic.Placement) []topic.NodeID {
 	if p.Moving() {
 		return p.Origin
-	}
-	return p.Replicas
-}
-
-// targetOf are the replicas that a partition has in the end.
-func targetOf(p *topic.Placement) []topic.NodeID {
-	if p.Moving() {
-		return p.Target
 	}
 	return p.Replicas
 }
