@@ -132,6 +132,9 @@ type Replication struct {
 	// Tap, when set, is told of every data section that is sent. It must not block.
 	Tap func(topicName string, s *replica.Outgoing)
 
+	// registered: an image has shown this session, and so all that an earlier session of this node could
+	// have come to hold or to count for.
+	registered bool
 	// swept: logs of topics that were deleted while this node was down have been removed.
 	swept    bool
 	counters Counters
@@ -196,6 +199,7 @@ func (r *Replication) topics() iter.Seq[*topic.Topic] {
 // SetImage takes a newer image and reconfigures what it changes.
 func (r *Replication) SetImage(im Image) {
 	livesChanged := r.updateLives(im)
+	r.registered = r.registered || r.lives[r.cfg.Self.Node] == r.cfg.Self.Session
 	r.image = im
 	for t := range im.All() {
 		// The minimum may come from the cluster's defaults, which change no topic.
@@ -334,7 +338,7 @@ func (r *Replication) DropStrays() {
 // A log that is kept for that is looked at once more in DropStrays.
 func (r *Replication) evict(s *slot) {
 	r.close(s)
-	if r.swept || r.cfg.mutant == DropsByOldImages {
+	if r.registered || r.cfg.mutant == DropsByOldImages {
 		r.removed = append(r.removed, s.partition)
 		r.removeLogs()
 	}
