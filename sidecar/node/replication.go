@@ -26,6 +26,8 @@ type ReplicationConfig struct {
 	WindowBytes int64
 	// FrameBytes is the size at which a frame is sent although more is waiting.
 	FrameBytes int
+	// TicksPerSecond is how many ticks throttles take for a second. Default 20.
+	TicksPerSecond int64
 	// ScanBytes is how much of the WAL one catch-up read takes.
 	ScanBytes int
 
@@ -80,6 +82,10 @@ type Image interface {
 	MinInSyncWanted(*topic.Topic) int
 	// Evicts reports whether a committed record took the node's replica of p away.
 	Evicts(topic.NodeID, topic.Partition) bool
+	// Throttles tells how many bytes a second may go from a leader, and to a follower, to fill new replicas.
+	Throttles(p topic.Partition, leader, follower topic.NodeID) (out, in int64)
+	// Feeders is how many leaders fill new replicas on a node.
+	Feeders(topic.NodeID) int
 	// Deleted reports whether a committed tombstone names the topic.
 	Deleted(topic.ID) bool
 }
@@ -129,6 +135,8 @@ type Replication struct {
 	// unmended are the slots that could not begin their epoch, since their logs could not be cut.
 	unmended []*slot
 
+	throttle throttle
+
 	// Tap, when set, is told of every data section that is sent. It must not block.
 	Tap func(topicName string, s *replica.Outgoing)
 
@@ -164,6 +172,9 @@ type slot struct {
 
 // NewReplication makes a Replication that hosts nothing until the first image.
 func NewReplication(cfg ReplicationConfig, logs Logs, wire Wire) *Replication {
+	if cfg.TicksPerSecond == 0 {
+		cfg.TicksPerSecond = 20
+	}
 	return &Replication{
 		cfg: cfg, logs: logs, wire: wire,
 		slots: map[topic.Partition]*slot{}, seen: map[topic.ID]seenTopic{},
@@ -201,6 +212,7 @@ func (r *Replication) SetImage(im Image) {
 	livesChanged := r.updateLives(im)
 	r.registered = r.registered || r.lives[r.cfg.Self.Node] == r.cfg.Self.Session
 	r.image = im
+	clear(r.throttle.feeders)
 	for t := range im.All() {
 		// The minimum may come from the cluster's defaults, which change no topic.
 		now := seenTopic{t, im.MinInSyncWanted(t)}
@@ -437,6 +449,7 @@ func (r *Replication) Tick(ticks int64) {
 	if len(r.removed) > 0 {
 		r.removeLogs()
 	}
+	r.release()
 	r.mendAgain()
 }
 
