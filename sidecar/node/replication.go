@@ -350,7 +350,7 @@ func (r *Replication) DropStrays() {
 // A log that is kept for that is looked at once more in DropStrays.
 func (r *Replication) evict(s *slot) {
 	r.close(s)
-	if r.registered || r.cfg.mutant == DropsByOldImages {
+	if r.registered {
 		r.removed = append(r.removed, s.partition)
 		r.removeLogs()
 	}
