@@ -113,6 +113,11 @@ func (l *Log) raise(b wal.Budget, to topic.Offset) {
 	}
 	// Both happen under the mutex, as with a batch: the order of the WAL is that of the log.
 	l.moveStartLocked(to)
+	if l.store.cfg.mutant == StartsStayInMemory {
+		l.store.appender.Release(b, wal.EncodedLen(r))
+		l.mu.startDurable = to
+		return
+	}
 	r.Epoch = l.mu.epochs.of(l.firstLocked() - 1)
 	l.store.appender.Append(b, r)
 }
@@ -167,6 +172,9 @@ func (l *Log) Reset(to topic.Offset, epoch topic.Epoch) error {
 	l.mu.cuts.add(topic.NoOffset) // every batch that is under way was cut
 	l.mu.resets++
 	l.resetLocked(to, epoch)
+	if l.store.cfg.mutant == CountsUnsyncedResets {
+		l.mu.durable, l.mu.startDurable = to, to
+	}
 	woken := l.dismissLocked(ErrNotLeader)
 	l.mu.Unlock()
 	woken.call()

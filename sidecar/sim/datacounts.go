@@ -16,7 +16,7 @@ type dataCounts struct {
 	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts                            uint64
 	lostHosts, flips, misdirected, staleBlocks, quarantines, mended                                     uint64
 	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides, secondLosses            uint64
-	preferred                                                                                           uint64
+	preferred, deletions, deletionsDone, resets                                                         uint64
 }
 
 func (c *dataCounts) verdict(v election.Verdict) {
@@ -52,6 +52,8 @@ func (c *dataCounts) replica(e replica.Event) {
 		c.gaps++
 	case replica.EventCut:
 		c.cuts++
+	case replica.EventReset:
+		c.resets++
 	case replica.EventShrink:
 		c.shrinks++
 	case replica.EventExpand:
@@ -104,5 +106,6 @@ func (c *dataCounts) rare() []Rare {
 		{"flips", c.flips}, {"misdirected_blocks", c.misdirected}, {"stale_blocks", c.staleBlocks}, {"quarantines", c.quarantines}, {"mended", c.mended},
 		{"claims", c.claims}, {"unclean_elections", c.uncleanElections}, {"unsynced_losses", c.unsyncedLosses},
 		{"scrub_passes", c.scrubPasses}, {"scrub_found", c.scrubFound}, {"strides", c.strides}, {"second_losses", c.secondLosses},
+		{"deletions", c.deletions}, {"deletions_done", c.deletionsDone}, {"log_resets", c.resets},
 	}
 }
