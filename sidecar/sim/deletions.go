@@ -87,6 +87,10 @@ func (c *checker) undone(before, after *topic.Placement, p topic.Partition) {
 	}
 }
 
+// mayBeGone reports whether a record may have been deleted. A log that began anew above it knows nothing of
+// its producer, who may write it again, as with Kafka.
+func (c *checker) mayBeGone(at place) bool { return at.offset < c.deletions.asked[at.partition] }
+
 // starts requires that no log starts above what anybody asked for, nor above what is committed.
 func (c *checker) starts(b *broker, p topic.Partition, state partition.State) {
 	if asked := c.deletions.asked[p]; state.LogStart > asked || state.LogStart > state.HighWatermark || state.First > state.LogStart {

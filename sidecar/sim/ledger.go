@@ -270,7 +270,7 @@ func (c *checker) learn(h *host, p topic.Partition, offset topic.Offset, r recor
 	is.value, is.epoch = r.value, max(is.epoch, r.epoch)
 	c.canon[p] = known
 	at := place{p, offset}
-	if was, ok := c.at[r.value]; ok && was != at && !(was.partition == p && was.offset < c.deletions.asked[p]) {
+	if was, ok := c.at[r.value]; ok && was != at && !c.mayBeGone(was) {
 		c.fail("value %d is at %v offset %d and at %v offset %d", r.value, was.partition, was.offset, p, offset)
 	}
 	c.at[r.value] = at
