@@ -378,7 +378,7 @@ func (w *world) check() {
 
 func (w *world) checkState(m *modelLog, l *Log, durable topic.Offset) {
 	got := l.State()
-	want := State{HighWatermark: m.highWatermark, DurableEnd: durable, LogEnd: m.end(),
+	want := State{HighWatermark: m.highWatermark, LastStable: m.highWatermark, DurableEnd: durable, LogEnd: m.end(),
 		TailEpoch: m.tailEpoch(), Role: m.role, Cuts: got.Cuts}
 	for _, b := range m.batches {
 		want.Size += int64(len(b.payload))

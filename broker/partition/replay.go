@@ -116,4 +116,5 @@ func (l *Log) moveStartLocked(start topic.Offset) {
 	l.mu.committed -= dropped
 	l.mu.settled -= dropped
 	l.mu.epochs.drop(start)
+	l.mu.producers.transactions.drop(start)
 }
