@@ -56,9 +56,12 @@ type moved struct {
 // shadow is a log as of the drained part of the WAL.
 type shadow struct {
 	log *Log
-	// fresh: its runs in the catalog are of no use any more, since it was removed or cut. Otherwise its
-	// index holds only what the drain has added.
+	// from is where the drain begins to add: what lies below has its runs in the catalog. fresh says that
+	// those are of no use any more, since the log was removed, emptied or cut.
+	from  topic.Offset
 	fresh bool
+	// whole: the index holds all batches, not only those that the drain has added.
+	whole bool
 	moves []moved
 }
 
@@ -125,7 +128,7 @@ func (d *drain) take(r wal.Placed) error {
 		return err
 	}
 	if r.Kind == wal.Remove {
-		*s = shadow{log: newLog(d.store, r.Partition), fresh: true}
+		*s = shadow{log: newLog(d.store, r.Partition), fresh: true, whole: true}
 		return nil
 	}
 	if err := s.log.replay(r); err != nil {
@@ -158,7 +161,7 @@ func (d *drain) take(r wal.Placed) error {
 var nowhere = wal.Position{File: wal.PackBit}
 
 // shadow finds the shadow of a record's partition, or restores it from the catalog. A cut into what was
-// drained before needs all of its batches.
+// drained before, and a log start, need all of its batches.
 func (d *drain) shadow(r wal.Placed) (*shadow, error) {
 	s := d.shadows[r.Partition]
 	if s == nil {
@@ -167,22 +170,35 @@ func (d *drain) shadow(r wal.Placed) (*shadow, error) {
 		if err := d.store.restoreLog(s.log); err != nil {
 			return nil, err
 		}
+		s.from = s.log.mu.end
 	}
-	if r.Kind != wal.Truncate || s.fresh {
-		return s, nil
-	}
-	if x := &s.log.mu.index; x.len() == 0 || r.Base <= x.at(0).base {
-		added := s.log.mu.index
-		s.log.mu.index, s.log.mu.settled, s.fresh = index{}, 0, true
-		if err := d.store.restoreRuns(s.log); err != nil {
+	switch r.Kind {
+	case wal.Reset:
+		s.fresh, s.whole = true, true
+	case wal.LogStart, wal.Truncate:
+		s.fresh = s.fresh || r.Kind == wal.Truncate && r.Base < s.from || r.Base > s.log.mu.end
+		if err := d.complete(s); err != nil {
 			return nil, err
 		}
-		for i := range added.len() {
-			s.log.mu.index.push(*added.at(i))
-		}
-		s.log.recount()
 	}
 	return s, nil
+}
+
+// complete gives a shadow the batches that were drained before.
+func (d *drain) complete(s *shadow) error {
+	if s.whole {
+		return nil
+	}
+	added := s.log.mu.index
+	s.log.mu.index, s.whole = index{}, true
+	if err := d.store.restoreRuns(s.log); err != nil {
+		return err
+	}
+	for i := range added.len() {
+		s.log.mu.index.push(*added.at(i))
+	}
+	s.log.recount()
+	return nil
 }
 
 // flush writes what the window holds, sorted by partition.
@@ -264,7 +280,7 @@ func (d *drain) edits(p topic.Partition, s *shadow) ([]catalog.Edit, error) {
 	var edits []catalog.Edit
 	if s.fresh {
 		edits = append(edits, catalog.Edit{Key: runKey(p, 0), Until: runsEnd(p)})
-	} else if edit, err := d.store.deadRuns(s.log); err != nil {
+	} else if edit, err := d.store.deadRuns(s); err != nil {
 		return nil, err
 	} else if edit.Key != nil {
 		edits = append(edits, edit)
@@ -282,6 +298,9 @@ func (d *drain) edits(p topic.Partition, s *shadow) ([]catalog.Edit, error) {
 	}
 	for i := range s.log.mu.index.len() {
 		e := *s.log.mu.index.at(i)
+		if !s.fresh && e.base < s.from {
+			continue // The catalog has it.
+		}
 		if e.at.File&wal.PackBit == 0 {
 			return nil, fmt.Errorf("drain file %d: the batch at %d of %v lies at %v, and is needed",
 				d.file, e.base, p, e.at)
@@ -308,19 +327,19 @@ func (s *Store) needs(r wal.Placed) bool {
 	if removing {
 		return true
 	}
-	return l != nil && recordEnd(&r) > l.durableStart()
+	return l != nil && recordEnd(&r) > l.startDurable()
 }
 
-// durableStart is the log start that no crash takes back.
-func (l *Log) durableStart() topic.Offset {
+// startDurable is the log start that no crash takes back.
+func (l *Log) startDurable() topic.Offset {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.mu.durableStart
+	return l.mu.startDurable
 }
 
 // deadRuns is the deletion of the runs that lie wholly below the shadow's log start.
-func (s *Store) deadRuns(shadow *Log) (catalog.Edit, error) {
-	p, start := shadow.partition, shadow.mu.start
+func (s *Store) deadRuns(shadow *shadow) (catalog.Edit, error) {
+	p, start := shadow.log.partition, shadow.log.mu.start
 	var until []byte
 	// A run ends where the next one begins; the last one has what the drain adds behind it.
 	err := s.cfg.Catalog.Range(runKey(p, 0), runKey(p, start), func(key, _ []byte) error {
@@ -330,12 +349,8 @@ func (s *Store) deadRuns(shadow *Log) (catalog.Edit, error) {
 	if err != nil || until == nil {
 		return catalog.Edit{}, err
 	}
-	first := shadow.mu.end
-	if shadow.mu.index.len() > 0 {
-		first = shadow.mu.index.at(0).base
-	}
-	if start >= first {
-		until = runKey(p, start)
+	if start >= shadow.from {
+		until = runKey(p, shadow.from)
 	}
 	return catalog.Edit{Key: runKey(p, 0), Until: until}, nil
 }

@@ -70,7 +70,7 @@ func (s *Store) packsInUse() (used map[uint64]int64, settled bool) {
 func (l *Log) packsInUse(used map[uint64]int64) (settled bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.mu.cuts.pending.len() > 0 || l.mu.durableStart != l.mu.start {
+	if l.mu.cuts.pending.len() > 0 || l.mu.startDurable != l.mu.start || l.mu.resets > 0 {
 		return false
 	}
 	for i := range l.mu.settled {
