@@ -13,7 +13,7 @@ import (
 // reader skips none, since each of them decides something.
 //
 //	version 1, then sections: kind 1, length 4, bytes
-//	  1 offsets    start 8, high watermark 8, end 8, producers stale 1
+//	  1 offsets    start 8, high watermark 8, end 8, high watermark as last recorded 8, producers stale 1
 //	  2 epochs     epoch 4, start 8, each
 //	  3 producers  id 8, committed batches 4, batches 4, then each batch: epoch 2, first 4, last 4,
 //	               coordinator 4, base 8, end 8, timestamp 8
@@ -25,7 +25,7 @@ func (l *Log) encodeLog() []byte {
 	defer l.mu.Unlock()
 	b := []byte{logFormat}
 	b = appendSection(b, sectionOffsets, func(b []byte) []byte {
-		for _, o := range []topic.Offset{l.mu.start, l.mu.highWatermark, l.mu.end} {
+		for _, o := range []topic.Offset{l.mu.start, l.mu.highWatermark, l.mu.end, l.mu.savedHighWatermark} {
 			b = binary.BigEndian.AppendUint64(b, uint64(o))
 		}
 		if l.mu.producers.stale {
@@ -77,8 +77,9 @@ func (l *Log) decodeLog(b []byte) error {
 			l.mu.start = topic.Offset(section.uint64())
 			l.mu.highWatermark = topic.Offset(section.uint64())
 			l.mu.end = topic.Offset(section.uint64())
+			l.mu.savedHighWatermark = topic.Offset(section.uint64())
 			l.mu.producers.stale = section.uint8() != 0
-			l.mu.durable, l.mu.savedHighWatermark = l.mu.end, l.mu.highWatermark
+			l.mu.durable = l.mu.end
 			l.mu.startDurable = l.mu.start
 		case sectionEpochs:
 			for len(section.b) > 0 {

@@ -285,7 +285,7 @@ func (d *drain) edits(p topic.Partition, s *shadow) ([]catalog.Edit, error) {
 	} else if edit.Key != nil {
 		edits = append(edits, edit)
 	}
-	if s.fresh && s.log.mu.end == 0 {
+	if s.fresh && s.log.mu.end == 0 && !s.log.mu.producers.stale {
 		key := partitionKey(keyLog, p)
 		return append(edits, catalog.Edit{Key: key, Until: append(slices.Clone(key), 0)}), nil
 	}

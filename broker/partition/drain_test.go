@@ -3,6 +3,7 @@ package partition
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -46,7 +47,11 @@ func TestDrainedStoreReopensAsOneThatWasNeverDrained(t *testing.T) {
 			got.draining = rand.New(rand.NewPCG(seed, session))
 			want.epoch, got.epoch = topic.Epoch(1+1000*session), topic.Epoch(1+1000*session)
 			if !slices.EqualFunc(got.encoded(), want.encoded(), bytes.Equal) {
-				t.Fatalf("seed %d, session %d: the drained logs are other ones", seed, session)
+				for i, l := range got.logs {
+					if !bytes.Equal(l.encodeLog(), want.logs[i].encodeLog()) {
+						t.Fatalf("seed %d, session %d: the drained log is %s\nnot %s", seed, session, show(l), show(want.logs[i]))
+					}
+				}
 			}
 			if got.digest() != want.digest() {
 				t.Fatalf("seed %d, session %d: the drained logs hold other batches", seed, session)
@@ -135,4 +140,17 @@ func TestPowerLossWhileDrainingLosesNothing(t *testing.T) {
 			t.Fatalf("change %d: draining what was found changed it", at)
 		}
 	}
+}
+
+func show(l *Log) string {
+	s := fmt.Sprintf("%+v epochs %v stale %v", l.State(), l.mu.epochs, l.mu.producers.stale)
+	for id, p := range l.mu.producers.byID {
+		if id < 4 {
+			s += fmt.Sprintf("\n  %d: %d %d %+v", id, p.committed, p.markers, p.batches.items[p.batches.head:])
+		}
+	}
+	for i := range l.mu.producers.transactions.begun.len() {
+		s += fmt.Sprintf("\n  begun %+v", **l.mu.producers.transactions.begun.at(i))
+	}
+	return s + fmt.Sprintf("\n  aborted %+v producers %d", l.mu.producers.transactions.aborted, len(l.mu.producers.byID))
 }
