@@ -252,6 +252,11 @@ func (d *drain) commit(next wal.Start, pack wal.Pack) error {
 		}
 		edits = append(edits, more...)
 	}
+	if d.store.cfg.mutant == RetiresTooEarly {
+		if err := d.store.walLog.Retire(next); err != nil {
+			return err
+		}
+	}
 	if err := d.store.cfg.Catalog.Apply(edits); err != nil {
 		return fmt.Errorf("record the drain of file %d: %w", d.file, err)
 	}

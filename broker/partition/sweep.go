@@ -55,7 +55,7 @@ func (s *Store) packsInUse() (used map[uint64]int64, settled bool) {
 	s.mu.RLock()
 	removing := len(s.mu.removing)
 	s.mu.RUnlock()
-	if removing > 0 {
+	if removing > 0 && s.cfg.mutant != SweepsByMemory {
 		return nil, false
 	}
 	used = map[uint64]int64{}
@@ -70,7 +70,9 @@ func (s *Store) packsInUse() (used map[uint64]int64, settled bool) {
 func (l *Log) packsInUse(used map[uint64]int64) (settled bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.mu.cuts.pending.len() > 0 || l.mu.startDurable != l.mu.start || l.mu.resets > 0 {
+	if l.store.cfg.mutant == SweepsByMemory {
+		settled = true
+	} else if l.mu.cuts.pending.len() > 0 || l.mu.startDurable != l.mu.start || l.mu.resets > 0 {
 		return false
 	}
 	for i := range l.mu.settled {

@@ -188,6 +188,7 @@ func (b *broker) openLogs(cfg partition.Config) (*partition.Store, error) {
 	}
 	b.w.count.quarantines++
 	disk := b.h.disk
+	b.soundDisk(err.Error())
 	if b.w.options.Mutant.name != keepsDamagedName {
 		disk.logs = b.w.newDiskID()
 	}
@@ -197,6 +198,13 @@ func (b *broker) openLogs(cfg partition.Config) (*partition.Store, error) {
 		return nil, err
 	}
 	return partition.Open(cfg)
+}
+
+// soundDisk fails the run if damage is found on a disk that nothing has damaged: then it was made at home.
+func (b *broker) soundDisk(found string) {
+	if !b.h.disk.rotten {
+		b.w.check.fail("%s finds damage on a sound disk: %s", b.h, found)
+	}
 }
 
 // newMetadata joins the host's Raft with the image and the controller.

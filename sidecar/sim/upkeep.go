@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"outrigger/broker/partition"
@@ -18,6 +19,7 @@ func (b *broker) mend() {
 	}
 	var due []topic.Partition
 	for _, d := range b.store.Damaged() {
+		b.soundDisk(fmt.Sprintf("%v at %d", d.Partition, d.Offset))
 		if err := b.store.PrepareCut(d.Partition); err == nil {
 			due = append(due, d.Partition)
 		}
