@@ -70,9 +70,8 @@ func (s *Store) packsInUse() (used map[uint64]int64, settled bool) {
 func (l *Log) packsInUse(used map[uint64]int64) (settled bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.store.cfg.mutant == SweepsByMemory {
-		settled = true
-	} else if l.mu.cuts.pending.len() > 0 || l.mu.startDurable != l.mu.start || l.mu.resets > 0 {
+	settling := l.mu.cuts.pending.len() > 0 || l.mu.startDurable != l.mu.start || l.mu.resets > 0
+	if settling && l.store.cfg.mutant != SweepsByMemory {
 		return false
 	}
 	for i := range l.mu.settled {
