@@ -119,6 +119,8 @@ type WAL struct {
 	// none; ScrubBytesPerSecond is how fast it is read.
 	ScrubInterval       time.Duration
 	ScrubBytesPerSecond int64
+	// RetainedBytes is the most that the log's files take up, FileBytes the size of one.
+	RetainedBytes, FileBytes int64
 }
 
 // How many heartbeats, and how many ticks, a timeout spans at the least.
@@ -341,6 +343,8 @@ func (b *builder) wal() WAL {
 		RefuseDamaged:       b.text(keyDamagePolicy) == "refuse",
 		ScrubInterval:       b.millis(keyScrubInterval),
 		ScrubBytesPerSecond: b.number(keyScrubRate),
+		RetainedBytes:       b.number(keyWALRetained),
+		FileBytes:           b.number(keyWALFile),
 	}
 	switch {
 	case w.FlushAlways && b.text(keyFlushInterval) != "":
