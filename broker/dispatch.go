@@ -83,6 +83,7 @@ func (b *Broker) handlerTable() map[int16]handler {
 		kmsg.DescribeTopicPartitions.Int16():      {run: plain(b.describeTopicPartitions)},
 	}
 	maps.Copy(table, b.groupHandlers())
+	maps.Copy(table, b.txnHandlers())
 	return table
 }
 
