@@ -15,7 +15,6 @@ type table struct {
 	fx      Effects
 	records []Record
 	markers []Markers
-	token   Token
 	fresh   int64
 }
 
