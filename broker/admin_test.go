@@ -499,7 +499,7 @@ func TestProducerIDsAreNeverGivenTwice(t *testing.T) {
 		pid   int64
 		epoch int16
 		want  code
-	}{{&tx, -1, -1, codeCoordinatorNotAvailable}, {&none, -1, -1, codeInvalidRequest}, {nil, 4, 2, codeNone}, {nil, 4, -1, codeInvalidRequest}} {
+	}{{&tx, -1, -1, codeNotCoordinator}, {&none, -1, -1, codeInvalidRequest}, {nil, 4, 2, codeNone}, {nil, 4, -1, codeInvalidRequest}} {
 		q := kmsg.NewPtrInitProducerIDRequest()
 		q.Version, q.TransactionalID, q.ProducerID, q.ProducerEpoch = 4, test.id, test.pid, test.epoch
 		expectCode(t, "init", c.ask(q).(*kmsg.InitProducerIDResponse).ErrorCode, test.want)

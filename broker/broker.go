@@ -32,6 +32,8 @@ type Broker struct {
 	creations creations
 	ids       producerIDs
 	groups    *coordinator
+	txns      *txnCoordinator
+	peers     *peers
 	// memory holds the bytes of large requests in flight.
 	memory   *semaphore.Weighted
 	census   census
@@ -58,6 +60,12 @@ func New(
 	b.census.perIP = map[string]int{}
 	b.sessions = newFetchSessions(cfg.Requests.FetchSessionsMax, rand.Uint64())
 	b.groups = newCoordinator(b)
+	b.txns = newTxnCoordinator(b)
+	b.peers = newPeers(b)
+	b.logs.WatchRoles(func() {
+		b.groups.look()
+		b.txns.look()
+	})
 	b.handlers = b.handlerTable()
 	if b.sockets == nil {
 		sockets, err := Listen(context.Background(), cfg.Listeners)
@@ -82,6 +90,8 @@ func (b *Broker) Endpoints() []topic.Endpoint { return b.sockets.Endpoints() }
 func (b *Broker) Run(ctx context.Context) error {
 	var acceptors, connections, coordination sync.WaitGroup
 	coordination.Go(func() { b.groups.run(ctx) })
+	coordination.Go(func() { b.txns.run(ctx) })
+	coordination.Go(func() { b.txns.markers.run(ctx) })
 	for _, open := range b.sockets.open {
 		acceptors.Go(func() { b.accept(ctx, open, &connections) })
 	}
@@ -90,6 +100,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	acceptors.Wait()
 	connections.Wait()
 	coordination.Wait()
+	b.peers.close()
 	return err
 }
 

@@ -27,6 +27,8 @@ type Config struct {
 	Requests RequestLimits
 	// Groups is what consumer groups may do.
 	Groups GroupConfig
+	// Transactions is what transactional producers may do.
+	Transactions TransactionConfig
 	// Metrics bounds the cardinality of what /metrics shows.
 	Metrics MetricLimits
 	// LogDir tells of the data directory.
@@ -166,6 +168,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Requests.TimeoutMax, 5*time.Minute)
 	orDefault(&c.Requests.TopicPartitionsMax, topicPartitionsMax)
 	c.Groups = c.Groups.withDefaults(c.Topics.ReplicationFactor)
+	c.Transactions = c.Transactions.withDefaults(c.Topics.ReplicationFactor)
 	orDefault(&c.Metrics.Topics, metricTopicsMax)
 	orDefault(&c.Metrics.Partitions, metricPartsMax)
 	return c
@@ -201,7 +204,10 @@ func (c Config) validate() error {
 		return fmt.Errorf("socket.request.max.bytes: %d is below message.max.bytes, %d",
 			c.Requests.BytesMax, c.Topics.MessageBytesMax)
 	}
-	return c.Groups.validate()
+	if err := c.Groups.validate(); err != nil {
+		return err
+	}
+	return c.Transactions.validate()
 }
 
 // orDefault sets *v to value if it is zero.

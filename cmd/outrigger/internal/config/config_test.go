@@ -59,6 +59,9 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 				CommitTimeout: 5 * time.Second, MetadataBytesMax: 4096, InitialDelay: 3 * time.Second,
 				SessionMin: 6 * time.Second, SessionMax: 30 * time.Minute, MembersMax: 2147483647,
 			},
+			Transactions: Transactions{
+				Partitions: 50, ReplicationFactor: 1, TimeoutMax: 15 * time.Minute, Expiration: 7 * 24 * time.Hour,
+			},
 			MessageBytesMax: 1048588, RequestBytesMax: 104857600, FetchBytesMax: 57671680,
 			ConnectionsMax: 2147483647, ConnectionsPerIPMax: 2147483647, IdleMax: 10 * time.Minute,
 			FetchSessionsMax: 1000, ProducerExpiration: 24 * time.Hour,

@@ -71,6 +71,10 @@ const (
 	keyGroupSessionMin     = "group.min.session.timeout.ms"
 	keyGroupSessionMax     = "group.max.session.timeout.ms"
 	keyGroupSize           = "group.max.size"
+	keyTxnPartitions       = "transaction.state.log.num.partitions"
+	keyTxnReplication      = "transaction.state.log.replication.factor"
+	keyTxnTimeoutMax       = "transaction.max.timeout.ms"
+	keyTxnExpiration       = "transactional.id.expiration.ms"
 )
 
 // messageBytesMax is what NATS can carry in one message (64 MiB at the most, and our frame's own
@@ -160,6 +164,14 @@ func kafkaKeys() []Key {
 // groupKeys are Kafka's own that consumer groups go by.
 func groupKeys() []Key {
 	return []Key{
+		{Name: keyTxnPartitions, Kind: Integer, Default: "50", Min: 1, Max: 10_000,
+			Doc: "Partitions of __transaction_state, when it is created; transactional ids are spread over them."},
+		{Name: keyTxnReplication, Kind: Integer, Min: 1, Max: math.MaxInt16,
+			Doc: "Replicas of __transaction_state, when it is created. Unset: min(3, brokers)."},
+		{Name: keyTxnTimeoutMax, Kind: Integer, Default: "900000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "The longest transaction timeout that a producer may ask for."},
+		{Name: keyTxnExpiration, Kind: Integer, Default: "604800000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "How long the id of a silent transactional producer is kept."},
 		{Name: keyOffsetsPartitions, Kind: Integer, Default: "50", Min: 1, Max: 10_000,
 			Doc: "Partitions of __consumer_offsets, when it is created; groups are spread over them."},
 		{Name: keyOffsetsReplication, Kind: Integer, Min: 1, Max: math.MaxInt16,
@@ -294,9 +306,8 @@ var inertIntegers = []string{
 	"group.share.heartbeat.interval.ms", "group.share.partition.max.record.locks",
 	"offsets.topic.segment.bytes",
 	"offsets.load.buffer.size",
-	"transaction.state.log.num.partitions", "transaction.state.log.replication.factor",
-	"transaction.state.log.min.isr", "transaction.state.log.segment.bytes", "transaction.max.timeout.ms",
-	"transactional.id.expiration.ms", "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+	"transaction.state.log.min.isr", "transaction.state.log.segment.bytes",
+	"transaction.abort.timed.out.transaction.cleanup.interval.ms",
 	"transaction.remove.expired.transaction.cleanup.interval.ms", "transaction.state.log.load.buffer.size",
 	"producer.id.expiration.check.interval.ms", "share.coordinator.state.topic.num.partitions",
 	"share.coordinator.state.topic.replication.factor", "share.coordinator.state.topic.min.isr",

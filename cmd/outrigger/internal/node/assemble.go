@@ -236,7 +236,11 @@ func (n *node) brokerConfig() broker.Config {
 			MessageBytesMax:   int32(kafka.MessageBytesMax),
 			UncleanElection:   kafka.Topics.Unclean,
 		},
-		Groups:      groupConfig(kafka.Groups),
+		Groups: groupConfig(kafka.Groups),
+		Transactions: broker.TransactionConfig{
+			Partitions: kafka.Transactions.Partitions, ReplicationFactor: kafka.Transactions.ReplicationFactor,
+			TimeoutMax: kafka.Transactions.TimeoutMax, Expiration: kafka.Transactions.Expiration,
+		},
 		Connections: broker.ConnectionLimits{Max: kafka.ConnectionsMax, MaxPerIP: kafka.ConnectionsPerIPMax, Idle: kafka.IdleMax},
 		Requests:    broker.RequestLimits{BytesMax: int32(kafka.RequestBytesMax), FetchBytesMax: int32(kafka.FetchBytesMax), FollowerReads: kafka.FollowerReads},
 	}
