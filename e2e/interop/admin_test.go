@@ -135,7 +135,7 @@ func adminTransactions(ctx context.Context, c *cluster, cl *client) error {
 		if err := c.topic(ctx, topic, 1, 3); err != nil {
 			return err
 		}
-		writer, err := begun(ctx, franz(), id, topic, c.kafka[0])
+		writer, err := begun(ctx, franz(), id, topic, c.broker(0))
 		if err != nil {
 			return err
 		}

@@ -149,6 +149,9 @@ func (c *cluster) pid(broker int) (int, error) {
 	return h.PID, json.NewDecoder(r.Body).Decode(&h)
 }
 
+// broker is the address of one.
+func (c *cluster) broker(i int) string { return c.kafka[i%len(c.kafka)] }
+
 // admin is the other eye: what a client says was done is looked at with it.
 func (c *cluster) admin() (*kadm.Client, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(c.kafka...), kgo.MetadataMinAge(50*time.Millisecond))
@@ -158,14 +161,14 @@ func (c *cluster) admin() (*kadm.Client, error) {
 	return kadm.NewClient(client), nil
 }
 
-// topic makes one of three partitions, unless the name has another number after a colon.
+// topic makes one, and one of fewer replicas where there are fewer brokers.
 func (c *cluster) topic(ctx context.Context, name string, partitions int32, replicas int16) error {
 	adm, err := c.admin()
 	if err != nil {
 		return err
 	}
 	defer adm.Close()
-	if _, err := adm.CreateTopic(ctx, partitions, replicas, nil, name); err != nil {
+	if _, err := adm.CreateTopic(ctx, partitions, min(replicas, int16(len(c.kafka))), nil, name); err != nil {
 		return fmt.Errorf("create %s: %w", name, err)
 	}
 	return nil
@@ -258,7 +261,7 @@ func errorOf(errs ...error) error {
 	return nil
 }
 
-// unique gives topics and groups of one run names of their own.
+// unique gives topics and groups of one run names of their own, which would be an empty token of a subject.
 var unique struct {
 	mu sync.Mutex
 	n  int
@@ -268,5 +271,5 @@ func fresh(name string) string {
 	unique.mu.Lock()
 	defer unique.mu.Unlock()
 	unique.n++
-	return strings.NewReplacer(" ", "-", "(", "", ")", "", "/", "-").Replace(name) + "." + strconv.Itoa(unique.n)
+	return strings.NewReplacer(" ", "-", "(", "", ")", "", "/", "-").Replace(name) + ".." + strconv.Itoa(unique.n)
 }

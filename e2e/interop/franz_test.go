@@ -86,7 +86,9 @@ func (d *franzDriver) produce(args []string) error {
 	defer client.Close()
 	var mu sync.Mutex
 	var failed error
-	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+	lines := bufio.NewScanner(os.Stdin)
+	lines.Buffer(nil, lineBytesMax)
+	for lines.Scan() {
 		fields := strings.Split(lines.Text(), "\t")
 		r := &kgo.Record{Partition: number(fields[0]), Key: decode(fields[1]), Value: decode(fields[2])}
 		client.Produce(context.Background(), r, func(r *kgo.Record, err error) {
@@ -104,7 +106,7 @@ func (d *franzDriver) produce(args []string) error {
 	err = client.Flush(ctx)
 	mu.Lock()
 	defer mu.Unlock()
-	return errors.Join(err, failed)
+	return errors.Join(err, failed, lines.Err())
 }
 
 // owned are a member's partitions, told when they change.
@@ -201,7 +203,7 @@ func (d *franzDriver) copy(args []string) error {
 	source, target, group, name, count := args[0], args[1], args[2], args[3], int(number(args[4]))
 	session, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(d.bootstrap...), kgo.ConsumerGroup(group),
 		kgo.ConsumeTopics(source), kgo.TransactionalID(name), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.RequireStableFetchOffsets(), kgo.DefaultProduceTopic(target), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		kgo.DefaultProduceTopic(target), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func (g *group) stop() {
 func (g *group) join(broker int, instance string) (*process, error) {
 	spec := g.spec
 	spec.instance = instance
-	p, err := start(g.cl.consume(spec, g.c.kafka[broker]))
+	p, err := start(g.cl.consume(spec, g.c.broker(broker)))
 	if err != nil {
 		return nil, err
 	}

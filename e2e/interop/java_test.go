@@ -57,7 +57,8 @@ func javaProducer(c *clients, p producer, broker string) command {
 		return command{cmd: cmd, translate: func(string) [][]string { return nil }}
 	}
 	cmd = c.java.Command("", kafkaTools+"VerifiableProducer", "--bootstrap-server", broker, "--topic", p.topic,
-		"--max-messages", strconv.Itoa(killRecords), "--throughput", strconv.Itoa(killRate), "--value-prefix", killPrefix)
+		"--max-messages", strconv.Itoa(killRecords), "--throughput", strconv.Itoa(killRate), "--value-prefix", killPrefix,
+		"--command-config", "testdata/producer.properties")
 	return command{cmd: cmd, translate: func(line string) [][]string {
 		var said struct {
 			Name, Value string

@@ -37,7 +37,7 @@ func kcat(c *clients) *client {
 	}
 }
 
-var kcatAssigned = regexp.MustCompile(`rebalanced.*: (assigned|revoked|incremental assign|incremental unassign)[^:]*: ?(.*)$`)
+var kcatAssigned = regexp.MustCompile(`rebalanced.*(assigned|revoked|incremental assignment|incremental revoke)`)
 
 func kcatConsumer(kcat string, m member, broker string) command {
 	args := []string{"-b", broker, "-u", "-X", "isolation.level=" + m.isolation(), "-X", "fetch.wait.max.ms=100",
@@ -59,9 +59,11 @@ func kcatConsumer(kcat string, m member, broker string) command {
 	var owned []int
 	return command{cmd: exec.Command(kcat, args...), ends: syscall.SIGTERM, translate: func(line string) [][]string {
 		if strings.HasPrefix(line, "%") {
-			if owned = kcatOwned(owned, line); owned == nil {
+			now := kcatOwned(owned, line)
+			if now == nil {
 				return nil
 			}
+			owned = now
 			return [][]string{{"assigned", strings.Trim(strings.ReplaceAll(fmt.Sprint(owned), " ", ","), "[]")}}
 		}
 		fields := strings.SplitN(line, "\t", 4)
@@ -77,6 +79,7 @@ var kcatPartition = regexp.MustCompile(`\[(\d+)\]`)
 // kcatOwned is what a member owns after a line such as
 //
 //	% Group g rebalanced (memberid m): assigned: t [0], t [1]
+//	% Group g rebalanced: incremental revoke of 1 partition(s) (memberid m, COOPERATIVE rebalance protocol): t [1]
 //
 // or nil for another line.
 func kcatOwned(owned []int, line string) []int {
@@ -85,7 +88,7 @@ func kcatOwned(owned []int, line string) []int {
 		return nil
 	}
 	var named []int
-	for _, p := range kcatPartition.FindAllStringSubmatch(found[2], -1) {
+	for _, p := range kcatPartition.FindAllStringSubmatch(line, -1) {
 		n, err := strconv.Atoi(p[1])
 		if err == nil {
 			named = append(named, n)
@@ -93,9 +96,9 @@ func kcatOwned(owned []int, line string) []int {
 	}
 	now := append([]int{}, named...)
 	switch found[1] {
-	case "incremental assign":
+	case "incremental assignment":
 		now = append(now, owned...)
-	case "revoked", "incremental unassign":
+	case "revoked", "incremental revoke":
 		now = slices.DeleteFunc(append([]int{}, owned...), func(p int) bool { return slices.Contains(named, p) })
 	}
 	slices.Sort(now)

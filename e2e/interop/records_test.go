@@ -116,7 +116,7 @@ func produces(ctx context.Context, c *cluster, cl *client) error {
 		if !cl.textOnly {
 			batch = append(batch, binary(3)...)
 		}
-		p, err := start(cl.produce(producer{topic: topic, codec: codec}, c.kafka[i%3]))
+		p, err := start(cl.produce(producer{topic: topic, codec: codec}, c.broker(i)))
 		if err != nil {
 			return err
 		}
@@ -181,7 +181,7 @@ func consumes(ctx context.Context, c *cluster, cl *client) error {
 // reads has a client read until it has as many records as are wanted, then more is done, and what comes
 // of that counts, too.
 func reads(ctx context.Context, c *cluster, cl *client, m member, want []record, more func() ([]record, error)) error {
-	p, err := start(cl.consume(m, c.kafka[2]))
+	p, err := start(cl.consume(m, c.broker(2)))
 	if err != nil {
 		return err
 	}
@@ -322,7 +322,7 @@ func transacts(ctx context.Context, c *cluster, cl *client, name string, script 
 	if err := c.topic(ctx, topic, 2, 3); err != nil {
 		return err
 	}
-	t, err := begun(ctx, cl, topic, topic, c.kafka[0])
+	t, err := begun(ctx, cl, topic, topic, c.broker(0))
 	if err != nil {
 		return err
 	}
@@ -373,7 +373,7 @@ func fences(ctx context.Context, c *cluster, cl *client) error {
 	if err := c.topic(ctx, topic, 1, 3); err != nil {
 		return err
 	}
-	first, err := begun(ctx, cl, topic, topic, c.kafka[0])
+	first, err := begun(ctx, cl, topic, topic, c.broker(0))
 	if err != nil {
 		return err
 	}
@@ -381,7 +381,7 @@ func fences(ctx context.Context, c *cluster, cl *client) error {
 	if _, err := first.ask(ctx, "send", "0", encode([]byte("of the fenced"))); err != nil {
 		return err
 	}
-	second, err := begun(ctx, cl, topic, topic, c.kafka[1])
+	second, err := begun(ctx, cl, topic, topic, c.broker(1))
 	if err != nil {
 		return err
 	}
@@ -407,7 +407,7 @@ func readsCommitted(ctx context.Context, c *cluster, cl *client) error {
 		return err
 	}
 	var want []record
-	t, err := begun(ctx, franz(), topic, topic, c.kafka[0])
+	t, err := begun(ctx, franz(), topic, topic, c.broker(0))
 	if err != nil {
 		return err
 	}
@@ -455,7 +455,7 @@ func copies(ctx context.Context, c *cluster, cl *client) error {
 		return err
 	}
 	if cl.copy != nil {
-		p, err := start(cl.copy(source, target, group, target, count, c.kafka[0]))
+		p, err := start(cl.copy(source, target, group, target, count, c.broker(0)))
 		if err != nil {
 			return err
 		}
@@ -507,7 +507,7 @@ func kadmError(o kadm.OffsetResponse) error { return o.Err }
 // copyByWords copies ten at a time, and aborts the second time once before it does it again.
 func copyByWords(ctx context.Context, c *cluster, cl *client, names [4]string, wrote []record) (err error) {
 	source, target, group, id := names[0], names[1], names[2], names[3]
-	t, err := begun(ctx, cl, id, target, c.kafka[0])
+	t, err := begun(ctx, cl, id, target, c.broker(0))
 	if err != nil {
 		return err
 	}

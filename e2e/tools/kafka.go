@@ -95,7 +95,7 @@ func (k *Kafka) serves(ctx context.Context) error {
 			return fmt.Errorf("wait for Kafka: %w: %s", errors.Join(ctx.Err(), err), k.said.tail())
 		case ended := <-k.done:
 			k.done <- ended
-			return fmt.Errorf("Kafka ended: %v: %s", ended, k.said.tail())
+			return fmt.Errorf("wait for Kafka: it has ended: %w: %s", ended, k.said.tail())
 		case <-ticker.C:
 		}
 	}
@@ -139,7 +139,7 @@ func freeAddresses(n int) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}
-		defer l.Close() // held until all are found, so that none is found twice
+		defer func() { _ = l.Close() }() // held until all are found, so that none is found twice
 		all = append(all, l.Addr().String())
 	}
 	return all, nil

@@ -121,7 +121,7 @@ func (c Cache) once(
 	if err != nil {
 		return "", fmt.Errorf("make a directory for %s: %w", name, err)
 	}
-	defer os.RemoveAll(unfinished)
+	defer func() { _ = os.RemoveAll(unfinished) }() // only the cache is the larger for it
 	if err := install(ctx, unfinished); err != nil {
 		return "", fmt.Errorf("install %s: %w", name, err)
 	}
