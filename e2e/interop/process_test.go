@@ -215,15 +215,19 @@ type final struct{ error }
 func eventually(ctx context.Context, ok func() error) error {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
+	var last error
 	for {
 		err := ok()
 		var end final
 		if err == nil || errors.As(err, &end) {
 			return err
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err // what the deadline itself cut short tells nothing
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", deadlineWords, err)
+			return fmt.Errorf("%s: %w", deadlineWords, last)
 		case <-ticker.C:
 		}
 	}

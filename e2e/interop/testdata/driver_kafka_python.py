@@ -168,9 +168,9 @@ def administer(bootstrap):
             if said != "OK":
                 raise RuntimeError(said)
         elif word == "transactions":
-            return [any(t["transactional_id"] == args[0] for t in admin.list_transactions())]
+            return [any(t.transactional_id == args[0] for listed in admin.list_transactions().values() for t in listed)]
         elif word == "transaction":
-            return [admin.describe_transactions([args[0]])[args[0]]["state"]]
+            return [admin.describe_transactions([args[0]])[args[0]].state.value]
         else:
             raise NotImplementedError(word)
         return []

@@ -93,6 +93,7 @@ async function administer(kafka) {
     delete: async (topic) => { await admin.deleteTopics({ topics: [topic] }); },
     list: async (topic) => [(await admin.listTopics()).includes(topic) ? "True" : "False"],
     "delete-records": async (topic, partition, offset) => {
+      await admin.fetchTopicOffsets(topic); // else it knows of no leader
       await admin.deleteTopicRecords({ topic, partitions: [{ partition: +partition, offset }] });
       return [(await admin.fetchTopicOffsets(topic)).find((p) => p.partition === +partition).low];
     },
