@@ -56,13 +56,13 @@ var rows = []row{
 var notYet = map[string]string{
 	rowConsumerGroup: "KIP-848", rowCommit: "transactions", rowAbort: "transactions", rowFence: "transactions",
 	rowReadCommitted: "transactions", rowCopy: "transactions", rowAdminTransactions: "transactions",
-	rowDeleteRecords: "DeleteRecords", rowReassign: "reassignment",
+	rowDeleteRecords: "DeleteRecords",
 }
 
 const (
-	cellWithin   = 90 * time.Second
+	cellWithin   = 60 * time.Second
 	notYetWithin = 15 * time.Second
-	killWithin   = 90 * time.Second
+	killWithin   = 60 * time.Second
 	// cellsAtOnce run beside each other: most of a cell is waiting.
 	cellsAtOnce = "5"
 	// killEach records are given to every producer at each tick.
@@ -100,7 +100,7 @@ func TestEveryClientIsAtHome(t *testing.T) {
 	m := newMatrix(columns)
 	c := &cluster{kafka: strings.Split(*against, ",")}
 	if *against == "" {
-		c = startCluster(t, "--set", "group.initial.rebalance.delay.ms=0")
+		c = startCluster(t, "--set", "group.initial.rebalance.delay.ms=0", "--set", "auto.leader.rebalance.enable=false")
 	}
 	began := time.Now()
 	t.Run("cells", func(t *testing.T) {
