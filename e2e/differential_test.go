@@ -37,7 +37,7 @@ func startReference(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kafka, err := java.StartKafka(ctx, t.TempDir())
+	kafka, err := java.StartKafka(ctx, t.TempDir(), "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -326,6 +326,10 @@ func FuzzGuard(f *testing.F) {
 			f.Add(s.key, version, req.AppendTo(nil))
 		}
 	}
+	for _, frame := range javaRequests(f) {
+		h, body := headerOf(f, frame)
+		f.Add(h.Key, h.Version, body)
+	}
 	f.Fuzz(func(t *testing.T, key, version int16, body []byte) { checkGuarded(t, key, version, body) })
 }
 

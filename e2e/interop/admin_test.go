@@ -208,6 +208,9 @@ func reassign(ctx context.Context, c *cluster, cl *client) error {
 			return err
 		}
 		old := found[topic].Partitions[0].Replicas
+		if len(old) != 2 {
+			return fmt.Errorf("the partition has replicas %v, want two of three", old)
+		}
 		other := 6 - old[0] - old[1] // the third of 1, 2 and 3
 		want := []int32{other, old[1]}
 		if _, err := with.ask(ctx, "reassign", topic, "0", fmt.Sprintf("%d,%d", want[0], want[1])); err != nil {

@@ -188,7 +188,8 @@ func (r record) String() string {
 // write produces records with franz-go, in order, and returns them with their offsets.
 func (c *cluster) write(ctx context.Context, topic, codec string, records []record) ([]record, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(c.kafka...), kgo.DefaultProduceTopic(topic),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(franzCodecs[codec]))
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(franzCodecs[codec]),
+		kgo.UnknownTopicRetries(-1))
 	if err != nil {
 		return nil, err
 	}

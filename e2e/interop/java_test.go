@@ -212,7 +212,7 @@ func (j *javaTools) ask(ctx context.Context, fields ...string) ([]string, error)
 // tool runs one, and returns what it printed.
 func (j *javaTools) tool(ctx context.Context, name string, args ...string) (string, error) {
 	words := []string{kafkaTools + name, ""}
-	if strings.HasPrefix(name, "Transactions") || strings.HasPrefix(name, "DeleteRecords") {
+	if slices.Contains([]string{"TransactionsCommand", "DeleteRecordsCommand", "FeatureCommand", "MetadataQuorumCommand"}, name) {
 		args = append([]string{"--bootstrap-server", j.broker}, args...)
 	} else {
 		args = append(args, "--bootstrap-server", j.broker)

@@ -21,8 +21,8 @@ func numbered(from, count int, partitions int32) []record {
 	return all
 }
 
-// binary are those that no line holds.
-func binary(partitions int32) []record {
+// awkward are those that no line holds.
+func awkward(partitions int32) []record {
 	all := []record{
 		{0, -1, "zero\x00\xff\n", "\x00\x01\r\n\t\xfe\xff"},
 		{1 % partitions, -1, "", "an empty key"},
@@ -114,7 +114,7 @@ func produces(ctx context.Context, c *cluster, cl *client) error {
 	for i, codec := range cl.codecs {
 		batch := numbered(i*60, 60, 3)
 		if !cl.textOnly {
-			batch = append(batch, binary(3)...)
+			batch = append(batch, awkward(3)...)
 		}
 		p, err := start(cl.produce(producer{topic: topic, codec: codec}, c.broker(i)))
 		if err != nil {
@@ -167,7 +167,7 @@ func consumes(ctx context.Context, c *cluster, cl *client) error {
 	for i, codec := range cl.codecs {
 		batch := numbered(i*100, 100, 3)
 		if !cl.textOnly {
-			batch = append(batch, binary(3)...)
+			batch = append(batch, awkward(3)...)
 		}
 		written, err := c.write(ctx, topic, codec, batch)
 		if err != nil {

@@ -48,14 +48,18 @@ func (s *said) tail() string {
 }
 
 // StartKafka formats a directory and starts a broker on it. It serves when clients can connect; the
-// caller stops it.
-func (j Java) StartKafka(ctx context.Context, dir string) (*Kafka, error) {
+// caller stops it. Clients are told the advertised address, or its own if there is none.
+func (j Java) StartKafka(ctx context.Context, dir, advertised string) (*Kafka, error) {
 	addresses, err := freeAddresses(2)
 	if err != nil {
 		return nil, err
 	}
+	if advertised == "" {
+		advertised = addresses[0]
+	}
+	text := serverProperties(addresses[0], addresses[1], filepath.Join(dir, "data")) + "advertised.listeners=PLAINTEXT://" + advertised + "\n"
 	properties := filepath.Join(dir, "server.properties")
-	if err := os.WriteFile(properties, []byte(serverProperties(addresses[0], addresses[1], filepath.Join(dir, "data"))), 0o600); err != nil {
+	if err := os.WriteFile(properties, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("configure Kafka: %w", err)
 	}
 	id := make([]byte, 16)
@@ -119,7 +123,7 @@ func serverProperties(broker, controller, dir string) string {
 	var b bytes.Buffer
 	for _, line := range []string{
 		"process.roles=broker,controller", "node.id=1", "controller.quorum.voters=1@" + controller,
-		"listeners=PLAINTEXT://" + broker + ",CONTROLLER://" + controller, "advertised.listeners=PLAINTEXT://" + broker,
+		"listeners=PLAINTEXT://" + broker + ",CONTROLLER://" + controller,
 		"controller.listener.names=CONTROLLER", "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
 		"log.dirs=" + dir, "offsets.topic.replication.factor=1", "offsets.topic.num.partitions=3",
 		"transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1", "transaction.state.log.num.partitions=3",
