@@ -19,7 +19,7 @@ func kcat(c *clients) *client {
 		name: "kcat", codecs: allCodecs, textOnly: true,
 		line: func(r record) string { return r.key + ":" + r.value },
 		lacks: map[string]string{
-			rowConsumerGroup: "librdkafka 2.0 of Debian speaks the classic protocol only", rowCopy: "has no such call",
+			rowConsumerGroup: "comes with librdkafka 2.0 in Debian, which speaks the classic protocol only", rowCopy: "has no such call",
 			rowAdminTopics: admin, rowAdminGroups: admin, rowAdminTransactions: admin, rowDeleteRecords: admin,
 			rowReassign: admin, rowLogDirs: admin, rowElect: admin,
 		},

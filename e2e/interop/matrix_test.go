@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -301,7 +302,7 @@ func (m *matrix) print(t *testing.T) {
 // table is in Markdown: what a client lacks and what is not there yet are told by notes below it.
 func (m *matrix) table() string {
 	var b strings.Builder
-	var notes []string
+	var notes, missing []string
 	b.WriteString("| |")
 	for _, cl := range m.columns {
 		b.WriteString(" " + cl.name + " |")
@@ -315,6 +316,11 @@ func (m *matrix) table() string {
 			case "lacks":
 				b.WriteString(" - |")
 				notes = append(notes, fmt.Sprintf("%s, %s: %s", cl.name, r.name, c.Reason))
+			case "not yet":
+				b.WriteString(" not yet |")
+				if why := notYet[r.name]; !slices.Contains(missing, why) {
+					missing = append(missing, why)
+				}
 			case "":
 				b.WriteString(" not run |")
 			default:
@@ -323,7 +329,11 @@ func (m *matrix) table() string {
 		}
 		b.WriteString("\n")
 	}
-	return b.String() + "\n" + noteLines(notes)
+	b.WriteString("\n" + noteLines(notes))
+	if len(missing) > 0 {
+		b.WriteString("`not yet`: " + strings.Join(missing, ", ") + ".\n")
+	}
+	return b.String()
 }
 
 // noteLines gather what each client lacks.
