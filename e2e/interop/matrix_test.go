@@ -64,6 +64,8 @@ const (
 	cellWithin   = 60 * time.Second
 	notYetWithin = 15 * time.Second
 	killWithin   = 60 * time.Second
+	wholeWithin  = 30 * time.Minute
+	stopsWithin  = 45 * time.Second
 	// cellsAtOnce run beside each other: most of a cell is waiting.
 	cellsAtOnce = "5"
 	// killEach records are given to every producer at each tick.
@@ -92,13 +94,13 @@ func required() bool { return os.Getenv("OUTRIGGER_E2E_TOOLS") == "required" }
 
 // The clients that people use do with Outrigger what they do with Kafka.
 func TestEveryClientIsAtHome(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
+	ctx, cancel := context.WithDeadline(context.Background(), deadlineOf(t))
 	defer cancel()
 	columns, err := installed(ctx, *full || required())
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := newMatrix(columns)
+	m := &matrix{ctx: ctx, columns: columns, cells: map[[2]string]cell{}}
 	c := &cluster{kafka: strings.Split(*against, ",")}
 	if *against == "" {
 		c = startCluster(t, "--set", "group.initial.rebalance.delay.ms=0", "--set", "auto.leader.rebalance.enable=false")
@@ -131,7 +133,7 @@ func (m *matrix) kills(t *testing.T, c *cluster) {
 	if *against != "" {
 		t.Skip("another cluster's brokers are not killed")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), killWithin)
+	ctx, cancel := context.WithTimeout(m.ctx, killWithin)
 	defer cancel()
 	for _, cl := range m.columns {
 		if err := c.topic(ctx, electTopic(cl), 6, 3); err != nil {
@@ -200,13 +202,20 @@ type cell struct {
 
 // matrix collects the cells.
 type matrix struct {
+	// ctx bounds everything.
+	ctx     context.Context
 	columns []*client
 	mu      sync.Mutex
 	cells   map[[2]string]cell
 }
 
-func newMatrix(columns []*client) *matrix {
-	return &matrix{columns: columns, cells: map[[2]string]cell{}}
+// deadlineOf is early enough before that of the test for everything to be stopped in order: a test that
+// runs out of time leaves its processes behind.
+func deadlineOf(t *testing.T) time.Time {
+	if at, ok := t.Deadline(); ok {
+		return at.Add(-stopsWithin)
+	}
+	return time.Now().Add(wholeWithin)
 }
 
 func (m *matrix) note(c cell) {
@@ -240,7 +249,7 @@ func (m *matrix) run(t *testing.T, name string, cl *client, check func(ctx conte
 				t.Skip("not yet: " + missing)
 			}
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), within)
+		ctx, cancel := context.WithTimeout(m.ctx, within)
 		defer cancel()
 		began := time.Now()
 		err := check(ctx)
