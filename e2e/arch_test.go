@@ -49,7 +49,7 @@ var owners = []ownership{
 
 // starters may contain the word go: the roots, and the owners of an outside thing. So may everything
 // under cmd.
-var starters = []string{"broker", "sidecar", "broker/wal", "broker/partition", "sidecar/bus", "natsconf", "sidecar/raftstore"}
+var starters = []string{"broker", "sidecar", "broker/wal", "broker/partition", "sidecar/bus", "natsconf", "sidecar/raftstore", "e2e/tools"}
 
 // brokerLeaves are what the sidecar may know of the broker.
 var brokerLeaves = []string{"broker/topic", "broker/partition", "broker/wal", "broker/pebblefs"}

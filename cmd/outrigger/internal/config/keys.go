@@ -115,7 +115,7 @@ func kafkaKeys() []Key {
 			Doc: "name:protocol of each listener. Only PLAINTEXT can be opened in this version."},
 		{Name: keyControllerListeners, Kind: List,
 			Doc: "Listeners for Kafka's own controllers; they are not opened: ours speak NATS."},
-		{Name: keyNumPartitions, Kind: Integer, Default: "1", Min: 1, Max: 100_000,
+		{Name: keyNumPartitions, Kind: Integer, Default: "1", Min: 1, Max: 10_000,
 			Doc: "Partitions of a topic whose creator names no number."},
 		{Name: keyReplicationFactor, Kind: Integer, Min: 1, Max: math.MaxInt16,
 			Doc: "Replicas of a topic whose creator names no number. Unset: min(3, brokers)."},
