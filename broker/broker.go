@@ -36,6 +36,7 @@ type Broker struct {
 	memory   *semaphore.Weighted
 	census   census
 	sessions *fetchSessions
+	settings settings
 }
 
 // New opens the listeners, unless cfg brings them along, and registers the metrics. Clients may
@@ -82,6 +83,7 @@ func (b *Broker) Endpoints() []topic.Endpoint { return b.sockets.Endpoints() }
 func (b *Broker) Run(ctx context.Context) error {
 	var acceptors, connections, coordination sync.WaitGroup
 	coordination.Go(func() { b.groups.run(ctx) })
+	coordination.Go(func() { b.retain(ctx) })
 	for _, open := range b.sockets.open {
 		acceptors.Go(func() { b.accept(ctx, open, &connections) })
 	}
