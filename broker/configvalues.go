@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,6 +72,21 @@ func cleanupPolicies(value string) error {
 	for _, part := range parts {
 		if err := exactly("delete", "compact")(part); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// throttledReplicas wants "*", "none", nothing, or partition:broker pairs with commas between.
+func throttledReplicas(value string) error {
+	if value == "" || value == "*" || value == "none" {
+		return nil
+	}
+	number := longWithin(0, math.MaxInt32)
+	for pair := range strings.SplitSeq(value, ",") {
+		partition, node, ok := strings.Cut(strings.TrimSpace(pair), ":")
+		if !ok || number(partition) != nil || number(node) != nil {
+			return fmt.Errorf("%q is no partition:broker pair", pair)
 		}
 	}
 	return nil

@@ -72,14 +72,19 @@ const (
 	codePreferredNotAvailable    code = 80
 	codeEligibleNotAvailable     code = 83
 	codeElectionNotNeeded        code = 84
+	codeNoReassignment           code = 85
 	codeInvalidRecord            code = 87
 	codeResourceNotFound         code = 91
 	codeDuplicateResource        code = 92
 	codeInvalidUpdateVersion     code = 95
 	codeUnknownTopicID           code = 100
+	codeBrokerIDNotRegistered    code = 102
+	codeInconsistentClusterID    code = 104
 	codeFetchSessionTopicID      code = 106
 	codeMismatchedEndpointType   code = 114
 	codeUnsupportedEndpointType  code = 115
+	codeDuplicateVoter           code = 126
+	codeVoterNotFound            code = 127
 	codeRebootstrapRequired      code = 129
 )
 
@@ -126,9 +131,13 @@ var codeNames = map[code]string{
 	codeInvalidSessionTimeout: "INVALID_SESSION_TIMEOUT",
 	codeRebalanceInProgress:   "REBALANCE_IN_PROGRESS", codeNonEmptyGroup: "NON_EMPTY_GROUP",
 	codeGroupIDNotFound: "GROUP_ID_NOT_FOUND", codeMemberIDRequired: "MEMBER_ID_REQUIRED",
-	codeGroupMaxSizeReached: "GROUP_MAX_SIZE_REACHED",
-	codeFencedInstanceID:    "FENCED_INSTANCE_ID",
-	codeGroupSubscribed:     "GROUP_SUBSCRIBED_TO_TOPIC",
+	codeGroupMaxSizeReached:   "GROUP_MAX_SIZE_REACHED",
+	codeFencedInstanceID:      "FENCED_INSTANCE_ID",
+	codeGroupSubscribed:       "GROUP_SUBSCRIBED_TO_TOPIC",
+	codeNoReassignment:        "NO_REASSIGNMENT_IN_PROGRESS",
+	codeBrokerIDNotRegistered: "BROKER_ID_NOT_REGISTERED",
+	codeInconsistentClusterID: "INCONSISTENT_CLUSTER_ID",
+	codeDuplicateVoter:        "DUPLICATE_VOTER", codeVoterNotFound: "VOTER_NOT_FOUND",
 }
 
 // String is Kafka's name of the code.
@@ -208,6 +217,14 @@ var faults = []fault{
 	{topic.ErrNoController, codeNotController, codeRequestTimedOut},
 	{topic.ErrOutcomeUnknown, codeRequestTimedOut, codeRequestTimedOut},
 	{topic.ErrStale, codeRequestTimedOut, codeRequestTimedOut},
+	{topic.ErrUnsafe, codeInvalidReplicaAssignment, codeInvalidReplicaAssignment},
+	{topic.ErrInUse, codeInvalidRequest, codeInvalidRequest},
+	{topic.ErrInvalidVoters, codeInvalidRequest, codeInvalidRequest},
+	{errNoReassignment, codeNoReassignment, codeNoReassignment},
+	{errBrokerUnregistered, codeBrokerIDNotRegistered, codeBrokerIDNotRegistered},
+	{errInconsistentCluster, codeInconsistentClusterID, codeInconsistentClusterID},
+	{errDuplicateVoter, codeDuplicateVoter, codeDuplicateVoter},
+	{errVoterUnknown, codeVoterNotFound, codeVoterNotFound},
 	{errInvalidRequest, codeInvalidRequest, codeInvalidRequest},
 	{errElectionNotNeeded, codeElectionNotNeeded, codeElectionNotNeeded},
 	{errPreferredNotInSync, codePreferredNotAvailable, codePreferredNotAvailable},

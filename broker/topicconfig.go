@@ -89,12 +89,18 @@ var topicKeys = []topicKey{
 	{
 		name: "flush.ms", kind: kmsg.ConfigTypeLong, standard: forever, honoured: longFrom(0), about: flushAbout,
 	},
-	{name: "follower.replication.throttled.replicas", kind: kmsg.ConfigTypeList},
+	{
+		name: "follower.replication.throttled.replicas", kind: kmsg.ConfigTypeList, honoured: throttledReplicas,
+		about: "partition:broker pairs, or *: filled no faster than the brokers' throttled rate while they are new.",
+	},
 	{
 		name: "index.interval.bytes", kind: kmsg.ConfigTypeInt, standard: "4096",
 		broker: "log.index.interval.bytes", honoured: longWithin(0, math.MaxInt32), about: indexAbout,
 	},
-	{name: "leader.replication.throttled.replicas", kind: kmsg.ConfigTypeList},
+	{
+		name: "leader.replication.throttled.replicas", kind: kmsg.ConfigTypeList, honoured: throttledReplicas,
+		about: "partition:broker pairs, or *: from these new replicas are filled no faster than the brokers' throttled rate.",
+	},
 	{name: "local.retention.bytes", kind: kmsg.ConfigTypeLong, standard: "-2"},
 	{name: "local.retention.ms", kind: kmsg.ConfigTypeLong, standard: "-2"},
 	{

@@ -14,7 +14,9 @@ type Counters struct {
 	Stale         uint64
 	Cuts          uint64
 	// Mended are the cuts that took a damaged batch away.
-	Mended     uint64
+	Mended uint64
+	// Evicted are the logs dropped since the replica was moved elsewhere.
+	Evicted    uint64
 	Faults     uint64
 	Shrinks    uint64
 	Expansions uint64

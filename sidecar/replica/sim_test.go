@@ -254,7 +254,7 @@ func (w *world) refresh(h *host) {
 	im := h.image
 	placement, _ := im.Partition(thePartition)
 	t, _ := im.TopicByID(thePartition.Topic)
-	v := View{Placement: placement, MinInSync: im.MinInSync(t), Live: func(n topic.NodeID) (topic.Session, bool) {
+	v := View{Placement: placement, MinInSync: im.MinInSync(t, placement), Live: func(n topic.NodeID) (topic.Session, bool) {
 		b, ok := im.Broker(n)
 		return b.Session, ok && !b.Fenced
 	}}

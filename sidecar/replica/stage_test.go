@@ -108,7 +108,7 @@ func (s *stage) event(h *host, e Event) {
 // it is the first to say so.
 func (s *stage) committed(h *host, holders int, first bool) {
 	t, _ := s.image.TopicByID(thePartition.Topic)
-	if want := s.image.MinInSync(t); first && holders < want {
+	if want := s.image.MinInSync(t, t.Partitions[0]); first && holders < want {
 		s.violation(fmt.Sprintf("node %d: high watermark %d is on %d disks, want %d", h.id, h.hw, holders, want))
 	}
 	s.waiting = slices.DeleteFunc(s.waiting, func(p produced) bool {

@@ -82,6 +82,10 @@ func (w *World) clients() {
 		w.createTopic("river")
 		return
 	}
+	if w.moving() && !w.healing && w.rng.IntN(15) == 0 {
+		w.move()
+		return
+	}
 	switch act := w.rng.IntN(40); {
 	case act == 0:
 		w.createTopic("creek")
@@ -117,7 +121,7 @@ func (w *World) createTopic(name string) {
 	if _, ok := b.view.Image.TopicByName(name); ok || len(b.view.Image.Brokers()) < minInSync {
 		return
 	}
-	c := topic.Creation{Name: name, Partitions: w.mix.partitions, ReplicationFactor: int16(min(3, len(w.hosts)))}
+	c := topic.Creation{Name: name, Partitions: w.mix.partitions, ReplicationFactor: int16(w.factor())}
 	if int(c.ReplicationFactor) > len(b.view.Image.Brokers()) {
 		return
 	}
