@@ -113,7 +113,7 @@ func (l *Log) heldLocked(i int) []byte {
 func (l *Log) ReadTail(from topic.Offset, bytesMax int) (entries []Entry, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.removedLocked() || from > l.mu.end || from < l.mu.start {
+	if l.removedLocked() || from > l.mu.end || from < l.firstLocked() {
 		return nil, false
 	}
 	first := l.mu.index.covering(from)
@@ -145,7 +145,7 @@ func (l *Log) Position(offset topic.Offset) (at wal.Position, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := l.mu.index.covering(offset)
-	if offset < l.mu.start || i >= l.mu.settled || l.damagedLocked(l.mu.index.at(i).base) {
+	if offset < l.firstLocked() || i >= l.mu.settled || l.damagedLocked(l.mu.index.at(i).base) {
 		return wal.Position{}, false
 	}
 	return l.mu.index.at(i).at, true

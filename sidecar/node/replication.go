@@ -58,6 +58,13 @@ type PartitionLog interface {
 	// CutDamage cuts a follower's log before the first batch that the disk does not give back. The error
 	// is retried.
 	CutDamage() error
+	// MoveStart moves the log start up, as far as what lies below is committed and durable.
+	MoveStart(topic.Offset) error
+	// Reset replaces a follower's log by an empty one that begins at the offset, behind a record of the
+	// epoch.
+	Reset(topic.Offset, topic.Epoch) error
+	// SetLowWatermark tells what the log starts of all in-sync replicas have reached.
+	SetLowWatermark(topic.Offset)
 }
 
 // Wire takes finished frames. Both methods may drop; neither keeps the bytes.
@@ -303,13 +310,15 @@ func (r *Replication) configure(s *slot, v replica.View) {
 
 func logState(log PartitionLog) replica.LogState {
 	state := log.State()
-	out := replica.LogState{
-		Start: state.LogStart, End: state.LogEnd, Durable: state.DurableEnd, HighWatermark: state.HighWatermark,
-	}
+	out := replica.LogState{Extent: extent(state), End: state.LogEnd, HighWatermark: state.HighWatermark}
 	for _, e := range log.Epochs() {
 		out.Epochs = append(out.Epochs, replica.EpochStart{Epoch: e.Epoch, Start: e.Start})
 	}
 	return out
+}
+
+func extent(s partition.State) replica.Extent {
+	return replica.Extent{Durable: s.DurableEnd, Start: s.LogStart, First: s.First, StartDurable: s.StartDurable}
 }
 
 // dropDeleted removes the logs of topics that a committed tombstone names. A topic that is merely
@@ -420,8 +429,8 @@ func entry(e *partition.Entry) replica.Entry {
 func (r *Replication) Durable(touched []topic.Partition) {
 	for _, p := range touched {
 		if s := r.slots[p]; s != nil {
-			end := s.log.State().DurableEnd
-			r.step(s, func(fx *replica.Effects) { s.machine.Durable(end, fx) })
+			log := extent(s.log.State())
+			r.step(s, func(fx *replica.Effects) { s.machine.Durable(log, fx) })
 		}
 	}
 }
@@ -481,6 +490,10 @@ func (r *Replication) carryOut(s *slot, fx *replica.Effects) {
 		r.noteAll(fx.Events)
 		return
 	}
+	if fx.Replace != nil && !r.replace(s, fx.Replace) {
+		r.noteAll(fx.Events)
+		return
+	}
 	if fx.Duplicate != nil && r.contradicts(s, fx.Duplicate) {
 		return
 	}
@@ -489,6 +502,12 @@ func (r *Replication) carryOut(s *slot, fx *replica.Effects) {
 	}
 	if fx.HighWatermark != topic.NoOffset {
 		s.log.SetHighWatermark(fx.HighWatermark)
+	}
+	if fx.Start != topic.NoOffset && s.log.MoveStart(fx.Start) != nil {
+		s.machine.StartStays(s.log.State().LogStart)
+	}
+	if fx.LowWatermark != topic.NoOffset {
+		s.log.SetLowWatermark(fx.LowWatermark)
 	}
 	r.send(s, fx.Sections)
 	if fx.Ack != nil {
@@ -523,8 +542,19 @@ func (r *Replication) cut(s *slot, to topic.Offset) bool {
 		return true
 	}
 	s.machine.Reload(logState(s.log))
-	r.step(s, func(fx *replica.Effects) { s.machine.Durable(state.DurableEnd, fx) })
+	r.step(s, func(fx *replica.Effects) { s.machine.Durable(extent(state), fx) })
 	return false
+}
+
+// replace begins a log anew, and reports whether there was room for that; if not, the leader's next probe
+// finds the old tail. What waits to be answered speaks of the log that is gone.
+func (r *Replication) replace(s *slot, with *replica.Replacement) bool {
+	if s.log.Reset(with.Base, with.Epoch) != nil {
+		s.machine.Reload(logState(s.log))
+		return false
+	}
+	s.ack = nil
+	return true
 }
 
 // contradicts compares a duplicate with what the log has at its offset, as far as that is in memory:

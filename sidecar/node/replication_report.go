@@ -29,7 +29,7 @@ func (r *Replication) note(e replica.Event) {
 		return
 	case replica.EventGap:
 		r.counters.Gaps++
-	case replica.EventCut:
+	case replica.EventCut, replica.EventReset:
 		r.counters.Cuts++
 	case replica.EventFault:
 		r.counters.Faults++

@@ -17,6 +17,7 @@ type dataCounts struct {
 	lostHosts, flips, misdirected, staleBlocks, quarantines, mended                                     uint64
 	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides, secondLosses            uint64
 	preferred, reassigned, cancels, movesRefused, movesFinished, voted, evictedLogs                     uint64
+	deletions, deletionsDone, resets                                                                    uint64
 }
 
 func (c *dataCounts) verdict(v election.Verdict) {
@@ -52,6 +53,8 @@ func (c *dataCounts) replica(e replica.Event) {
 		c.gaps++
 	case replica.EventCut:
 		c.cuts++
+	case replica.EventReset:
+		c.resets++
 	case replica.EventShrink:
 		c.shrinks++
 	case replica.EventExpand:
@@ -109,5 +112,6 @@ func (c *dataCounts) rare() []Rare {
 		{"scrub_passes", c.scrubPasses}, {"scrub_found", c.scrubFound}, {"strides", c.strides}, {"second_losses", c.secondLosses},
 		{"reassigned", c.reassigned}, {"reassignments_cancelled", c.cancels}, {"reassignments_refused", c.movesRefused},
 		{"reassignments_finished", c.movesFinished}, {"voters_set", c.voted}, {"evicted_logs", c.evictedLogs},
+		{"deletions", c.deletions}, {"deletions_done", c.deletionsDone}, {"log_resets", c.resets},
 	}
 }

@@ -220,6 +220,9 @@ func (w *World) level(p topic.Partition, placement *topic.Placement) bool {
 		if !seen {
 			first, seen = state, true
 		}
+		if state.LogStart != first.LogStart || state.LogStart < w.check.deletions.done[p] {
+			return false
+		}
 		if state.LogEnd != first.LogEnd || state.HighWatermark != state.LogEnd || state.LogEnd < w.check.promisedEnd[p] {
 			return false
 		}

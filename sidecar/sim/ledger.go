@@ -44,6 +44,7 @@ type records struct {
 	ackedValues map[uint64]place
 	// promisedAt is promisedEnd when an epoch was first seen elected.
 	promisedAt map[grant]topic.Offset
+	deletions  deletions
 	// movedAt is when an epoch was first seen, in virtual time.
 	movedAt map[grant]int64
 }
@@ -58,7 +59,7 @@ func newRecords() records {
 	return records{
 		canon: map[topic.Partition][]record{}, promisedEnd: map[topic.Partition]topic.Offset{},
 		at: map[uint64]place{}, refused: map[uint64]bool{}, ackedValues: map[uint64]place{},
-		promisedAt: map[grant]topic.Offset{}, movedAt: map[grant]int64{},
+		promisedAt: map[grant]topic.Offset{}, movedAt: map[grant]int64{}, deletions: newDeletions(),
 	}
 }
 
@@ -89,10 +90,12 @@ func (c *checker) published(b *broker, v node.View) {
 			continue
 		}
 		c.w.count.placement(change.Before, change.After, v.Image.MinInSync(change.Topic, change.After))
+		c.undone(change.Before, change.After, change.Partition)
 		c.entitled(change.Partition, change.After)
 		e := grant{change.Partition, change.After.LeaderEpoch}
 		if _, known := c.promisedAt[e]; !known {
 			c.promisedAt[e], c.movedAt[e] = c.promisedEnd[change.Partition], c.w.now
+			c.deletions.doneAt[e] = c.deletions.done[change.Partition]
 		}
 	}
 	c.image = v.Image
@@ -104,6 +107,9 @@ func (c *checker) entitled(p topic.Partition, placement *topic.Placement) {
 		h := c.w.hosts[m.Node-1]
 		if end, known := h.durableEnd(p, m.Session); known && end < c.promisedEnd[p] {
 			c.fail("%s may lead %v with %d on disk, but %d was promised: %+v", h, p, end, c.promisedEnd[p], *placement)
+		}
+		if start, known := h.durableStart(p, m.Session); known && start < c.deletions.done[p] {
+			c.fail("%s may lead %v from %d on, but what lies below %d was deleted: %+v", h, p, start, c.deletions.done[p], *placement)
 		}
 	}
 }
@@ -128,6 +134,7 @@ func (c *checker) logs(b *broker) {
 		log := b.store.Log(p)
 		state := log.State()
 		b.epochs[p] = len(log.Epochs())
+		c.starts(b, p, state)
 		c.watermark(b, p, log, state)
 		if state.Role.Leading {
 			c.leadsPartition(b, p, state)
@@ -154,6 +161,7 @@ func (c *checker) watermark(b *broker, p topic.Partition, log *partition.Log, st
 	if state.Role.Leading {
 		c.covered(b, p, state)
 	}
+	judged = max(judged, state.LogStart)
 	for judged < state.HighWatermark {
 		result, err := log.Read(judged, 1<<20, true)
 		if errors.Is(err, waltest.ErrCrashed) || b.h.disk.rotten && errors.Is(err, wal.ErrDamaged) {
@@ -227,6 +235,9 @@ func (c *checker) leadsPartition(b *broker, p topic.Partition, state partition.S
 			c.fail("%s leads %v in epoch %d with log end %d, but %d was promised", b.h, p, epoch, state.LogEnd, promised)
 		}
 	}
+	if done := c.deletions.doneAt[grant{p, epoch}]; state.LogStart < done {
+		c.fail("%s leads %v in epoch %d from %d on, but what lies below %d was deleted", b.h, p, epoch, state.LogStart, done)
+	}
 	if state.Role.Ready && state.HighWatermark < promised {
 		c.fail("%s calls itself ready for %v in epoch %d at high watermark %d, but %d was promised",
 			b.h, p, epoch, state.HighWatermark, promised)
@@ -264,7 +275,7 @@ func (c *checker) learn(h *host, p topic.Partition, offset topic.Offset, r recor
 	is.value, is.epoch = r.value, max(is.epoch, r.epoch)
 	c.canon[p] = known
 	at := place{p, offset}
-	if was, ok := c.at[r.value]; ok && was != at {
+	if was, ok := c.at[r.value]; ok && was != at && !c.mayBeGone(was) {
 		c.fail("value %d is at %v offset %d and at %v offset %d", r.value, was.partition, was.offset, p, offset)
 	}
 	c.at[r.value] = at
@@ -351,6 +362,9 @@ func (c *checker) acknowledges(b *broker, bytes []byte) {
 			if log != nil && a.DurableEnd > log.State().DurableEnd {
 				c.fail("%s acknowledges %v up to %d, durable is %d", b.h, a.Partition, a.DurableEnd, log.State().DurableEnd)
 			}
+			if log != nil && a.LogStart > log.State().StartDurable {
+				c.fail("%s acknowledges that %v starts at %d, durable is %d", b.h, a.Partition, a.LogStart, log.State().StartDurable)
+			}
 		})
 	}
 	if err != nil {
@@ -394,7 +408,7 @@ func (b *broker) fingerprint() []byte {
 	var out bytes.Buffer
 	for _, p := range b.store.Partitions() {
 		s := b.store.Log(p).State()
-		_ = binary.Write(&out, binary.BigEndian, []int64{int64(s.LogEnd), int64(s.HighWatermark), int64(s.Cuts), int64(s.Role.Epoch)})
+		_ = binary.Write(&out, binary.BigEndian, []int64{int64(s.LogEnd), int64(s.HighWatermark), int64(s.LogStart), int64(s.Cuts), int64(s.Role.Epoch)})
 	}
 	return out.Bytes()
 }
@@ -408,6 +422,9 @@ func (c *checker) reopened(b *broker) {
 		}
 		if log != nil && log.State().LogEnd < end {
 			c.fail("%s restarts with %v up to %d, synced were %d", b.h, p, log.State().LogEnd, end)
+		}
+		if start := b.h.disk.keptStarts[p]; log != nil && log.State().LogStart < start && !b.h.disk.rotten {
+			c.fail("%s restarts with %v from %d on, its start was synced at %d", b.h, p, log.State().LogStart, start)
 		}
 	}
 }
