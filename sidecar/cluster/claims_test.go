@@ -46,6 +46,25 @@ func TestLongestLogLeadsOnceAllLastKnownHaveSpoken(t *testing.T) {
 	w.gets(Stale, ClaimLogs{Member: member(1, 2), Items: []LogClaim{{Partition: topic.Partition{Topic: id}, LeaderEpoch: 3}}})
 }
 
+// 1 is not last known: what it has of an epoch that the others have nothing of was never committed, and it
+// may lack what they hold. In the same epoch as theirs, its log goes on where theirs end.
+func TestReplicaThatIsNotLastKnownLeadsOnlyIfItHoldsWhatTheyHold(t *testing.T) {
+	for end, want := range map[topic.Offset]string{
+		6: "leader 3 epoch 4 isr [3.2] eligible [] last [] unclean",
+		9: "leader 1 epoch 4 isr [1.2] eligible [] last [] unclean",
+	} {
+		w, id := allCrashed(t)
+		tail := topic.Epoch(2)
+		if end == 9 {
+			tail = 1
+		}
+		w.gets(OK, w.claim(id, member(1, 2), tail, end))
+		w.gets(OK, w.claim(id, member(2, 2), 1, 4))
+		w.gets(OK, w.claim(id, member(3, 2), 1, 8))
+		w.wants(id, want)
+	}
+}
+
 // 3 is away: what it holds is not known, so nobody leads, however long the others wait.
 func TestAbsentLastKnownMemberIsWaitedFor(t *testing.T) {
 	w, id := allCrashed(t)
@@ -108,7 +127,7 @@ func TestEmptyLogsLeadAfterACrashOfAll(t *testing.T) {
 	for node := topic.NodeID(1); node <= 3; node++ {
 		w.gets(OK, w.claim(id, member(node, 2), topic.NoEpoch, 0))
 	}
-	w.wants(id, "leader 1 epoch 4 isr [1.2] eligible [] last [] unclean")
+	w.wants(id, "leader 2 epoch 4 isr [2.2] eligible [] last [] unclean")
 }
 
 func TestOnlyMemberBackAfterUncleanIntervalStopLeadsUncleanly(t *testing.T) {
