@@ -54,11 +54,12 @@ func IsUndecided(p *topic.Placement) bool { return p.Leader == topic.NoNode && l
 // still tell, and what the rest holds may be any part of it: that is for the operator to weigh.
 //
 // Of the last-known ones the newest epoch and the longest log hold the most: all of them held everything
-// that is committed, until some may have lost their ends. Another replica counts if its log goes on where
-// theirs ends, in the same epoch. If it ends in a later one, it need not hold what they hold:
+// that is committed, until some may have lost their ends. Another replica may hold more than they do: it
+// left the sets because the image could not know that the leader was dead already. It counts if its log
+// ends in no earlier epoch and at no lower offset. A shorter one lacks what they hold, whatever its epoch:
 //  1. Node 1 leads in epoch 4 and appends records that nobody gets, 2. node 2 leads in epoch 5, without
 //     them, and commits what it has of epoch 3, 3. all crash: the log of node 1 ends in epoch 4, those of
-//     nodes 2 and 3 in epoch 3, and these two hold what is committed (seed 2360 of the simulator).
+//     nodes 2 and 3 in epoch 3, and these two hold what is committed.
 func (im *Image) strongest(p *topic.Placement) (best topic.Member, all bool) {
 	if len(p.LastKnown) == 0 {
 		return topic.Member{}, false
@@ -83,7 +84,7 @@ func (im *Image) strongest(p *topic.Placement) (best topic.Member, all bool) {
 		if !claimed {
 			return topic.Member{}, false
 		}
-		if c.TailEpoch == claim.TailEpoch && c.End > claim.End {
+		if c.Exceeds(claim) && c.End >= claim.End {
 			best, claim = m, c
 		}
 	}

@@ -46,19 +46,18 @@ func TestLongestLogLeadsOnceAllLastKnownHaveSpoken(t *testing.T) {
 	w.gets(Stale, ClaimLogs{Member: member(1, 2), Items: []LogClaim{{Partition: topic.Partition{Topic: id}, LeaderEpoch: 3}}})
 }
 
-// 1 is not last known: what it has of an epoch that the others have nothing of was never committed, and it
-// may lack what they hold. In the same epoch as theirs, its log goes on where theirs end.
-func TestReplicaThatIsNotLastKnownLeadsOnlyIfItHoldsWhatTheyHold(t *testing.T) {
-	for end, want := range map[topic.Offset]string{
-		6: "leader 3 epoch 4 isr [3.2] eligible [] last [] unclean",
-		9: "leader 1 epoch 4 isr [1.2] eligible [] last [] unclean",
-	} {
+// 1 is not last known. It may hold more than those who lost their ends, unless its log is shorter: then what
+// it has of a later epoch was never committed, and it lacks what they hold.
+func TestReplicaThatIsNotLastKnownLeadsOnlyIfItCanHoldWhatTheyHold(t *testing.T) {
+	type tail struct {
+		epoch topic.Epoch
+		end   topic.Offset
+	}
+	third := "leader 3 epoch 4 isr [3.2] eligible [] last [] unclean"
+	first := "leader 1 epoch 4 isr [1.2] eligible [] last [] unclean"
+	for claim, want := range map[tail]string{{2, 6}: third, {1, 7}: third, {0, 9}: third, {1, 9}: first, {2, 8}: first, {2, 9}: first} {
 		w, id := allCrashed(t)
-		tail := topic.Epoch(2)
-		if end == 9 {
-			tail = 1
-		}
-		w.gets(OK, w.claim(id, member(1, 2), tail, end))
+		w.gets(OK, w.claim(id, member(1, 2), claim.epoch, claim.end))
 		w.gets(OK, w.claim(id, member(2, 2), 1, 4))
 		w.gets(OK, w.claim(id, member(3, 2), 1, 8))
 		w.wants(id, want)

@@ -52,8 +52,9 @@
 // end of its log (it crashed under the interval policy), or is on another disk. Its live replicas claim
 // what they hold (ClaimLogs), each in its session and in the epoch that has no leader, in which no log
 // grows. Once all last-known members are live and every live replica has claimed, the largest (tail epoch,
-// log end) of the last-known ones leads, or a log that goes on where it ends: see strongest. The election counts as unclean, since what all of them lost is missing. The claims are in
-// the image, so it is decided by the log alone, whoever the controller is. The operator may decide
+// log end) of the last-known ones leads, or of another one that is not shorter: see strongest. The election
+// counts as unclean, since what all of them lost is missing. The claims are in the image, so it is decided
+// by the log alone, whoever the controller is. The operator may decide
 // sooner (ElectUnclean), or must, where all who ever held anything are on other disks.
 //
 // # Replicas move
