@@ -58,8 +58,9 @@ func TestCreateTopicsJudgesEachTopicByItself(t *testing.T) {
 		{"no replicas", func(t *kmsg.CreateTopicsRequestTopic) { t.ReplicationFactor = 0 }, codeInvalidReplicationFactor},
 		{"more replicas than brokers", func(t *kmsg.CreateTopicsRequestTopic) { t.ReplicationFactor = 2 }, codeInvalidReplicationFactor},
 		{"honoured", configured(config(configMinInSync, "2"), config(configUncleanElection, "true")), codeNone},
-		{"a no-op", configured(config("cleanup.policy", "delete"), config("retention.ms", "604800000")), codeNone},
-		{"not honoured", configured(config("cleanup.policy", "compact")), codeInvalidConfig},
+		{"a no-op", configured(config("remote.storage.enable", "false"), config("local.retention.ms", "-2")), codeNone},
+		{"not honoured", configured(config("remote.storage.enable", "true")), codeInvalidConfig},
+		{"at odds", configured(config(configMinLag, "6"), config(configMaxLag, "5")), codeInvalidConfig},
 		{"unknown key", configured(config("no.such.key", "1")), codeInvalidConfig},
 		{"bad number", configured(config(configMinInSync, "many")), codeInvalidConfig},
 		{"too small", configured(config(configMinInSync, "0")), codeInvalidConfig},
@@ -499,7 +500,7 @@ func TestProducerIDsAreNeverGivenTwice(t *testing.T) {
 		pid   int64
 		epoch int16
 		want  code
-	}{{&tx, -1, -1, codeCoordinatorNotAvailable}, {&none, -1, -1, codeInvalidRequest}, {nil, 4, 2, codeNone}, {nil, 4, -1, codeInvalidRequest}} {
+	}{{&tx, -1, -1, codeNotCoordinator}, {&none, -1, -1, codeInvalidRequest}, {nil, 4, 2, codeNone}, {nil, 4, -1, codeInvalidRequest}} {
 		q := kmsg.NewPtrInitProducerIDRequest()
 		q.Version, q.TransactionalID, q.ProducerID, q.ProducerEpoch = 4, test.id, test.pid, test.epoch
 		expectCode(t, "init", c.ask(q).(*kmsg.InitProducerIDResponse).ErrorCode, test.want)

@@ -32,10 +32,13 @@ type Broker struct {
 	creations creations
 	ids       producerIDs
 	groups    *coordinator
+	txns      *txnCoordinator
+	peers     *peers
 	// memory holds the bytes of large requests in flight.
 	memory   *semaphore.Weighted
 	census   census
 	sessions *fetchSessions
+	settings settings
 }
 
 // New opens the listeners, unless cfg brings them along, and registers the metrics. Clients may
@@ -58,6 +61,12 @@ func New(
 	b.census.perIP = map[string]int{}
 	b.sessions = newFetchSessions(cfg.Requests.FetchSessionsMax, rand.Uint64())
 	b.groups = newCoordinator(b)
+	b.txns = newTxnCoordinator(b)
+	b.peers = newPeers(b)
+	b.logs.WatchRoles(func() {
+		b.groups.look()
+		b.txns.look()
+	})
 	b.handlers = b.handlerTable()
 	if b.sockets == nil {
 		sockets, err := Listen(context.Background(), cfg.Listeners)
@@ -82,6 +91,9 @@ func (b *Broker) Endpoints() []topic.Endpoint { return b.sockets.Endpoints() }
 func (b *Broker) Run(ctx context.Context) error {
 	var acceptors, connections, coordination sync.WaitGroup
 	coordination.Go(func() { b.groups.run(ctx) })
+	coordination.Go(func() { b.txns.run(ctx) })
+	coordination.Go(func() { b.txns.markers.run(ctx) })
+	coordination.Go(func() { b.retain(ctx) })
 	for _, open := range b.sockets.open {
 		acceptors.Go(func() { b.accept(ctx, open, &connections) })
 	}
@@ -90,6 +102,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	acceptors.Wait()
 	connections.Wait()
 	coordination.Wait()
+	b.peers.close()
 	return err
 }
 

@@ -27,6 +27,8 @@ type Config struct {
 	Requests RequestLimits
 	// Groups is what consumer groups may do.
 	Groups GroupConfig
+	// Transactions is what transactional producers may do.
+	Transactions TransactionConfig
 	// Metrics bounds the cardinality of what /metrics shows.
 	Metrics MetricLimits
 	// LogDir tells of the data directory.
@@ -55,6 +57,12 @@ type TopicDefaults struct {
 	MessageBytesMax int32
 	// UncleanElection is `unclean.leader.election.enable` (false), described only.
 	UncleanElection bool
+	// Configs are further defaults, by the names of topic configs (`retention.ms`), where they are not
+	// Kafka's.
+	Configs map[string]string
+	// RetentionCheck is `log.retention.check.interval.ms` (5 min): how often leaders look for records
+	// whose time is over.
+	RetentionCheck time.Duration
 }
 
 // LogDir is where the logs are, for DescribeLogDirs.
@@ -152,6 +160,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Topics.ReplicationFactor, 1)
 	orDefault(&c.Topics.MinInSyncReplicas, 1)
 	orDefault(&c.Topics.MessageBytesMax, messageBytesMax)
+	orDefault(&c.Topics.RetentionCheck, 5*time.Minute)
 	orDefault(&c.Connections.Max, math.MaxInt)
 	orDefault(&c.Connections.MaxPerIP, math.MaxInt)
 	orDefault(&c.Connections.Idle, 10*time.Minute)
@@ -166,6 +175,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Requests.TimeoutMax, 5*time.Minute)
 	orDefault(&c.Requests.TopicPartitionsMax, topicPartitionsMax)
 	c.Groups = c.Groups.withDefaults(c.Topics.ReplicationFactor)
+	c.Transactions = c.Transactions.withDefaults(c.Topics.ReplicationFactor)
 	orDefault(&c.Metrics.Topics, metricTopicsMax)
 	orDefault(&c.Metrics.Partitions, metricPartsMax)
 	return c
@@ -201,7 +211,10 @@ func (c Config) validate() error {
 		return fmt.Errorf("socket.request.max.bytes: %d is below message.max.bytes, %d",
 			c.Requests.BytesMax, c.Topics.MessageBytesMax)
 	}
-	return c.Groups.validate()
+	if err := c.Groups.validate(); err != nil {
+		return err
+	}
+	return c.Transactions.validate()
 }
 
 // orDefault sets *v to value if it is zero.

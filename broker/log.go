@@ -4,11 +4,13 @@ package broker
 const (
 	keyAddress    = "address"
 	keyAPI        = "api"
+	keyBytes      = "bytes"
 	keyClientID   = "client_id"
 	keyEpoch      = "epoch"
 	keyError      = "error"
 	keyGroups     = "groups"
 	keyListener   = "listener"
+	keyLogStart   = "log_start"
 	keyReason     = "reason"
 	keyRepeated   = "repeated"
 	keyTold       = "told"
@@ -17,4 +19,8 @@ const (
 	keyPartitions = "partitions"
 	keyReplicas   = "replication_factor"
 	keyVersion    = "api_version"
+	keyProducer   = "producer_id"
+
+	keyTransaction  = "transactional_id"
+	keyTransactions = "transactional_ids"
 )

@@ -27,6 +27,8 @@ type produceWait struct {
 	listener string
 	arrived  time.Time
 	deadline time.Time
+	// transaction is what the reader knows of the producer's transaction.
+	transaction *produceTransaction
 	// frameBytes is the length of the frame that the batches lie in.
 	frameBytes int
 
@@ -140,7 +142,7 @@ func (w *produceWait) settle(at place, outcome code) {
 	if outcome != codeNone {
 		p := w.at(at)
 		p.ErrorCode = int16(outcome)
-		p.BaseOffset, p.LogStartOffset = -1, -1
+		p.BaseOffset, p.LogStartOffset, p.LogAppendTime = -1, -1, -1
 	}
 }
 

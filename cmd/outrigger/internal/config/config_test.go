@@ -53,11 +53,15 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 		Kafka: Kafka{
 			Listeners: []Listener{{Name: "PLAINTEXT", Addresses: []Address{{"", 9092}},
 				Advertised: Address{"machine.example.net", 9092}}},
-			Topics: TopicDefaults{1, 1, 1, true, true, false},
+			Topics:         TopicDefaults{1, 1, 1, true, true, false},
+			RetentionCheck: 5 * time.Minute,
 			Groups: Groups{
 				Partitions: 50, ReplicationFactor: 1, Retention: 7 * 24 * time.Hour, RetentionCheck: 10 * time.Minute,
 				CommitTimeout: 5 * time.Second, MetadataBytesMax: 4096, InitialDelay: 3 * time.Second,
 				SessionMin: 6 * time.Second, SessionMax: 30 * time.Minute, MembersMax: 2147483647,
+			},
+			Transactions: Transactions{
+				Partitions: 50, ReplicationFactor: 1, TimeoutMax: 15 * time.Minute, Expiration: 7 * 24 * time.Hour,
 			},
 			MessageBytesMax: 1048588, RequestBytesMax: 104857600, FetchBytesMax: 57671680,
 			ConnectionsMax: 2147483647, ConnectionsPerIPMax: 2147483647, IdleMax: 10 * time.Minute,
@@ -66,7 +70,8 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 		NATS: NATS{Client: Address{"127.0.0.1", 4222}, Ops: Login{User: "ops"}, Sys: Login{User: "admin"}, Tap: "facts"},
 		Replica: Replica{300 * time.Millisecond, 1200 * time.Millisecond, 30 * time.Second, 150 * time.Millisecond, 1000 * time.Millisecond,
 			5 * time.Minute, 10},
-		WAL:  WAL{FlushAlways: true, ScrubInterval: 7 * 24 * time.Hour, ScrubBytesPerSecond: 4 << 20},
+		WAL: WAL{FlushAlways: true, ScrubInterval: 7 * 24 * time.Hour, ScrubBytesPerSecond: 4 << 20,
+			RetainedBytes: 8 << 30, FileBytes: 64 << 20},
 		HTTP: []Address{{"127.0.0.1", 9644}},
 	}
 	cfg.settings = nil
@@ -453,4 +458,27 @@ func FuzzPropertiesNeverPanic(f *testing.F) {
 			t.Error("started without a listener")
 		}
 	})
+}
+
+// TestFinerUnitGoesFirst: ms before minutes before hours, as in Kafka, wherever they were set.
+func TestFinerUnitGoesFirst(t *testing.T) {
+	for _, c := range []struct {
+		sets []string
+		want map[string]string
+	}{
+		{nil, nil},
+		{[]string{"log.retention.hours=168", "log.roll.hours=168"}, nil},
+		{[]string{"log.retention.hours=1"}, map[string]string{"retention.ms": "3600000"}},
+		{[]string{"log.retention.hours=1", "log.retention.minutes=2"}, map[string]string{"retention.ms": "120000"}},
+		{[]string{"log.retention.minutes=2", "log.retention.ms=3", "log.retention.hours=1"}, map[string]string{"retention.ms": "3"}},
+		{[]string{"log.retention.ms=-1"}, map[string]string{"retention.ms": "-1"}},
+		{[]string{"log.retention.hours=-1"}, map[string]string{"retention.ms": "-1"}},
+		{[]string{"log.roll.hours=2", "log.cleanup.policy=compact,delete", "compression.type=zstd"},
+			map[string]string{"segment.ms": "7200000", "cleanup.policy": "compact,delete", "compression.type": "zstd"}},
+	} {
+		cfg, _ := mustLoad(t, Sources{Sets: c.sets})
+		if !reflect.DeepEqual(cfg.Kafka.TopicConfigs, c.want) {
+			t.Errorf("%v: got %v, want %v", c.sets, cfg.Kafka.TopicConfigs, c.want)
+		}
+	}
 }

@@ -40,6 +40,8 @@ const (
 	keyDamagePolicy        = "log.damage.policy"
 	keyScrubInterval       = "log.scrub.interval.ms"
 	keyScrubRate           = "log.scrub.bytes.per.second"
+	keyWALRetained         = "wal.retained.bytes"
+	keyWALFile             = "wal.file.bytes"
 	keyHeartbeat           = "replica.heartbeat.interval.ms"
 	keyLeaderTimeout       = "replica.leader.timeout.ms"
 	keyRaftTick            = "raft.tick.ms"
@@ -69,6 +71,10 @@ const (
 	keyGroupSessionMin     = "group.min.session.timeout.ms"
 	keyGroupSessionMax     = "group.max.session.timeout.ms"
 	keyGroupSize           = "group.max.size"
+	keyTxnPartitions       = "transaction.state.log.num.partitions"
+	keyTxnReplication      = "transaction.state.log.replication.factor"
+	keyTxnTimeoutMax       = "transaction.max.timeout.ms"
+	keyTxnExpiration       = "transactional.id.expiration.ms"
 )
 
 // messageBytesMax is what NATS can carry in one message (64 MiB at the most, and our frame's own
@@ -158,6 +164,14 @@ func kafkaKeys() []Key {
 // groupKeys are Kafka's own that consumer groups go by.
 func groupKeys() []Key {
 	return []Key{
+		{Name: keyTxnPartitions, Kind: Integer, Default: "50", Min: 1, Max: 10_000,
+			Doc: "Partitions of __transaction_state, when it is created; transactional ids are spread over them."},
+		{Name: keyTxnReplication, Kind: Integer, Min: 1, Max: math.MaxInt16,
+			Doc: "Replicas of __transaction_state, when it is created. Unset: min(3, brokers)."},
+		{Name: keyTxnTimeoutMax, Kind: Integer, Default: "900000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "The longest transaction timeout that a producer may ask for."},
+		{Name: keyTxnExpiration, Kind: Integer, Default: "604800000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "How long the id of a silent transactional producer is kept."},
 		{Name: keyOffsetsPartitions, Kind: Integer, Default: "50", Min: 1, Max: 10_000,
 			Doc: "Partitions of __consumer_offsets, when it is created; groups are spread over them."},
 		{Name: keyOffsetsReplication, Kind: Integer, Min: 1, Max: math.MaxInt16,
@@ -193,6 +207,11 @@ func ownKeys() []Key {
 			Doc: "How long to wait between two readings of the whole log in search of damage; 0 for none."},
 		{Name: keyScrubRate, Kind: Integer, Default: "4194304", Unit: "bytes", Min: 65536, Max: 1 << 40,
 			Doc: "How fast the log is read in search of damage; slower while records wait for the disk."},
+		{Name: keyWALRetained, Kind: Integer, Default: "8589934592", Unit: "bytes", Min: 1 << 20, Max: 1 << 50,
+			Doc: "The most that the write-ahead log takes up: full files wait there until the disk is idle, and " +
+				"from half of this on they are drained at once. At the bound producers wait. At least four files."},
+		{Name: keyWALFile, Kind: Integer, Default: "67108864", Unit: "bytes", Min: 1 << 20, Max: 4 << 30,
+			Doc: "The size of a file of the write-ahead log; at least four times " + keyMessageBytes + "."},
 		{Name: keyHeartbeat, Kind: Integer, Default: "300", Unit: "ms", Min: 10, Max: 3_600_000,
 			Doc: "How often brokers tell each other that they live."},
 		{Name: keyLeaderTimeout, Kind: Integer, Default: "1200", Unit: "ms", Min: 50, Max: 3_600_000,
@@ -244,7 +263,7 @@ func inertKeys() []Key {
 
 // Table returns every key that is not unknown, those in force first.
 func Table() []Key {
-	return slices.Concat(kafkaKeys(), groupKeys(), ownKeys(), inertKeys())
+	return slices.Concat(kafkaKeys(), topicKeys(), groupKeys(), ownKeys(), inertKeys())
 }
 
 var inertIntegers = []string{
@@ -252,17 +271,15 @@ var inertIntegers = []string{
 	"num.recovery.threads.per.data.dir", "num.replica.fetchers", "num.replica.alter.log.dirs.threads",
 	"socket.send.buffer.bytes", "socket.receive.buffer.bytes", "socket.listen.backlog.size",
 	"max.connection.creation.rate", "request.timeout.ms", "max.request.partition.size.limit",
-	"log.segment.bytes", "log.roll.ms", "log.roll.hours", "log.roll.jitter.ms", "log.roll.jitter.hours",
-	"log.retention.bytes", "log.retention.ms", "log.retention.minutes", "log.retention.hours",
-	"log.retention.check.interval.ms", "log.segment.delete.delay.ms", "log.initial.task.delay.ms",
+
+	"log.segment.delete.delay.ms", "log.initial.task.delay.ms",
 	"log.index.size.max.bytes", "log.index.interval.bytes", "log.flush.interval.messages",
 	"log.flush.scheduler.interval.ms", "log.flush.offset.checkpoint.interval.ms",
-	"log.flush.start.offset.checkpoint.interval.ms", "log.message.timestamp.before.max.ms",
-	"log.message.timestamp.after.max.ms", "log.message.timestamp.difference.max.ms",
+	"log.flush.start.offset.checkpoint.interval.ms",
+	"log.message.timestamp.difference.max.ms",
 	"log.cleaner.threads", "log.cleaner.dedupe.buffer.size", "log.cleaner.io.buffer.size",
-	"log.cleaner.backoff.ms", "log.cleaner.delete.retention.ms", "log.cleaner.min.compaction.lag.ms",
-	"log.cleaner.max.compaction.lag.ms", "log.local.retention.ms", "log.local.retention.bytes",
-	"compression.gzip.level", "compression.lz4.level", "compression.zstd.level",
+	"log.cleaner.backoff.ms",
+	"log.local.retention.ms", "log.local.retention.bytes",
 	"replica.fetch.max.bytes", "replica.fetch.min.bytes", "replica.fetch.wait.max.ms",
 	"replica.fetch.response.max.bytes", "replica.fetch.backoff.ms", "replica.socket.timeout.ms",
 	"replica.socket.receive.buffer.bytes", "replica.high.watermark.checkpoint.interval.ms",
@@ -287,9 +304,8 @@ var inertIntegers = []string{
 	"group.share.heartbeat.interval.ms", "group.share.partition.max.record.locks",
 	"offsets.topic.segment.bytes",
 	"offsets.load.buffer.size",
-	"transaction.state.log.num.partitions", "transaction.state.log.replication.factor",
-	"transaction.state.log.min.isr", "transaction.state.log.segment.bytes", "transaction.max.timeout.ms",
-	"transactional.id.expiration.ms", "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+	"transaction.state.log.min.isr", "transaction.state.log.segment.bytes",
+	"transaction.abort.timed.out.transaction.cleanup.interval.ms",
 	"transaction.remove.expired.transaction.cleanup.interval.ms", "transaction.state.log.load.buffer.size",
 	"producer.id.expiration.check.interval.ms", "share.coordinator.state.topic.num.partitions",
 	"share.coordinator.state.topic.replication.factor", "share.coordinator.state.topic.min.isr",
@@ -306,9 +322,9 @@ var inertFlags = []string{
 
 var inertTexts = []string{
 	"controller.quorum.bootstrap.servers", "controller.quorum.auto.join.enable", "metadata.log.dir",
-	"log.cleanup.policy", "log.message.timestamp.type", "log.message.format.version",
+	"log.message.format.version",
 	"inter.broker.protocol.version", "log.cleaner.io.max.bytes.per.second",
-	"log.cleaner.min.cleanable.ratio", "log.cleaner.io.buffer.load.factor", "compression.type",
+	"log.cleaner.min.cleanable.ratio", "log.cleaner.io.buffer.load.factor",
 	"group.coordinator.rebalance.protocols", "group.consumer.assignors",
 	"group.consumer.migration.policy", "max.connections.per.ip.overrides", "metric.reporters",
 	"early.start.listeners", "create.topic.policy.class.name", "alter.config.policy.class.name",
