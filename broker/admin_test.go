@@ -54,7 +54,7 @@ func TestCreateTopicsJudgesEachTopicByItself(t *testing.T) {
 		{"a name of 250", func(t *kmsg.CreateTopicsRequestTopic) { t.Topic = strings.Repeat("x", 250) }, codeInvalidTopic},
 		{"taken", func(t *kmsg.CreateTopicsRequestTopic) { t.Topic = "taken" }, codeTopicAlreadyExists},
 		{"no partitions", func(t *kmsg.CreateTopicsRequestTopic) { t.NumPartitions = 0 }, codeInvalidPartitions},
-		{"too many partitions", func(t *kmsg.CreateTopicsRequestTopic) { t.NumPartitions = 1 << 30 }, codeInvalidPartitions},
+		{"too many partitions", func(t *kmsg.CreateTopicsRequestTopic) { t.NumPartitions = 1 << 30 }, codePolicyViolation},
 		{"no replicas", func(t *kmsg.CreateTopicsRequestTopic) { t.ReplicationFactor = 0 }, codeInvalidReplicationFactor},
 		{"more replicas than brokers", func(t *kmsg.CreateTopicsRequestTopic) { t.ReplicationFactor = 2 }, codeInvalidReplicationFactor},
 		{"honoured", configured(config(configMinInSync, "2"), config(configUncleanElection, "true")), codeNone},

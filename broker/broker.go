@@ -104,6 +104,23 @@ func (b *Broker) Run(ctx context.Context) error {
 	return err
 }
 
+// acquainted waits until the image names a live broker, and is false if ctx ends first. A broker that has
+// just started knows nobody: a client that were told so would have nobody left to ask (kafkajs never asks
+// again). Until then connections wait to be accepted.
+func (b *Broker) acquainted(ctx context.Context) bool {
+	for {
+		changed := b.cluster.Changed()
+		if len(b.cluster.View().Brokers()) > 0 {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-changed:
+		}
+	}
+}
+
 const (
 	acceptBackOffMin = 5 * time.Millisecond
 	acceptBackOffMax = time.Second
@@ -112,6 +129,9 @@ const (
 // accept takes connections from one socket until it is closed. Any other error (no descriptors
 // left) passes; it is waited out with growing pauses, since the socket stays readable meanwhile.
 func (b *Broker) accept(ctx context.Context, from socket, connections *sync.WaitGroup) {
+	if !b.acquainted(ctx) {
+		return
+	}
 	pause := acceptBackOffMin
 	for {
 		accepted, err := from.Accept()

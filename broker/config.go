@@ -99,7 +99,7 @@ type RequestLimits struct {
 	AutoCreateWait time.Duration
 	// TimeoutMax caps the timeouts that clients ask for in administrative requests (5 min).
 	TimeoutMax time.Duration
-	// TopicPartitionsMax is the most partitions that one topic may be asked for (100,000).
+	// TopicPartitionsMax is the most partitions that one topic may be asked for (10,000, as many as Kafka makes in one request).
 	TopicPartitionsMax int32
 }
 
@@ -143,7 +143,7 @@ const (
 	inFlightMax        = 128
 	inFlightBytesMax   = 32 << 20
 	nodeInFlightBytes  = 1 << 30
-	topicPartitionsMax = 100_000
+	topicPartitionsMax = 10_000
 	metricTopicsMax    = 1_000
 	metricPartsMax     = 1_000
 )

@@ -238,7 +238,8 @@ var faults = []fault{
 	{topic.ErrInvalidReplicationFactor, codeInvalidReplicationFactor, codeInvalidReplicationFactor},
 	{topic.ErrInvalidAssignment, codeInvalidReplicaAssignment, codeInvalidReplicaAssignment},
 	{topic.ErrInvalidConfig, codeInvalidConfig, codeInvalidConfig},
-	// As Kafka's controller answers what it cannot write at once.
+	// Kafka 4.4 answers more than 10,000 partitions in one request, and what its controller cannot write at
+	// once, in this way.
 	{topic.ErrTooLarge, codePolicyViolation, codePolicyViolation},
 	{topic.ErrNoController, codeNotController, codeRequestTimedOut},
 	{topic.ErrOutcomeUnknown, codeRequestTimedOut, codeRequestTimedOut},

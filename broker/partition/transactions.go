@@ -250,7 +250,7 @@ func (t *transactionTable) cut(end topic.Offset) {
 	kept := t.ended.len()
 	for ; kept > 0 && (*t.ended.at(kept - 1)).last >= end; kept-- {
 		if one := *t.ended.at(kept - 1); one.first < end {
-			one.last, one.aborted = topic.NoOffset, false
+			one.last, one.aborted, one.stable = topic.NoOffset, false, 0
 			t.open[one.id] = one
 		}
 	}

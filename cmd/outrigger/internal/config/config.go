@@ -129,6 +129,8 @@ type WAL struct {
 	// none; ScrubBytesPerSecond is how fast it is read.
 	ScrubInterval       time.Duration
 	ScrubBytesPerSecond int64
+	// RetainedBytes is the most that the log's files take up, FileBytes the size of one.
+	RetainedBytes, FileBytes int64
 }
 
 // How many heartbeats, and how many ticks, a timeout spans at the least.
@@ -363,6 +365,8 @@ func (b *builder) wal() WAL {
 		RefuseDamaged:       b.text(keyDamagePolicy) == "refuse",
 		ScrubInterval:       b.millis(keyScrubInterval),
 		ScrubBytesPerSecond: b.number(keyScrubRate),
+		RetainedBytes:       b.number(keyWALRetained),
+		FileBytes:           b.number(keyWALFile),
 	}
 	switch {
 	case w.FlushAlways && b.text(keyFlushInterval) != "":

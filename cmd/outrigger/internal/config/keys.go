@@ -40,6 +40,8 @@ const (
 	keyDamagePolicy        = "log.damage.policy"
 	keyScrubInterval       = "log.scrub.interval.ms"
 	keyScrubRate           = "log.scrub.bytes.per.second"
+	keyWALRetained         = "wal.retained.bytes"
+	keyWALFile             = "wal.file.bytes"
 	keyHeartbeat           = "replica.heartbeat.interval.ms"
 	keyLeaderTimeout       = "replica.leader.timeout.ms"
 	keyRaftTick            = "raft.tick.ms"
@@ -113,7 +115,7 @@ func kafkaKeys() []Key {
 			Doc: "name:protocol of each listener. Only PLAINTEXT can be opened in this version."},
 		{Name: keyControllerListeners, Kind: List,
 			Doc: "Listeners for Kafka's own controllers; they are not opened: ours speak NATS."},
-		{Name: keyNumPartitions, Kind: Integer, Default: "1", Min: 1, Max: 100_000,
+		{Name: keyNumPartitions, Kind: Integer, Default: "1", Min: 1, Max: 10_000,
 			Doc: "Partitions of a topic whose creator names no number."},
 		{Name: keyReplicationFactor, Kind: Integer, Min: 1, Max: math.MaxInt16,
 			Doc: "Replicas of a topic whose creator names no number. Unset: min(3, brokers)."},
@@ -205,6 +207,11 @@ func ownKeys() []Key {
 			Doc: "How long to wait between two readings of the whole log in search of damage; 0 for none."},
 		{Name: keyScrubRate, Kind: Integer, Default: "4194304", Unit: "bytes", Min: 65536, Max: 1 << 40,
 			Doc: "How fast the log is read in search of damage; slower while records wait for the disk."},
+		{Name: keyWALRetained, Kind: Integer, Default: "8589934592", Unit: "bytes", Min: 1 << 20, Max: 1 << 50,
+			Doc: "The most that the write-ahead log takes up: full files wait there until the disk is idle, and " +
+				"from half of this on they are drained at once. At the bound producers wait. At least four files."},
+		{Name: keyWALFile, Kind: Integer, Default: "67108864", Unit: "bytes", Min: 1 << 20, Max: 4 << 30,
+			Doc: "The size of a file of the write-ahead log; at least four times " + keyMessageBytes + "."},
 		{Name: keyHeartbeat, Kind: Integer, Default: "300", Unit: "ms", Min: 10, Max: 3_600_000,
 			Doc: "How often brokers tell each other that they live."},
 		{Name: keyLeaderTimeout, Kind: Integer, Default: "1200", Unit: "ms", Min: 50, Max: 3_600_000,
