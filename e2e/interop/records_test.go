@@ -338,8 +338,13 @@ func transacts(ctx context.Context, c *cluster, cl *client, name string, script 
 	return c.committed(ctx, topic, want...)
 }
 
-// committed requires that exactly these values are, in any order.
+// committed requires that exactly these values are, in any order: soon, since a commit is told when the
+// decision is durable, and partitions hear of it after that.
 func (c *cluster) committed(ctx context.Context, topic string, want ...string) error {
+	return eventually(ctx, func() error { return c.areCommitted(ctx, topic, want) })
+}
+
+func (c *cluster) areCommitted(ctx context.Context, topic string, want []string) error {
 	read, err := c.read(ctx, topic, true)
 	if err != nil {
 		return err
