@@ -217,6 +217,7 @@ var faults = []fault{
 	{wal.ErrFull, codeNotEnoughReplicas, codeRequestTimedOut},
 	{wal.ErrFailed, codeStorageError, codeRequestTimedOut},
 	{wal.ErrDamaged, codeStorageError, codeRequestTimedOut},
+	{wal.ErrMoved, codeStorageError, codeRequestTimedOut}, // whoever reads looks it up again
 	{wal.ErrTooLarge, codeMessageTooLarge, codeRequestTimedOut},
 	{wal.ErrClosed, codeNotLeaderOrFollower, codeRequestTimedOut},
 	{wal.ErrNoSpace, codeStorageError, codeRequestTimedOut},
