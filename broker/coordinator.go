@@ -22,6 +22,7 @@ type coordinator struct {
 	cfg    group.Config
 	table  atomic.Pointer[shardTable]
 	tokens atomic.Uint64
+	topics catalogCache
 	// cue says that a role has changed or a shard has ended; one token.
 	cue   chan struct{}
 	began time.Time

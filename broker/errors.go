@@ -78,6 +78,11 @@ const (
 	codeInvalidUpdateVersion     code = 95
 	codeUnknownTopicID           code = 100
 	codeFetchSessionTopicID      code = 106
+	codeFencedMemberEpoch        code = 110
+	codeUnreleasedInstanceID     code = 111
+	codeUnsupportedAssignor      code = 112
+	codeStaleMemberEpoch         code = 113
+	codeInvalidRegex             code = 128
 	codeMismatchedEndpointType   code = 114
 	codeUnsupportedEndpointType  code = 115
 	codeRebootstrapRequired      code = 129
@@ -129,6 +134,9 @@ var codeNames = map[code]string{
 	codeGroupMaxSizeReached: "GROUP_MAX_SIZE_REACHED",
 	codeFencedInstanceID:    "FENCED_INSTANCE_ID",
 	codeGroupSubscribed:     "GROUP_SUBSCRIBED_TO_TOPIC",
+	codeFencedMemberEpoch:   "FENCED_MEMBER_EPOCH", codeUnreleasedInstanceID: "UNRELEASED_INSTANCE_ID",
+	codeUnsupportedAssignor: "UNSUPPORTED_ASSIGNOR", codeStaleMemberEpoch: "STALE_MEMBER_EPOCH",
+	codeInvalidRegex: "INVALID_REGULAR_EXPRESSION",
 }
 
 // String is Kafka's name of the code.
@@ -238,6 +246,14 @@ var faults = []fault{
 	{group.ErrSubscribed, codeGroupSubscribed, codeGroupSubscribed},
 	{group.ErrMetadataTooLarge, codeOffsetMetadataTooLarge, codeOffsetMetadataTooLarge},
 	{group.ErrRecordTooLarge, codeMessageTooLarge, codeMessageTooLarge},
+	{group.ErrFencedEpoch, codeFencedMemberEpoch, codeFencedMemberEpoch},
+	{group.ErrStaleEpoch, codeStaleMemberEpoch, codeStaleMemberEpoch},
+	{group.ErrUnreleasedInstance, codeUnreleasedInstanceID, codeUnreleasedInstanceID},
+	{group.ErrUnsupportedAssignor, codeUnsupportedAssignor, codeUnsupportedAssignor},
+	{group.ErrInvalidPattern, codeInvalidRegex, codeInvalidRegex},
+	{group.ErrNotConsumers, codeGroupIDNotFound, codeGroupIDNotFound},
+	{group.ErrUnknownTopics, codeCoordinatorNotAvailable, codeCoordinatorNotAvailable},
+	{group.ErrOldCommit, codeUnsupportedVersion, codeUnsupportedVersion},
 	{group.ErrMalformed, codeCoordinatorLoading, codeCoordinatorLoading},
 	// A deadline, or this broker stopping.
 	{context.DeadlineExceeded, codeRequestTimedOut, codeRequestTimedOut},

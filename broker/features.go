@@ -17,13 +17,16 @@ type feature struct {
 // APIs are the reference.
 const featureMetadata = "metadata.version"
 
+// featureGroup stands for groups of KIP-848.
+const featureGroup = "group.version"
+
 // features are finalized from the start, sorted by name. Clients take a feature's absence for "do not
 // use it", so only what exists may stand here.
-var features = []feature{{featureMetadata, 33}}
+var features = []feature{{featureGroup, 1}, {featureMetadata, 33}}
 
 // featuresEpoch must grow with every change of the table: clients believe the answer with the larger
 // one.
-const featuresEpoch = 1
+const featuresEpoch = 2
 
 // addFeatures completes an ApiVersions response.
 func addFeatures(response *kmsg.ApiVersionsResponse) {

@@ -303,6 +303,9 @@ func (s *groupShard) take(call *groupCall, now group.Time, speaks, open bool) {
 		g = &shownGroup{Machine: group.New(&s.cfg, call.group)}
 		s.groups[call.group] = g
 	}
+	if open {
+		g.Refresh(s.topics.of(s.broker.cluster), now, &s.fx)
+	}
 	s.calls[call.token] = call
 	g.Step(call.event, now, &s.fx)
 	s.collect(g)
@@ -356,8 +359,9 @@ func (s *groupShard) tick(now group.Time, open bool) {
 		return
 	}
 	sweep := now.Mono-s.swept >= min(sweepEvery, s.broker.config.Groups.RetentionCheck).Milliseconds()
-	gone := s.goneTopics()
+	gone, catalog := s.goneTopics(), s.topics.of(s.broker.cluster)
 	for _, g := range s.groups {
+		g.Refresh(catalog, now, &s.fx)
 		g.Tick(now, &s.fx)
 		if sweep {
 			g.Sweep(now, gone, &s.fx)

@@ -57,6 +57,8 @@ var apis = []API{
 	{Key: 57, Name: "UpdateFeatures", Advertised: 0, Min: 0, Max: 2},
 	{Key: 60, Name: "DescribeCluster", Advertised: 0, Min: 0, Max: 2},
 	{Key: 61, Name: "DescribeProducers", Advertised: 0, Min: 0, Max: 0},
+	{Key: 68, Name: "ConsumerGroupHeartbeat", Advertised: 0, Min: 0, Max: 1},
+	{Key: 69, Name: "ConsumerGroupDescribe", Advertised: 0, Min: 0, Max: 1},
 	{Key: 74, Name: "ListConfigResources", Advertised: 0, Min: 0, Max: 1},
 	{Key: 75, Name: "DescribeTopicPartitions", Advertised: 0, Min: 0, Max: 0},
 }

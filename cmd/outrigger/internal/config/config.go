@@ -67,6 +67,17 @@ type Groups struct {
 	InitialDelay           time.Duration
 	SessionMin, SessionMax time.Duration
 	MembersMax             int
+	// Consumers is for groups of the consumer protocol.
+	Consumers ConsumerGroups
+}
+
+// ConsumerGroups is what groups of the consumer protocol (KIP-848) may do.
+type ConsumerGroups struct {
+	MembersMax        int
+	Session, Interval time.Duration
+	// Assignors has the default first, Migration is one of Kafka's names.
+	Assignors []string
+	Migration string
 }
 
 // TopicDefaults are what a topic gets when its creator says nothing.
@@ -292,6 +303,15 @@ func (b *builder) groups(brokers int) Groups {
 		SessionMin:        b.millis(keyGroupSessionMin),
 		SessionMax:        b.millis(keyGroupSessionMax),
 		MembersMax:        int(b.number(keyGroupSize)),
+		Consumers: ConsumerGroups{
+			MembersMax: int(b.number(keyConsumerSize)),
+			Session:    b.millis(keyConsumerSession), Interval: b.millis(keyConsumerInterval),
+			Assignors: splitList(b.text(keyConsumerAssignors)), Migration: b.text(keyConsumerMigration),
+		},
+	}
+	if g.Consumers.Interval >= g.Consumers.Session {
+		b.refuse(&Refusal{keyConsumerInterval, b.text(keyConsumerInterval),
+			fmt.Sprintf("it is not below %s=%s", keyConsumerSession, b.text(keyConsumerSession))})
 	}
 	if g.SessionMax < g.SessionMin {
 		b.refuse(&Refusal{keyGroupSessionMax, b.text(keyGroupSessionMax),

@@ -58,6 +58,10 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 				Partitions: 50, ReplicationFactor: 1, Retention: 7 * 24 * time.Hour, RetentionCheck: 10 * time.Minute,
 				CommitTimeout: 5 * time.Second, MetadataBytesMax: 4096, InitialDelay: 3 * time.Second,
 				SessionMin: 6 * time.Second, SessionMax: 30 * time.Minute, MembersMax: 2147483647,
+				Consumers: ConsumerGroups{
+					MembersMax: 2147483647, Session: 45 * time.Second, Interval: 5 * time.Second,
+					Assignors: []string{"uniform", "range"}, Migration: "bidirectional",
+				},
 			},
 			MessageBytesMax: 1048588, RequestBytesMax: 104857600, FetchBytesMax: 57671680,
 			ConnectionsMax: 2147483647, ConnectionsPerIPMax: 2147483647, IdleMax: 10 * time.Minute,

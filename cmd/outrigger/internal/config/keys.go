@@ -66,6 +66,11 @@ const (
 	keyGroupSessionMin     = "group.min.session.timeout.ms"
 	keyGroupSessionMax     = "group.max.session.timeout.ms"
 	keyGroupSize           = "group.max.size"
+	keyConsumerSize        = "group.consumer.max.size"
+	keyConsumerSession     = "group.consumer.session.timeout.ms"
+	keyConsumerInterval    = "group.consumer.heartbeat.interval.ms"
+	keyConsumerAssignors   = "group.consumer.assignors"
+	keyConsumerMigration   = "group.consumer.migration.policy"
 )
 
 // messageBytesMax is what NATS can carry in one message (64 MiB at the most, and our frame's own
@@ -169,6 +174,17 @@ func groupKeys() []Key {
 			Doc: "The longest session timeout that a member may ask for."},
 		{Name: keyGroupSize, Kind: Integer, Default: "2147483647", Min: 1, Max: math.MaxInt32,
 			Doc: "Members of one group."},
+		{Name: keyConsumerSize, Kind: Integer, Default: "2147483647", Min: 1, Max: math.MaxInt32,
+			Doc: "Members of one group of the consumer protocol (KIP-848)."},
+		{Name: keyConsumerSession, Kind: Integer, Default: "45000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "A member of the consumer protocol that is silent for this long is taken out."},
+		{Name: keyConsumerInterval, Kind: Integer, Default: "5000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "How often members of the consumer protocol are told to beat; below " + keyConsumerSession + "."},
+		{Name: keyConsumerAssignors, Kind: List, Default: "uniform,range", OneOf: []string{"uniform", "range"},
+			Doc: "Who may divide partitions for the consumer protocol; the first one where no member has a wish."},
+		{Name: keyConsumerMigration, Kind: Choice, Default: "bidirectional",
+			OneOf: []string{"bidirectional", "upgrade", "downgrade", "disabled"},
+			Doc:   "Which way groups with members may change between the classic and the consumer protocol."},
 	}
 }
 
@@ -271,10 +287,9 @@ var inertIntegers = []string{
 	"server.max.startup.time.ms", "quota.window.num", "quota.window.size.seconds",
 	"replication.quota.window.num", "replication.quota.window.size.seconds",
 	"group.coordinator.threads", "group.coordinator.append.linger.ms",
-	"group.consumer.session.timeout.ms", "group.consumer.min.session.timeout.ms",
-	"group.consumer.max.session.timeout.ms", "group.consumer.heartbeat.interval.ms",
+	"group.consumer.min.session.timeout.ms", "group.consumer.max.session.timeout.ms",
 	"group.consumer.min.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms",
-	"group.consumer.max.size", "group.share.delivery.count.limit", "group.share.max.groups",
+	"group.share.delivery.count.limit", "group.share.max.groups",
 	"group.share.max.size", "group.share.record.lock.duration.ms", "group.share.session.timeout.ms",
 	"group.share.heartbeat.interval.ms", "group.share.partition.max.record.locks",
 	"offsets.topic.segment.bytes",
@@ -301,8 +316,7 @@ var inertTexts = []string{
 	"log.cleanup.policy", "log.message.timestamp.type", "log.message.format.version",
 	"inter.broker.protocol.version", "log.cleaner.io.max.bytes.per.second",
 	"log.cleaner.min.cleanable.ratio", "log.cleaner.io.buffer.load.factor", "compression.type",
-	"group.coordinator.rebalance.protocols", "group.consumer.assignors",
-	"group.consumer.migration.policy", "max.connections.per.ip.overrides", "metric.reporters",
+	"group.coordinator.rebalance.protocols", "max.connections.per.ip.overrides", "metric.reporters",
 	"early.start.listeners", "create.topic.policy.class.name", "alter.config.policy.class.name",
 	"client.quota.callback.class", "super.users", "allow.everyone.if.no.acl.found", "principal.builder.class",
 	"sasl.enabled.mechanisms", "sasl.mechanism.inter.broker.protocol",

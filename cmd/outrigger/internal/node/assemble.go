@@ -252,7 +252,9 @@ func groupConfig(g config.Groups) broker.GroupConfig {
 		Partitions: g.Partitions, ReplicationFactor: g.ReplicationFactor, InitialDelay: g.InitialDelay,
 		SessionMin: g.SessionMin, SessionMax: g.SessionMax, MembersMax: g.MembersMax,
 		MetadataBytesMax: g.MetadataBytesMax, Retention: g.Retention, RetentionCheck: g.RetentionCheck,
-		CommitTimeout: g.CommitTimeout,
+		CommitTimeout: g.CommitTimeout, ConsumerMembersMax: g.Consumers.MembersMax,
+		ConsumerSession: g.Consumers.Session, ConsumerInterval: g.Consumers.Interval,
+		Assignors: g.Consumers.Assignors, Migration: broker.Migration(g.Consumers.Migration),
 	}
 	if g.InitialDelay == 0 {
 		c.InitialDelay = -1
