@@ -8,7 +8,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg")
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
 
 // startConsumers is startGroups for groups whose members beat often.
 func startConsumers(tb testing.TB, edit ...func(*Config)) *harness {

@@ -128,12 +128,7 @@ func memberRecord(group string, one *consumer) Record {
 	v = kbin.AppendCompactNullableString(v, nonEmpty(one.pattern))
 	v = kbin.AppendInt32(v, int32(one.rebalance))
 	v = kbin.AppendCompactNullableString(v, nonEmpty(one.assignor))
-	if one.classic == nil {
-		v = noTags(v)
-	} else {
-		v = oneTag(v, classicPart(one.classic))
-	}
-	return Record{consumerKey(consumerMemberKey, group, one.id), v}
+	return Record{consumerKey(consumerMemberKey, group, one.id), oneTag(v, classicPart(one.classic))}
 }
 
 func nonEmpty(s string) *string {
@@ -143,9 +138,12 @@ func nonEmpty(s string) *string {
 	return &s
 }
 
-// classicPart is what is kept of a member of the classic protocol. It may be null in the schema, so a
-// byte says that it is not.
+// classicPart is what is kept of a member of the classic protocol. A byte says whether there is any: to
+// Kafka, a record without this part tells of a classic member of which nothing is known.
 func classicPart(c *classicMember) []byte {
+	if c == nil {
+		return []byte{0}
+	}
 	part := kbin.AppendInt32([]byte{1}, int32(c.session))
 	part = kbin.AppendCompactArrayLen(part, len(c.protocols))
 	for _, p := range c.protocols {
