@@ -51,6 +51,16 @@ func (v *versions) fillAbout(q kmsg.Request) {
 		q.Topics = []kmsg.ElectLeadersRequestTopic{{Topic: known, Partitions: []int32{0, 9}}}
 	case *kmsg.ListPartitionReassignmentsRequest:
 		q.Default()
+	case *kmsg.AlterPartitionAssignmentsRequest:
+		q.Default()
+		q.Topics = []kmsg.AlterPartitionAssignmentsRequestTopic{{Topic: known,
+			Partitions: []kmsg.AlterPartitionAssignmentsRequestTopicPartition{{Partition: 0}, {Partition: 9}}}}
+	case *kmsg.UnregisterBrokerRequest:
+		q.BrokerID = 77
+	case *kmsg.AddRaftVoterRequest:
+		q.VoterID, q.TimeoutMillis = int32(testNode), 5000
+	case *kmsg.RemoveRaftVoterRequest:
+		q.VoterID = 77
 	case *kmsg.DescribeProducersRequest:
 		q.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: known, Partitions: []int32{0}}}
 	case *kmsg.DescribeTopicPartitionsRequest:
@@ -121,6 +131,16 @@ func (v *versions) checkAbout(t *testing.T, r kmsg.Response) {
 		if len(r.Topics) != 0 {
 			t.Errorf("reassignments: got %+v, want none", r.Topics)
 		}
+	case *kmsg.AlterPartitionAssignmentsResponse:
+		onlyCode(t, "alter reassignments", r.ErrorCode)
+		expectCode(t, "take back nothing", r.Topics[0].Partitions[0].ErrorCode, codeNoReassignment)
+		expectCode(t, "move a stranger", r.Topics[0].Partitions[1].ErrorCode, codeUnknownTopicOrPartition)
+	case *kmsg.UnregisterBrokerResponse:
+		expectCode(t, "unregister a stranger", r.ErrorCode, codeBrokerIDNotRegistered)
+	case *kmsg.AddRaftVoterResponse:
+		expectCode(t, "add who votes", r.ErrorCode, codeDuplicateVoter)
+	case *kmsg.RemoveRaftVoterResponse:
+		expectCode(t, "remove who does not vote", r.ErrorCode, codeVoterNotFound)
 	case *kmsg.DescribeProducersResponse:
 		onlyCode(t, "describe producers", r.Topics[0].Partitions[0].ErrorCode)
 	case *kmsg.DescribeTopicPartitionsResponse:

@@ -21,11 +21,19 @@ type dynamicKey struct {
 const (
 	configConnections      = "max.connections"
 	configConnectionsPerIP = "max.connections.per.ip"
+	// configDraining marks a broker that shall hold no replicas any more: it gets no new ones.
+	configDraining = "broker.draining"
+	// The bytes per second with which replicas are filled that a reassignment brings, from and to a broker.
+	configLeaderThrottle   = "leader.replication.throttled.rate"
+	configFollowerThrottle = "follower.replication.throttled.rate"
 )
 
 // dynamicKeys are sorted by name. Nobody may lock all clients out, the one who did it among them, so
 // a bound on connections is at least one.
 var dynamicKeys = []dynamicKey{
+	{name: configDraining, kind: kmsg.ConfigTypeBoolean, honoured: boolean},
+	{name: configFollowerThrottle, kind: kmsg.ConfigTypeLong, honoured: longFrom(0)},
+	{name: configLeaderThrottle, kind: kmsg.ConfigTypeLong, honoured: longFrom(0)},
 	{name: configConnections, kind: kmsg.ConfigTypeInt, honoured: integerFrom(1)},
 	{name: configConnectionsPerIP, kind: kmsg.ConfigTypeInt, honoured: integerFrom(1)},
 	{name: configMinInSync, kind: kmsg.ConfigTypeInt, honoured: integerFrom(1), shared: true},

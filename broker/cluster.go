@@ -32,6 +32,15 @@ type Cluster interface {
 	// ElectLeaders gives partitions to their preferred leaders, or (unclean) to anybody live where
 	// nobody leads; one error per election, nil as for CreateTopics.
 	ElectLeaders(ctx context.Context, unclean bool, elections []topic.Election) []error
+	// Reassign begins, alters or takes back reassignments by compare-and-set; one error per item, nil as for
+	// CreateTopics.
+	Reassign(context.Context, []topic.Reassignment) []error
+	// UnregisterBroker takes a broker out of the cluster. The errors wrap topic.ErrInUse, if it may not be
+	// taken out, and those of a change that was not made.
+	UnregisterBroker(context.Context, topic.NodeID) error
+	// SetVoters says who shall vote in the metadata Raft, by compare-and-set: topic.ErrStale,
+	// topic.ErrInvalidVoters.
+	SetVoters(context.Context, topic.VoterChange) error
 	// Quorum asks the controller for the state of the metadata Raft.
 	Quorum(context.Context) (topic.Quorum, error)
 	// ProducerIDs hands out a block of producer ids that nobody else ever gets.
@@ -53,6 +62,8 @@ type View interface {
 	TopicByID(topic.ID) (*topic.Topic, bool)
 	// Configs is what was set for a resource that is no topic. Its values must not be changed.
 	Configs(kind topic.ConfigKind, name string) topic.ConfigSet
+	// Voters are the nodes that shall vote in the metadata Raft, sorted; none until somebody has said so.
+	Voters() []topic.NodeID
 	// Topics are sorted by name.
 	Topics() []*topic.Topic
 }

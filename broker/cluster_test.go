@@ -28,6 +28,8 @@ type soleCluster struct {
 	late atomic.Pointer[func(*soleView)]
 	// rival, when set, is a change of configs that comes just before the next one.
 	rival atomic.Pointer[topic.ConfigChange]
+	// moves is how many reassignments another change comes before.
+	moves atomic.Int64
 	// calls of CreateTopics.
 	created atomic.Int64
 
@@ -49,7 +51,7 @@ func (c *soleCluster) publish(edit func(*soleView)) {
 	defer c.mu.Unlock()
 	next := &soleView{
 		id: c.view.id, controller: c.view.controller, brokers: slices.Clone(c.view.brokers),
-		topics: slices.Clone(c.view.topics), configs: maps.Clone(c.view.configs),
+		topics: slices.Clone(c.view.topics), configs: maps.Clone(c.view.configs), voters: c.view.voters,
 	}
 	edit(next)
 	c.view = next
@@ -269,6 +271,59 @@ func (c *soleCluster) ElectLeaders(_ context.Context, _ bool, elections []topic.
 	return errs
 }
 
+// Reassign implements Cluster: by compare-and-set, and without checks.
+func (c *soleCluster) Reassign(_ context.Context, items []topic.Reassignment) []error {
+	errs := make([]error, len(items))
+	for i, item := range items {
+		errs[i] = topic.ErrStale
+		c.publish(func(v *soleView) {
+			for at, t := range v.topics {
+				if t.ID != item.Partition.Topic || t.Partitions[item.Partition.Index].PartitionEpoch != item.PartitionEpoch {
+					continue
+				}
+				moved := *t
+				moved.Partitions = slices.Clone(t.Partitions)
+				placement := *moved.Partitions[item.Partition.Index]
+				placement.PartitionEpoch++
+				if item.Target == nil {
+					placement.Replicas, placement.Origin, placement.Target = placement.Origin, nil, nil
+				} else {
+					placement.Origin, placement.Target = placement.Replicas, item.Target
+				}
+				moved.Partitions[item.Partition.Index] = &placement
+				v.topics[at], errs[i] = &moved, nil
+			}
+		})
+		if rival := c.moves.Add(-1); rival >= 0 {
+			errs[i] = topic.ErrStale
+		}
+	}
+	return errs
+}
+
+// UnregisterBroker implements Cluster: live brokers stay.
+func (c *soleCluster) UnregisterBroker(_ context.Context, node topic.NodeID) (err error) {
+	c.publish(func(v *soleView) {
+		v.brokers = slices.DeleteFunc(v.brokers, func(b topic.Broker) bool {
+			if b.ID == node && !b.Fenced {
+				err = topic.ErrInUse
+			}
+			return b.ID == node && b.Fenced
+		})
+	})
+	return err
+}
+
+// SetVoters implements Cluster.
+func (c *soleCluster) SetVoters(_ context.Context, change topic.VoterChange) (err error) {
+	c.publish(func(v *soleView) {
+		if err = topic.ErrStale; slices.Equal(v.voters, change.Before) {
+			v.voters, err = change.After, nil
+		}
+	})
+	return err
+}
+
 // Quorum implements Cluster.
 func (c *soleCluster) Quorum(context.Context) (topic.Quorum, error) {
 	if broken := c.broken.Load(); broken != nil {
@@ -338,7 +393,11 @@ type soleView struct {
 	brokers    []topic.Broker
 	topics     []*topic.Topic
 	configs    map[string]topic.ConfigSet // of brokers
+	voters     []topic.NodeID
 }
+
+// Voters implements View.
+func (v *soleView) Voters() []topic.NodeID { return v.voters }
 
 // Configs implements View.
 func (v *soleView) Configs(_ topic.ConfigKind, name string) topic.ConfigSet { return v.configs[name] }

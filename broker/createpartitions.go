@@ -104,5 +104,5 @@ func (b *Broker) planGrowth(
 		}
 		g.Assignments = append(g.Assignments, replicas)
 	}
-	return judgeEven(g.Assignments, len(t.Partitions[0].Replicas))
+	return judgeEven(g.Assignments, len(t.Partitions[0].Final()))
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"strconv"
 
@@ -171,6 +172,9 @@ func (b *Broker) ownConfigs() []resourceConfig {
 	}
 	return []resourceConfig{
 		flag("auto.create.topics.enable", !t.AutoCreateOff),
+		flag(configDraining, false),
+		number(configFollowerThrottle, kmsg.ConfigTypeLong, math.MaxInt64),
+		number(configLeaderThrottle, kmsg.ConfigTypeLong, math.MaxInt64),
 		own("compression.type", kmsg.ConfigTypeString, "producer"),
 		number("connections.max.idle.ms", kmsg.ConfigTypeLong, c.Idle.Milliseconds()),
 		number("default.replication.factor", kmsg.ConfigTypeInt, int64(t.ReplicationFactor)),

@@ -70,7 +70,7 @@ func (b *Broker) handlerTable() map[int16]handler {
 		kmsg.ListConfigResources.Int16():     {run: plain(b.listConfigResources)},
 		kmsg.ElectLeaders.Int16():            {run: plain(b.electLeaders), waits: true},
 		// What tools and user interfaces ask when they start.
-		kmsg.ListPartitionReassignments.Int16():   {run: plain(b.listPartitionReassignments)},
+		kmsg.ListPartitionReassignments.Int16():   {run: plain(b.listPartitionReassignments), waits: true},
 		kmsg.DescribeACLs.Int16():                 {run: plain(b.describeACLs)},
 		kmsg.CreateACLs.Int16():                   {run: plain(b.createACLs)},
 		kmsg.DeleteACLs.Int16():                   {run: plain(b.deleteACLs)},
@@ -82,8 +82,19 @@ func (b *Broker) handlerTable() map[int16]handler {
 		kmsg.DescribeProducers.Int16():            {run: plain(b.describeProducers)},
 		kmsg.DescribeTopicPartitions.Int16():      {run: plain(b.describeTopicPartitions)},
 	}
+	maps.Copy(table, b.moveHandlers())
 	maps.Copy(table, b.groupHandlers())
 	return table
+}
+
+// moveHandlers serve what moves replicas, brokers and voters.
+func (b *Broker) moveHandlers() map[int16]handler {
+	return map[int16]handler{
+		kmsg.AlterPartitionAssignments.Int16(): {run: plain(b.alterPartitionReassignments), waits: true},
+		kmsg.UnregisterBroker.Int16():          {run: plain(b.unregisterBroker), waits: true},
+		kmsg.AddRaftVoter.Int16():              {run: plain(b.addRaftVoter), waits: true},
+		kmsg.RemoveRaftVoter.Int16():           {run: plain(b.removeRaftVoter), waits: true},
+	}
 }
 
 // plain adapts the code of one API, which knows its request's type, to work.

@@ -59,6 +59,10 @@ const (
 	codeOutOfOrderSequence       code = 45
 	codeInvalidProducerEpoch     code = 47
 	codeInvalidTxnState          code = 48
+	codeInvalidProducerIDMapping code = 49
+	codeInvalidTxnTimeout        code = 50
+	codeConcurrentTransactions   code = 51
+	codeTxnCoordinatorFenced     code = 52
 	codeSecurityDisabled         code = 54
 	codeStorageError             code = 56
 	codeFetchSessionIDNotFound   code = 70
@@ -72,11 +76,18 @@ const (
 	codePreferredNotAvailable    code = 80
 	codeEligibleNotAvailable     code = 83
 	codeElectionNotNeeded        code = 84
+	codeNoReassignment           code = 85
 	codeInvalidRecord            code = 87
 	codeResourceNotFound         code = 91
 	codeDuplicateResource        code = 92
+	codeUnstableOffsetCommit     code = 88
+	codeProducerFenced           code = 90
 	codeInvalidUpdateVersion     code = 95
+	codeTransactionalIDNotFound  code = 105
+	codeTransactionAbortable     code = 120
 	codeUnknownTopicID           code = 100
+	codeBrokerIDNotRegistered    code = 102
+	codeInconsistentClusterID    code = 104
 	codeFetchSessionTopicID      code = 106
 	codeFencedMemberEpoch        code = 110
 	codeUnreleasedInstanceID     code = 111
@@ -85,6 +96,8 @@ const (
 	codeInvalidRegex             code = 128
 	codeMismatchedEndpointType   code = 114
 	codeUnsupportedEndpointType  code = 115
+	codeDuplicateVoter           code = 126
+	codeVoterNotFound            code = 127
 	codeRebootstrapRequired      code = 129
 )
 
@@ -131,12 +144,24 @@ var codeNames = map[code]string{
 	codeInvalidSessionTimeout: "INVALID_SESSION_TIMEOUT",
 	codeRebalanceInProgress:   "REBALANCE_IN_PROGRESS", codeNonEmptyGroup: "NON_EMPTY_GROUP",
 	codeGroupIDNotFound: "GROUP_ID_NOT_FOUND", codeMemberIDRequired: "MEMBER_ID_REQUIRED",
-	codeGroupMaxSizeReached: "GROUP_MAX_SIZE_REACHED",
-	codeFencedInstanceID:    "FENCED_INSTANCE_ID",
-	codeGroupSubscribed:     "GROUP_SUBSCRIBED_TO_TOPIC",
-	codeFencedMemberEpoch:   "FENCED_MEMBER_EPOCH", codeUnreleasedInstanceID: "UNRELEASED_INSTANCE_ID",
+	codeFencedMemberEpoch: "FENCED_MEMBER_EPOCH", codeUnreleasedInstanceID: "UNRELEASED_INSTANCE_ID",
 	codeUnsupportedAssignor: "UNSUPPORTED_ASSIGNOR", codeStaleMemberEpoch: "STALE_MEMBER_EPOCH",
-	codeInvalidRegex: "INVALID_REGULAR_EXPRESSION",
+	codeInvalidRegex:          "INVALID_REGULAR_EXPRESSION",
+	codeGroupMaxSizeReached:   "GROUP_MAX_SIZE_REACHED",
+	codeFencedInstanceID:      "FENCED_INSTANCE_ID",
+	codeGroupSubscribed:       "GROUP_SUBSCRIBED_TO_TOPIC",
+	codeNoReassignment:        "NO_REASSIGNMENT_IN_PROGRESS",
+	codeBrokerIDNotRegistered: "BROKER_ID_NOT_REGISTERED",
+	codeInconsistentClusterID: "INCONSISTENT_CLUSTER_ID",
+	codeDuplicateVoter:        "DUPLICATE_VOTER", codeVoterNotFound: "VOTER_NOT_FOUND",
+	codeInvalidProducerIDMapping: "INVALID_PRODUCER_ID_MAPPING",
+	codeInvalidTxnTimeout:        "INVALID_TRANSACTION_TIMEOUT",
+	codeConcurrentTransactions:   "CONCURRENT_TRANSACTIONS",
+	codeTxnCoordinatorFenced:     "TRANSACTION_COORDINATOR_FENCED",
+	codeUnstableOffsetCommit:     "UNSTABLE_OFFSET_COMMIT",
+	codeProducerFenced:           "PRODUCER_FENCED",
+	codeTransactionalIDNotFound:  "TRANSACTIONAL_ID_NOT_FOUND",
+	codeTransactionAbortable:     "TRANSACTION_ABORTABLE",
 }
 
 // String is Kafka's name of the code.
@@ -177,6 +202,11 @@ var faults = []fault{
 	{partition.ErrNotEnoughReplicas, codeNotEnoughReplicas, codeNotEnoughAfterAppend},
 	{partition.ErrOutOfOrderSequence, codeOutOfOrderSequence, codeRequestTimedOut},
 	{partition.ErrInvalidProducerEpoch, codeInvalidProducerEpoch, codeRequestTimedOut},
+	// A batch of no transaction that we know of; a log that can remember no more aborted ones refuses for
+	// good, since only its retention helps.
+	{partition.ErrNoTransaction, codeInvalidTxnState, codeRequestTimedOut},
+	{partition.ErrCoordinatorFenced, codeTxnCoordinatorFenced, codeRequestTimedOut},
+	{partition.ErrTooManyAborted, codePolicyViolation, codeRequestTimedOut},
 	{partition.ErrOffsetOutOfRange, codeOffsetOutOfRange, codeRequestTimedOut},
 	{partition.ErrRemoved, codeUnknownTopicOrPartition, codeRequestTimedOut},
 	{partition.ErrStopped, codeNotLeaderOrFollower, codeRequestTimedOut},
@@ -216,6 +246,14 @@ var faults = []fault{
 	{topic.ErrNoController, codeNotController, codeRequestTimedOut},
 	{topic.ErrOutcomeUnknown, codeRequestTimedOut, codeRequestTimedOut},
 	{topic.ErrStale, codeRequestTimedOut, codeRequestTimedOut},
+	{topic.ErrUnsafe, codeInvalidReplicaAssignment, codeInvalidReplicaAssignment},
+	{topic.ErrInUse, codeInvalidRequest, codeInvalidRequest},
+	{topic.ErrInvalidVoters, codeInvalidRequest, codeInvalidRequest},
+	{errNoReassignment, codeNoReassignment, codeNoReassignment},
+	{errBrokerUnregistered, codeBrokerIDNotRegistered, codeBrokerIDNotRegistered},
+	{errInconsistentCluster, codeInconsistentClusterID, codeInconsistentClusterID},
+	{errDuplicateVoter, codeDuplicateVoter, codeDuplicateVoter},
+	{errVoterUnknown, codeVoterNotFound, codeVoterNotFound},
 	{errInvalidRequest, codeInvalidRequest, codeInvalidRequest},
 	{errElectionNotNeeded, codeElectionNotNeeded, codeElectionNotNeeded},
 	{errPreferredNotInSync, codePreferredNotAvailable, codePreferredNotAvailable},

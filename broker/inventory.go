@@ -107,10 +107,10 @@ func (i *inventory) tally(sum *tallies, view View, t *topic.Topic, p *topic.Plac
 		return false
 	}
 	sum.led++
-	if len(p.ISR) < len(p.Replicas) {
+	if p.UnderReplicated() {
 		sum.under++
 	}
-	if len(p.ISR) < min(i.minInSync(view, t), len(p.Replicas)) {
+	if len(p.ISR) < min(i.minInSync(view, t), p.Factor()) {
 		sum.underMin++
 	}
 	return true

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -47,9 +48,15 @@ var topicKeys = []topicKey{
 	{name: "file.delete.delay.ms", kind: kmsg.ConfigTypeLong, standard: "60000"},
 	{name: "flush.messages", kind: kmsg.ConfigTypeLong, standard: forever},
 	{name: "flush.ms", kind: kmsg.ConfigTypeLong, standard: forever},
-	{name: "follower.replication.throttled.replicas", kind: kmsg.ConfigTypeList},
+	{
+		name: "follower.replication.throttled.replicas", kind: kmsg.ConfigTypeList, honoured: throttledReplicas,
+		about: "partition:broker pairs, or *: filled no faster than the brokers' throttled rate while they are new.",
+	},
 	{name: "index.interval.bytes", kind: kmsg.ConfigTypeInt, standard: "4096"},
-	{name: "leader.replication.throttled.replicas", kind: kmsg.ConfigTypeList},
+	{
+		name: "leader.replication.throttled.replicas", kind: kmsg.ConfigTypeList, honoured: throttledReplicas,
+		about: "partition:broker pairs, or *: from these new replicas are filled no faster than the brokers' throttled rate.",
+	},
 	{name: "local.retention.bytes", kind: kmsg.ConfigTypeLong, standard: "-2"},
 	{name: "local.retention.ms", kind: kmsg.ConfigTypeLong, standard: "-2"},
 	{name: "max.compaction.lag.ms", kind: kmsg.ConfigTypeLong, standard: forever},
@@ -270,6 +277,33 @@ func integerFrom(least int32) func(string) error {
 func boolean(value string) error {
 	if value != "true" && value != "false" {
 		return errors.New("neither true nor false")
+	}
+	return nil
+}
+
+func longFrom(least int64) func(string) error {
+	return func(value string) error {
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			return errors.New("not a number of 64 bits")
+		}
+		if n < least {
+			return fmt.Errorf("below %d", least)
+		}
+		return nil
+	}
+}
+
+// throttledReplicas wants "*", "none", nothing, or partition:broker pairs with commas between.
+func throttledReplicas(value string) error {
+	if value == "" || value == "*" || value == "none" {
+		return nil
+	}
+	for pair := range strings.SplitSeq(value, ",") {
+		partition, node, ok := strings.Cut(strings.TrimSpace(pair), ":")
+		if !ok || integerFrom(0)(partition) != nil || integerFrom(0)(node) != nil {
+			return fmt.Errorf("%q is no partition:broker pair", pair)
+		}
 	}
 	return nil
 }

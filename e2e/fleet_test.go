@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -21,6 +22,8 @@ type fleet struct {
 	ports     [][fleetPorts]int
 	sets      []string
 	processes []*brokerProcess
+	// voters are the first so many brokers, all of them if it is 0.
+	voters int
 }
 
 // brokerProcess is one run of one broker.
@@ -99,7 +102,7 @@ func freePorts(t testing.TB, n int) []int {
 func (f *fleet) start(i int) {
 	f.t.Helper()
 	var voters []string
-	for j, p := range f.ports {
+	for j, p := range f.ports[:cmp.Or(f.voters, len(f.ports))] {
 		voters = append(voters, fmt.Sprintf("%d@%s", j+1, loopback(p[portCluster])))
 	}
 	// The end of stdin stops a broker: none outlives the test, however that ends.
@@ -112,6 +115,7 @@ func (f *fleet) start(i int) {
 		"nats.client.listen=" + loopback(f.ports[i][portNATS]),
 		"nats.ops.password=ops", "nats.sys.password=admin",
 		"http.listen=" + f.http[i],
+		"nats.cluster.listen=" + loopback(f.ports[i][portCluster]),
 	}, f.sets...) {
 		args = append(args, "--set", set)
 	}

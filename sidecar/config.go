@@ -52,6 +52,12 @@ type Config struct {
 	MinInSyncReplicas int
 	// UncleanElection is the cluster's unclean.leader.election.enable.
 	UncleanElection bool
+	// LeaderImbalanceCheckInterval is leader.imbalance.check.interval.seconds: how often the controller
+	// gives leaderships back to preferred leaders, 0 for never (auto.leader.rebalance.enable=false).
+	LeaderImbalanceCheckInterval time.Duration
+	// LeaderImbalancePercent is leader.imbalance.per.broker.percentage: what a broker may lack of the
+	// leaderships that prefer it.
+	LeaderImbalancePercent int
 	// WindowBytes bounds what is sent to one follower and not acknowledged. Default 16 MiB.
 	WindowBytes int64
 

@@ -132,7 +132,7 @@ func (s *Sidecar) replicaEvent(e replica.Event) {
 	switch e.Kind {
 	case replica.EventGap:
 		s.event("gap.asked", fields)
-	case replica.EventCut:
+	case replica.EventCut, replica.EventReset:
 		s.log.Info("log cut to its leader's", slog.String("detail", e.String()))
 		s.event("log.cut", fields)
 	case replica.EventFault:

@@ -38,7 +38,7 @@ func (s *Sidecar) beatHeart(ctx context.Context) error {
 		buf = frame.AppendHeartbeat(buf[:0], frame.Header{
 			Cluster: frame.ClusterOf(current.Image.ClusterID()), From: s.cfg.Node, FromSession: s.cfg.Session,
 		}, frame.Heartbeat{
-			Applied:           current.Image.AppliedIndex(),
+			Applied:           current.Told(),
 			UnsyncedAgeMillis: uint32(unsynced.Milliseconds()),
 			Disclaims:         disclaims,
 			SentMicros:        uint64(s.cfg.Now() / time.Microsecond),

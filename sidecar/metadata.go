@@ -53,6 +53,7 @@ func newMetadata(s *Sidecar, store node.Store) (*metadata, error) {
 			ElectionTicks: int(s.cfg.RaftElectionTimeout / s.cfg.RaftTick),
 		}},
 		Tick: s.cfg.RaftTick, Watcher: s.watcherConfig(), WatchTick: watchTick,
+		Balance: node.Balance{Every: s.cfg.LeaderImbalanceCheckInterval, Percent: s.cfg.LeaderImbalancePercent},
 		Defaults: cluster.SetDefaults{
 			MinInSync: int32(s.cfg.MinInSyncReplicas), UncleanElection: s.cfg.UncleanElection,
 		},

@@ -57,7 +57,7 @@ func newReplication(s *Sidecar) *replication {
 	r.machine = node.NewReplication(node.ReplicationConfig{
 		Self:        s.self(),
 		LagTicksMax: int64(s.cfg.ReplicaLagTimeMax / replicaTick),
-		RepeatTicks: 1, RepeatTicksMax: repeatTicksMax,
+		RepeatTicks: 1, RepeatTicksMax: repeatTicksMax, TicksPerSecond: int64(time.Second / replicaTick),
 		WindowBytes: s.cfg.WindowBytes, FrameBytes: frameBytes, ScanBytes: scanBytes,
 	}, node.StoreLogs{Store: s.cfg.Logs}, r)
 	r.machine.Tap = s.tap

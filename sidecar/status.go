@@ -54,12 +54,15 @@ type DamagedStatus struct {
 
 // PartitionStatus is one partition as its leader sees it.
 type PartitionStatus struct {
-	Topic         string           `json:"topic"`
-	Partition     int32            `json:"partition"`
-	Leader        topic.NodeID     `json:"leader"`
-	Epoch         topic.Epoch      `json:"epoch"`
-	Replicas      []topic.NodeID   `json:"replicas"`
-	ISR           []topic.NodeID   `json:"isr"`
+	Topic     string         `json:"topic"`
+	Partition int32          `json:"partition"`
+	Leader    topic.NodeID   `json:"leader"`
+	Epoch     topic.Epoch    `json:"epoch"`
+	Replicas  []topic.NodeID `json:"replicas"`
+	ISR       []topic.NodeID `json:"isr"`
+	// Adding and Removing are what a reassignment brings and takes away.
+	Adding        []topic.NodeID   `json:"adding,omitempty"`
+	Removing      []topic.NodeID   `json:"removing,omitempty"`
 	LogEnd        topic.Offset     `json:"log_end"`
 	HighWatermark topic.Offset     `json:"high_watermark"`
 	Followers     []FollowerStatus `json:"followers"`
@@ -141,6 +144,7 @@ func (s *Sidecar) partitionStatus(p *node.PartitionStatus) PartitionStatus {
 	}
 	if placement, ok := s.current().Image.Partition(p.Partition); ok {
 		out.Replicas, out.ISR = placement.Replicas, nodesOf(placement.ISR)
+		out.Adding, out.Removing = placement.Adding(), placement.Removing()
 	}
 	for _, f := range p.Followers {
 		out.Followers = append(out.Followers, followerStatus(f, p.Log.LogEnd))
@@ -166,7 +170,7 @@ func leaderless(current *published) []PartitionStatus {
 			}
 			out = append(out, PartitionStatus{
 				Topic: t.Name, Partition: int32(i), Leader: topic.NoNode, Epoch: p.LeaderEpoch,
-				Replicas: p.Replicas, ISR: nodesOf(p.ISR),
+				Replicas: p.Replicas, ISR: nodesOf(p.ISR), Adding: p.Adding(), Removing: p.Removing(),
 			})
 		}
 	}

@@ -47,7 +47,6 @@ type watch struct {
 func newWatch(s *Sidecar) *watch {
 	return &watch{s: s, core: node.NewWatch(node.WatchConfig{
 		Self: s.self(), Watcher: s.watcherConfig(), Tick: watchTick, LeaderTimeout: s.cfg.LeaderTimeout,
-		Voters:    s.cfg.Voters,
 		ToldAgain: time.Minute,
 	}, s.cfg.Now()), stride: max(1, int(s.cfg.HeartbeatInterval/watchTick))}
 }

@@ -165,9 +165,9 @@ func TestLeaseEndsOneTimeoutAfterTheLastVoucher(t *testing.T) {
 // survives, but not tell readers what does not exist.
 func TestMandateNeedsMostVoters(t *testing.T) {
 	st := newStage(t, 7)
-	st.cfg.Voters = []topic.NodeID{2, 3, 4, 5, 6}
 	w := newWatch(st.Sidecar)
-	st.view.Store(&published{View: node.View{Image: st.current().Image, Controller: topic.NoNode}, changed: make(chan struct{})})
+	st.view.Store(&published{View: node.View{Image: st.current().Image, Controller: topic.NoNode,
+		Voters: &node.Voters{Index: 1, Nodes: []topic.NodeID{2, 3, 4, 5, 6}}}, changed: make(chan struct{})})
 	w.sync()
 	vouch := func(id topic.NodeID) {
 		from := topic.Member{Node: id, Session: topic.Session(11 * int(id))}
@@ -187,6 +187,43 @@ func TestMandateNeedsMostVoters(t *testing.T) {
 	st.now += st.cfg.LeaderTimeout
 	if st.cfg.Logs.Mandated() {
 		t.Error("the mandate outlives the leader timeout")
+	}
+}
+
+// Who votes is what the image's index says, and a change of it that is in a peer's log counts although it
+// may never be known to be committed there.
+func TestMandateFollowsTheVoters(t *testing.T) {
+	st := newStage(t, 5)
+	w := newWatch(st.Sidecar)
+	show := func(index uint64, voters ...topic.NodeID) {
+		st.view.Store(&published{View: node.View{Image: st.current().Image, Controller: topic.NoNode,
+			Voters: &node.Voters{Index: index, Nodes: voters}, MembershipIndex: index}, changed: make(chan struct{})})
+		w.sync()
+	}
+	vouch := func(id topic.NodeID, told uint64) {
+		from := topic.Member{Node: id, Session: topic.Session(11 * int(id))}
+		w.take(node.Beat{From: from, Heartbeat: frame.Heartbeat{Applied: told, Peers: st.echo()}})
+	}
+	st.now = time.Minute
+	show(1, 1, 2, 3, 4, 5)
+	vouch(4, 1)
+	vouch(5, 900) // its log holds a later change
+	if st.cfg.Logs.Mandated() {
+		t.Error("a voter that knows of a later change of the voters vouches")
+	}
+	show(900, 2, 4, 5)
+	w.act()
+	if !st.cfg.Logs.Mandated() {
+		t.Error("no mandate although two of three voters vouched, and this node has caught up with them")
+	}
+	show(901, 1, 2, 3)
+	vouch(4, 901)
+	if st.cfg.Logs.Mandated() {
+		t.Error("nodes vouch that do not vote any more")
+	}
+	vouch(2, 901)
+	if !st.cfg.Logs.Mandated() {
+		t.Error("no mandate although this node and another one vote")
 	}
 }
 

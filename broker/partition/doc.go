@@ -8,7 +8,7 @@
 //	        │   ├────────────────┼──────────────┼───────┤ │    AwaitHighWatermark ──> broker
 //	        │ index: one extent per batch                 │
 //	        │ tail: the newest batches, by reference      │ ── Read, ReadTail
-//	        │ epochs, producers: derived from the batches │
+//	        │ epochs, producers, transactions: derived    │
 //	        └──────────────────────┬──────────────────────┘
 //	               same order      v      ^ Sealed, Durable
 //	                        node WAL (package wal)
@@ -26,6 +26,7 @@
 //	Data           the batch: index, epochs, producers, log end
 //	Truncate       cut everything from this offset on
 //	LogStart       nothing below this offset is part of the log any more
+//	Reset          the whole log was replaced by an empty one at this offset
 //	HighWatermark  a checkpoint of the high watermark, capped at the log end
 //	Remove         the partition is gone; records after it belong to a later incarnation
 //

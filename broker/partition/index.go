@@ -8,12 +8,15 @@ import (
 	"outrigger/broker/wal"
 )
 
-// extent is one batch in the index. It is 48 bytes; a log holds one per batch, so every field counts.
+// extent is one batch in the index. It is 56 bytes; a log holds one per batch, so every field counts.
 type extent struct {
 	base topic.Offset
 	// latest is the largest timestamp of this batch and of all before it: a running maximum, so
 	// that it can be searched although timestamps themselves may jump.
 	latest int64
+	// newest is the largest timestamp of this batch alone: when the front is dropped, the running
+	// maximum is made anew from it.
+	newest int64
 	// at is where the record lies in the WAL; it is known only once the record is durable.
 	at    wal.Position
 	count int32
@@ -71,7 +74,9 @@ func (x *index) cut(n int) {
 	x.length = n
 }
 
-// drop removes the first n extents, and with them their part in the running maximum.
+// drop removes the first n extents, and with them their part in the running maximum. What it copies is
+// bounded by a chunk; it walks as far as a dropped timestamp was the largest, which is nearly always
+// nowhere.
 func (x *index) drop(n int) {
 	if n >= x.length {
 		*x = index{}
@@ -81,6 +86,14 @@ func (x *index) drop(n int) {
 	x.length -= n
 	x.chunks = slices.Delete(x.chunks, 0, x.gone/chunkLength)
 	x.gone %= chunkLength
+	latest := x.at(0).newest
+	for i := range x.length {
+		e := x.at(i)
+		if latest = max(latest, e.newest); latest == e.latest {
+			return
+		}
+		e.latest = latest
+	}
 }
 
 // covering finds the extent that holds offset: the first that ends above it. It is len() if offset

@@ -26,6 +26,11 @@ type Log struct {
 		failed error
 
 		start, highWatermark, durable, end topic.Offset
+		// startDurable is the log start as of the records that are durable. lowWatermark is what the
+		// log starts of all in-sync replicas were known to have reached on their disks.
+		startDurable, lowWatermark topic.Offset
+		// resets counts the Reset records under way: until they are durable, durable < start.
+		resets int
 
 		// index holds all batches; the first `committed` lie wholly below the high watermark, the
 		// first `settled` are durable.
@@ -52,8 +57,9 @@ type Log struct {
 		bytes              int64
 		savedHighWatermark topic.Offset
 
-		// awaitHigh holds commit waiters and long polls, awaitDurable those of acks=1.
-		awaitHigh, awaitDurable waiters
+		// awaitHigh holds commit waiters and long polls, awaitDurable those of acks=1, awaitLow those
+		// of DeleteRecords.
+		awaitHigh, awaitDurable, awaitLow waiters
 	}
 }
 
@@ -78,7 +84,15 @@ type Role struct {
 
 // State is a moment of a log.
 type State struct {
+	// DurableEnd is below LogStart while a reset is not durable: nothing may be said of the log then.
 	LogStart, HighWatermark, DurableEnd, LogEnd topic.Offset
+	// First is where the first batch begins, which may hold records below LogStart; LogEnd if there is
+	// none. StartDurable is the log start that would be left by a crash.
+	First, StartDurable topic.Offset
+	// LowWatermark is what the log starts of all in-sync replicas were known to have reached.
+	LowWatermark topic.Offset
+	// LastStable is the offset below which every transaction is decided; it is never above HighWatermark.
+	LastStable topic.Offset
 	// TailEpoch is the epoch of the last record, NoEpoch in an empty log.
 	TailEpoch topic.Epoch
 	Role      Role
@@ -109,9 +123,13 @@ func (l *Log) State() State {
 	defer l.mu.Unlock()
 	s := State{
 		LogStart:      l.mu.start,
+		First:         l.firstLocked(),
+		StartDurable:  l.mu.startDurable,
+		LowWatermark:  l.mu.lowWatermark,
 		HighWatermark: l.mu.highWatermark,
 		DurableEnd:    l.mu.durable,
 		LogEnd:        l.mu.end,
+		LastStable:    l.lastStableLocked(),
 		TailEpoch:     l.mu.epochs.tail(),
 		Role:          l.mu.role,
 		Size:          l.mu.bytes,
@@ -140,6 +158,9 @@ func (l *Log) Assume(r Role) {
 		woken = l.dismissLocked(ErrNotLeader)
 	}
 	l.mu.role = r
+	if changed {
+		l.mu.lowWatermark = 0 // it speaks of the in-sync replicas of an epoch
+	}
 	l.mu.Unlock()
 	woken.call()
 	if changed {
@@ -149,8 +170,9 @@ func (l *Log) Assume(r Role) {
 
 // dismissLocked ends all waits.
 func (l *Log) dismissLocked(err error) wakeList {
-	woken := make(wakeList, 0, len(l.mu.awaitHigh)+len(l.mu.awaitDurable))
+	woken := make(wakeList, 0, len(l.mu.awaitHigh)+len(l.mu.awaitDurable)+len(l.mu.awaitLow))
 	woken = l.mu.awaitHigh.all(err, woken)
+	woken = l.mu.awaitLow.all(err, woken)
 	woken = l.mu.awaitDurable.all(err, woken)
 	l.mu.room.dismiss(err)
 	return woken
@@ -193,13 +215,14 @@ func (l *Log) extendLocked(h batch.Header, r wal.Record) {
 	l.mu.index.push(extent{
 		base:    r.Base,
 		latest:  h.MaxTimestamp,
+		newest:  h.MaxTimestamp,
 		count:   r.Count,
 		epoch:   r.Epoch,
 		bytes:   int32(len(r.Payload)),
 		encoded: int32(wal.EncodedLen(r)),
 	})
 	l.mu.epochs.note(r.Epoch, r.Base)
-	l.mu.producers.record(h, r.Base, l.store.cfg.Now())
+	l.mu.producers.take(h, r.Base, r.Payload, l.store.cfg.Now())
 	l.mu.end = r.Base + topic.Offset(r.Count)
 	l.mu.bytes += int64(len(r.Payload))
 	l.mu.room.unacked += int64(len(r.Payload))

@@ -31,7 +31,11 @@ func (l *Log) EpochEnd(e topic.Epoch) (topic.Epoch, topic.Offset) {
 	if l.mu.role.Leading {
 		leading = l.mu.role.Epoch
 	}
-	return l.mu.epochs.end(e, leading, l.mu.end)
+	found, end := l.mu.epochs.end(e, leading, l.mu.end)
+	if found != topic.NoEpoch {
+		end = max(end, l.mu.start)
+	}
+	return found, end
 }
 
 // Earliest is the first offset of the log and the epoch of its record, NoEpoch if it has none.
@@ -119,7 +123,8 @@ func (l *Log) findInBatch(p piece, ts int64) (topic.Offset, int64, topic.Epoch, 
 	if !ok {
 		offset, found = int64(p.base), ts
 	}
-	return topic.Offset(offset), found, p.epoch, nil
+	// The record may lie below a log start that lies within the batch.
+	return max(topic.Offset(offset), l.State().LogStart), found, p.epoch, nil
 }
 
 func isEnd(err error) bool { return errors.Is(err, wal.ErrEnd) }

@@ -32,33 +32,73 @@ func (b modelBatch) end() topic.Offset { return b.base + topic.Offset(b.count) }
 
 // modelLog is a partition log as a list, with everything computed from scratch when asked.
 type modelLog struct {
-	batches       []modelBatch
+	batches []modelBatch
+	// dropped are the batches below the log start that producers are still remembered by.
+	dropped       []modelBatch
 	highWatermark topic.Offset
 	role          Role
+	start         topic.Offset
+	// empty is where a log without batches ends, floor the epoch of the record before the first batch.
+	empty topic.Offset
+	floor topic.Epoch
+}
+
+func (m *modelLog) first() topic.Offset {
+	if len(m.batches) == 0 {
+		return m.empty
+	}
+	return m.batches[0].base
 }
 
 func (m *modelLog) end() topic.Offset {
 	if len(m.batches) == 0 {
-		return 0
+		return m.empty
 	}
 	return m.batches[len(m.batches)-1].end()
 }
 
 func (m *modelLog) tailEpoch() topic.Epoch {
 	if len(m.batches) == 0 {
-		return topic.NoEpoch
+		return m.floor
 	}
 	return m.batches[len(m.batches)-1].epoch
 }
 
 func (m *modelLog) cut(to topic.Offset) {
+	first := m.first()
 	m.batches = slices.DeleteFunc(slices.Clone(m.batches), func(b modelBatch) bool { return b.end() > to })
+	if len(m.batches) == 0 {
+		m.empty = min(m.start, first)
+		m.start = m.empty
+	}
+	if m.end() < m.highWatermark {
+		m.dropped = nil // producers are remembered by what is left
+	}
 	m.highWatermark = min(m.highWatermark, m.end())
+}
+
+// drop moves the log start.
+func (m *modelLog) drop(start topic.Offset) {
+	m.start = max(m.start, start)
+	m.highWatermark = max(m.highWatermark, m.start)
+	for len(m.batches) > 0 && m.batches[0].end() <= m.start {
+		m.floor, m.empty = m.batches[0].epoch, m.batches[0].end()
+		m.dropped = append(m.dropped, m.batches[0])
+		m.batches = m.batches[1:]
+	}
+}
+
+// reset replaces the log by an empty one.
+func (m *modelLog) reset(to topic.Offset, epoch topic.Epoch) {
+	if to == 0 {
+		epoch = topic.NoEpoch
+	}
+	*m = modelLog{role: m.role, start: to, empty: to, highWatermark: to, floor: epoch}
 }
 
 // durable is the end of the front of the log that is all durable.
 func (m *modelLog) durable(numbers map[int]bool) topic.Offset {
-	end := topic.Offset(0)
+	end := m.first()
 	for _, b := range m.batches {
 		if !numbers[b.number] {
 			break
@@ -71,7 +111,7 @@ func (m *modelLog) durable(numbers map[int]bool) topic.Offset {
 // judge applies the rules of idempotence to the whole log.
 func (m *modelLog) judge(h batch.Header) (original modelBatch, duplicate bool, err error) {
 	var own []modelBatch
-	for _, b := range m.batches {
+	for _, b := range slices.Concat(m.dropped, m.batches) {
 		if b.header.ProducerID == h.ProducerID {
 			own = append(own, b)
 		}
@@ -107,6 +147,7 @@ type written struct {
 	partition topic.Partition
 	base      topic.Offset
 	batch     modelBatch
+	epoch     topic.Epoch // of a Reset
 }
 
 // world drives a store over a journal and the model beside it.
@@ -140,7 +181,7 @@ func (w *world) partition() topic.Partition {
 // model finds or makes the model of p and the log that it models.
 func (w *world) model(p topic.Partition) (*modelLog, *Log) {
 	if w.logs[p] == nil {
-		w.logs[p] = &modelLog{role: Role{Epoch: topic.NoEpoch}}
+		w.logs[p] = &modelLog{role: Role{Epoch: topic.NoEpoch}, floor: topic.NoEpoch}
 	}
 	return w.logs[p], w.store.Create(p)
 }
@@ -183,7 +224,7 @@ func (w *world) push(p topic.Partition, m *modelLog, payload []byte, epoch topic
 	b := modelBatch{number: w.numbers, base: m.end(), count: h.LastOffsetDelta + 1, epoch: epoch,
 		payload: slices.Clone(payload), header: h}
 	m.batches = append(m.batches, b)
-	w.written = append(w.written, written{wal.Data, p, b.base, b})
+	w.written = append(w.written, written{kind: wal.Data, partition: p, base: b.base, batch: b})
 }
 
 func (w *world) append() {
@@ -250,7 +291,7 @@ func (w *world) replicate() {
 func (w *world) truncate() {
 	p := w.partition()
 	m, l := w.model(p)
-	to := topic.Offset(w.random.IntN(int(m.end()) + 3))
+	to := m.first() + topic.Offset(w.random.IntN(int(m.end()-m.first())+3))
 	if w.random.IntN(4) > 0 {
 		to = max(to, m.highWatermark)
 	}
@@ -281,11 +322,76 @@ func (w *world) commit() {
 	m.highWatermark = max(m.highWatermark, min(hw, m.end()))
 }
 
+// moveStart moves a log start, as a leader or as a follower does.
+func (w *world) moveStart() {
+	p := w.partition()
+	m, l := w.model(p)
+	to := topic.Offset(w.random.IntN(int(m.end()) + 3))
+	certain, known := l.State().DurableEnd, m.highWatermark
+	var err, want error
+	if m.role.Leading && w.random.IntN(2) == 0 {
+		if w.random.IntN(4) == 0 {
+			to = topic.NoOffset
+		}
+		_, _, err = l.DeleteRecords(context.Background(), to)
+		switch {
+		case to == topic.NoOffset && known <= certain:
+			to = known
+		case (to == topic.NoOffset || to > min(known, certain)) && known > certain:
+			want = ErrNotReady
+		case to > known:
+			want = ErrOffsetOutOfRange
+		}
+	} else {
+		err = l.MoveStart(to)
+		to = min(to, known, certain)
+	}
+	w.note("start %d to %d: %v", p.Index, to, err)
+	if !errors.Is(err, want) {
+		w.fail("move the start: got %v, want %v", err, want)
+	}
+	if err == nil && to > m.start {
+		m.drop(to)
+		w.written = append(w.written, written{kind: wal.LogStart, partition: p, base: to})
+	}
+}
+
+// reset replaces a follower's log.
+func (w *world) reset() {
+	p := w.partition()
+	m, l := w.model(p)
+	to, epoch := m.start+topic.Offset(w.random.IntN(20)-8), topic.Epoch(w.random.IntN(int(w.epoch)+1))
+	to = max(to, 0)
+	err := l.Reset(to, epoch)
+	w.note("reset %d to %d epoch %d: %v", p.Index, to, epoch, err)
+	if m.role.Leading {
+		if !errors.Is(err, ErrLeading) {
+			w.fail("reset by a leader: got %v", err)
+		}
+		return
+	}
+	if err != nil {
+		w.fail("reset: %v", err)
+	}
+	m.reset(to, epoch)
+	w.written = append(w.written, written{kind: wal.Reset, partition: p, base: to, epoch: epoch})
+}
+
+// underWay reports whether records of some kinds for the present log of p are not durable yet.
+func (w *world) underWay(p topic.Partition, kinds ...wal.Kind) bool {
+	for _, r := range slices.Backward(w.written[w.durable:]) {
+		if r.partition == p && (r.kind == wal.Remove || slices.Contains(kinds, r.kind)) {
+			return r.kind != wal.Remove
+		}
+	}
+	return false
+}
+
 func (w *world) elect() {
 	p := w.partition()
 	m, l := w.model(p)
 	w.epoch++
-	m.role = Role{Epoch: w.epoch, Leading: w.random.IntN(2) == 0, AcceptAll: true, Ready: true}
+	m.role = Role{Epoch: w.epoch, Leading: w.random.IntN(2) == 0, AcceptAll: true, AcceptOne: true, Ready: true}
 	w.note("assume %d %+v", p.Index, m.role)
 	l.Assume(m.role)
 }
@@ -343,6 +449,7 @@ func (w *world) crash() {
 	w.written = w.written[:w.durable]
 	w.logs = map[topic.Partition]*modelLog{}
 	i := 0
+	stale := map[*modelLog]bool{}
 	for _, r := range w.journal.durable {
 		m, _ := w.model(r.Partition)
 		if r.Kind == wal.HighWatermark {
@@ -353,11 +460,22 @@ func (w *world) crash() {
 		case wal.Data:
 			m.batches = append(m.batches, w.written[i].batch)
 		case wal.Truncate:
+			stale[m] = stale[m] || r.Base < m.highWatermark
 			m.cut(r.Base)
+		case wal.LogStart:
+			m.drop(r.Base)
+		case wal.Reset:
+			delete(stale, m) // nothing from before it is remembered
+			m.reset(r.Base, r.Epoch)
 		case wal.Remove:
 			delete(w.logs, r.Partition)
 		}
 		i++
+	}
+	for m := range stale {
+		if stale[m] {
+			m.dropped = nil
+		}
 	}
 }
 
@@ -378,8 +496,18 @@ func (w *world) check() {
 
 func (w *world) checkState(m *modelLog, l *Log, durable topic.Offset) {
 	got := l.State()
-	want := State{HighWatermark: m.highWatermark, DurableEnd: durable, LogEnd: m.end(),
+	want := State{HighWatermark: m.highWatermark, LastStable: m.highWatermark, DurableEnd: durable, LogEnd: m.end(),
+		LogStart: m.start, First: m.first(), StartDurable: m.start,
 		TailEpoch: m.tailEpoch(), Role: m.role, Cuts: got.Cuts}
+	if w.underWay(l.partition, wal.Reset) {
+		if got.DurableEnd >= got.LogStart {
+			w.fail("%+v counts as durable before its reset is", got)
+		}
+		want.DurableEnd = got.DurableEnd
+	}
+	if w.underWay(l.partition, wal.Reset, wal.LogStart) && got.StartDurable <= m.start {
+		want.StartDurable = got.StartDurable
+	}
 	for _, b := range m.batches {
 		want.Size += int64(len(b.payload))
 		if b.end() > m.highWatermark {
@@ -417,7 +545,11 @@ func (w *world) checkRead(m *modelLog, l *Log) {
 		want = append(want, b.payload)
 	}
 	got, err := l.Read(from, bytesMax, minOne)
-	if err != nil || !slices.EqualFunc(got.Batches, want, bytes.Equal) {
+	if from < m.start {
+		if !errors.Is(err, ErrOffsetOutOfRange) {
+			w.fail("read at %d below the start %d gave %v", from, m.start, err)
+		}
+	} else if err != nil || !slices.EqualFunc(got.Batches, want, bytes.Equal) {
 		w.fail("read from %d of %d, %d bytes: got %d batches, %v; want %d",
 			from, m.end(), bytesMax, len(got.Batches), err, len(want))
 	}
@@ -441,7 +573,7 @@ func (w *world) checkLookups(m *modelLog, l *Log) {
 	for _, b := range m.batches {
 		if b.end() <= m.highWatermark && b.header.MaxTimestamp >= ts {
 			delta := max(0, ts-b.header.BaseTimestamp)
-			wantOffset, wantFound = b.base+topic.Offset(delta), b.header.BaseTimestamp+delta
+			wantOffset, wantFound = max(m.start, b.base+topic.Offset(delta)), b.header.BaseTimestamp+delta
 			break
 		}
 	}
@@ -455,15 +587,19 @@ func (w *world) checkLookups(m *modelLog, l *Log) {
 		newest = max(newest, m.role.Epoch)
 	}
 	if asked <= newest {
-		wantEpoch, wantEnd = asked, 0
+		wantEpoch, wantEnd = asked, m.first()
+		if m.floor != topic.NoEpoch && m.floor <= asked {
+			wantEpoch = m.floor
+		}
 		for _, b := range m.batches {
 			if b.epoch <= asked {
 				wantEpoch, wantEnd = b.epoch, b.end()
 			}
 		}
 		if asked == newest {
-			wantEpoch = asked
+			wantEpoch, wantEnd = asked, m.end()
 		}
+		wantEnd = max(wantEnd, m.start)
 	}
 	if epoch, end := l.EpochEnd(asked); epoch != wantEpoch || end != wantEnd {
 		w.fail("epoch %d ends at %d, %d; want %d, %d", asked, epoch, end, wantEpoch, wantEnd)
@@ -523,8 +659,14 @@ func runModel(t *testing.T, seed uint64) {
 			w.append()
 		case 6, 7, 8, 9, 10:
 			w.replicate()
-		case 11, 12:
+		case 11:
 			w.truncate()
+		case 12:
+			if random.IntN(3) > 0 {
+				w.moveStart()
+			} else {
+				w.reset()
+			}
 		case 13, 14, 15:
 			w.commit()
 		case 16, 17:

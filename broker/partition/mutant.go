@@ -14,6 +14,10 @@ const (
 	FollowersForgetProducers
 	// WaitsOutliveEpochs lets an acknowledgement wait on although another epoch began.
 	WaitsOutliveEpochs
+	// CountsUnsyncedResets calls a reset log durable before the record of that is.
+	CountsUnsyncedResets
+	// StartsStayInMemory moves a log start without a record of it.
+	StartsStayInMemory
 	// HighWatermarkFalls stores a high watermark as it comes; part of a mutant of several packages.
 	HighWatermarkFalls
 )
@@ -24,12 +28,13 @@ func Break(cfg *Config, bug Mutant, log wal.Mutant) {
 	wal.Break(&cfg.WAL, log)
 }
 
-var mutantNames = [...]string{"sound", "followers-forget-producers", "waits-outlive-epochs", "high-watermark-falls"}
+var mutantNames = [...]string{"sound", "followers-forget-producers", "waits-outlive-epochs",
+	"counts-unsynced-resets", "starts-stay-in-memory", "high-watermark-falls"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }
 
 // Mutants lists all bugs that show by themselves.
 func Mutants() []Mutant {
-	return []Mutant{FollowersForgetProducers, WaitsOutliveEpochs}
+	return []Mutant{FollowersForgetProducers, WaitsOutliveEpochs, CountsUnsyncedResets, StartsStayInMemory}
 }

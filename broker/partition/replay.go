@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"outrigger/broker/batch"
-	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 )
 
@@ -50,7 +49,16 @@ func (l *Log) replay(r wal.Placed) error {
 		}
 		l.cutLocked(r.Base, nil)
 	case wal.LogStart:
-		l.moveStartLocked(r.Base)
+		if r.Base > l.mu.end {
+			l.resetLocked(r.Base, r.Epoch)
+			l.mu.durable = r.Base
+		} else {
+			l.moveStartLocked(r.Base)
+		}
+		l.mu.startDurable = l.mu.start
+	case wal.Reset:
+		l.resetLocked(r.Base, r.Epoch)
+		l.mu.durable, l.mu.startDurable = r.Base, r.Base
 	case wal.HighWatermark:
 		l.commitLocked(r.Base, nil)
 		l.mu.savedHighWatermark = l.mu.highWatermark
@@ -93,27 +101,4 @@ func (l *Log) finishReplay() error {
 	defer l.mu.Unlock()
 	l.mu.producers = producers
 	return nil
-}
-
-// moveStartLocked drops what lies wholly below start. A start beyond the log end leaves an empty log
-// that goes on from there.
-func (l *Log) moveStartLocked(start topic.Offset) {
-	if start <= l.mu.start {
-		return
-	}
-	if start > l.mu.end {
-		l.cutLocked(l.mu.start, nil)
-		l.mu.end, l.mu.highWatermark, l.mu.durable = start, start, start
-	}
-	l.mu.start = start
-	l.commitLocked(start, nil)
-	dropped := l.mu.index.covering(start)
-	for i := range dropped {
-		l.mu.bytes -= int64(l.mu.index.at(i).bytes)
-	}
-	l.mu.index.drop(dropped)
-	l.forgetDamageLocked()
-	l.mu.committed -= dropped
-	l.mu.settled -= dropped
-	l.mu.epochs.drop(start)
 }

@@ -69,12 +69,11 @@ func (s sink) Durable(g *wal.Group) {
 		if l == nil {
 			continue
 		}
-		h, ok := l.settled(r)
-		if !ok {
-			continue
+		h, moved := l.settled(r)
+		if h.payload != nil {
+			s.tail.add(l, h)
 		}
-		s.tail.add(l, h)
-		if !l.touched {
+		if moved && !l.touched {
 			l.touched = true
 			touched = append(touched, l)
 		}
@@ -143,7 +142,7 @@ func (l *Log) sealed(r *wal.Placed) (Entry, bool) {
 	switch {
 	case l.removedLocked():
 		return Entry{}, false
-	case r.Kind == wal.Truncate:
+	case r.Kind == wal.Truncate, r.Kind == wal.Reset:
 		l.mu.cuts.seal()
 		return Entry{}, false
 	case r.Kind != wal.Data || l.mu.cuts.overUnsealed(recordEnd(r)):
@@ -152,8 +151,9 @@ func (l *Log) sealed(r *wal.Placed) (Entry, bool) {
 	return l.entryLocked(r.Base, r.Count, r.Epoch, r.Payload), true
 }
 
-// settled takes in that r is durable. It returns the held batch, which may be evicted from now on.
-func (l *Log) settled(r *wal.Placed) (held, bool) {
+// settled takes in that r is durable, and reports whether an end of the log moved by it. It returns the
+// held batch, if it was one, which may be evicted from now on.
+func (l *Log) settled(r *wal.Placed) (h held, moved bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -162,6 +162,11 @@ func (l *Log) settled(r *wal.Placed) (held, bool) {
 	case r.Kind == wal.Truncate:
 		l.mu.cuts.settle()
 		return held{}, false
+	case r.Kind == wal.LogStart:
+		return held{}, l.settleStartLocked(r.Base)
+	case r.Kind == wal.Reset:
+		l.mu.cuts.settle()
+		return held{}, l.settleResetLocked(r.Base)
 	case r.Kind != wal.Data || l.mu.cuts.overUndurable(recordEnd(r)):
 		return held{}, false
 	}

@@ -127,7 +127,9 @@ func (l *Log) boundaryLocked(to topic.Offset) (end topic.Offset, kept int) {
 	}
 	kept = l.mu.index.covering(to)
 	if kept == 0 {
-		return l.mu.start, 0
+		// The first batch may hold records below the log start. It goes as a whole, as any other does,
+		// and the start with it: the leader, which has the batch, will say where the log starts.
+		return min(l.mu.start, l.firstLocked()), 0
 	}
 	return l.mu.index.at(kept - 1).end(), kept
 }
@@ -179,6 +181,8 @@ func (l *Log) cutLocked(to topic.Offset, producers *producerTable) {
 			l.mu.room.unacked -= bytes
 		}
 	}
+	l.mu.start = min(l.mu.start, end)
+	l.mu.startDurable = min(l.mu.startDurable, l.mu.start)
 	l.mu.index.cut(kept)
 	l.mu.tail.cut(max(0, l.mu.tail.len()-removed))
 	l.mu.epochs.cut(end)
@@ -218,7 +222,7 @@ func (l *Log) rebuildProducers(end, highWatermark topic.Offset) (*producerTable,
 			if err != nil {
 				return nil, fmt.Errorf("rebuild producer state at %d: %w", p.base, err)
 			}
-			producers.record(h, p.base, l.store.cfg.Now())
+			producers.take(h, p.base, p.payload, l.store.cfg.Now())
 			producers.commit(min(p.end(), highWatermark))
 			from = p.end()
 		}

@@ -3,6 +3,7 @@ package topic
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // NameLengthMax is the longest topic name that Kafka allows, in bytes.
@@ -26,6 +27,12 @@ type Topic struct {
 type Placement struct {
 	// Replicas in order of preference; the first is the preferred leader.
 	Replicas []NodeID
+	// Origin and Target are the replicas before and after a reassignment that is under way (KIP-455), in
+	// order of preference; both nil without one. Replicas then holds the targets, then the other origins.
+	Origin, Target []NodeID
+	// Evicted nodes held a replica once and hold none now, the latest last: the committed word by which
+	// they drop its log. It is bounded; who is not named keeps what it has.
+	Evicted []NodeID
 	// ISR is the in-sync set. A member counts only under the session that it was admitted with.
 	ISR []Member
 	// Eligible holds the eligible leader replicas (KIP-966): out of the in-sync set, but known to
@@ -89,6 +96,60 @@ func (p *Placement) Hosts(node NodeID) bool {
 		}
 	}
 	return false
+}
+
+// Moving reports whether a reassignment is under way.
+func (p *Placement) Moving() bool { return p.Target != nil }
+
+// Adding are the replicas that a reassignment brings, nil without one.
+func (p *Placement) Adding() []NodeID { return lacking(p.Target, p.Origin) }
+
+// Removing are the replicas that a reassignment takes away, nil without one.
+func (p *Placement) Removing() []NodeID { return lacking(p.Origin, p.Target) }
+
+// IsAdding reports whether a reassignment brings node.
+func (p *Placement) IsAdding(node NodeID) bool {
+	return slices.Contains(p.Target, node) && !slices.Contains(p.Origin, node)
+}
+
+// UnderReplicated reports whether a replica is out of sync, not counting those that a reassignment brings.
+func (p *Placement) UnderReplicated() bool {
+	missing := len(p.Replicas) - len(p.ISR)
+	for _, node := range p.Adding() {
+		if !slices.ContainsFunc(p.ISR, func(m Member) bool { return m.Node == node }) {
+			missing--
+		}
+	}
+	return missing > 0
+}
+
+// Final are the replicas that the partition has in the end, when what is under way has ended.
+func (p *Placement) Final() []NodeID {
+	if p.Moving() {
+		return p.Target
+	}
+	return p.Replicas
+}
+
+// Factor is the replication factor that promises are made by: during a reassignment the smaller one of
+// those before and after it. (A partition of one replica that is to have three would otherwise refuse
+// acks=all until the second one has copied everything.)
+func (p *Placement) Factor() int {
+	if p.Moving() {
+		return min(len(p.Origin), len(p.Target))
+	}
+	return len(p.Replicas)
+}
+
+// lacking are the nodes of list that other lacks.
+func lacking(list, other []NodeID) []NodeID {
+	var rest []NodeID
+	for _, node := range list {
+		if !slices.Contains(other, node) {
+			rest = append(rest, node)
+		}
+	}
+	return rest
 }
 
 // Endpoint is an address that clients may be told.
@@ -161,6 +222,12 @@ var (
 	// ErrTooLarge: the change is larger than the metadata log takes at once. Nothing happened, and nothing
 	// will if it is asked for again: it wants to be split.
 	ErrTooLarge = errors.New("change of the metadata is too large")
+	// ErrUnsafe: the replicas that would remain may lack something that is committed.
+	ErrUnsafe = errors.New("remaining replicas may lack committed records")
+	// ErrInUse: a broker that is live, votes, or holds replicas cannot be taken out.
+	ErrInUse = errors.New("broker is in use")
+	// ErrInvalidVoters: nobody, too many, or nodes that are not registered.
+	ErrInvalidVoters = errors.New("voters are invalid")
 	// ErrStale: a compare-and-set lost against another change.
 	ErrStale = errors.New("state has changed")
 )

@@ -22,6 +22,8 @@ const (
 	HighWatermark
 	// Remove says that the partition was removed on a committed tombstone.
 	Remove
+	// Reset empties the partition's log: it begins, and ends, at Base, behind a record of Epoch.
+	Reset
 )
 
 // String is the name of the kind, as dumps print it.
@@ -37,18 +39,21 @@ func (k Kind) String() string {
 		return "high-watermark"
 	case Remove:
 		return "remove"
+	case Reset:
+		return "reset"
 	default:
 		return fmt.Sprintf("kind-%d", uint8(k))
 	}
 }
 
-func (k Kind) known() bool { return k >= Data && k <= Remove }
+func (k Kind) known() bool { return k >= Data && k <= Reset }
 
 // Record is one entry of the log.
 type Record struct {
 	Kind      Kind
 	Partition topic.Partition
-	// Epoch is the leader epoch of a Data record.
+	// Epoch is the leader epoch of a Data record. In a LogStart or Reset it is that of the record before
+	// the first one that is kept.
 	Epoch topic.Epoch
 	// Base is the first offset of a Data record, else the offset that is meant.
 	Base topic.Offset

@@ -49,6 +49,7 @@ var apis = []API{
 	{Key: 42, Name: "DeleteGroups", Advertised: 0, Min: 0, Max: 3},
 	{Key: 43, Name: "ElectLeaders", Advertised: 0, Min: 0, Max: 2},
 	{Key: 44, Name: "IncrementalAlterConfigs", Advertised: 0, Min: 0, Max: 1},
+	{Key: 45, Name: "AlterPartitionReassignments", Advertised: 0, Min: 0, Max: 1},
 	{Key: 46, Name: "ListPartitionReassignments", Advertised: 0, Min: 0, Max: 0},
 	{Key: 47, Name: "OffsetDelete", Advertised: 0, Min: 0, Max: 0},
 	{Key: 48, Name: "DescribeClientQuotas", Advertised: 0, Min: 0, Max: 1},
@@ -57,10 +58,13 @@ var apis = []API{
 	{Key: 57, Name: "UpdateFeatures", Advertised: 0, Min: 0, Max: 2},
 	{Key: 60, Name: "DescribeCluster", Advertised: 0, Min: 0, Max: 2},
 	{Key: 61, Name: "DescribeProducers", Advertised: 0, Min: 0, Max: 0},
+	{Key: 64, Name: "UnregisterBroker", Advertised: 0, Min: 0, Max: 0},
 	{Key: 68, Name: "ConsumerGroupHeartbeat", Advertised: 0, Min: 0, Max: 1},
 	{Key: 69, Name: "ConsumerGroupDescribe", Advertised: 0, Min: 0, Max: 1},
 	{Key: 74, Name: "ListConfigResources", Advertised: 0, Min: 0, Max: 1},
 	{Key: 75, Name: "DescribeTopicPartitions", Advertised: 0, Min: 0, Max: 0},
+	{Key: 80, Name: "AddRaftVoter", Advertised: 0, Min: 0, Max: 1},
+	{Key: 81, Name: "RemoveRaftVoter", Advertised: 0, Min: 0, Max: 0},
 }
 
 // Keys that this package itself treats apart.

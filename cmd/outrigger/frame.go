@@ -85,6 +85,7 @@ type ackView struct {
 	LogEnd        int64  `json:"log_end"`
 	DurableEnd    int64  `json:"durable_end"`
 	HighWatermark int64  `json:"high_watermark"`
+	LogStart      int64  `json:"log_start"`
 	Gap           bool   `json:"gap"`
 }
 
@@ -154,6 +155,10 @@ func viewSection(s frame.Section) sectionView {
 		view.Kind = "cut"
 	case frame.Commit:
 		view.Kind = "commit"
+	case frame.Start:
+		view.Kind = "start"
+	case frame.Reset:
+		view.Kind = "reset"
 	default:
 		view.Kind = fmt.Sprintf("kind-%d", s.Kind)
 	}
@@ -166,7 +171,7 @@ func viewSection(s frame.Section) sectionView {
 func viewAck(a frame.Ack) ackView {
 	return ackView{Topic: a.Partition.Topic.String(), Partition: a.Partition.Index, Epoch: int32(a.Epoch),
 		TailEpoch: int32(a.TailEpoch), LogEnd: int64(a.LogEnd), DurableEnd: int64(a.DurableEnd),
-		HighWatermark: int64(a.HighWatermark), Gap: a.Gap}
+		HighWatermark: int64(a.HighWatermark), LogStart: int64(a.LogStart), Gap: a.Gap}
 }
 
 func viewHeartbeat(beat frame.Heartbeat) *heartbeatView {

@@ -54,8 +54,15 @@ func (f *topicFlags) register(command *cobra.Command) {
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
 }
 
-// with runs do on a connected client.
+// with runs do on a connected client, for no longer than the timeout.
 func (f *topicFlags) with(ctx context.Context, do func(context.Context, *kadm.Client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	return f.dial(ctx, func(ctx context.Context, _ *kgo.Client, admin *kadm.Client) error { return do(ctx, admin) })
+}
+
+// dial runs do on a connected client.
+func (f *topicFlags) dial(ctx context.Context, do func(context.Context, *kgo.Client, *kadm.Client) error) error {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(f.servers...),
 		kgo.ClientID("outrigger-admin"),
@@ -67,11 +74,9 @@ func (f *topicFlags) with(ctx context.Context, do func(context.Context, *kadm.Cl
 		return &usageError{fmt.Errorf("--bootstrap-server: %w", err)}
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
-	defer cancel()
 	admin := kadm.NewClient(client)
 	admin.SetTimeoutMillis(int32(f.timeout.Milliseconds()))
-	err = do(ctx, admin)
+	err = do(ctx, client, admin)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("no answer from %s within %v", strings.Join(f.servers, ","), f.timeout)
 	}

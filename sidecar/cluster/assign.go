@@ -7,9 +7,9 @@ func (b *Batch) placeable(factor int) bool {
 	return len(b.im.Brokers()) > 0 && factor <= len(b.im.brokers)
 }
 
-// assign places count partitions of factor replicas, on live brokers first. Where these are too few,
-// fenced ones make up the number: a topic can be created while a broker is down, and the broker joins
-// when it is back, as any follower does. The slot counter of the image goes on from topic to topic, so
+// assign places count partitions of factor replicas, on live brokers first that are not draining. Where
+// these are too few, fenced ones make up the number, then draining ones: a topic can be created while a
+// broker is down, and the broker joins when it is back, as any follower does. The slot counter of the image goes on from topic to topic, so
 // that topics of one partition spread as well as the partitions of one topic: n slots give each of n
 // brokers one leadership.
 func (b *Batch) assign(count, factor int) [][]topic.NodeID {
@@ -22,22 +22,40 @@ func (b *Batch) assign(count, factor int) [][]topic.NodeID {
 	return placements
 }
 
-// fill adds fenced brokers, by id from a place that moves on, until there are factor replicas.
+// fill adds the other brokers, by id from a place that moves on, until there are factor replicas.
 func (b *Batch) fill(replicas []topic.NodeID, factor int) []topic.NodeID {
 	n := len(b.im.brokers)
-	for step := 0; step < n && len(replicas) < factor; step++ {
-		r := &b.im.brokers[(int(b.im.placed%int64(n))+step)%n]
-		if r.broker.Fenced {
-			replicas = append(replicas, r.broker.ID)
+	for _, draining := range []bool{false, true} {
+		for step := 0; step < n && len(replicas) < factor; step++ {
+			r := &b.im.brokers[(int(b.im.placed%int64(n))+step)%n]
+			id := r.broker.ID
+			if (r.broker.Fenced || draining) && draining == b.im.Draining(id) && !containsNode(replicas, id) {
+				replicas = append(replicas, id)
+			}
 		}
 	}
 	return replicas
 }
 
+// willing are the live brokers that are not draining, or all live ones if every one is.
+func (b *Batch) willing() []topic.Broker {
+	live := b.im.Brokers()
+	some := make([]topic.Broker, 0, len(live))
+	for i := range live {
+		if !b.im.Draining(live[i].ID) {
+			some = append(some, live[i])
+		}
+	}
+	if len(some) == 0 {
+		return live
+	}
+	return some
+}
+
 // ring is the order in which live brokers take turns: by id, or, when every broker names its rack
 // and there are several, one of each rack in turn.
 func (b *Batch) ring() []topic.Broker {
-	live := b.im.Brokers()
+	live := b.willing()
 	racks := racksOf(live)
 	if len(racks) < 2 {
 		return live

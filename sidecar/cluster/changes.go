@@ -83,7 +83,8 @@ func samePlacement(a, b *topic.Placement) bool {
 	return a.PartitionEpoch == b.PartitionEpoch && a.LeaderEpoch == b.LeaderEpoch &&
 		a.Leader == b.Leader && a.LeaderSession == b.LeaderSession && a.Unclean == b.Unclean &&
 		a.UncleanEpoch == b.UncleanEpoch &&
-		equalNodes(a.Replicas, b.Replicas) && equalMembers(a.ISR, b.ISR) &&
+		equalNodes(a.Replicas, b.Replicas) && equalNodes(a.Origin, b.Origin) && equalNodes(a.Target, b.Target) &&
+		equalNodes(a.Evicted, b.Evicted) && equalMembers(a.ISR, b.ISR) &&
 		equalMembers(a.Eligible, b.Eligible) && equalNodes(a.LastKnown, b.LastKnown) &&
 		slices.Equal(a.Claims, b.Claims)
 }

@@ -31,6 +31,9 @@ func (im *Image) Check() error {
 	if err := im.checkConfigs(); err != nil {
 		return err
 	}
+	if err := im.checkVoters(); err != nil {
+		return err
+	}
 	for t := range im.All() {
 		if len(t.Partitions) == 0 {
 			return broken("topic %s has no partition", t.Name)
@@ -69,8 +72,8 @@ func checkChange(c Change) error {
 	if before == nil || after == nil {
 		return nil
 	}
-	if !equalNodes(before.Replicas, after.Replicas) {
-		return broken("replicas %v became %v", before.Replicas, after.Replicas)
+	if err := checkEvictions(before, after); err != nil {
+		return err
 	}
 	if after.PartitionEpoch <= before.PartitionEpoch {
 		return broken("changed at partition epoch %d after %d",
@@ -81,6 +84,20 @@ func checkChange(c Change) error {
 		return broken("leader %d in %s at epoch %d after %d in %s at %d",
 			after.Leader, after.LeaderSession, after.LeaderEpoch,
 			before.Leader, before.LeaderSession, before.LeaderEpoch)
+	}
+	return nil
+}
+
+// checkEvictions proves that whoever is no replica any more was told so, in another leader epoch.
+func checkEvictions(before, after *topic.Placement) error {
+	for _, node := range before.Replicas {
+		if after.Hosts(node) || len(after.Evicted) == evictedMax {
+			continue
+		}
+		if !containsNode(after.Evicted, node) || after.LeaderEpoch == before.LeaderEpoch {
+			return broken("replicas %v at epoch %d became %v at epoch %d, evicted are %v", before.Replicas,
+				before.LeaderEpoch, after.Replicas, after.LeaderEpoch, after.Evicted)
+		}
 	}
 	return nil
 }
@@ -158,12 +175,18 @@ func (im *Image) checkTombstones() error {
 }
 
 func (im *Image) checkPlacement(t *topic.Topic, p *topic.Placement) error {
-	if len(p.Replicas) == 0 || len(p.Replicas) != len(t.Partitions[0].Replicas) {
-		return broken("replicas %v", p.Replicas)
+	if len(p.Replicas) == 0 || p.Moving() != (p.Origin != nil) || len(p.Evicted) > evictedMax ||
+		p.Moving() && !equalNodes(p.Replicas, union(p.Target, p.Origin)) {
+		return broken("replicas %v, origin %v, target %v, evicted %v", p.Replicas, p.Origin, p.Target, p.Evicted)
 	}
 	for i, node := range p.Replicas {
 		if _, known := im.Broker(node); !known || containsNode(p.Replicas[:i], node) {
 			return broken("replica %d is unknown or there twice", node)
+		}
+	}
+	for i, node := range p.Evicted {
+		if p.Hosts(node) || containsNode(p.Evicted[:i], node) {
+			return broken("evicted %v beside replicas %v", p.Evicted, p.Replicas)
 		}
 	}
 	if p.LeaderEpoch < 0 || p.PartitionEpoch < 0 {
@@ -218,7 +241,7 @@ func (im *Image) checkSets(t *topic.Topic, p *topic.Placement) error {
 	if isr != len(p.ISR) || eligible != len(p.Eligible) || lastKnown != len(p.LastKnown) {
 		return broken("members that are no replicas: %v, %v, %v", p.ISR, p.Eligible, p.LastKnown)
 	}
-	if isr >= im.MinInSync(t) && eligible+lastKnown > 0 {
+	if isr >= im.MinInSync(t, p) && eligible+lastKnown > 0 {
 		return broken("eligible %v and last known %v beside in-sync set %v at the minimum",
 			p.Eligible, p.LastKnown, p.ISR)
 	}

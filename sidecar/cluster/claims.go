@@ -82,7 +82,7 @@ func (im *Image) bestLive(p *topic.Placement) (best topic.Member, found bool) {
 	claim := topic.Claim{TailEpoch: topic.NoEpoch}
 	for _, node := range p.Replicas {
 		m, live := im.member(node)
-		if !live {
+		if !live || !trusted(p, node) {
 			continue
 		}
 		if c, claimed := claimOf(p, m); !found || claimed && c.Exceeds(claim) {

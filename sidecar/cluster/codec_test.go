@@ -40,6 +40,11 @@ func everyCommand() []Command {
 		ClaimLogs{Member: member(4, 5), Items: []LogClaim{{Partition: p, LeaderEpoch: 6, TailEpoch: topic.NoEpoch, End: 7}}},
 		QuarantineReplicas{Member: member(4, 5), Items: []ReplicaQuarantine{{Partition: p, LeaderEpoch: 6}}},
 		ElectPreferred{Partitions: []topic.Partition{p}},
+		Reassign{Items: []topic.Reassignment{{Partition: p, PartitionEpoch: 3, Target: []topic.NodeID{4, 5}},
+			{Partition: p, PartitionEpoch: 4}, {Partition: p, Target: []topic.NodeID{}}}},
+		FinishReassignments{Items: []ReassignmentEnd{{Partition: p, PartitionEpoch: 3}}},
+		UnregisterBroker{Node: 7},
+		SetVoters{Before: []topic.NodeID{1}, After: []topic.NodeID{1, 2}},
 		AlterConfigs{Changes: []topic.ConfigChange{
 			{Kind: topic.TopicConfigs, ID: idOf("a"), Epoch: 7, Values: map[string]string{"x": "", "a": "1"}},
 			{Kind: topic.BrokerConfigs, Name: "1", Epoch: topic.AnyEpoch},
@@ -138,6 +143,27 @@ func TestImageOfTheFirstVersionIsRead(t *testing.T) {
 	w.create("t", 1, minimum("1"), 1, 2)
 	w.must(register(1, 2))
 	w.must(fence(2, 1))
+	im, err := DecodeImage(old)
+	if err != nil || im.Hash() != w.im.Hash() {
+		t.Errorf("got %v, or another image than the commands make", err)
+	}
+}
+
+// A snapshot of before replicas, brokers and voters could move: the same, and a config of a broker.
+func TestImageOfBeforeTheMovesIsRead(t *testing.T) {
+	old, err := hex.DecodeString("0300010600040000000002020000000100000002010101000000000000000000000000000109504c41494e54455854093132" +
+		"372e302e302e31888e0100000001000000010000000100040000000200000001010201000000000000000000000000000109" +
+		"504c41494e54455854093132372e302e302e31888e0100000100000101740000000000000000000000000000017401136d69" +
+		"6e2e696e73796e632e7265706c69636173013100000102020400010400000002000000010001000000000000000004000004" +
+		"00000102013202010f6d61782e636f6e6e656374696f6e730137")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, 2)
+	w.create("t", 1, minimum("1"), 1, 2)
+	w.must(register(1, 2))
+	w.must(fence(2, 1))
+	w.must(configureBrokers("2", 0, map[string]string{"max.connections": "7"}))
 	im, err := DecodeImage(old)
 	if err != nil || im.Hash() != w.im.Hash() {
 		t.Errorf("got %v, or another image than the commands make", err)

@@ -157,6 +157,30 @@ type ReplicaQuarantine struct {
 	LeaderEpoch topic.Epoch
 }
 
+// Reassign begins, alters or takes back reassignments of partitions (KIP-455), each with a status of its
+// own: InvalidAssignment for replicas that cannot be, Refused where the replicas that would remain could
+// lack something committed.
+type Reassign struct{ Items []topic.Reassignment }
+
+// FinishReassignments ends reassignments whose new replicas are all in sync, each with a status of its own.
+// The controller proposes it.
+type FinishReassignments struct{ Items []ReassignmentEnd }
+
+// ReassignmentEnd names one reassignment.
+type ReassignmentEnd struct {
+	Partition topic.Partition
+	// PartitionEpoch is that of the placement that was found to be ready.
+	PartitionEpoch int32
+}
+
+// UnregisterBroker takes a broker out of the image for good. Refused while it is live, votes, or holds a
+// replica; Unknown if it is not there.
+type UnregisterBroker struct{ Node topic.NodeID }
+
+// SetVoters says who shall vote in the metadata Raft, by compare-and-set. Refused for nobody, for more than
+// VotersMax, and for brokers that are not registered.
+type SetVoters struct{ Before, After []topic.NodeID }
+
 // kind is the byte that tells commands apart. Numbers are never given out twice.
 type kind uint8
 
@@ -179,6 +203,10 @@ const (
 	kindAlterConfigs        kind = 20
 	kindElectPreferred      kind = 21
 	kindClaimLogs           kind = 31
+	kindReassign            kind = 40
+	kindFinishReassignments kind = 41
+	kindUnregisterBroker    kind = 42
+	kindSetVoters           kind = 43
 )
 
 func (SetClusterID) kind() kind { return kindSetClusterID }
@@ -202,3 +230,7 @@ func (QuarantineReplicas) kind() kind  { return kindQuarantineReplicas }
 func (AlterConfigs) kind() kind        { return kindAlterConfigs }
 func (ElectPreferred) kind() kind      { return kindElectPreferred }
 func (ClaimLogs) kind() kind           { return kindClaimLogs }
+func (Reassign) kind() kind            { return kindReassign }
+func (FinishReassignments) kind() kind { return kindFinishReassignments }
+func (UnregisterBroker) kind() kind    { return kindUnregisterBroker }
+func (SetVoters) kind() kind           { return kindSetVoters }

@@ -50,6 +50,10 @@ const (
 //	ElectPreferred       [ id | v index ]
 //	AlterConfigs         [ u8 resource kind | id | s name | v epoch | configs ]
 //	ClaimLogs            member | [ id | v index | v leader epoch | v tail epoch | v end ]
+//	Reassign             [ id | v index | v partition epoch | u8 0, or u8 1 | [ v node ] target ]
+//	FinishReassignments  [ id | v index | v partition epoch ]
+//	UnregisterBroker     v node
+//	SetVoters            [ v node ] before | [ v node ] after
 //
 //	broker       v node | session | disk 16 | [ s listener | s host | v port ] | s rack | s version
 //	member       v node | session
@@ -123,6 +127,21 @@ func (r *reader) command(k kind) Command {
 		return AlterConfigs{Changes: list(r, configChangeBytesMin, r.configChange)}
 	case kindClaimLogs:
 		return ClaimLogs{Member: r.member(), Items: list(r, partitionBytes+3, r.logClaim)}
+	}
+	return r.move(k)
+}
+
+// move reads the commands that move replicas, brokers and voters.
+func (r *reader) move(k kind) Command {
+	switch k {
+	case kindReassign:
+		return Reassign{Items: list(r, partitionBytes+2, r.reassignment)}
+	case kindFinishReassignments:
+		return FinishReassignments{Items: list(r, partitionBytes+1, r.reassignmentEnd)}
+	case kindUnregisterBroker:
+		return UnregisterBroker{Node: r.node()}
+	case kindSetVoters:
+		return SetVoters{Before: r.nodes(), After: r.nodes()}
 	}
 	r.fail("command of kind %d", k)
 	return nil

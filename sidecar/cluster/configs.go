@@ -103,6 +103,26 @@ func (b *Batch) alterBrokerConfigs(c *topic.ConfigChange) Status {
 	return OK
 }
 
+// forgetConfigs unsets what was set for a broker that is gone.
+func (b *Batch) forgetConfigs(node topic.NodeID) {
+	name := strconv.FormatInt(int64(node), 10)
+	before := b.im.Configs(topic.BrokerConfigs, name)
+	if len(before.Values) == 0 {
+		return
+	}
+	after := configured{topic.BrokerConfigs, name, topic.ConfigSet{Epoch: before.Epoch + 1}}
+	b.im.configs = b.im.configs.with(after, orderConfigured(topic.BrokerConfigs, name))
+}
+
+// Draining reports whether a broker is told to give up what it holds: it gets no new replicas.
+func (im *Image) Draining(node topic.NodeID) bool {
+	if im.configs.count == 0 {
+		return false
+	}
+	set := im.Configs(topic.BrokerConfigs, strconv.FormatInt(int64(node), 10))
+	return strings.EqualFold(set.Values[ConfigDraining], "true")
+}
+
 // compareConfigs decides a change that asks for nothing new, or that was derived from other configs
 // than the present ones.
 func compareConfigs(before topic.ConfigSet, c *topic.ConfigChange) (status Status, decided bool) {

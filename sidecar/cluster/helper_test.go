@@ -167,3 +167,22 @@ func fence(node topic.NodeID, n int) FenceBroker {
 }
 
 func minimum(n string) map[string]string { return map[string]string{ConfigMinInSync: n} }
+
+// Finishes lists the reassignments that can be ended, at most some, by topic id and partition.
+func (im *Image) Finishes(some int) FinishReassignments {
+	var c FinishReassignments
+	for t := range im.byID.all() {
+		for i, p := range t.Partitions {
+			if !im.Finishable(t, p) {
+				continue
+			}
+			if len(c.Items) == some {
+				return c
+			}
+			c.Items = append(c.Items, ReassignmentEnd{
+				Partition: topic.Partition{Topic: t.ID, Index: int32(i)}, PartitionEpoch: p.PartitionEpoch,
+			})
+		}
+	}
+	return c
+}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"iter"
+	"math"
 	"sort"
 	"strings"
 
@@ -19,6 +20,8 @@ const (
 	ProducerIDBlock = 1000
 	// ReasonBytesMax bounds FenceBroker.Reason.
 	ReasonBytesMax = 256
+	// VotersMax bounds the voters of the metadata Raft.
+	VotersMax = 15
 	// retiredMax is how many ended sessions of a node are remembered.
 	retiredMax = 8
 )
@@ -29,6 +32,8 @@ const (
 	ConfigMinInSync = "min.insync.replicas"
 	// ConfigUncleanElection lets a replica lead that is not known to hold everything.
 	ConfigUncleanElection = "unclean.leader.election.enable"
+	// ConfigDraining is set for a broker that shall hold no replicas any more.
+	ConfigDraining = "broker.draining"
 )
 
 // Image is one state of the cluster. It is immutable.
@@ -60,6 +65,9 @@ type Image struct {
 	// tombstones and burials hold the same deletions, by topic id and by age.
 	tombstones sorted[tombstone]
 	burials    sorted[tombstone]
+
+	// voters are those that shall vote in the metadata Raft, nil while the configuration says who does.
+	voters []topic.NodeID
 
 	// configs are what was set for other resources than topics while the cluster runs.
 	configs sorted[configured]
@@ -177,10 +185,15 @@ func (im *Image) Deleted(id topic.ID) bool {
 	return found
 }
 
-// MinInSync is the effective minimum of in-sync replicas of a topic: what it or the cluster
-// configures, but never more than its replication factor.
-func (im *Image) MinInSync(t *topic.Topic) int {
-	return minInSync(im.inherited, t.Configs, len(t.Partitions[0].Replicas))
+// MinInSync is the effective minimum of in-sync replicas of a partition: what its topic or the cluster
+// configures, but never more than its replication factor (see topic.Placement.Factor).
+func (im *Image) MinInSync(t *topic.Topic, p *topic.Placement) int {
+	return minInSync(im.inherited, t.Configs, p.Factor())
+}
+
+// MinInSyncWanted is what the topic or the cluster configures, whatever the replication factor.
+func (im *Image) MinInSyncWanted(t *topic.Topic) int {
+	return minInSync(im.inherited, t.Configs, math.MaxInt32)
 }
 
 // broker returns the place of a node in brokers, or the place where it belongs.

@@ -13,24 +13,28 @@ import (
 const ImageBytesMax = 512 << 20
 
 const (
-	imageVersion = 3
+	imageVersion = 4
 	// imageVersionOld is read, too: its registrations do not tell a largest batch, nobody claims anything.
 	imageVersionOld = 1
 	// imageVersionStatic is the one before configs of other resources than topics, and epochs of configs.
 	imageVersionStatic = 2
+	// imageVersionFixed is the one before replicas, brokers and voters could move.
+	imageVersionFixed = 3
 )
 
 // Encode writes the whole image, the same bytes for the same image on every node. With the notation
 // of Encode for commands:
 //
-//	version u8 = 3 | level u16 | u applied | s cluster id
+//	version u8 = 4 | level u16 | u applied | s cluster id
 //	v default min in sync | u8 default unclean | v next producer id | v placed | u buried
 //	[ broker | u8 fenced | [session] | v message bytes max ]              by node id
 //	[ id | s name | configs | v config epoch | u8 internal | [ placement ] ]   by topic id
 //	[ id | u order ]                                                      tombstones, by order
 //	[ u8 resource kind | s name | v epoch | configs ]                     by kind and name
+//	[ v node ] voters
 //
-//	placement   [v replica] | [member] in sync | [member] eligible | [v node] last known
+//	placement   [v replica] | u8 0, or u8 1 | [v node] origin | [v node] target
+//	            [v node] evicted | [member] in sync | [member] eligible | [v node] last known
 //	            v leader | leader session | v leader epoch | u8 unclean | v unclean epoch
 //	            v partition epoch | if nobody leads: [ member | v tail epoch | v end ] claims
 func (im *Image) Encode() []byte {
@@ -60,6 +64,7 @@ func (im *Image) Encode() []byte {
 	for c := range im.configs.all() {
 		w.configured(c)
 	}
+	w.nodes(im.voters)
 	return w.bytes
 }
 
@@ -115,6 +120,12 @@ func (w *writer) topic(t *topic.Topic) {
 
 func (w *writer) placement(p *topic.Placement) {
 	w.nodes(p.Replicas)
+	w.bool(p.Moving())
+	if p.Moving() {
+		w.nodes(p.Origin)
+		w.nodes(p.Target)
+	}
+	w.nodes(p.Evicted)
 	w.members(p.ISR)
 	w.members(p.Eligible)
 	w.nodes(p.LastKnown)
@@ -159,6 +170,9 @@ func (r *reader) image(version uint8) *Image {
 	tombstones := list(r, tombstoneBytesMin, r.tombstone)
 	if version > imageVersionStatic {
 		im.configs = build(list(r, configuredBytesMin, r.configured))
+	}
+	if version > imageVersionFixed {
+		im.voters = r.nodes()
 	}
 	if r.err != nil {
 		return nil
@@ -216,18 +230,16 @@ func (r *reader) topic(version uint8) *topic.Topic {
 func (r *reader) tombstone() tombstone { return tombstone{id: r.topicID(), order: r.uvarint()} }
 
 func (r *reader) placement(version uint8) *topic.Placement {
-	p := &topic.Placement{
-		Replicas:       r.nodes(),
-		ISR:            r.members(),
-		Eligible:       r.members(),
-		LastKnown:      r.nodes(),
-		Leader:         r.node(),
-		LeaderSession:  r.session(),
-		LeaderEpoch:    topic.Epoch(r.i32()),
-		Unclean:        r.bool(),
-		UncleanEpoch:   topic.Epoch(r.i32()),
-		PartitionEpoch: r.i32(),
+	p := &topic.Placement{Replicas: r.nodes()}
+	if version > imageVersionFixed {
+		if r.bool() {
+			p.Origin, p.Target = r.nodes(), r.nodes()
+		}
+		p.Evicted = r.nodes()
 	}
+	p.ISR, p.Eligible, p.LastKnown = r.members(), r.members(), r.nodes()
+	p.Leader, p.LeaderSession, p.LeaderEpoch = r.node(), r.session(), topic.Epoch(r.i32())
+	p.Unclean, p.UncleanEpoch, p.PartitionEpoch = r.bool(), topic.Epoch(r.i32()), r.i32()
 	if p.Leader == topic.NoNode && version > imageVersionOld {
 		p.Claims = list(r, memberBytesMin+2, r.claim)
 	}

@@ -122,7 +122,7 @@ func TestMinimumIsNeverMoreThanTheReplicas(t *testing.T) {
 	} {
 		id := w.create("t", 1, c.configs, c.replicas...)
 		topicNow, _ := w.im.TopicByID(id)
-		if got := w.im.MinInSync(topicNow); got != c.want {
+		if got := w.im.MinInSync(topicNow, topicNow.Partitions[0]); got != c.want {
 			t.Errorf("%v on %v: got %d, want %d", c.configs, c.replicas, got, c.want)
 		}
 		w.must(DeleteTopics{IDs: []topic.ID{id}})

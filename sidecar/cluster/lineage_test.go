@@ -48,16 +48,29 @@ type lineage struct {
 	flight    []Command
 	committed []int
 	nextValue int
-	// damages: disks may spoil what they hold.
-	damages bool
+	// damages: disks may spoil what they hold. moves: replicas move.
+	damages, moves bool
+	// finished counts reassignments that came to their end, evictions the logs dropped.
+	finished, evictions int
 	// elections counts those that gave the partition a leader, repairs the logs cut at their damage.
 	elections, repairs int
 }
 
 func newLineage(t testing.TB, seed uint64, least string) *lineage {
-	l := &lineage{world: newWorld(t, 3), dice: rand.New(rand.NewPCG(seed, 2)), damages: seed%2 == 1}
+	return newLineageOf(t, seed, least, 3)
+}
+
+// newMovingLineage has five nodes, three of which hold the partition at first.
+func newMovingLineage(t testing.TB, seed uint64, least string) *lineage {
+	l := newLineageOf(t, seed, least, 5)
+	l.moves = true
+	return l
+}
+
+func newLineageOf(t testing.TB, seed uint64, least string, nodes int) *lineage {
+	l := &lineage{world: newWorld(t, nodes), dice: rand.New(rand.NewPCG(seed, 2)), damages: seed%2 == 1}
 	l.id = l.create("t", 1, minimum(least), 1, 2, 3)
-	for node := topic.NodeID(1); node <= 3; node++ {
+	for node := topic.NodeID(1); node <= topic.NodeID(nodes); node++ {
 		l.replicas = append(l.replicas, &replica{node: node, session: 1, disk: 1, up: true, view: l.im,
 			reconciled: topic.NoEpoch, ackedEpoch: topic.NoEpoch, seen: topic.NoEpoch, damaged: -1})
 	}
@@ -78,14 +91,18 @@ func (r *replica) leads(id topic.ID) bool {
 }
 
 func (l *lineage) step() {
-	r := l.replicas[l.dice.IntN(3)]
+	r := l.replicas[l.dice.IntN(len(l.replicas))]
+	if l.moves && l.dice.IntN(60) == 0 {
+		l.move()
+		return
+	}
 	switch n := l.dice.IntN(100); {
 	case n < 15:
 		l.see(r)
 	case n < 35:
 		l.appendTo(r)
 	case n < 60:
-		l.replicate(r, l.replicas[l.dice.IntN(3)])
+		l.replicate(r, l.replicas[l.dice.IntN(len(l.replicas))])
 	case n < 69 || n < 72 && !l.damages:
 		l.commit(r)
 	case n < 72:
@@ -128,8 +145,31 @@ func (l *lineage) see(r *replica) {
 		l.repair(r, p)
 	}
 	r.seen = p.LeaderEpoch
+	if r.up && len(r.log) > 0 && l.im.Live(r.member()) && l.im.Evicts(r.node, topic.Partition{Topic: l.id}) {
+		r.cut(0)
+		l.evictions++
+	}
 	if r.up && !l.im.Live(r.member()) {
 		l.flight = append(l.flight, l.registration(r, false))
+	}
+}
+
+// move brings a reassignment, its end or its recall on the way.
+func (l *lineage) move() {
+	p := l.partition(l.id, 0)
+	at := topic.Partition{Topic: l.id}
+	switch n := l.dice.IntN(10); {
+	case n < 6 && p.Moving():
+		l.flight = append(l.flight, FinishReassignments{Items: []ReassignmentEnd{{at, p.PartitionEpoch}}})
+	case n == 6:
+		l.flight = append(l.flight, Reassign{Items: []topic.Reassignment{{Partition: at, PartitionEpoch: p.PartitionEpoch}}})
+	default:
+		var target []topic.NodeID
+		for _, i := range l.dice.Perm(len(l.replicas))[:1+l.dice.IntN(4)] {
+			target = append(target, l.replicas[i].node)
+		}
+		l.flight = append(l.flight, Reassign{Items: []topic.Reassignment{
+			{Partition: at, PartitionEpoch: p.PartitionEpoch, Target: target}}})
 	}
 }
 
@@ -186,7 +226,8 @@ func (l *lineage) replicate(leader, follower *replica) {
 		return
 	}
 	p := follower.placement(l.id)
-	if p.LeaderEpoch != leader.ackedEpoch || p.Leader != leader.node {
+	if p.LeaderEpoch != leader.ackedEpoch || p.Leader != leader.node || !p.Hosts(follower.node) ||
+		!leader.placement(l.id).Hosts(follower.node) {
 		return
 	}
 	if follower.reconciled != leader.ackedEpoch {
@@ -214,7 +255,7 @@ func (l *lineage) commit(r *replica) {
 		return
 	}
 	t, _ := r.view.TopicByID(l.id)
-	if len(p.ISR) < r.view.MinInSync(t) {
+	if len(p.ISR) < r.view.MinInSync(t, p) {
 		return
 	}
 	maximal := append([]topic.Member(nil), p.ISR...)
@@ -284,6 +325,9 @@ func (l *lineage) deliver() {
 	if after.Unclean {
 		l.t.Fatalf("an unclean election nobody asked for: %s", show(after))
 	}
+	if before.Moving() && !after.Moving() && equalNodes(before.Target, after.Replicas) {
+		l.finished++
+	}
 	if after.LeaderEpoch != before.LeaderEpoch && after.Leader != topic.NoNode {
 		l.elections++
 	}
@@ -334,5 +378,27 @@ func TestNoCleanElectionLosesACommittedRecord(t *testing.T) {
 	t.Logf("%d clean elections, %d committed records, %d repairs", elections, committed, repairs)
 	if elections < int(seeds) || committed < int(seeds) || repairs == 0 {
 		t.Errorf("got %d elections, %d committed records, %d repairs: the model idles", elections, committed, repairs)
+	}
+}
+
+// TestNoMoveLosesACommittedRecord is the same while the partition moves among five nodes.
+func TestNoMoveLosesACommittedRecord(t *testing.T) {
+	seeds, finished, evictions, committed := uint64(400), 0, 0, 0
+	if testing.Short() {
+		seeds = 10
+	}
+	for _, least := range []string{"1", "2", "3"} {
+		for seed := range seeds {
+			l := newMovingLineage(t, seed, least)
+			for range 4000 {
+				l.step()
+			}
+			finished, evictions, committed = finished+l.finished, evictions+l.evictions, committed+len(l.committed)
+		}
+	}
+	t.Logf("%d reassignments finished, %d logs dropped, %d committed records", finished, evictions, committed)
+	if finished < int(seeds) || evictions == 0 || committed < int(seeds) {
+		t.Errorf("got %d reassignments finished, %d logs dropped, %d committed records: the model idles",
+			finished, evictions, committed)
 	}
 }

@@ -27,6 +27,12 @@ const (
 	LetsLateRegistrationsReplace
 	// ElectsShorterLog elects of all claims the one that holds the least.
 	ElectsShorterLog
+	// FinishesEarly ends a reassignment before the new replicas are in sync.
+	FinishesEarly
+	// EvictsHolders takes a reassignment back, or alters it, although those who hold everything go.
+	EvictsHolders
+	// KeepsEpochOfEvicted lets a leader go on in its epoch although a replica went.
+	KeepsEpochOfEvicted
 )
 
 // Break returns the image with a bug in the rules that change it.
@@ -41,7 +47,8 @@ func Break(im *Image, bug Mutant) *Image {
 
 var mutantNames = [...]string{"sound", "keeps-fenced-in-sync", "trusts-wiped-disks", "admits-any-session",
 	"elects-any-live", "forgets-eligible", "keeps-eligible",
-	"keeps-leaders-of-ended-sessions", "lets-late-registrations-replace", "elects-shorter-log"}
+	"keeps-leaders-of-ended-sessions", "lets-late-registrations-replace", "elects-shorter-log",
+	"finishes-early", "evicts-holders", "keeps-epoch-of-evicted"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }

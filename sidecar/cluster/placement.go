@@ -34,7 +34,7 @@ func unchanged(m topic.Member) (topic.Member, worth) { return m, whole }
 func (b *Batch) succeed(
 	t *topic.Topic, old *topic.Placement, isr []topic.Member, f fate,
 ) *topic.Placement {
-	minimum := minInSync(b.im.inherited, t.Configs, len(old.Replicas))
+	minimum := minInSync(b.im.inherited, t.Configs, old.Factor())
 	next := *old
 	settle(&next, old, isr, f, minimum)
 	switch b.im.mutant {
@@ -124,7 +124,7 @@ func (b *Batch) elect(t *topic.Topic, next *topic.Placement, minimum int) {
 	}
 	if uncleanAllowed(b.im.inherited, t.Configs) || b.im.mutant == ElectsAnyLive {
 		for _, node := range next.Replicas {
-			if m, live := b.im.member(node); live {
+			if m, live := b.im.member(node); live && trusted(next, node) {
 				leadUnclean(next, m)
 				next.Unclean = b.im.mutant != ElectsAnyLive
 				return
@@ -132,6 +132,12 @@ func (b *Batch) elect(t *topic.Topic, next *topic.Placement, minimum int) {
 		}
 	}
 	next.Leader, next.LeaderSession, next.Unclean = topic.NoNode, 0, false
+}
+
+// trusted reports whether a replica may be elected uncleanly without being named: one that a reassignment
+// brings has an empty log, unless it was in sync once.
+func trusted(p *topic.Placement, node topic.NodeID) bool {
+	return !p.IsAdding(node) || containsNode(p.LastKnown, node)
 }
 
 // lead makes m the leader by a clean election.

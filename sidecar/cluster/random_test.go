@@ -23,7 +23,7 @@ func (d *dice) node() topic.NodeID { return topic.NodeID(d.IntN(5) + 1) }
 func (d *dice) command(im *Image) Command {
 	node := d.node()
 	session := sessionOf(node, d.sessions[node])
-	switch d.IntN(18) {
+	switch d.IntN(21) {
 	case 0:
 		d.sessions[node]++
 		return d.registration(im, node)
@@ -47,6 +47,12 @@ func (d *dice) command(im *Image) Command {
 		return d.preference(im)
 	case 14, 15:
 		return d.claims(im, member(node, d.sessions[node]))
+	case 17:
+		return d.reassignment(im)
+	case 18:
+		return d.finish(im)
+	case 19:
+		return d.voters(im)
 	case 13:
 		return d.quarantine(im, member(node, d.sessions[node]))
 	default:
@@ -156,6 +162,41 @@ func (d *dice) preference(im *Image) Command {
 	for range d.IntN(4) {
 		if t := d.topic(im); t != nil {
 			c.Partitions = append(c.Partitions, topic.Partition{Topic: t.ID, Index: int32(d.IntN(len(t.Partitions) + 1))})
+		}
+	}
+	return c
+}
+
+func (d *dice) reassignment(im *Image) Command {
+	var c Reassign
+	for range d.IntN(3) {
+		t := d.topic(im)
+		if t == nil {
+			break
+		}
+		i := d.IntN(len(t.Partitions))
+		item := topic.Reassignment{Partition: topic.Partition{Topic: t.ID, Index: int32(i)},
+			PartitionEpoch: t.Partitions[i].PartitionEpoch - int32(d.IntN(10)/9)}
+		for n := d.IntN(5); n > 0; n-- {
+			item.Target = append(item.Target, d.node())
+		}
+		c.Items = append(c.Items, item)
+	}
+	return c
+}
+
+func (d *dice) finish(im *Image) Command {
+	if d.IntN(4) == 0 {
+		return UnregisterBroker{Node: d.node()}
+	}
+	return im.Finishes(3)
+}
+
+func (d *dice) voters(im *Image) Command {
+	c := SetVoters{Before: im.Voters()}
+	for node := topic.NodeID(1); node <= 5; node++ {
+		if d.IntN(2) == 0 {
+			c.After = append(c.After, node)
 		}
 	}
 	return c

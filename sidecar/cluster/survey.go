@@ -34,17 +34,16 @@ func (im *Image) Counts() Counts {
 		c.Brokers[i].Node = im.brokers[i].broker.ID
 	}
 	for t := range im.All() {
-		minimum := im.MinInSync(t)
 		for _, p := range t.Partitions {
 			c.Partitions++
-			c.add(im, p, minimum)
+			c.add(im, p, im.MinInSync(t, p))
 		}
 	}
 	return c
 }
 
 func (c *Counts) add(im *Image, p *topic.Placement, minimum int) {
-	if len(p.ISR) < len(p.Replicas) {
+	if p.UnderReplicated() {
 		c.UnderReplicated++
 	}
 	if len(p.ISR) < minimum {

@@ -152,7 +152,7 @@ func (b *Batch) grow(c *topic.Growth) Status {
 	if added < 0 || c.Total > PartitionsMax {
 		return InvalidPartitions
 	}
-	factor := len(t.Partitions[0].Replicas)
+	factor := len(t.Partitions[0].Final())
 	assignments := c.Assignments
 	if assignments != nil {
 		if len(assignments) != added {

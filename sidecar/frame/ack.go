@@ -22,6 +22,8 @@ type Ack struct {
 	DurableEnd topic.Offset
 	// HighWatermark is the one that the follower knows.
 	HighWatermark topic.Offset
+	// LogStart is where the follower's log starts, as of what is on its stable storage.
+	LogStart topic.Offset
 	// Gap says that something beyond LogEnd came, or did not fit, and is to be sent again from LogEnd.
 	Gap bool
 }
@@ -45,6 +47,7 @@ func AppendAcks(dst []byte, h Header, acks []Ack) []byte {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(a.LogEnd))
 		dst = binary.BigEndian.AppendUint64(dst, uint64(a.DurableEnd))
 		dst = binary.BigEndian.AppendUint64(dst, uint64(a.HighWatermark))
+		dst = binary.BigEndian.AppendUint64(dst, uint64(a.LogStart))
 	}
 	seal(dst[start:], len(acks), crc32.Checksum(dst[start+HeaderBytes:], castagnoli))
 	return dst
@@ -57,8 +60,8 @@ func ParseAcks(body []byte, sections int, fn func(Ack)) error {
 		return fmt.Errorf("%w: %d bytes for %d acknowledgements", ErrMalformed, len(body), sections)
 	}
 	for b := body; len(b) > 0; b = b[AckSectionBytes:] {
-		if a := parseAck(b); a.LogEnd < 0 || a.DurableEnd < 0 || a.DurableEnd > a.LogEnd {
-			return fmt.Errorf("%w: durable end %d, log end %d", ErrMalformed, a.DurableEnd, a.LogEnd)
+		if a := parseAck(b); a.LogStart < 0 || a.DurableEnd < 0 || max(a.LogStart, a.DurableEnd) > a.LogEnd {
+			return fmt.Errorf("%w: log start %d, durable end %d, log end %d", ErrMalformed, a.LogStart, a.DurableEnd, a.LogEnd)
 		}
 	}
 	for ; len(body) > 0; body = body[AckSectionBytes:] {
@@ -74,6 +77,7 @@ func parseAck(b []byte) Ack {
 		LogEnd:        topic.Offset(binary.BigEndian.Uint64(b[32:])),
 		DurableEnd:    topic.Offset(binary.BigEndian.Uint64(b[40:])),
 		HighWatermark: topic.Offset(binary.BigEndian.Uint64(b[48:])),
+		LogStart:      topic.Offset(binary.BigEndian.Uint64(b[56:])),
 	}
 	a.Partition, a.Epoch = parsePartition(b)
 	return a

@@ -23,6 +23,13 @@ const (
 	Cut SectionKind = 3
 	// Commit moves the high watermark of a follower that is known to match. It is not answered.
 	Commit SectionKind = 4
+	// Start says that the leader's log starts at Base: a follower that is known to match moves its own
+	// start there, as far as what it holds is committed. It is answered once that is durable.
+	Start SectionKind = 5
+	// Reset says that the follower has nothing that the leader can compare with or send on from: it
+	// replaces its log by an empty one that begins at Base, behind a record of PrevEpoch. RecordEpoch and
+	// HighWatermark repeat the tail epoch and log end that it answers. It is answered once that is durable.
+	Reset SectionKind = 6
 )
 
 // Section is one partition's part of a data frame.
@@ -186,7 +193,7 @@ func parseSection(b []byte, length int) Section {
 // validate refuses values that no leader sends, so that the replica machine need not.
 func (s *Section) validate() error {
 	switch {
-	case s.Kind < Data || s.Kind > Commit:
+	case s.Kind < Data || s.Kind > Reset:
 		return fmt.Errorf("%w: section kind %d", ErrMalformed, s.Kind)
 	case s.Base < 0 || s.HighWatermark < topic.NoOffset || s.Epoch < 0 || s.PrevEpoch < topic.NoEpoch:
 		return fmt.Errorf("%w: negative base, high watermark or epoch", ErrMalformed)

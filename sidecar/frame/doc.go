@@ -29,12 +29,15 @@
 // an acknowledgement section:
 //
 //	16 topic id | 4 partition | 4 leader epoch | 4 tail epoch | 1 flags | 3 zero |
-//	8 log end | 8 durable end | 8 high watermark
+//	8 log end | 8 durable end | 8 high watermark | 8 durable log start
 //
 // and the one section of a heartbeat:
 //
 //	8 applied image index | 8 sender's clock, µs | 4 age of the oldest unsynced group, ms |
 //	1 flags | 3 zero | 2 peers | peers x (4 node | 8 session | 8 clock in its newest heartbeat heard)
+//
+// Format 3 added the durable log start to acknowledgements and two kinds of data sections, which tell
+// where the leader's log starts.
 //
 // A frame is refused whole when anything in it is wrong: a lost frame is asked for again, a half
 // understood one would be a hole.

@@ -11,13 +11,13 @@ import (
 
 const (
 	// Format is the version that this code writes and the only one it reads.
-	Format = 2
+	Format = 3
 	// HeaderBytes is the length of the header that every frame has.
 	HeaderBytes = 64
 	// DataSectionBytes is a data section without its payload.
 	DataSectionBytes = 60
 	// AckSectionBytes is one acknowledgement section.
-	AckSectionBytes = 56
+	AckSectionBytes = 64
 	// SectionsMax is the most sections that fit the header's count.
 	SectionsMax = 1<<16 - 1
 

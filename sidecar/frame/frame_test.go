@@ -19,7 +19,7 @@ var header = Header{
 
 func randomSection(r *rand.Rand) Section {
 	s := Section{
-		Kind:          SectionKind(1 + r.IntN(4)),
+		Kind:          SectionKind(1 + r.IntN(6)),
 		Partition:     topic.Partition{Topic: topic.ID{byte(r.IntN(256))}, Index: r.Int32N(100)},
 		Epoch:         topic.Epoch(5 + r.IntN(5)),
 		Base:          topic.Offset(r.Int64N(1 << 40)),

@@ -50,7 +50,8 @@ func (c *Claimant) Due(state func(topic.Partition) (partition.State, bool)) clus
 			continue
 		}
 		s, known := state(at)
-		if !known || s.Role.Epoch != p.LeaderEpoch || s.Role.Leading || s.Damaged {
+		reset := s.DurableEnd < s.LogStart // and a crash would bring the old log back
+		if !known || s.Role.Epoch != p.LeaderEpoch || s.Role.Leading || s.Damaged || reset {
 			continue
 		}
 		claims.Items = append(claims.Items, cluster.LogClaim{

@@ -50,6 +50,9 @@ type controller struct {
 	tickedAt time.Duration
 	reports  []Report
 	verdicts []election.Verdict
+	moves    moves
+	// balancedAt is when leaderships were last looked at.
+	balancedAt time.Duration
 }
 
 // turn lets the controller look at what has come, and reports whether it proposed something.
@@ -70,15 +73,18 @@ func (c *controller) turn(m *Metadata, now time.Duration) bool {
 		}
 	}
 	c.image = im
+	c.moves.follow(im)
 	proposed := c.judge(m, reports, now)
-	return c.settle(m) || proposed
+	proposed = c.settle(m) || proposed
+	proposed = c.finish(m) || proposed
+	return c.balance(m, now) || proposed
 }
 
 // begin starts with a fresh table: a new controller does not fence everybody for a silence that it
 // did not listen to. The reports of others count at once.
 func (c *controller) begin(im *cluster.Image, term uint64, now time.Duration) {
 	c.term = term
-	c.tickedAt = now
+	c.tickedAt, c.balancedAt = now, now
 	c.evidence = election.NewEvidence(election.EvidenceConfig{Watcher: c.cfg.Watcher}, im.Brokers())
 }
 
@@ -135,6 +141,33 @@ func (c *controller) settle(m *Metadata) bool {
 	return proposed
 }
 
+// finish ends the reassignments that have reached their end. It looks on ticks only, as settle does.
+func (c *controller) finish(m *Metadata) bool {
+	if !m.ticked || len(c.moves.moving) == 0 {
+		return false
+	}
+	ends := c.moves.finish()
+	if len(ends.Items) == 0 {
+		return false
+	}
+	m.propose(ends)
+	return true
+}
+
+// balance gives leaderships back to the preferred leaders, now and then.
+func (c *controller) balance(m *Metadata, now time.Duration) bool {
+	if !m.ticked || c.cfg.Balance.Every <= 0 || now-c.balancedAt < c.cfg.Balance.Every {
+		return false
+	}
+	c.balancedAt = now
+	due := c.image.Imbalanced(c.cfg.Balance.Percent, finishesMax)
+	if len(due.Partitions) == 0 {
+		return false
+	}
+	m.propose(due)
+	return true
+}
+
 // calm reports whether n ticks of the Raft may pass together: nobody is suspected, nobody's wait ends in
 // them, and there is nothing left to found.
 func (c *controller) calm(n int) bool {
@@ -142,7 +175,7 @@ func (c *controller) calm(n int) bool {
 		return true
 	}
 	ticks := int((time.Duration(n)*c.cfg.Tick + c.cfg.WatchTick - 1) / c.cfg.WatchTick)
-	return c.evidence.Calm(ticks) && c.image.ClusterID() != "" && c.image.Defaults() == c.cfg.Defaults
+	return c.evidence.Calm(ticks) && len(c.moves.moving) == 0 && c.image.ClusterID() != "" && c.image.Defaults() == c.cfg.Defaults
 }
 
 // elected lists who was made a leader between two images.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"outrigger/broker/topic"
 	"outrigger/sidecar/cluster"
 	"outrigger/sidecar/election"
 	"outrigger/sidecar/raft"
@@ -19,8 +20,19 @@ type MetadataConfig struct {
 	WatchTick time.Duration
 	// Defaults are what this node, as the controller, gives a cluster that has none.
 	Defaults cluster.SetDefaults
+	// Balance is how this node, as the controller, gives leaderships back.
+	Balance Balance
 
 	mutant cluster.Mutant
+}
+
+// Balance says when leaderships go back to the preferred leaders.
+type Balance struct {
+	// Every is leader.imbalance.check.interval.seconds; 0: never (auto.leader.rebalance.enable=false).
+	Every time.Duration
+	// Percent is leader.imbalance.per.broker.percentage: the share of the partitions that prefer a broker
+	// which it may lack without anything being done.
+	Percent int
 }
 
 // Metadata is one node's part in the cluster's metadata: the Quorum, the image that its log makes,
@@ -36,6 +48,9 @@ type Metadata struct {
 	// ticks have passed since that look; ticked: one has since the last turn.
 	ticks  int
 	ticked bool
+	// voters are those of the image, roster the image that the Raft was told of last.
+	voters *Voters
+	roster *cluster.Image
 }
 
 // NewMetadata loads the store and rebuilds the image. Nothing is sent before the first Turn.
@@ -94,7 +109,7 @@ func (m *Metadata) Turn(now time.Duration) error {
 		if m.machine.failed != nil {
 			return m.machine.failed
 		}
-		m.machine.publish()
+		m.enroll(m.machine.publish())
 		proposed := m.control.turn(m, now)
 		m.ticked = false
 		if !proposed {
@@ -116,8 +131,30 @@ func (m *Metadata) look() {
 	m.ticks, m.brief, m.status = 0, brief, m.quorum.Status()
 }
 
+// enroll tells the Raft who the image wants for members, and notes who votes as of the image.
+func (m *Metadata) enroll(im *cluster.Image) {
+	at, membership := m.quorum.machine.MembershipAt(m.quorum.applied)
+	if !membership.IsZero() && (m.voters == nil || m.voters.Index != at) {
+		m.voters = &Voters{Index: at}
+		for _, voter := range membership.Voters {
+			m.voters.Nodes = append(m.voters.Nodes, voter.Node)
+		}
+	}
+	if im == m.roster {
+		return
+	}
+	m.roster = im
+	m.quorum.machine.SetRoster(raft.Roster{Voters: im.Voters(), Known: func(node topic.NodeID) bool {
+		_, known := im.Broker(node)
+		return known
+	}})
+}
+
 // View is the cluster after the last Turn.
-func (m *Metadata) View() View { return View{Image: m.machine.image, Controller: m.status.Leader} }
+func (m *Metadata) View() View {
+	return View{Image: m.machine.image, Controller: m.status.Leader, Voters: m.voters,
+		MembershipIndex: m.quorum.machine.MembershipIndex()}
+}
 
 // Status is the Quorum's, at most some ticks old in what decides nothing.
 func (m *Metadata) Status() Status { return m.status }

@@ -26,6 +26,8 @@ type ReplicationConfig struct {
 	WindowBytes int64
 	// FrameBytes is the size at which a frame is sent although more is waiting.
 	FrameBytes int
+	// TicksPerSecond is how many ticks throttles take for a second. Default 20.
+	TicksPerSecond int64
 	// ScanBytes is how much of the WAL one catch-up read takes.
 	ScanBytes int
 
@@ -35,9 +37,9 @@ type ReplicationConfig struct {
 
 // Logs is the node's partition logs. It is called from the owner's goroutine.
 type Logs interface {
-	// Create returns the log of p and makes it if there is none.
+	// Create returns the log of p and makes it if there is none. A removed one may be made anew.
 	Create(p topic.Partition) PartitionLog
-	// Remove drops the log of p: only on a committed tombstone. The error is retried.
+	// Remove drops the log of p: only on a committed tombstone or eviction. The error is retried.
 	Remove(p topic.Partition) error
 	// Partitions lists the logs that exist, sorted.
 	Partitions() []topic.Partition
@@ -56,6 +58,13 @@ type PartitionLog interface {
 	// CutDamage cuts a follower's log before the first batch that the disk does not give back. The error
 	// is retried.
 	CutDamage() error
+	// MoveStart moves the log start up, as far as what lies below is committed and durable.
+	MoveStart(topic.Offset) error
+	// Reset replaces a follower's log by an empty one that begins at the offset, behind a record of the
+	// epoch.
+	Reset(topic.Offset, topic.Epoch) error
+	// SetLowWatermark tells what the log starts of all in-sync replicas have reached.
+	SetLowWatermark(topic.Offset)
 }
 
 // Wire takes finished frames. Both methods may drop; neither keeps the bytes.
@@ -74,8 +83,16 @@ type Image interface {
 	All() iter.Seq[*topic.Topic]
 	TopicCount() int
 	TopicByID(topic.ID) (*topic.Topic, bool)
-	// MinInSync is min(min.insync.replicas, replication factor) of the topic.
-	MinInSync(*topic.Topic) int
+	// MinInSync is min(min.insync.replicas, replication factor) of a partition of the topic, MinInSyncWanted
+	// what is configured whatever the replication factor.
+	MinInSync(*topic.Topic, *topic.Placement) int
+	MinInSyncWanted(*topic.Topic) int
+	// Evicts reports whether a committed record took the node's replica of p away.
+	Evicts(topic.NodeID, topic.Partition) bool
+	// Throttles tells how many bytes a second may go from a leader, and to a follower, to fill new replicas.
+	Throttles(p topic.Partition, leader, follower topic.NodeID) (out, in int64)
+	// Feeders is how many leaders fill new replicas on a node.
+	Feeders(topic.NodeID) int
 	// Deleted reports whether a committed tombstone names the topic.
 	Deleted(topic.ID) bool
 }
@@ -125,9 +142,14 @@ type Replication struct {
 	// unmended are the slots that could not begin their epoch, since their logs could not be cut.
 	unmended []*slot
 
+	throttle throttle
+
 	// Tap, when set, is told of every data section that is sent. It must not block.
 	Tap func(topicName string, s *replica.Outgoing)
 
+	// registered: an image has shown this session, and so all that an earlier session of this node could
+	// have come to hold or to count for.
+	registered bool
 	// swept: logs of topics that were deleted while this node was down have been removed.
 	swept    bool
 	counters Counters
@@ -157,6 +179,9 @@ type slot struct {
 
 // NewReplication makes a Replication that hosts nothing until the first image.
 func NewReplication(cfg ReplicationConfig, logs Logs, wire Wire) *Replication {
+	if cfg.TicksPerSecond == 0 {
+		cfg.TicksPerSecond = 20
+	}
 	return &Replication{
 		cfg: cfg, logs: logs, wire: wire,
 		slots: map[topic.Partition]*slot{}, seen: map[topic.ID]seenTopic{},
@@ -192,10 +217,12 @@ func (r *Replication) topics() iter.Seq[*topic.Topic] {
 // SetImage takes a newer image and reconfigures what it changes.
 func (r *Replication) SetImage(im Image) {
 	livesChanged := r.updateLives(im)
+	r.registered = r.registered || r.lives[r.cfg.Self.Node] == r.cfg.Self.Session
 	r.image = im
+	clear(r.throttle.feeders)
 	for t := range im.All() {
 		// The minimum may come from the cluster's defaults, which change no topic.
-		now := seenTopic{t, im.MinInSync(t)}
+		now := seenTopic{t, im.MinInSyncWanted(t)}
 		if r.seen[t.ID] == now && !livesChanged {
 			continue
 		}
@@ -230,23 +257,25 @@ func (r *Replication) live(node topic.NodeID) (topic.Session, bool) {
 }
 
 func (r *Replication) configureTopic(t *topic.Topic) {
-	minInSync := r.image.MinInSync(t)
 	for i, placement := range t.Partitions {
-		if !placement.Hosts(r.cfg.Self.Node) {
-			continue
-		}
 		p := topic.Partition{Topic: t.ID, Index: int32(i)}
 		s := r.slots[p]
+		if !placement.Hosts(r.cfg.Self.Node) {
+			if s != nil {
+				r.evict(s)
+			}
+			continue
+		}
 		if s == nil {
 			s = r.open(p, t.Name)
 		}
-		r.configure(s, r.view(placement, minInSync))
+		r.configure(s, r.view(t, placement))
 	}
 }
 
-// view is what the image says of one partition of a topic with that minimum.
-func (r *Replication) view(p *topic.Placement, minInSync int) replica.View {
-	return replica.View{Placement: p, MinInSync: min(minInSync, len(p.Replicas)), Live: r.live}
+// view is what the image says of one partition of a topic.
+func (r *Replication) view(t *topic.Topic, p *topic.Placement) replica.View {
+	return replica.View{Placement: p, MinInSync: r.image.MinInSync(t, p), Live: r.live}
 }
 
 func (r *Replication) open(p topic.Partition, name string) *slot {
@@ -281,13 +310,15 @@ func (r *Replication) configure(s *slot, v replica.View) {
 
 func logState(log PartitionLog) replica.LogState {
 	state := log.State()
-	out := replica.LogState{
-		Start: state.LogStart, End: state.LogEnd, Durable: state.DurableEnd, HighWatermark: state.HighWatermark,
-	}
+	out := replica.LogState{Extent: extent(state), End: state.LogEnd, HighWatermark: state.HighWatermark}
 	for _, e := range log.Epochs() {
 		out.Epochs = append(out.Epochs, replica.EpochStart{Epoch: e.Epoch, Start: e.Start})
 	}
 	return out
+}
+
+func extent(s partition.State) replica.Extent {
+	return replica.Extent{Durable: s.DurableEnd, Start: s.LogStart, First: s.First, StartDurable: s.StartDurable}
 }
 
 // dropDeleted removes the logs of topics that a committed tombstone names. A topic that is merely
@@ -298,7 +329,10 @@ func (r *Replication) dropDeleted() {
 			continue
 		}
 		for i := range r.seen[id].Partitions {
-			r.close(topic.Partition{Topic: id, Index: int32(i)})
+			if s := r.slots[topic.Partition{Topic: id, Index: int32(i)}]; s != nil {
+				r.close(s)
+				r.removed = append(r.removed, s.partition)
+			}
 		}
 		delete(r.seen, id)
 	}
@@ -306,21 +340,38 @@ func (r *Replication) dropDeleted() {
 }
 
 // DropStrays removes logs that were left from before a restart and whose topics a committed tombstone
-// names. The owner calls it once, with an image that holds its session.
+// names, or from which a committed record took this node's replica. The owner calls it once, with an image
+// that holds its session.
 func (r *Replication) DropStrays() {
 	for _, p := range r.logs.Partitions() {
-		if r.slots[p] == nil && r.image.Deleted(p.Topic) {
+		if r.slots[p] == nil && r.droppable(p) {
 			r.removed = append(r.removed, p)
 		}
 	}
 	r.removeLogs()
 }
 
-func (r *Replication) close(p topic.Partition) {
-	s := r.slots[p]
-	if s == nil {
-		return
+// evict ends the part of a replica that was moved elsewhere. Its log goes only if the image holds this
+// session, and so is as new as any log here:
+//  1. the replica is taken away, brought back, and fills its log again; 2. the node restarts from a
+//     snapshot of between; 3. the log would be dropped although the cluster counts on it.
+//
+// A log that is kept for that is looked at once more in DropStrays.
+func (r *Replication) evict(s *slot) {
+	r.close(s)
+	if r.registered {
+		r.removed = append(r.removed, s.partition)
+		r.removeLogs()
 	}
+}
+
+// droppable reports whether the committed word is that this node has nothing of p to keep.
+func (r *Replication) droppable(p topic.Partition) bool {
+	return r.image.Deleted(p.Topic) || r.image.Evicts(r.cfg.Self.Node, p)
+}
+
+func (r *Replication) close(s *slot) {
+	p := s.partition
 	// In the same epoch: a log ignores what is older.
 	s.log.Assume(partition.Role{Epoch: s.machine.Role().Epoch})
 	delete(r.slots, p)
@@ -330,14 +381,23 @@ func (r *Replication) close(p topic.Partition) {
 	for _, peer := range r.order {
 		peer.forget(s)
 	}
-	r.removed = append(r.removed, p)
 }
 
-// removeLogs removes what is due; a full WAL leaves the rest for the next tick.
+// removeLogs removes what is due; a full WAL leaves the rest for the next tick. A replica that came back
+// meanwhile keeps its log.
 func (r *Replication) removeLogs() {
 	slices.SortFunc(r.removed, comparePartition)
 	r.removed = slices.DeleteFunc(r.removed, func(p topic.Partition) bool {
-		return !r.image.Deleted(p.Topic) || r.logs.Remove(p) == nil
+		if r.slots[p] != nil || !r.droppable(p) {
+			return true
+		}
+		if r.logs.Remove(p) != nil {
+			return false
+		}
+		if !r.image.Deleted(p.Topic) {
+			r.counters.Evicted++
+		}
+		return true
 	})
 }
 
@@ -369,8 +429,8 @@ func entry(e *partition.Entry) replica.Entry {
 func (r *Replication) Durable(touched []topic.Partition) {
 	for _, p := range touched {
 		if s := r.slots[p]; s != nil {
-			end := s.log.State().DurableEnd
-			r.step(s, func(fx *replica.Effects) { s.machine.Durable(end, fx) })
+			log := extent(s.log.State())
+			r.step(s, func(fx *replica.Effects) { s.machine.Durable(log, fx) })
 		}
 	}
 }
@@ -398,6 +458,7 @@ func (r *Replication) Tick(ticks int64) {
 	if len(r.removed) > 0 {
 		r.removeLogs()
 	}
+	r.release()
 	r.mendAgain()
 }
 
@@ -429,6 +490,10 @@ func (r *Replication) carryOut(s *slot, fx *replica.Effects) {
 		r.noteAll(fx.Events)
 		return
 	}
+	if fx.Replace != nil && !r.replace(s, fx.Replace) {
+		r.noteAll(fx.Events)
+		return
+	}
 	if fx.Duplicate != nil && r.contradicts(s, fx.Duplicate) {
 		return
 	}
@@ -437,6 +502,12 @@ func (r *Replication) carryOut(s *slot, fx *replica.Effects) {
 	}
 	if fx.HighWatermark != topic.NoOffset {
 		s.log.SetHighWatermark(fx.HighWatermark)
+	}
+	if fx.Start != topic.NoOffset && s.log.MoveStart(fx.Start) != nil {
+		s.machine.StartStays(s.log.State().LogStart)
+	}
+	if fx.LowWatermark != topic.NoOffset {
+		s.log.SetLowWatermark(fx.LowWatermark)
 	}
 	r.send(s, fx.Sections)
 	if fx.Ack != nil {
@@ -471,8 +542,19 @@ func (r *Replication) cut(s *slot, to topic.Offset) bool {
 		return true
 	}
 	s.machine.Reload(logState(s.log))
-	r.step(s, func(fx *replica.Effects) { s.machine.Durable(state.DurableEnd, fx) })
+	r.step(s, func(fx *replica.Effects) { s.machine.Durable(extent(state), fx) })
 	return false
+}
+
+// replace begins a log anew, and reports whether there was room for that; if not, the leader's next probe
+// finds the old tail. What waits to be answered speaks of the log that is gone.
+func (r *Replication) replace(s *slot, with *replica.Replacement) bool {
+	if s.log.Reset(with.Base, with.Epoch) != nil {
+		s.machine.Reload(logState(s.log))
+		return false
+	}
+	s.ack = nil
+	return true
 }
 
 // contradicts compares a duplicate with what the log has at its offset, as far as that is in memory:

@@ -17,6 +17,8 @@ type catchup struct {
 	// cold are those whose next batch is not in memory any more; isCold is only looked up.
 	cold   []*slot
 	isCold map[*slot]bool
+	// held are those that a throttle keeps back.
+	held []*slot
 	// scanning: a ScanRequest is out. cursor is where the running scan goes on, valid while swept.
 	scanning bool
 	swept    bool
@@ -51,6 +53,7 @@ func (p *peer) forget(s *slot) {
 	gone := func(x *slot) bool { return x == s }
 	p.catchup.lagging = slices.DeleteFunc(p.catchup.lagging, gone)
 	p.catchup.cold = slices.DeleteFunc(p.catchup.cold, gone)
+	p.catchup.held = slices.DeleteFunc(p.catchup.held, gone)
 	delete(p.catchup.isCold, s)
 	p.acks = slices.DeleteFunc(p.acks, gone)
 }
@@ -61,6 +64,10 @@ func (r *Replication) pump(p *peer) {
 	for len(c.lagging) > 0 && p.window.Open() {
 		s := c.lagging[0]
 		c.lagging = c.lagging[1:]
+		if r.throttled(p, s, false) {
+			c.hold(s)
+			continue
+		}
 		switch more, cold := r.feedFromMemory(p, s); {
 		case cold:
 			c.chill(s)
@@ -91,7 +98,7 @@ func (r *Replication) feedFromMemory(p *peer, s *slot) (more, cold bool) {
 	}
 	sent := false
 	for i := range entries {
-		if !p.window.Open() {
+		if !p.window.Open() || r.throttled(p, s, false) {
 			return true, false
 		}
 		if r.feed(p, s, entry(&entries[i])) {
@@ -107,6 +114,9 @@ func (r *Replication) feedFromMemory(p *peer, s *slot) (more, cold bool) {
 func (r *Replication) feed(p *peer, s *slot, e replica.Entry) bool {
 	fed := false
 	r.step(s, func(fx *replica.Effects) { fed = s.machine.Feed(p.node, e, fx) })
+	if fed {
+		r.spend(p, s, len(e.Payload))
+	}
 	return fed
 }
 
@@ -116,10 +126,15 @@ func (r *Replication) feed(p *peer, s *slot, e replica.Entry) bool {
 func (r *Replication) scan(p *peer) {
 	c := &p.catchup
 	c.cold = slices.DeleteFunc(c.cold, func(s *slot) bool {
-		if _, lags := s.machine.Lag(p.node); lags {
+		_, lags := s.machine.Lag(p.node)
+		if lags && !r.throttled(p, s, false) {
 			return false
 		}
-		p.done(s)
+		if lags {
+			c.hold(s)
+		} else {
+			p.done(s)
+		}
 		delete(c.isCold, s)
 		return true
 	})
@@ -176,7 +191,7 @@ func (r *Replication) Scanned(to topic.NodeID, entries []partition.Entry, next w
 	}
 	for i := range entries {
 		s := r.slots[entries[i].Partition]
-		if s != nil && c.isCold[s] {
+		if s != nil && c.isCold[s] && !r.throttled(p, s, false) {
 			r.feed(p, s, entry(&entries[i]))
 		}
 	}

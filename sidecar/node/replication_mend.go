@@ -15,14 +15,16 @@ import (
 // 100. 2. The replica leaves the in-sync set, and cuts its log to 40. 3. The leader, who still has the
 // proof, takes it back in. 4. Everybody else dies, and it leads without 40 to 100. A new epoch begins
 // without proofs, and a replica answers in it only after the cut. It is in no set at that moment, in no
-// session of this node: what an earlier one counts for, the registration of this one would inherit.
+// session of this node: what an earlier one counts for, the registration of this one would inherit. And an
+// earlier one may yet come to count, such as by a change of the in-sync set that is on its way, until an image
+// has shown this one (seed 52059 of the simulator).
 func (r *Replication) mend(s *slot, p *topic.Placement) bool {
 	r.unmended = slices.DeleteFunc(r.unmended, func(x *slot) bool { return x == s })
 	state := s.log.State()
 	if !state.Damaged || r.counts(p) {
 		return true
 	}
-	if err := s.log.CutDamage(); err != nil {
+	if !r.registered || s.log.CutDamage() != nil {
 		r.unmended = append(r.unmended, s)
 		return false
 	}
@@ -47,6 +49,6 @@ func (r *Replication) mendAgain() {
 		if !found {
 			continue
 		}
-		r.configure(s, r.view(t.Partitions[s.partition.Index], r.image.MinInSync(t)))
+		r.configure(s, r.view(t, t.Partitions[s.partition.Index]))
 	}
 }

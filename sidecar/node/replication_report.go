@@ -14,7 +14,9 @@ type Counters struct {
 	Stale         uint64
 	Cuts          uint64
 	// Mended are the cuts that took a damaged batch away.
-	Mended     uint64
+	Mended uint64
+	// Evicted are the logs dropped since the replica was moved elsewhere.
+	Evicted    uint64
 	Faults     uint64
 	Shrinks    uint64
 	Expansions uint64
@@ -27,7 +29,7 @@ func (r *Replication) note(e replica.Event) {
 		return
 	case replica.EventGap:
 		r.counters.Gaps++
-	case replica.EventCut:
+	case replica.EventCut, replica.EventReset:
 		r.counters.Cuts++
 	case replica.EventFault:
 		r.counters.Faults++

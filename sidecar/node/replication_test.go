@@ -118,6 +118,19 @@ func (l *memLog) CutDamage() error {
 	return nil
 }
 
+// MoveStart and Reset are for logs of which something was deleted, which package sim plays with real ones.
+func (l *memLog) MoveStart(to topic.Offset) error {
+	l.host.world.t.Errorf("partition %d is to start at %d, and nobody deleted anything", l.part.Index, to)
+	return nil
+}
+
+func (l *memLog) Reset(to topic.Offset, epoch topic.Epoch) error {
+	l.host.world.t.Errorf("partition %d is reset to %d, epoch %d, and nobody deleted anything", l.part.Index, to, epoch)
+	return nil
+}
+
+func (l *memLog) SetLowWatermark(topic.Offset) {}
+
 func (l *memLog) SetHighWatermark(hw topic.Offset) { l.hw = max(l.hw, min(hw, l.end())) }
 
 func (l *memLog) find(from topic.Offset) int {

@@ -73,7 +73,7 @@ func (r *Replication) follow(im *cluster.Image) {
 	r.SetImage(im)
 	// An image that holds this session holds every tombstone from before it; the first image of all is
 	// empty.
-	if !r.swept && im.Live(r.cfg.Self) {
+	if !r.swept && r.registered {
 		r.swept = true
 		r.DropStrays()
 	}

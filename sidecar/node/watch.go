@@ -7,6 +7,7 @@ import (
 
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
+	"outrigger/sidecar/cluster"
 	"outrigger/sidecar/election"
 	"outrigger/sidecar/frame"
 )
@@ -19,8 +20,6 @@ type WatchConfig struct {
 	Tick    time.Duration
 	// LeaderTimeout is replica.leader.timeout.ms.
 	LeaderTimeout time.Duration
-	// Voters are those of the metadata Raft: without most of them nobody is deposed.
-	Voters []topic.NodeID
 	// ToldAgain is after how long a silence that lasts is worth another log line.
 	ToldAgain time.Duration
 
@@ -115,18 +114,25 @@ func (w *Watch) Sync(v View) {
 	if before.Image == nil || before.Controller != v.Controller {
 		w.remind()
 	}
-	if before.Image == v.Image {
-		return
+	if before.Image != v.Image {
+		w.follow(before.Image)
 	}
-	w.watcher.Sync(v.Image.Brokers())
-	maps.DeleteFunc(w.toldAt, func(m topic.Member, _ time.Duration) bool { return !v.Image.Live(m) })
-	if before.Image != nil {
+	if before.Image != v.Image || before.Voters != v.Voters {
+		w.redeem()
+	}
+}
+
+// follow brings the table in line with an image that takes the place of another, if there was one.
+func (w *Watch) follow(before *cluster.Image) {
+	im := w.view.Image
+	w.watcher.Sync(im.Brokers())
+	maps.DeleteFunc(w.toldAt, func(m topic.Member, _ time.Duration) bool { return !im.Live(m) })
+	if before != nil {
 		// An applied election gives the new leader a fresh wait.
-		for _, node := range elected(before.Image, v.Image) {
+		for _, node := range elected(before, im) {
 			w.watcher.Grant(node)
 		}
 	}
-	w.redeem()
 }
 
 // remind tells a new controller at once whom this node suspects: it has no evidence of its own, and the
@@ -148,7 +154,7 @@ func (w *Watch) trigger(s election.Suspicion) {
 // redeem counts the heartbeats that the image has caught up with, from when they were heard.
 func (w *Watch) redeem() {
 	for node, p := range w.ahead {
-		if p.applied <= w.view.Image.AppliedIndex() {
+		if p.applied <= w.view.Known() {
 			w.voucherAt[node] = max(w.voucherAt[node], p.at)
 			delete(w.ahead, node)
 		}
@@ -168,7 +174,7 @@ func (w *Watch) Take(b Beat, now time.Duration) {
 	// A node that was stopped for long hears its peers before it has read that it was deposed. Who is
 	// ahead of this node's image does not vouch for what the image says.
 	if at, heard := w.echoed(b.Heartbeat); heard {
-		if b.Applied <= w.view.Image.AppliedIndex() {
+		if b.Applied <= w.view.Known() {
 			w.voucherAt[b.From.Node] = max(w.voucherAt[b.From.Node], at)
 			w.lease()
 		} else if _, waits := w.ahead[b.From.Node]; !waits {
@@ -265,16 +271,22 @@ func (w *Watch) heardChanged(now time.Duration) bool {
 
 // lease extends the right to act as leader: until one leader timeout after the controller, or enough
 // members to commit with, last vouched. The mandate wants a majority of the voters in their place: a
-// few deposed members may vouch for each other in a corner.
+// few deposed members may vouch for each other in a corner. Who votes is what the image's index says, and
+// nobody vouches whose log holds a later change of that (see View.Told): whoever may be deposed behind this
+// node's image needs one of the majority that vouched.
 func (w *Watch) lease() {
 	im := w.view.Image
 	w.fx.LeaseSet = true
 	anybody := slices.Sorted(maps.Values(w.voucherAt))
 	w.fx.Lease = w.vouchedFor(anybody, min(int(im.Inherited().MinInSync), len(im.Registered()))-1)
 
-	needed := len(w.cfg.Voters)/2 + 1
+	var electorate []topic.NodeID
+	if w.view.Voters != nil {
+		electorate = w.view.Voters.Nodes
+	}
+	needed := len(electorate)/2 + 1
 	var voters []time.Duration
-	for _, voter := range w.cfg.Voters {
+	for _, voter := range electorate {
 		if at, ok := w.voucherAt[voter]; ok {
 			voters = append(voters, at)
 		} else if voter == w.cfg.Self.Node {

@@ -1,9 +1,6 @@
 package raft
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // Admission: the leader brings in whoever says Hello and is not a member, one change at a time and
 // only after an entry of its own term is committed.
@@ -11,7 +8,7 @@ import (
 //	(node 2, old disk) is a voter, (node 2, new disk) says Hello:
 //	  remove (2, old)  ->  add (2, new) as learner  ->  it catches up  ->  promote (2, new)
 //
-// A node that is not a configured voter stays a learner. The old disk is removed only after it has
+// A node that shall not vote (see Roster) stays a learner. The old disk is removed only after it has
 // been silent for an election timeout under this leader: if it still answers, somebody has given two
 // processes the same node id, and the one that is a member stays.
 
@@ -39,6 +36,9 @@ func (m *Machine) tickJoins() {
 			m.mustChange(Change{Kind: Promote, Member: p.member})
 			return
 		}
+	}
+	if !m.demote() {
+		m.dismiss()
 	}
 }
 
@@ -79,10 +79,9 @@ func (m *Machine) spares(gone Member) bool {
 	return active >= next.Quorum()
 }
 
-// promotable reports whether a learner is a configured voter and has caught up.
+// promotable reports whether a learner shall vote and has caught up.
 func (m *Machine) promotable(p *peer) bool {
-	_, configured := slices.BinarySearch(m.cfg.Voters, p.member.Node)
-	return configured && m.membership().IsLearner(p.member) && p.mode == replicate &&
+	return m.shallVote(p.member.Node) && m.membership().IsLearner(p.member) && p.mode == replicate &&
 		p.match >= m.hard.Commit && p.contact < m.cfg.ElectionTicks
 }
 

@@ -44,6 +44,8 @@ type founding struct {
 	// hint is a leader outside the configured voters that somebody told of; it must be asked too,
 	// since only the leader admits.
 	hint *topic.NodeID
+	// belonged is the round in which a leader last spoke to the disk that was here before.
+	belonged uint64
 }
 
 // report is a configured voter's answer to Hello.
@@ -107,6 +109,16 @@ func (m *Machine) stepHelloReply(msg Message) {
 	}
 }
 
+// noteCluster takes what a leader says to the disk that was here before: there is a cluster that this node
+// belonged to, so nothing is founded while that is heard, and its sender may know whom to ask.
+func (m *Machine) noteCluster(msg Message) {
+	if !m.blank() || msg.To != m.cfg.Node || msg.Type != Append || msg.ToDisk == m.cfg.Disk {
+		return
+	}
+	hint := msg.From
+	m.founding.hint, m.founding.belonged = &hint, m.founding.asked
+}
+
 // view is the founding set that this node sees, and for whom it waits if there is none.
 func (m *Machine) view() (set Membership, waits string) {
 	var missing []string
@@ -129,6 +141,9 @@ func (m *Machine) view() (set Membership, waits string) {
 		default:
 			set.Voters = append(set.Voters, r.member)
 		}
+	}
+	if b := m.founding.belonged; len(missing) == 0 && b > 0 && b+helloRoundsMax >= m.founding.asked {
+		missing = append(missing, "a leader counts on the disk that was here before")
 	}
 	return set, strings.Join(missing, ", ")
 }

@@ -18,6 +18,7 @@ type Machine struct {
 	saved    HardState // hard as it is stored
 	log      memoryLog
 	members  memberships
+	roster   Roster
 	snapshot Snapshot
 	// tailBytes is the size of the held entries that the snapshot covers.
 	tailBytes int64
@@ -96,6 +97,7 @@ func (m *Machine) membership() Membership { return m.members.current() }
 func (m *Machine) Step(msg Message) {
 	if reason := m.refuses(msg); reason != "" {
 		m.refuse(msg, reason)
+		m.noteCluster(msg)
 		return
 	}
 	switch msg.Type {
@@ -192,7 +194,7 @@ func (m *Machine) Change(c Change) (index uint64, err error) {
 		return 0, ErrChangePending
 	case c.Member == m.self:
 		return 0, fmt.Errorf("%w: the leader hands over before it goes", ErrBadChange)
-	case c.Kind == Remove && m.membership().IsVoter(c.Member) && !m.spares(c.Member):
+	case (c.Kind == Remove || c.Kind == Demote) && m.membership().IsVoter(c.Member) && !m.spares(c.Member):
 		return 0, fmt.Errorf("%w: without %s no majority is alive", ErrBadChange, c.Member)
 	}
 	next, err := m.membership().Apply(c)

@@ -30,6 +30,8 @@ const (
 	Promote
 	// Remove takes a voter or learner out.
 	Remove
+	// Demote makes a learner of a voter.
+	Demote
 )
 
 // String is the change's verb.
@@ -41,6 +43,8 @@ func (k ChangeKind) String() string {
 		return "promote"
 	case Remove:
 		return "remove"
+	case Demote:
+		return "demote"
 	}
 	return "?"
 }
@@ -124,6 +128,15 @@ func (s Membership) Apply(c Change) (Membership, error) {
 		}
 		next.Learners = removeMember(next.Learners, c.Member)
 		next.Voters = removeMember(next.Voters, c.Member)
+	case Demote:
+		switch {
+		case !s.IsVoter(c.Member):
+			return bad("it is no voter")
+		case len(s.Voters) == 1:
+			return bad("it is the last voter")
+		}
+		next.Voters = removeMember(next.Voters, c.Member)
+		next.Learners = insertMember(next.Learners, c.Member)
 	default:
 		return bad("unknown change")
 	}

@@ -33,6 +33,12 @@ type Change struct {
 	ISR            []topic.Member
 }
 
+// Replacement is an empty log that begins at Base, behind a record of Epoch.
+type Replacement struct {
+	Base  topic.Offset
+	Epoch topic.Epoch
+}
+
 // Effects is what a machine wants done, in the order of the fields: a cut and an append go to the
 // partition log before anything is sent, and an acknowledgement never counts what is not synced (it
 // carries the durable end that Durable reported, not the append).
@@ -41,6 +47,8 @@ type Effects struct {
 	Role *Role
 	// Cut, when not topic.NoOffset, truncates the log.
 	Cut topic.Offset
+	// Replace, when not nil, replaces the log by an empty one.
+	Replace *Replacement
 	// Duplicate, when not nil, is a batch at an offset that the log has already. If the log holds
 	// other bytes there in the same epoch, the two logs contradict each other: that is a fault,
 	// nothing is answered, and Contradicted is called.
@@ -49,6 +57,11 @@ type Effects struct {
 	Append *frame.Section
 	// HighWatermark, when not topic.NoOffset, is the new one.
 	HighWatermark topic.Offset
+	// Start, when not topic.NoOffset, is where the log is to start: at most the high watermark and the
+	// durable end. If the log has no room for that, StartStays is called.
+	Start topic.Offset
+	// LowWatermark, when not topic.NoOffset, is what the log starts of all in-sync members have reached.
+	LowWatermark topic.Offset
 	// Sections go to followers.
 	Sections []Outgoing
 	// Ack, when not nil, goes to AckTo.
@@ -64,7 +77,7 @@ type Effects struct {
 // Reset empties e for the next step and keeps its memory.
 func (e *Effects) Reset() {
 	*e = Effects{
-		Cut: topic.NoOffset, HighWatermark: topic.NoOffset,
+		Cut: topic.NoOffset, HighWatermark: topic.NoOffset, Start: topic.NoOffset, LowWatermark: topic.NoOffset,
 		Sections: e.Sections[:0], Lagging: e.Lagging[:0], Events: e.Events[:0],
 	}
 }
@@ -85,6 +98,8 @@ const (
 	// EventShrink and EventExpand: another in-sync set was proposed.
 	EventShrink
 	EventExpand
+	// EventReset: a follower replaced its log by an empty one, where its leader's starts.
+	EventReset
 )
 
 // Event is a fact for counters, operators and logs; cores do not log.
@@ -102,7 +117,7 @@ func (e Event) String() string {
 	name := map[EventKind]string{
 		EventStale: "stale message dropped", EventGap: "gap asked for", EventCut: "log cut",
 		EventFault: "logs contradict each other", EventShrink: "in-sync set shrinks",
-		EventExpand: "in-sync set grows",
+		EventExpand: "in-sync set grows", EventReset: "log reset",
 	}[e.Kind]
 	text := fmt.Sprintf("%s: partition %s epoch %d peer %d offset %d", name, e.Partition, e.Epoch, e.Peer, e.Offset)
 	if e.Detail != "" {

@@ -31,6 +31,11 @@ func (m *Machine) Section(from topic.Member, s frame.Section, out *Effects) {
 		if s.Base > m.end {
 			m.gap(out)
 		}
+	case frame.Start:
+		m.commit(s.HighWatermark, out)
+		m.followStart(s.Base, out)
+	case frame.Reset:
+		m.resetSelf(s, out)
 	}
 }
 
@@ -118,12 +123,17 @@ func (m *Machine) ack(gap bool, out *Effects) {
 	if m.contradicted || m.placement.Leader == topic.NoNode || m.placement.Leader == m.cfg.Self.Node {
 		return
 	}
+	if m.durable < m.start {
+		return // A crash would bring back the log that was reset; the leader must not count on this one.
+	}
 	out.AckTo = topic.Member{Node: m.placement.Leader, Session: m.placement.LeaderSession}
 	out.Ack = &frame.Ack{
 		Partition: m.partition, Epoch: m.placement.LeaderEpoch, TailEpoch: m.epochs.tail(),
-		LogEnd: m.end, DurableEnd: m.durable, HighWatermark: m.highWatermark, Gap: gap,
+		LogEnd: m.end, DurableEnd: m.durable, HighWatermark: m.highWatermark, LogStart: m.startDurable, Gap: gap,
 	}
 	switch {
+	case m.broken(AcksStartBeforeSync):
+		out.Ack.LogStart = m.start
 	case m.broken(AcksBeforeSync):
 		out.Ack.DurableEnd = m.end
 	case m.broken(AcksBaseOffset):

@@ -148,11 +148,13 @@ func (m *Machine) lags(f *follower) bool {
 
 // qualifies reports whether a follower may enter the in-sync set: it holds everything committed and
 // everything that came before this epoch. (The leader need not be ready for this: with too few members
-// in sync it could not become so.) And it would not have to leave at once: with too few in sync the high
+// in sync it could not become so.) It holds nothing any more that was deleted: should it lead, consumers
+// would see it again. And it would not have to leave at once: with too few in sync the high
 // watermark stands, so a follower that went silent holds everything below it for ever.
 func (m *Machine) qualifies(f *follower) bool {
 	if m.broken(ExpandsAtOnce) {
 		return f.known
 	}
-	return f.known && f.match >= m.highWatermark && f.match >= m.epochStart && !m.lags(f)
+	return f.known && f.match >= m.highWatermark && f.match >= m.epochStart && !m.lags(f) &&
+		(f.start >= m.start || m.broken(AdmitsOldStarts))
 }

@@ -59,7 +59,7 @@ func (b *bench) append() {
 	}
 	b.end++
 	b.step(func(out *Effects) { b.machine.Appended(e, out) })
-	b.step(func(out *Effects) { b.machine.Durable(b.end, out) })
+	b.step(func(out *Effects) { b.machine.Durable(Extent{Durable: b.end}, out) })
 }
 
 // ack has node say that it has everything on its disk.
@@ -170,7 +170,7 @@ func TestCutBelowHighWatermarkNeedsAnUncleanEpochAfterTheTail(t *testing.T) {
 		m.Configure(View{Placement: &topic.Placement{
 			Replicas: []topic.NodeID{1, 2}, Leader: 1, LeaderSession: 11, LeaderEpoch: 3, UncleanEpoch: c.uncleanEpoch,
 		}, MinInSync: 1, Live: func(topic.NodeID) (topic.Session, bool) { return 11, true }}, LogState{
-			End: 10, Durable: 10, HighWatermark: 8, Epochs: []EpochStart{{Epoch: 1, Start: 0}},
+			End: 10, Extent: Extent{Durable: 10}, HighWatermark: 8, Epochs: []EpochStart{{Epoch: 1, Start: 0}},
 		}, &out)
 		out.Reset()
 		m.Section(leader, frame.Section{Kind: frame.Cut, Epoch: 3, Base: 5, PrevEpoch: 1, RecordEpoch: 1, HighWatermark: 10}, &out)

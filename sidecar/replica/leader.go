@@ -28,6 +28,8 @@ type follower struct {
 	// sent is the next offset to send, match the proven durable end.
 	sent, match   topic.Offset
 	highWatermark topic.Offset
+	// start is its durable log start, startTold what it was last told of the leader's.
+	start, startTold topic.Offset
 	// spans[head:] were sent and not acknowledged.
 	spans []span
 	head  int
@@ -39,7 +41,7 @@ type follower struct {
 
 // behind reports whether f owes an answer or the leader owes f data.
 func (f *follower) behind(m *Machine) bool {
-	return !f.known || f.match < m.end || f.highWatermark < m.highWatermark
+	return !f.known || f.match < m.end || f.highWatermark < m.highWatermark || f.start < m.start
 }
 
 // forget releases what is in flight: it is lost or will be sent again.
@@ -105,7 +107,7 @@ func (m *Machine) syncFollowers(v View, out *Effects) {
 		}
 		m.followers = append(m.followers, follower{
 			member: member, window: m.cfg.Window(node), match: topic.NoOffset, sent: topic.NoOffset,
-			highWatermark: topic.NoOffset, caughtUpAt: m.now(), answeredAt: m.now(), endAtAnswer: m.end,
+			highWatermark: topic.NoOffset, start: topic.NoOffset, startTold: topic.NoOffset, caughtUpAt: m.now(), answeredAt: m.now(), endAtAnswer: m.end,
 			repeatWait: m.cfg.RepeatTicks, repeatAt: m.now() + m.cfg.RepeatTicks,
 		})
 		m.probe(&m.followers[len(m.followers)-1], out)
@@ -131,7 +133,7 @@ func (m *Machine) Ack(from topic.Member, a frame.Ack, out *Effects) {
 		m.event(out, EventStale, from.Node, a.LogEnd, "acknowledgement")
 		return
 	}
-	epoch, end := m.epochs.floor(a.TailEpoch, m.start, m.end)
+	epoch, end := m.epochs.floor(a.TailEpoch, m.first, m.end)
 	if m.broken(BelievesAnyTail) {
 		epoch, end = a.TailEpoch, m.end
 	}
@@ -146,7 +148,14 @@ func (m *Machine) Ack(from topic.Member, a frame.Ack, out *Effects) {
 		f.known, f.contradicts = false, true
 		m.event(out, EventFault, from.Node, a.LogEnd, "follower is ahead of its leader in the leader's epoch")
 		return
+	case m.apart(f, a, epoch):
+		m.reset(f, a, out)
+		return
 	case epoch != a.TailEpoch || a.LogEnd > end:
+		if end < a.LogStart { // it cannot cut so deep
+			m.reset(f, a, out)
+			return
+		}
 		m.cut(f, a, epoch, end, out)
 		return
 	}
@@ -158,6 +167,8 @@ func (m *Machine) accept(f *follower, a frame.Ack, out *Effects) {
 	progress := !f.known || a.DurableEnd > f.match || a.HighWatermark > f.highWatermark
 	f.match = max(f.match, a.DurableEnd)
 	f.highWatermark = max(f.highWatermark, a.HighWatermark)
+	progress = progress || a.LogStart > f.start
+	f.start = max(f.start, a.LogStart)
 	f.release(a.DurableEnd)
 	if !f.known || (a.Gap && a.LogEnd < f.sent) {
 		if f.known {
@@ -169,6 +180,7 @@ func (m *Machine) accept(f *follower, a frame.Ack, out *Effects) {
 	}
 	f.sent = max(f.sent, a.LogEnd)
 	m.noteCaughtUp(f)
+	m.compareStarts(f, out)
 	if f.sent < m.end {
 		out.Lagging = append(out.Lagging, f.member.Node)
 	}
@@ -225,9 +237,6 @@ func (m *Machine) Feed(node topic.NodeID, e Entry, out *Effects) bool {
 		return false
 	}
 	e.PrevEpoch = m.epochs.at(e.Base - 1)
-	if e.Base == m.start {
-		e.PrevEpoch = topic.NoEpoch
-	}
 	m.send(f, e, out)
 	return true
 }
@@ -255,6 +264,9 @@ func (m *Machine) repeat(f *follower, out *Effects) {
 		return
 	}
 	m.probe(f, out)
+	if f.known && f.start < m.start {
+		m.startTo(f, out)
+	}
 	f.repeatWait = min(2*f.repeatWait, m.cfg.RepeatTicksMax)
 	f.repeatAt = m.now() + f.repeatWait
 }

@@ -25,8 +25,20 @@ type Config struct {
 
 // LogState is what the machine must know of the partition log when it starts or changes role.
 type LogState struct {
-	Start, End, Durable, HighWatermark topic.Offset
-	Epochs                             []EpochStart
+	Extent
+	End, HighWatermark topic.Offset
+	Epochs             []EpochStart
+}
+
+// Extent is what of a log moves behind the machine's back: by its own WAL and, of a leader, by whoever
+// deletes records.
+type Extent struct {
+	// Durable is the end on stable storage. It is below Start while a reset is not there yet.
+	Durable topic.Offset
+	// Start is the log start, First where the first batch begins, which may be below it.
+	Start, First topic.Offset
+	// StartDurable is the log start that a crash would leave.
+	StartDurable topic.Offset
 }
 
 // View is what the cluster image says about the partition.
@@ -45,9 +57,12 @@ type Machine struct {
 	placement *topic.Placement
 	minInSync int
 
-	// The log as this machine knows it. durable <= end, highWatermark <= end.
-	start, end, durable, highWatermark topic.Offset
-	epochs                             epochs
+	// The log as this machine knows it. durable <= end, start <= highWatermark <= end.
+	end, durable, highWatermark topic.Offset
+	start, first, startDurable  topic.Offset
+	epochs                      epochs
+	// low is what a leader knows the log starts of all in-sync members to have reached on their disks.
+	low topic.Offset
 
 	role       Role
 	epochStart topic.Offset
@@ -92,7 +107,8 @@ func (m *Machine) Reload(log LogState) {
 }
 
 func (m *Machine) reload(log LogState) {
-	m.start, m.end, m.durable = log.Start, log.End, log.Durable
+	m.end, m.durable = log.End, log.Durable
+	m.start, m.first, m.startDurable = log.Start, log.First, log.StartDurable
 	m.highWatermark = max(m.highWatermark, log.HighWatermark)
 	m.epochs = append(m.epochs[:0], log.Epochs...)
 }
@@ -130,7 +146,7 @@ func (m *Machine) Configure(v View, log LogState, out *Effects) {
 		m.reload(log)
 		// A damaged log was cut below what was committed, see cluster.QuarantineReplicas.
 		m.highWatermark = min(m.highWatermark, m.end)
-		m.gapEnd = topic.NoOffset
+		m.gapEnd, m.low = topic.NoOffset, topic.NoOffset
 		m.change = nil
 		m.dropFollowers()
 	}
@@ -188,11 +204,14 @@ func (m *Machine) Appended(e Entry, out *Effects) {
 	}
 }
 
-// Durable notes the end of what this node has on stable storage, read from the log now: a report
-// that was made before a cut may speak of records that are gone.
-func (m *Machine) Durable(end topic.Offset, out *Effects) {
-	m.durable = min(end, m.end)
+// Durable notes what this node has on stable storage, read from the log now: a report that was made
+// before a cut may speak of records that are gone.
+func (m *Machine) Durable(log Extent, out *Effects) {
+	m.durable = min(log.Durable, m.end)
+	m.startDurable = log.StartDurable
 	if m.role.Leading {
+		m.start, m.first = log.Start, log.First
+		m.tellStart(out)
 		m.advance(out)
 		return
 	}
@@ -259,6 +278,7 @@ func (m *Machine) advance(out *Effects) {
 	if len(m.placement.ISR) < m.minInSync && !m.broken(CommitsBelowMinimum) {
 		return
 	}
+	m.settleStart(out)
 	hw := m.durable
 	if m.broken(CommitsBeforeSync) {
 		hw = m.end

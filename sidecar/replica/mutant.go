@@ -34,6 +34,16 @@ const (
 	CommitsUnprovenTail
 	// NeverRepeats sends everything once.
 	NeverRepeats
+	// AdmitsOldStarts lets a follower into the in-sync set that still holds what was deleted.
+	AdmitsOldStarts
+	// DeletesAlone calls records deleted once the leader has deleted them.
+	DeletesAlone
+	// AcksStartBeforeSync acknowledges a log start before it is synced.
+	AcksStartBeforeSync
+	// NeverResets leaves a follower that ends below its leader's log start where it is.
+	NeverResets
+	// ObeysLateResets empties a log although the reset answers another tail.
+	ObeysLateResets
 	// HighWatermarkFalls takes a high watermark as it comes; part of a mutant of several packages.
 	HighWatermarkFalls
 )
@@ -44,7 +54,8 @@ func Break(cfg *Config, bug Mutant) { cfg.mutant = bug }
 var mutantNames = [...]string{"sound", "commits-by-current-isr", "cuts-to-high-watermark", "acks-before-sync",
 	"commits-before-sync", "acks-base-offset", "expands-at-once", "forgets-unknown-change",
 	"commits-below-minimum", "ready-at-once", "obeys-late-cuts", "believes-any-tail", "commits-unproven-tail",
-	"never-repeats", "high-watermark-falls"}
+	"never-repeats", "admits-old-starts", "deletes-alone", "acks-start-before-sync", "never-resets",
+	"obeys-late-resets", "high-watermark-falls"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }

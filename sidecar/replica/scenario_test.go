@@ -32,10 +32,11 @@ import (
 //	register N... [interval]            the session is registered, and live again if it was fenced;
 //	                                    interval: the node may have acknowledged what it had not synced
 //	fence N... | elect-unclean N | minimum M     the controller's
+//	delete N to=O                       node N deletes what lies below an offset, as far as it is committed
 //	claim N...                          what a node holds, where nobody leads and nobody clean is left
 //	cut|join A-B...                     a link; join alone: all links
 //	hold FILTER... | release FILTER...  messages stay on the way. FILTER is KIND[:A>B], KIND is data, probe,
-//	                                    cut, commit, ack, any, alter (a proposal) or verdict (its answer is
+//	                                    cut, commit, start, reset, ack, any, alter (a proposal) or verdict (its answer is
 //	                                    lost); A and B may be *; release alone: all
 //	deliver FILTER | lose FILTER        what is on the way now, held or not, and nothing else
 //	replay FILTER [epoch=E]             copies of all such messages that were ever sent arrive
@@ -129,6 +130,8 @@ func (s *stage) command(d *datadriven.TestData) {
 		for _, h := range s.named(l) {
 			s.toNode(h, l)
 		}
+	case "delete":
+		s.deleteTo(s.named(l)[0], l.number("to", 0))
 	case "hears":
 		s.hears(s.named(l)[0], slices.Contains(l.words(), "all"))
 	case "minimum":
@@ -183,7 +186,7 @@ func (s *stage) toNode(h *host, l line) {
 	case "wipe":
 		s.crash(h, 0)
 		// Its session is over for good, whatever the image still says of it.
-		h.disk, h.session, h.log, h.durable, h.hw = h.disk+1, 0, nil, 0, 0
+		h.disk, h.session, h.log, h.durable, h.hw, h.start, h.startDurable = h.disk+1, 0, nil, 0, 0, 0, 0
 	case "restart":
 		s.restart(h)
 		if !slices.Contains(l.words(), "unregistered") {
@@ -301,13 +304,17 @@ func (s *stage) read(h *host, l line) {
 		s.say("consumer: the leader is not ready, ask again")
 		return
 	}
-	if found, end := m.epochs.floor(epoch, m.start, m.end); end < from {
+	if found, end := m.epochs.floor(epoch, m.first, m.end); end < from {
 		s.say("consumer: truncated: epoch %d ends at %d, position was %d", found, end, from)
 		return
 	}
 	text := "consumer: reads nothing"
 	if from < h.hw {
 		text = "consumer: reads"
+	}
+	if int(from) < h.start {
+		s.say("consumer: out of range, the log starts at %d", h.start)
+		return
 	}
 	for _, rec := range h.log[min(from, h.hw):h.hw] {
 		text += " " + s.names[rec.value]
@@ -368,7 +375,7 @@ func (s *stage) links(l line) {
 func (s *stage) filter(word string) filter {
 	kind, link, found := strings.Cut(word, ":")
 	f := filter{kind, anyNode, anyNode}
-	if !slices.Contains([]string{"any", "data", "probe", "cut", "commit", "ack", "alter", "verdict"}, kind) {
+	if !slices.Contains([]string{"any", "data", "probe", "cut", "commit", "start", "reset", "ack", "alter", "verdict"}, kind) {
 		s.t.Fatalf("no kind of message: %s", word)
 	}
 	if !found {
@@ -450,8 +457,12 @@ func (s *stage) status(hosts []*host) string {
 		hosts = s.hosts
 	}
 	for _, h := range hosts {
-		fmt.Fprintf(&out, "%s: %s, log %s, end %d, durable %d, high watermark %d\n", s.memberText(h.member()),
-			s.roleText(h), s.records(h.log), len(h.log), h.durable, h.hw)
+		start := ""
+		if h.start > 0 {
+			start = fmt.Sprintf("start %d, ", h.start)
+		}
+		fmt.Fprintf(&out, "%s: %s, log %s, %send %d, durable %d, high watermark %d\n", s.memberText(h.member()),
+			s.roleText(h), s.recordsFrom(h.log, h.start), start, len(h.log), h.durable, h.hw)
 	}
 	if !all {
 		return out.String()

@@ -25,11 +25,16 @@ type host struct {
 	machine *Machine
 	log     []record
 	durable int
-	hw      topic.Offset
-	role    Role
-	image   *cluster.Image
-	window  map[topic.NodeID]*Window
-	lag     map[topic.NodeID]bool
+	// start is where the log begins, startDurable where a crash leaves it; what lies below in log is blank
+	// or waits to be forgotten.
+	start, startDurable int
+	// before is the log that a reset has replaced, until that is synced.
+	before *host
+	hw     topic.Offset
+	role   Role
+	image  *cluster.Image
+	window map[topic.NodeID]*Window
+	lag    map[topic.NodeID]bool
 	// full refuses every append of a follower.
 	full bool
 	// disk counts the disks that the host has lost.
@@ -68,6 +73,10 @@ type world struct {
 	session   topic.Session
 	refused   int
 	wiped     bool
+	// deleted is the highest low watermark, deletions counts those.
+	deleted   topic.Offset
+	deletions int
+	resets    int
 	// stage, when not nil, plays a script: it decides what a schedule of dice would.
 	stage *stage
 }
@@ -140,15 +149,54 @@ func (w *world) fence(h *host) {
 func (h *host) member() topic.Member { return topic.Member{Node: h.id, Session: h.session} }
 
 func (h *host) state() LogState {
-	s := LogState{End: topic.Offset(len(h.log)), Durable: topic.Offset(h.durable), HighWatermark: h.hw}
+	s := LogState{Extent: h.extent(), End: topic.Offset(len(h.log)), HighWatermark: h.hw}
 	last := topic.NoEpoch
 	for i, rec := range h.log {
+		if i < h.start-1 {
+			continue // but for the one before the start, nobody knows it any more
+		}
 		if rec.epoch != last {
 			s.Epochs = append(s.Epochs, EpochStart{Epoch: rec.epoch, Start: topic.Offset(i)})
 			last = rec.epoch
 		}
 	}
 	return s
+}
+
+func (h *host) extent() Extent {
+	return Extent{Durable: topic.Offset(h.durable), Start: topic.Offset(h.start), First: topic.Offset(h.start),
+		StartDurable: topic.Offset(h.startDurable)}
+}
+
+// holds reports whether the log is what is given, as far as it reaches down.
+func (h *host) holds(records []record) bool {
+	from := min(h.start, len(records))
+	return len(h.log) >= len(records) && slices.Equal(h.log[from:len(records)], records[from:])
+}
+
+// replace begins the log anew.
+func (h *host) replace(with *Replacement) {
+	if h.before == nil {
+		h.before = &host{log: h.log, durable: h.durable, hw: h.hw, start: h.startDurable, startDurable: h.startDurable}
+	}
+	h.log = make([]record, with.Base)
+	for i := range h.log {
+		h.log[i].epoch = topic.NoEpoch
+	}
+	if with.Base > 0 {
+		h.log[with.Base-1].epoch = with.Epoch
+	}
+	h.start, h.hw = int(with.Base), with.Base
+	h.durable, h.startDurable = min(h.durable, h.start-1), min(h.startDurable, h.start)
+}
+
+// fallBack is what a crash does to a log start that was not synced.
+func (h *host) fallBack() {
+	if b := h.before; b != nil {
+		h.log, h.durable, h.hw, h.start, h.startDurable = b.log[:b.durable], b.durable, b.hw, b.start, b.startDurable
+		h.before = nil
+	}
+	h.start = h.startDurable
 }
 
 // start gives a host a new session over what survived of its log.
@@ -175,12 +223,14 @@ func (w *world) host(id topic.NodeID) *host { return w.hosts[id-1] }
 // crash loses a random part of what was not synced, or the disk, and restarts the host at once. Its new session is
 // registered later, or at once, and the old one may be fenced first.
 func (w *world) crash(h *host) {
+	h.fallBack()
 	keep := h.durable
 	if len(h.log) > h.durable {
 		keep += w.r.IntN(len(h.log) - h.durable + 1)
 	}
 	if w.r.IntN(8) == 0 && w.spare(h) {
 		h.disk, keep, h.hw, w.wiped = h.disk+1, 0, 0, true
+		h.start, h.startDurable = 0, 0
 	}
 	h.log = h.log[:keep]
 	h.durable = keep // the recovered tail is synced before anything leaves the node
@@ -204,7 +254,7 @@ func (w *world) refresh(h *host) {
 	im := h.image
 	placement, _ := im.Partition(thePartition)
 	t, _ := im.TopicByID(thePartition.Topic)
-	v := View{Placement: placement, MinInSync: im.MinInSync(t), Live: func(n topic.NodeID) (topic.Session, bool) {
+	v := View{Placement: placement, MinInSync: im.MinInSync(t, placement), Live: func(n topic.NodeID) (topic.Session, bool) {
 		b, ok := im.Broker(n)
 		return b.Session, ok && !b.Fenced
 	}}
@@ -242,6 +292,17 @@ func (w *world) step(h *host, fn func(out *Effects)) {
 		h.log = h.log[:out.Cut]
 		h.durable = min(h.durable, int(out.Cut))
 		h.hw = min(h.hw, out.Cut) // no further than an unclean election asks for: the machine refuses
+	}
+	if out.Replace != nil {
+		h.replace(out.Replace)
+		w.resets++
+	}
+	if out.Start != topic.NoOffset {
+		h.start = max(h.start, int(out.Start))
+	}
+	if out.LowWatermark > w.deleted {
+		w.deleted = out.LowWatermark
+		w.deletions++
 	}
 	if s := out.Append; s != nil && h.full {
 		w.step(h, func(out *Effects) { h.machine.Refused(h.state(), out) })
@@ -286,7 +347,7 @@ func recordsOf(s *frame.Section) []record {
 func (w *world) contradicts(h *host, s *frame.Section) bool {
 	for i, rec := range recordsOf(s) {
 		at := int(s.Base) + i
-		if at < len(h.log) && h.log[at].epoch == rec.epoch && h.log[at] != rec {
+		if at >= h.start && at < len(h.log) && h.log[at].epoch == rec.epoch && h.log[at] != rec {
 			e := Event{Kind: EventFault, Partition: thePartition, Epoch: s.Epoch, Offset: topic.Offset(at), Detail: "a batch was sent again with other bytes"}
 			if w.stage != nil {
 				w.stage.event(h, e)
@@ -312,8 +373,11 @@ func (w *world) check() {
 		if m := h.member(); !p.InSync(m) && !slices.Contains(p.Eligible, m) {
 			continue
 		}
-		if h.durable < w.acked || !slices.Equal(h.log[:w.acked], w.committed) {
+		if h.durable < w.acked || !h.holds(w.committed) {
 			w.fail("node %d may lead with %v, %d durable; committed is %v", h.id, h.log, h.durable, w.committed)
+		}
+		if topic.Offset(h.startDurable) < w.deleted {
+			w.fail("node %d may lead from %d on; what lies below %d was deleted", h.id, h.startDurable, w.deleted)
 		}
 	}
 }
@@ -327,6 +391,7 @@ func (w *world) commit(h *host, hw topic.Offset) {
 	h.hw = hw
 	for i := range int(hw) {
 		switch {
+		case i < h.start && i < len(w.committed):
 		case i < len(w.committed) && w.committed[i] != h.log[i]:
 			w.fail("node %d: offset %d is %v, committed was %v", h.id, i, h.log[i], w.committed[i])
 		case i == len(w.committed):
@@ -337,7 +402,7 @@ func (w *world) commit(h *host, hw topic.Offset) {
 	w.acked = len(w.committed)
 	holders := 0
 	for _, x := range w.hosts {
-		if x.durable >= int(hw) && slices.Equal(x.log[:hw], w.committed[:hw]) {
+		if x.durable >= int(hw) && x.holds(w.committed[:hw]) {
 			holders++
 		}
 	}
@@ -458,11 +523,11 @@ func (w *world) receive(e envelope) {
 }
 
 func (w *world) sync(h *host) {
-	if h.durable == len(h.log) {
+	if h.durable == len(h.log) && h.startDurable == h.start && h.before == nil {
 		return
 	}
-	h.durable = len(h.log)
-	w.step(h, func(out *Effects) { h.machine.Durable(topic.Offset(h.durable), out) })
+	h.durable, h.startDurable, h.before = len(h.log), h.start, nil
+	w.step(h, func(out *Effects) { h.machine.Durable(h.extent(), out) })
 }
 
 func (w *world) produce(h *host) {
@@ -489,6 +554,13 @@ func (w *world) write(h *host, count int) {
 	w.step(h, func(out *Effects) { h.machine.Appended(e, out) })
 }
 
+// deleteTo has a leader delete what lies below an offset, as far as it is committed.
+func (w *world) deleteTo(h *host, to int) {
+	if h.role.Leading && h.role.Ready {
+		h.start = max(h.start, min(to, int(h.hw), h.durable))
+	}
+}
+
 // feed gives lagging followers the next batch, one record each as a log of that shape would.
 func (w *world) feed(h *host) {
 	for n := topic.NodeID(1); int(n) <= len(w.hosts); n++ {
@@ -499,6 +571,9 @@ func (w *world) feed(h *host) {
 		}
 		if !h.window[n].Open() {
 			continue
+		}
+		if from < topic.Offset(h.start) {
+			continue // it is gone, and the machine has yet to hear of that
 		}
 		rec := h.log[from]
 		e := Entry{Epoch: rec.epoch, Base: from, Count: 1, Payload: []byte{byte(rec.value >> 16), byte(rec.value >> 8), byte(rec.value), 0}}
@@ -536,6 +611,8 @@ func (w *world) chaos(steps int) {
 			w.arrive()
 		case 93:
 			h.full = !h.full
+		case 92:
+			w.deleteTo(h, w.r.IntN(len(h.log)+1))
 		case 2, 3, 4, 5, 6, 7, 8, 9, 10, 11:
 			w.produce(h)
 		case 12, 13, 14, 15, 16, 17, 18, 19, 20:
@@ -577,7 +654,7 @@ func (w *world) heal() {
 	}
 	leader := w.host(w.placement().Leader)
 	for _, h := range w.hosts {
-		if !slices.Equal(h.log, leader.log) || int(h.hw) != len(leader.log) {
+		if h.start != leader.start || len(h.log) != len(leader.log) || !h.holds(leader.log) || int(h.hw) != len(leader.log) {
 			w.fail("after healing node %d has %d records, high watermark %d; the leader %d has %d, %d (followers %+v)",
 				h.id, len(h.log), h.hw, leader.id, len(leader.log), leader.hw, leader.machine.Followers())
 		}
@@ -601,20 +678,21 @@ func TestCommittedRecordsSurviveEverySchedule(t *testing.T) {
 	if testing.Short() {
 		seeds = 200
 	}
-	committed, refused := 0, 0
+	committed, refused, deletions, resets := 0, 0, 0, 0
 	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed%d", seed), func(t *testing.T) {
 			w := newWorld(t, uint64(seed), 3+2*(seed%2))
 			w.chaos(1500)
 			w.heal()
 			committed, refused = committed+w.acked, refused+w.refused
+			deletions, resets = deletions+w.deletions, resets+w.resets
 		})
 		if t.Failed() {
 			return
 		}
 	}
-	if committed < seeds*5 || refused < seeds/10 {
-		t.Fatalf("only %d records were committed and %d changes refused over %d seeds: the schedules prove nothing",
-			committed, refused, seeds)
+	if committed < seeds*5 || refused < seeds/10 || deletions < seeds/4 || resets < seeds/10 {
+		t.Fatalf("only %d records were committed, %d changes refused, %d log starts moved and %d logs reset over %d seeds: "+
+			"the schedules prove nothing", committed, refused, deletions, resets, seeds)
 	}
 }

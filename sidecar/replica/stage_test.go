@@ -61,6 +61,7 @@ func kindOf(e envelope) string {
 	}
 	return map[frame.SectionKind]string{
 		frame.Data: "data", frame.Probe: "probe", frame.Cut: "cut", frame.Commit: "commit",
+		frame.Start: "start", frame.Reset: "reset",
 	}[e.section.Kind]
 }
 
@@ -107,7 +108,7 @@ func (s *stage) event(h *host, e Event) {
 // it is the first to say so.
 func (s *stage) committed(h *host, holders int, first bool) {
 	t, _ := s.image.TopicByID(thePartition.Topic)
-	if want := s.image.MinInSync(t); first && holders < want {
+	if want := s.image.MinInSync(t, t.Partitions[0]); first && holders < want {
 		s.violation(fmt.Sprintf("node %d: high watermark %d is on %d disks, want %d", h.id, h.hw, holders, want))
 	}
 	s.waiting = slices.DeleteFunc(s.waiting, func(p produced) bool {
@@ -138,7 +139,7 @@ func (s *stage) inspect() {
 			continue
 		}
 		end := min(int(h.hw), len(h.log))
-		if s.acked < end || !slices.Equal(h.log[:end], s.world.committed[:end]) {
+		if s.acked < end || !h.holds(s.world.committed[:end]) {
 			s.violation(fmt.Sprintf("node %d has %s below its high watermark %d, committed is %s", h.id,
 				s.records(h.log[:end]), h.hw, s.records(s.world.committed)))
 		}
@@ -207,7 +208,7 @@ func (s *stage) turn(h *host) bool {
 		s.refresh(h)
 		moved = true
 	}
-	if !s.slow[h.id] && h.durable < len(h.log) {
+	if !s.slow[h.id] && (h.durable < len(h.log) || h.startDurable != h.start || h.before != nil) {
 		s.sync(h)
 		moved = true
 	}
@@ -311,6 +312,8 @@ func (s *stage) passTime(ticks int) {
 func (s *stage) crash(h *host, keep int) {
 	h.up = false
 	s.unanswered(h)
+	h.fallBack()
+	delete(s.marks, h.member()) // its session is over
 	h.log = h.log[:min(len(h.log), h.durable+keep)]
 	h.durable = len(h.log) // the recovered tail is synced before anything leaves the node
 	h.role = Role{}
@@ -340,15 +343,24 @@ func (s *stage) members(members []topic.Member) string {
 }
 
 // records shows a log by epochs: where each begins, and what it holds.
-func (s *stage) records(log []record) string {
+func (s *stage) records(log []record) string { return s.recordsFrom(log, 0) }
+
+// recordsFrom leaves out what lies below the start of the log.
+func (s *stage) recordsFrom(log []record, start int) string {
+	if start == len(log) {
+		log = nil
+	}
 	if len(log) == 0 {
 		return "empty"
 	}
 	var out strings.Builder
 	last := topic.NoEpoch
 	for i, rec := range log {
+		if i < start {
+			continue
+		}
 		if rec.epoch != last {
-			if i > 0 {
+			if i > start {
 				out.WriteString(" |")
 			}
 			fmt.Fprintf(&out, " epoch %d from %d:", rec.epoch, i)
@@ -364,6 +376,9 @@ func (s *stage) envelopeText(e envelope) string {
 	text := fmt.Sprintf("%s %d>%d", kindOf(e), e.from.Node, e.to.Node)
 	if a := e.ack; a != nil {
 		text += fmt.Sprintf(" in epoch %d: tail of epoch %d, end %d, durable %d", a.Epoch, a.TailEpoch, a.LogEnd, a.DurableEnd)
+		if a.LogStart > 0 {
+			text += fmt.Sprintf(", start %d", a.LogStart)
+		}
 		if a.Gap {
 			text += ", gap"
 		}
@@ -380,6 +395,10 @@ func (s *stage) envelopeText(e envelope) string {
 		return text
 	case frame.Cut:
 		return text + fmt.Sprintf(" you end at %d with epoch %d, cut to %d and epoch %d", m.HighWatermark, m.RecordEpoch, m.Base, m.PrevEpoch)
+	case frame.Start:
+		return text + fmt.Sprintf(" the log starts at %d, high watermark %d", m.Base, m.HighWatermark)
+	case frame.Reset:
+		return text + fmt.Sprintf(" you end at %d with epoch %d, begin anew at %d after epoch %d", m.HighWatermark, m.RecordEpoch, m.Base, m.PrevEpoch)
 	case frame.Probe:
 		if m.HighWatermark == topic.NoOffset {
 			return text + " what is your tail?"

@@ -87,6 +87,7 @@ type broker struct {
 	beats        []node.Beat
 	triggers     []election.Request
 	ticks        int64
+	evicted      uint64
 
 	beatAt      map[topic.NodeID]*node.Heartbeat
 	asked       map[uint64]topic.Member
@@ -153,7 +154,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 	self := topic.Member{Node: h.id, Session: session}
 	watch := node.WatchConfig{
 		Self: self, Watcher: w.watcherConfig(h.id), Tick: tickMicros * time.Microsecond, LeaderTimeout: leaderTimeout,
-		ToldAgain: time.Hour, Voters: w.voters,
+		ToldAgain: time.Hour,
 	}
 	node.BreakWatch(&watch, w.options.Mutant.node)
 	b.watch = node.NewWatch(watch, h.clock())
@@ -391,7 +392,7 @@ func (b *broker) beat() {
 	}
 	bytes := frame.AppendHeartbeat(nil, frame.Header{
 		Cluster: frame.ClusterOf(b.view.Image.ClusterID()), From: b.h.id, FromSession: b.session,
-	}, frame.Heartbeat{Applied: b.view.Image.AppliedIndex(), Disclaims: b.hangs(),
+	}, frame.Heartbeat{Applied: b.view.Told(), Disclaims: b.hangs(),
 		SentMicros: uint64(b.now() / time.Microsecond), Peers: echoes})
 	for _, other := range b.w.hosts {
 		if other != b.h {
@@ -411,6 +412,8 @@ func (b *broker) turnData() {
 	ticks := int64((b.now() - b.begun) / replicaTick)
 	b.repl.Turn(&in, b.view, ticks-b.ticks)
 	b.ticks = ticks
+	b.w.count.evictedLogs += b.repl.Counters().Evicted - b.evicted
+	b.evicted = b.repl.Counters().Evicted
 	for _, q := range b.repl.Scans() {
 		b.w.later(b.h, b.w.between(100, 2_000), func() {
 			out := node.Scanned{To: q.To}

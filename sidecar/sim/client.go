@@ -82,6 +82,10 @@ func (w *World) clients() {
 		w.createTopic("river")
 		return
 	}
+	if w.moving() && !w.healing && w.rng.IntN(15) == 0 {
+		w.move()
+		return
+	}
 	switch act := w.rng.IntN(40); {
 	case act == 0:
 		w.createTopic("creek")
@@ -91,6 +95,8 @@ func (w *World) clients() {
 		w.grow("river")
 	case act == 3:
 		w.prefer()
+	case act == 4:
+		w.deleteRecords()
 	case act < 28:
 		w.producers[w.rng.IntN(len(w.producers))].act()
 	default:
@@ -115,7 +121,7 @@ func (w *World) createTopic(name string) {
 	if _, ok := b.view.Image.TopicByName(name); ok || len(b.view.Image.Brokers()) < minInSync {
 		return
 	}
-	c := topic.Creation{Name: name, Partitions: w.mix.partitions, ReplicationFactor: int16(min(3, len(w.hosts)))}
+	c := topic.Creation{Name: name, Partitions: w.mix.partitions, ReplicationFactor: int16(w.factor())}
 	if int(c.ReplicationFactor) > len(b.view.Image.Brokers()) {
 		return
 	}
@@ -376,12 +382,17 @@ func (b *broker) serve(r *reader, fetch uint64, epoch topic.Epoch) {
 		return
 	}
 	result, err := log.Read(r.next, 1<<10, true)
-	if errors.Is(err, partition.ErrOffsetOutOfRange) && (r.next < result.LogStart || b.store.Mandated()) {
+	if errors.Is(err, partition.ErrOffsetOutOfRange) && r.next < result.LogStart {
+		r.next = result.LogStart // as a client that resets its position to the earliest
+		return
+	}
+	if errors.Is(err, partition.ErrOffsetOutOfRange) && b.store.Mandated() {
 		b.w.check.outOfRange(b, r, result)
 	}
 	if err != nil {
 		return
 	}
+	b.w.check.serves(b, r.partition, r.next, state.Role.Epoch)
 	b.w.laterAnywhere(b.w.between(50, 1_000), func() {
 		if r.fetch != fetch {
 			return
@@ -389,7 +400,7 @@ func (b *broker) serve(r *reader, fetch uint64, epoch topic.Epoch) {
 		r.fetch = 0
 		for _, bytes := range result.Batches {
 			b.w.check.readBatch(b.h, r.partition, bytes, func(offset topic.Offset) {
-				if offset > r.next {
+				if offset > r.next { // whoever reads by old metadata may read what is deleted elsewhere
 					b.w.check.fail("a reader of %v at %d is given %d", r.partition, r.next, offset)
 				}
 				r.next = max(r.next, offset+1)

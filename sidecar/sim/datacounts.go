@@ -16,7 +16,8 @@ type dataCounts struct {
 	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts                            uint64
 	lostHosts, flips, misdirected, staleBlocks, quarantines, mended                                     uint64
 	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides, secondLosses            uint64
-	preferred                                                                                           uint64
+	preferred, reassigned, cancels, movesRefused, movesFinished, voted, evictedLogs                     uint64
+	deletions, deletionsDone, resets                                                                    uint64
 }
 
 func (c *dataCounts) verdict(v election.Verdict) {
@@ -52,6 +53,8 @@ func (c *dataCounts) replica(e replica.Event) {
 		c.gaps++
 	case replica.EventCut:
 		c.cuts++
+	case replica.EventReset:
+		c.resets++
 	case replica.EventShrink:
 		c.shrinks++
 	case replica.EventExpand:
@@ -63,6 +66,9 @@ func (c *dataCounts) replica(e replica.Event) {
 func (c *dataCounts) placement(before, after *topic.Placement, minimum int) {
 	if before == nil {
 		return
+	}
+	if before.Moving() && !after.Moving() && len(before.Adding()) > 0 && after.Hosts(before.Adding()[0]) {
+		c.movesFinished++
 	}
 	if after.Leader == topic.NoNode && before.Leader != topic.NoNode {
 		c.leaderless++
@@ -104,5 +110,8 @@ func (c *dataCounts) rare() []Rare {
 		{"flips", c.flips}, {"misdirected_blocks", c.misdirected}, {"stale_blocks", c.staleBlocks}, {"quarantines", c.quarantines}, {"mended", c.mended},
 		{"claims", c.claims}, {"unclean_elections", c.uncleanElections}, {"unsynced_losses", c.unsyncedLosses},
 		{"scrub_passes", c.scrubPasses}, {"scrub_found", c.scrubFound}, {"strides", c.strides}, {"second_losses", c.secondLosses},
+		{"reassigned", c.reassigned}, {"reassignments_cancelled", c.cancels}, {"reassignments_refused", c.movesRefused},
+		{"reassignments_finished", c.movesFinished}, {"voters_set", c.voted}, {"evicted_logs", c.evictedLogs},
+		{"deletions", c.deletions}, {"deletions_done", c.deletionsDone}, {"log_resets", c.resets},
 	}
 }

@@ -35,8 +35,10 @@ type disk struct {
 	fs   *waltest.FS
 	// kept is how far each log was durable when the host was last up. What sessions before since had is
 	// lost.
-	kept  map[topic.Partition]topic.Offset
-	since uint64
+	kept map[topic.Partition]topic.Offset
+	// keptStarts is where each log durably started then.
+	keptStarts map[topic.Partition]topic.Offset
+	since      uint64
 	// rotten: something on it was damaged; latent: and no start has found it yet.
 	rotten, latent bool
 	// synced survives a crash. Of the writes behind it, unsynced, a crash leaves any prefix.
@@ -107,9 +109,10 @@ func (d *disk) crash(kept int) {
 
 // remember notes what a host had promised when it went down.
 func (d *disk) remember(b *broker) {
-	d.kept = map[topic.Partition]topic.Offset{}
+	d.kept, d.keptStarts = map[topic.Partition]topic.Offset{}, map[topic.Partition]topic.Offset{}
 	for _, p := range b.store.Partitions() {
 		d.kept[p] = b.store.Log(p).State().DurableEnd
+		d.keptStarts[p] = b.store.Log(p).State().StartDurable
 	}
 }
 
@@ -118,7 +121,7 @@ func (d *disk) remember(b *broker) {
 func (d *disk) forget(w *World) {
 	if w.mix.interval {
 		w.count.unsyncedLosses++
-		d.kept, d.since = nil, w.sessions+1
+		d.kept, d.keptStarts, d.since = nil, nil, w.sessions+1
 	}
 }
 

@@ -7,7 +7,7 @@
 //
 //	seed ──> World ──┬─ nemesis: cuts, crashes, power losses, wipes, pauses, rot, full and slow disks,
 //	                 │           transfers, membership changes
-//	                 ├─ clients: producers (idempotent or not, acks=1 or all), readers, admins
+//	                 ├─ clients: producers (idempotent or not, acks=1 or all), readers, admins, who delete records too
 //	                 ├─ network: loss, duplication, delay, replay, one-way cuts, every subject by itself
 //	                 ├─ hosts:   Quorum + disk, and broker: every part that is a goroutine of production
 //	                 │           has its turn a little after it was woken, in any order
@@ -76,6 +76,8 @@
 //     without it, be it elected uncleanly by the longest log, or one that calls itself ready before it knows it to be committed;
 //   - an acknowledged record that is elsewhere, a refused one that is read, a batch of an idempotent
 //     producer refused for its sequence;
+//   - a log that starts above what anybody asked to delete; somebody in sync or eligible, or a leader, that
+//     starts below what DeleteRecords was told to be deleted; replicas that start apart once at rest;
 //   - a reader that is given a hole, or told that what it has read does not exist;
 //   - a follower that acknowledges what it has not synced; a restart without what was synced;
 //   - a frame for another session that changes anything; a contradiction between two logs.

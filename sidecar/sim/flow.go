@@ -37,7 +37,9 @@ func (w *World) dataSpares(h *host) bool {
 func lossesBorne(im *cluster.Image) int {
 	borne := len(im.Brokers())
 	for t := range im.All() {
-		borne = min(borne, max(1, im.MinInSync(t)-1))
+		for _, p := range t.Partitions {
+			borne = min(borne, max(1, im.MinInSync(t, p)-1))
+		}
 	}
 	return borne
 }
@@ -116,10 +118,10 @@ func (w *World) flows() bool {
 		for i, placement := range t.Partitions {
 			p := topic.Partition{Topic: t.ID, Index: int32(i)}
 			there := w.there(placement)
-			if there < im.MinInSync(t) || w.orphaned(p, placement) {
+			if there < im.MinInSync(t, placement) || w.orphaned(p, placement) {
 				continue // it may rightly stand still
 			}
-			if len(placement.ISR) != there || placement.Leader == topic.NoNode {
+			if len(placement.ISR) != there || placement.Leader == topic.NoNode || !w.settled(t, p, placement) {
 				return false
 			}
 			if w.quiet && !w.level(p, placement) || !w.quiet && w.check.promisedEnd[p] <= w.healedFrom[p] {
@@ -217,6 +219,9 @@ func (w *World) level(p topic.Partition, placement *topic.Placement) bool {
 		}
 		if !seen {
 			first, seen = state, true
+		}
+		if state.LogStart != first.LogStart || state.LogStart < w.check.deletions.done[p] {
+			return false
 		}
 		if state.LogEnd != first.LogEnd || state.HighWatermark != state.LogEnd || state.LogEnd < w.check.promisedEnd[p] {
 			return false

@@ -44,6 +44,7 @@ type records struct {
 	ackedValues map[uint64]place
 	// promisedAt is promisedEnd when an epoch was first seen elected.
 	promisedAt map[grant]topic.Offset
+	deletions  deletions
 	// movedAt is when an epoch was first seen, in virtual time.
 	movedAt map[grant]int64
 }
@@ -58,7 +59,7 @@ func newRecords() records {
 	return records{
 		canon: map[topic.Partition][]record{}, promisedEnd: map[topic.Partition]topic.Offset{},
 		at: map[uint64]place{}, refused: map[uint64]bool{}, ackedValues: map[uint64]place{},
-		promisedAt: map[grant]topic.Offset{}, movedAt: map[grant]int64{},
+		promisedAt: map[grant]topic.Offset{}, movedAt: map[grant]int64{}, deletions: newDeletions(),
 	}
 }
 
@@ -88,11 +89,13 @@ func (c *checker) published(b *broker, v node.View) {
 		if change.After == nil {
 			continue
 		}
-		c.w.count.placement(change.Before, change.After, v.Image.MinInSync(change.Topic))
+		c.w.count.placement(change.Before, change.After, v.Image.MinInSync(change.Topic, change.After))
+		c.undone(change.Before, change.After, change.Partition)
 		c.entitled(change.Partition, change.After)
 		e := grant{change.Partition, change.After.LeaderEpoch}
 		if _, known := c.promisedAt[e]; !known {
 			c.promisedAt[e], c.movedAt[e] = c.promisedEnd[change.Partition], c.w.now
+			c.deletions.doneAt[e] = c.deletions.done[change.Partition]
 		}
 	}
 	c.image = v.Image
@@ -104,6 +107,9 @@ func (c *checker) entitled(p topic.Partition, placement *topic.Placement) {
 		h := c.w.hosts[m.Node-1]
 		if end, known := h.durableEnd(p, m.Session); known && end < c.promisedEnd[p] {
 			c.fail("%s may lead %v with %d on disk, but %d was promised: %+v", h, p, end, c.promisedEnd[p], *placement)
+		}
+		if start, known := h.durableStart(p, m.Session); known && start < c.deletions.done[p] {
+			c.fail("%s may lead %v from %d on, but what lies below %d was deleted: %+v", h, p, start, c.deletions.done[p], *placement)
 		}
 	}
 }
@@ -119,10 +125,16 @@ func (c *checker) gone(p topic.Partition) bool {
 
 // logs looks at every log of a host after its replication has turned.
 func (c *checker) logs(b *broker) {
+	for p := range b.judged {
+		if b.store.Log(p) == nil {
+			delete(b.judged, p) // another log may come in its place
+		}
+	}
 	for _, p := range b.store.Partitions() {
 		log := b.store.Log(p)
 		state := log.State()
 		b.epochs[p] = len(log.Epochs())
+		c.starts(b, p, state)
 		c.watermark(b, p, log, state)
 		if state.Role.Leading {
 			c.leadsPartition(b, p, state)
@@ -149,6 +161,7 @@ func (c *checker) watermark(b *broker, p topic.Partition, log *partition.Log, st
 	if state.Role.Leading {
 		c.covered(b, p, state)
 	}
+	judged = max(judged, state.LogStart)
 	for judged < state.HighWatermark {
 		result, err := log.Read(judged, 1<<20, true)
 		if errors.Is(err, waltest.ErrCrashed) || b.h.disk.rotten && errors.Is(err, wal.ErrDamaged) {
@@ -222,6 +235,9 @@ func (c *checker) leadsPartition(b *broker, p topic.Partition, state partition.S
 			c.fail("%s leads %v in epoch %d with log end %d, but %d was promised", b.h, p, epoch, state.LogEnd, promised)
 		}
 	}
+	if done := c.deletions.doneAt[grant{p, epoch}]; state.LogStart < done {
+		c.fail("%s leads %v in epoch %d from %d on, but what lies below %d was deleted", b.h, p, epoch, state.LogStart, done)
+	}
 	if state.Role.Ready && state.HighWatermark < promised {
 		c.fail("%s calls itself ready for %v in epoch %d at high watermark %d, but %d was promised",
 			b.h, p, epoch, state.HighWatermark, promised)
@@ -259,7 +275,7 @@ func (c *checker) learn(h *host, p topic.Partition, offset topic.Offset, r recor
 	is.value, is.epoch = r.value, max(is.epoch, r.epoch)
 	c.canon[p] = known
 	at := place{p, offset}
-	if was, ok := c.at[r.value]; ok && was != at {
+	if was, ok := c.at[r.value]; ok && was != at && !c.mayBeGone(was) {
 		c.fail("value %d is at %v offset %d and at %v offset %d", r.value, was.partition, was.offset, p, offset)
 	}
 	c.at[r.value] = at
@@ -326,7 +342,7 @@ func (c *checker) outOfRange(b *broker, r *reader, result partition.ReadResult) 
 				moved = at
 			}
 		}
-		if late := c.w.now - moved; late > mandateMicros && c.votersKept() {
+		if late := c.w.now - moved; late > mandateMicros {
 			c.fail("%s tells a reader of %v %d µs after its epoch %d ended that %d does not exist", b.h, r.partition, late,
 				mine.LeaderEpoch, r.next)
 		}
@@ -337,23 +353,6 @@ func (c *checker) outOfRange(b *broker, r *reader, result partition.ReadResult) 
 		newest.LeaderEpoch, c.image.AppliedIndex())
 }
 
-// votersKept reports whether those who vote are those that the mandate counts on, in whose hands it is to
-// elect: the ones of the configuration. Production moves no votes to other nodes; where the seed does, a
-// majority of the old voters may vouch for what a majority of the new ones has ended (seed 4439).
-func (c *checker) votersKept() bool {
-	for _, h := range c.w.hosts {
-		if !h.up() {
-			continue
-		}
-		for _, m := range h.quorum.Status().Membership.Voters {
-			if !slices.Contains(c.w.voters, m.Node) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // acknowledges requires that a follower's answer counts nothing that is not on its disk.
 func (c *checker) acknowledges(b *broker, bytes []byte) {
 	_, sections, body, err := frame.ParseHeader(bytes)
@@ -362,6 +361,9 @@ func (c *checker) acknowledges(b *broker, bytes []byte) {
 			log := b.store.Log(a.Partition)
 			if log != nil && a.DurableEnd > log.State().DurableEnd {
 				c.fail("%s acknowledges %v up to %d, durable is %d", b.h, a.Partition, a.DurableEnd, log.State().DurableEnd)
+			}
+			if log != nil && a.LogStart > log.State().StartDurable {
+				c.fail("%s acknowledges that %v starts at %d, durable is %d", b.h, a.Partition, a.LogStart, log.State().StartDurable)
 			}
 		})
 	}
@@ -406,7 +408,7 @@ func (b *broker) fingerprint() []byte {
 	var out bytes.Buffer
 	for _, p := range b.store.Partitions() {
 		s := b.store.Log(p).State()
-		_ = binary.Write(&out, binary.BigEndian, []int64{int64(s.LogEnd), int64(s.HighWatermark), int64(s.Cuts), int64(s.Role.Epoch)})
+		_ = binary.Write(&out, binary.BigEndian, []int64{int64(s.LogEnd), int64(s.HighWatermark), int64(s.LogStart), int64(s.Cuts), int64(s.Role.Epoch)})
 	}
 	return out.Bytes()
 }
@@ -415,11 +417,14 @@ func (b *broker) fingerprint() []byte {
 func (c *checker) reopened(b *broker) {
 	for p, end := range b.h.disk.kept {
 		log := b.store.Log(p)
-		if log == nil && end > 0 && !c.gone(p) {
+		if log == nil && end > 0 && !c.gone(p) && !c.image.Evicts(b.h.id, p) {
 			c.fail("%s restarts without its log of %v, synced up to %d", b.h, p, end)
 		}
 		if log != nil && log.State().LogEnd < end {
 			c.fail("%s restarts with %v up to %d, synced were %d", b.h, p, log.State().LogEnd, end)
+		}
+		if start := b.h.disk.keptStarts[p]; log != nil && log.State().LogStart < start && !b.h.disk.rotten {
+			c.fail("%s restarts with %v from %d on, its start was synced at %d", b.h, p, log.State().LogStart, start)
 		}
 	}
 }

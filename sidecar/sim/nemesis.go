@@ -173,6 +173,10 @@ func (w *World) wipe(h *host) {
 	if h.world.mix.brokers && !w.dataSpares(h) {
 		return
 	}
+	if w.votedAt > 0 && (!w.votersSettled() || !w.someoneElseRemembers(h)) {
+		// Those who founded the cluster need not vote any more, but would found another one.
+		return
+	}
 	if !w.spares(h) {
 		if !w.mix.massWipes || !w.someoneElseRemembers(h) {
 			return
@@ -384,7 +388,8 @@ func (w *World) healthy() bool {
 			return false
 		}
 	}
-	for _, h := range w.hosts[:len(w.voters)] {
+	for _, id := range w.shallVote() {
+		h := w.hosts[id-1]
 		if !h.lost && !status.Membership.IsVoter(raft.Member{Node: h.id, Disk: h.disk.id}) {
 			return false
 		}

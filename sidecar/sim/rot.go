@@ -57,8 +57,10 @@ func (w *World) singly() bool {
 		return true
 	}
 	for t := range w.check.image.All() {
-		if w.check.image.MinInSync(t) == 1 {
-			return true
+		for _, p := range t.Partitions {
+			if w.check.image.MinInSync(t, p) == 1 {
+				return true
+			}
 		}
 	}
 	return false

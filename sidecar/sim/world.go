@@ -71,6 +71,8 @@ type World struct {
 	suspicions uint64
 	// healedFrom is what was promised of each partition when healing began.
 	healedFrom map[topic.Partition]topic.Offset
+	// votedAt is when other voters were last asked for, 0 if never.
+	votedAt int64
 	// frail are the hosts whose disks were lost and not yet made good.
 	frail []*host
 }

@@ -113,6 +113,10 @@ type Replica struct {
 	LagTimeMax    time.Duration
 	RaftTick      time.Duration
 	RaftElection  time.Duration
+	// BalanceInterval is how often leaderships are given back to preferred leaders, zero for never, and
+	// BalancePercent what a broker may lack of those that prefer it.
+	BalanceInterval time.Duration
+	BalancePercent  int
 }
 
 // WAL is the durability that was asked for, and what is done about damage.
@@ -327,6 +331,11 @@ func (b *builder) replica() Replica {
 		LagTimeMax:    b.millis(keyLagTime),
 		RaftTick:      b.millis(keyRaftTick),
 		RaftElection:  b.millis(keyRaftElection),
+
+		BalancePercent: int(b.number(keyBalancePercent)),
+	}
+	if b.flag(keyBalance) {
+		r.BalanceInterval = time.Duration(b.number(keyBalanceInterval)) * time.Second
 	}
 	if r.LeaderTimeout < heartbeatsMin*r.Heartbeat {
 		b.refuse(&Refusal{keyLeaderTimeout, b.text(keyLeaderTimeout),

@@ -57,6 +57,9 @@ const (
 	keyHTTPProfiles        = "http.debug.profiles"
 	keyAuthorizer          = "authorizer.class.name"
 	keyOffsetsPartitions   = "offsets.topic.num.partitions"
+	keyBalance             = "auto.leader.rebalance.enable"
+	keyBalanceInterval     = "leader.imbalance.check.interval.seconds"
+	keyBalancePercent      = "leader.imbalance.per.broker.percentage"
 	keyOffsetsReplication  = "offsets.topic.replication.factor"
 	keyOffsetsRetention    = "offsets.retention.minutes"
 	keyOffsetsCheck        = "offsets.retention.check.interval.ms"
@@ -144,6 +147,12 @@ func kafkaKeys() []Key {
 			Doc: "A partition forgets a producer that is silent this long."},
 		{Name: keyLagTime, Kind: Integer, Default: "30000", Unit: "ms", Min: 1, Max: math.MaxInt32,
 			Doc: "A follower that has not caught up for this long leaves the in-sync set."},
+		{Name: keyBalance, Kind: Flag, Default: "true",
+			Doc: "Whether leaderships go back to the preferred leaders by themselves."},
+		{Name: keyBalanceInterval, Kind: Integer, Default: "300", Unit: "s", Min: 1, Max: math.MaxInt32,
+			Doc: "How often the controller looks whether they should."},
+		{Name: keyBalancePercent, Kind: Integer, Default: "10", Max: 100,
+			Doc: "How much of the leaderships that prefer it a broker may lack."},
 		{Name: keyFlushInterval, Kind: Integer, Unit: "ms", Min: 1, Max: math.MaxInt32,
 			Doc: "With log.flush.policy=interval, how often the log is synced. Unset: 1000 ms."},
 		{Name: keyAuthorizer, Kind: Text,
@@ -274,8 +283,7 @@ var inertIntegers = []string{
 	"replica.fetch.response.max.bytes", "replica.fetch.backoff.ms", "replica.socket.timeout.ms",
 	"replica.socket.receive.buffer.bytes", "replica.high.watermark.checkpoint.interval.ms",
 	"fetch.purgatory.purge.interval.requests", "producer.purgatory.purge.interval.requests",
-	"delete.records.purgatory.purge.interval.requests", "leader.imbalance.check.interval.seconds",
-	"leader.imbalance.per.broker.percentage", "broker.heartbeat.interval.ms", "broker.session.timeout.ms",
+	"delete.records.purgatory.purge.interval.requests", "broker.heartbeat.interval.ms", "broker.session.timeout.ms",
 	"initial.broker.registration.timeout.ms", "controlled.shutdown.max.retries",
 	"controlled.shutdown.retry.backoff.ms", "controller.quorum.election.timeout.ms",
 	"controller.quorum.fetch.timeout.ms", "controller.quorum.election.backoff.max.ms",
@@ -305,7 +313,7 @@ var inertIntegers = []string{
 }
 
 var inertFlags = []string{
-	"auto.leader.rebalance.enable", "controlled.shutdown.enable", "log.cleaner.enable", "log.preallocate",
+	"controlled.shutdown.enable", "log.cleaner.enable", "log.preallocate",
 	"remote.log.storage.system.enable", "transaction.partition.verification.enable",
 	"unstable.api.versions.enable", "unstable.feature.versions.enable", "broker.id.generation.enable",
 	"auto.include.jmx.reporter", "log.message.downconversion.enable", "telemetry.enable",

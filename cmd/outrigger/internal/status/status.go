@@ -140,8 +140,12 @@ func (r *Report) judge(live map[topic.NodeID]bool, controller topic.NodeID) {
 		switch {
 		case p.Leader == topic.NoNode:
 			r.problem("partition %s has no leader", name(p))
-		case len(p.ISR) < len(p.Replicas):
+		case underReplicated(p):
 			r.problem("partition %s is under-replicated: %d of %d replicas are in sync", name(p), len(p.ISR), len(p.Replicas))
+		}
+		if len(p.Adding)+len(p.Removing) > 0 {
+			r.Notes = append(r.Notes, fmt.Sprintf("partition %s is being reassigned: adds %s, removes %s",
+				name(p), nodes(p.Adding), nodes(p.Removing)))
 		}
 	}
 	for _, b := range r.Brokers {
@@ -154,6 +158,17 @@ func (r *Report) judge(live map[topic.NodeID]bool, controller topic.NodeID) {
 		r.problem("no broker that answered is the controller, so partitions without a leader are not known")
 	}
 	slices.Sort(r.Problems)
+}
+
+// underReplicated does not count the replicas that a reassignment brings.
+func underReplicated(p sidecar.PartitionStatus) bool {
+	missing := len(p.Replicas) - len(p.ISR)
+	for _, node := range p.Adding {
+		if !slices.Contains(p.ISR, node) {
+			missing--
+		}
+	}
+	return missing > 0
 }
 
 func (r *Report) problem(format string, args ...any) {
