@@ -31,7 +31,8 @@ func (b *Broker) consumerGroupHeartbeat(
 		return response
 	}
 	response.MemberID, response.MemberEpoch = &beat.MemberID, beat.Epoch
-	response.HeartbeatIntervalMillis = int32(b.config.Groups.ConsumerInterval.Milliseconds())
+	_, interval := b.consumerTimes(b.cluster.View(), q.Group)
+	response.HeartbeatIntervalMillis = int32(interval.Milliseconds())
 	if beat.Assigned != nil {
 		response.Assignment = &kmsg.ConsumerGroupHeartbeatResponseAssignment{Topics: assignedTopics(*beat.Assigned)}
 	}
@@ -57,10 +58,11 @@ func (b *Broker) beatConsumer(
 	if err := judgeConsumerHeartbeat(r.Version, q); err != nil {
 		return nil, err
 	}
+	session, _ := b.consumerTimes(b.cluster.View(), q.Group)
 	e := group.ConsumerHeartbeat{
 		Token: b.groups.token(), MemberID: q.MemberID, Epoch: q.MemberEpoch, Instance: q.InstanceID, Rack: q.RackID,
 		ClientID: r.clientID(), Host: "/" + r.client, RebalanceMillis: q.RebalanceTimeoutMillis,
-		SessionMillis: b.config.Groups.ConsumerSession.Milliseconds(), Names: q.SubscribedTopicNames,
+		SessionMillis: session.Milliseconds(), Names: q.SubscribedTopicNames,
 		Pattern: q.SubscribedTopicRegex, Assignor: q.ServerAssignor,
 	}
 	if e.MemberID == "" {

@@ -233,6 +233,50 @@ func TestOffsetsOfModernMembersAreFencedByTheirEpochs(t *testing.T) {
 	expectCode(t, "delete again", c.ask(q).(*kmsg.DeleteGroupsResponse).Groups[0].ErrorCode, codeGroupIDNotFound)
 }
 
+// TestGroupsHaveConfigsOfTheirOwn: what is set for a group is described, listed, bounded, and told to its
+// members.
+func TestGroupsHaveConfigsOfTheirOwn(t *testing.T) {
+	h := startGroups(t)
+	h.create("known", 2)
+	h.coordinates("g")
+	c := h.dial()
+	const ofGroup = kmsg.ConfigResourceTypeGroupConfig
+	for _, test := range []struct {
+		name, key, value string
+		want             code
+	}{
+		{"too short", configConsumerInterval, "4999", codeInvalidConfig},
+		{"too long", configConsumerSession, "60001", codeInvalidConfig},
+		{"no number", configConsumerSession, "long", codeInvalidConfig},
+		{"of share groups", "share.session.timeout.ms", "50000", codeInvalidConfig},
+		{"good", configConsumerInterval, "7000", codeNone},
+	} {
+		expectCode(t, test.name, c.altered(alterationOf(ofGroup, "g", edit(test.key, opSet, test.value))).ErrorCode, test.want)
+	}
+	expectCode(t, "no group", c.altered(alterationOf(ofGroup, "", edit(configConsumerInterval, opSet, "7000"))).ErrorCode,
+		codeInvalidRequest)
+	configs := c.described(ofGroup, "g")
+	interval, session := configs[configConsumerInterval], configs[configConsumerSession]
+	if len(configs) != 2 || *interval.Value != "7000" || interval.Source != kmsg.ConfigSourceGroupConfig ||
+		*session.Value != "45000" || session.Source != kmsg.ConfigSourceDefaultConfig {
+		t.Errorf("configs: got %+v, want an interval of its own and the default session", configs)
+	}
+	r := c.ask(consumerJoin("g", "member")).(*kmsg.ConsumerGroupHeartbeatResponse)
+	if onlyCode(t, "join", r.ErrorCode); r.HeartbeatIntervalMillis != 7000 {
+		t.Errorf("interval: got %d, want 7000", r.HeartbeatIntervalMillis)
+	}
+	q := kmsg.NewPtrListConfigResourcesRequest()
+	q.Version, q.ResourceTypes = 1, []int8{int8(ofGroup)}
+	listed := c.ask(q).(*kmsg.ListConfigResourcesResponse).ConfigResources
+	if len(listed) != 1 || listed[0].Name != "g" {
+		t.Errorf("listed: got %+v, want g", listed)
+	}
+	onlyCode(t, "unset", c.altered(alterationOf(ofGroup, "g", edit(configConsumerInterval, opDelete, "null"))).ErrorCode)
+	if listed := c.ask(q).(*kmsg.ListConfigResourcesResponse).ConfigResources; len(listed) != 0 {
+		t.Errorf("listed after that: got %+v, want nothing", listed)
+	}
+}
+
 // TestCatalogStaysTheSameUntilTopicsChange: elections and configs do not make every group look again.
 func TestCatalogStaysTheSameUntilTopicsChange(t *testing.T) {
 	h := startConsumers(t)

@@ -38,12 +38,19 @@ type GroupConfig struct {
 	// ConsumerSession is `group.consumer.session.timeout.ms` (45 s), ConsumerInterval
 	// `group.consumer.heartbeat.interval.ms` (5 s): the coordinator decides both for KIP-848 members.
 	ConsumerSession, ConsumerInterval time.Duration
+	// ConsumerSessions and ConsumerIntervals bound what a group's own configs may ask for:
+	// `group.consumer.min.session.timeout.ms` (45 s) and its max (60 s),
+	// `group.consumer.min.heartbeat.interval.ms` (5 s) and its max (15 s).
+	ConsumerSessions, ConsumerIntervals Span
 	// Assignors is `group.consumer.assignors` (uniform, range), the default first.
 	Assignors []string
 	// Migration is `group.consumer.migration.policy` (bidirectional): whether groups with members may
 	// change between the classic and the consumer protocol.
 	Migration Migration
 }
+
+// Span is a shortest and a longest time.
+type Span struct{ Min, Max time.Duration }
 
 // Migration is which way groups with members may change their protocol, by the names of Kafka.
 type Migration string
@@ -71,6 +78,10 @@ func (c GroupConfig) withDefaults(replicationFactor int16) GroupConfig {
 	orDefault(&c.ConsumerMembersMax, math.MaxInt32)
 	orDefault(&c.ConsumerSession, 45*time.Second)
 	orDefault(&c.ConsumerInterval, 5*time.Second)
+	orDefault(&c.ConsumerSessions.Min, 45*time.Second)
+	orDefault(&c.ConsumerSessions.Max, time.Minute)
+	orDefault(&c.ConsumerIntervals.Min, 5*time.Second)
+	orDefault(&c.ConsumerIntervals.Max, 15*time.Second)
 	orDefault(&c.Migration, MigrateBothWays)
 	if len(c.Assignors) == 0 {
 		c.Assignors = assign.Names()
@@ -97,6 +108,9 @@ func (c GroupConfig) validate() error {
 		{"group.consumer.session.timeout.ms", c.ConsumerSession < 0, c.ConsumerSession},
 		{"group.consumer.heartbeat.interval.ms", c.ConsumerInterval < 0 || c.ConsumerInterval >= c.ConsumerSession,
 			c.ConsumerInterval},
+		{"group.consumer.max.session.timeout.ms", c.ConsumerSessions.Max < c.ConsumerSessions.Min, c.ConsumerSessions.Max},
+		{"group.consumer.max.heartbeat.interval.ms", c.ConsumerIntervals.Max < c.ConsumerIntervals.Min,
+			c.ConsumerIntervals.Max},
 		{"group.consumer.assignors", slices.ContainsFunc(c.Assignors, unknownAssignor), c.Assignors},
 		{"group.consumer.migration.policy", !slices.Contains(migrations, c.Migration), c.Migration},
 	}

@@ -60,6 +60,8 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 				SessionMin: 6 * time.Second, SessionMax: 30 * time.Minute, MembersMax: 2147483647,
 				Consumers: ConsumerGroups{
 					MembersMax: 2147483647, Session: 45 * time.Second, Interval: 5 * time.Second,
+					SessionMin: 45 * time.Second, SessionMax: time.Minute,
+					IntervalMin: 5 * time.Second, IntervalMax: 15 * time.Second,
 					Assignors: []string{"uniform", "range"}, Migration: "bidirectional",
 				},
 			},

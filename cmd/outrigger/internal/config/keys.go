@@ -72,6 +72,10 @@ const (
 	keyConsumerSize        = "group.consumer.max.size"
 	keyConsumerSession     = "group.consumer.session.timeout.ms"
 	keyConsumerInterval    = "group.consumer.heartbeat.interval.ms"
+	keyConsumerSessionMin  = "group.consumer.min.session.timeout.ms"
+	keyConsumerSessionMax  = "group.consumer.max.session.timeout.ms"
+	keyConsumerBeatMin     = "group.consumer.min.heartbeat.interval.ms"
+	keyConsumerBeatMax     = "group.consumer.max.heartbeat.interval.ms"
 	keyConsumerAssignors   = "group.consumer.assignors"
 	keyConsumerMigration   = "group.consumer.migration.policy"
 )
@@ -189,6 +193,15 @@ func groupKeys() []Key {
 			Doc: "A member of the consumer protocol that is silent for this long is taken out."},
 		{Name: keyConsumerInterval, Kind: Integer, Default: "5000", Unit: "ms", Min: 1, Max: math.MaxInt32,
 			Doc: "How often members of the consumer protocol are told to beat; below " + keyConsumerSession + "."},
+		{Name: keyConsumerSessionMin, Kind: Integer, Default: "45000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "The shortest consumer.session.timeout.ms that a group may be given as its own."},
+		{Name: keyConsumerSessionMax, Kind: Integer, Default: "60000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "The longest consumer.session.timeout.ms that a group may be given as its own."},
+		{Name: keyConsumerBeatMin, Kind: Integer, Default: "5000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "The shortest consumer.heartbeat.interval.ms that a group may be given as its own."},
+		{Name: keyConsumerBeatMax, Kind: Integer, Default: "15000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "The longest consumer.heartbeat.interval.ms that a group may be given as its own; below " +
+				keyConsumerSessionMin + "."},
 		{Name: keyConsumerAssignors, Kind: List, Default: "uniform,range", OneOf: []string{"uniform", "range"},
 			Doc: "Who may divide partitions for the consumer protocol; the first one where no member has a wish."},
 		{Name: keyConsumerMigration, Kind: Choice, Default: "bidirectional",
@@ -295,8 +308,6 @@ var inertIntegers = []string{
 	"server.max.startup.time.ms", "quota.window.num", "quota.window.size.seconds",
 	"replication.quota.window.num", "replication.quota.window.size.seconds",
 	"group.coordinator.threads", "group.coordinator.append.linger.ms",
-	"group.consumer.min.session.timeout.ms", "group.consumer.max.session.timeout.ms",
-	"group.consumer.min.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms",
 	"group.share.delivery.count.limit", "group.share.max.groups",
 	"group.share.max.size", "group.share.record.lock.duration.ms", "group.share.session.timeout.ms",
 	"group.share.heartbeat.interval.ms", "group.share.partition.max.record.locks",

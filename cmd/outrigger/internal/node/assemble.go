@@ -254,7 +254,9 @@ func groupConfig(g config.Groups) broker.GroupConfig {
 		MetadataBytesMax: g.MetadataBytesMax, Retention: g.Retention, RetentionCheck: g.RetentionCheck,
 		CommitTimeout: g.CommitTimeout, ConsumerMembersMax: g.Consumers.MembersMax,
 		ConsumerSession: g.Consumers.Session, ConsumerInterval: g.Consumers.Interval,
-		Assignors: g.Consumers.Assignors, Migration: broker.Migration(g.Consumers.Migration),
+		ConsumerSessions:  broker.Span{Min: g.Consumers.SessionMin, Max: g.Consumers.SessionMax},
+		ConsumerIntervals: broker.Span{Min: g.Consumers.IntervalMin, Max: g.Consumers.IntervalMax},
+		Assignors:         g.Consumers.Assignors, Migration: broker.Migration(g.Consumers.Migration),
 	}
 	if g.InitialDelay == 0 {
 		c.InitialDelay = -1
