@@ -182,7 +182,7 @@ func TestConsumerHeartbeatsAreRefusedByTheirReasons(t *testing.T) {
 		}), codeUnsupportedAssignor},
 		{"pattern", edited(consumerJoin("g", "member"), func(q *kmsg.ConsumerGroupHeartbeatRequest) {
 			q.SubscribedTopicRegex = kmsg.StringPtr("(a")
-		}), codeInvalidRegex},
+		}), codeInvalidRegularExpression},
 		{"join without a timeout", edited(consumerJoin("g", "member"), func(q *kmsg.ConsumerGroupHeartbeatRequest) {
 			q.RebalanceTimeoutMillis = -1
 		}), codeInvalidRequest},

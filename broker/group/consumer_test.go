@@ -189,6 +189,12 @@ func TestCommitsAreJudgedByTheEpochSinceWhenAPartitionIsHeld(t *testing.T) {
 	s.refused(commit(1, 3), ErrStaleEpoch) // given back
 	s.refused(commit(3, 0), ErrStaleEpoch)
 	s.refused(s.step(Commit{Token: s.token(), MemberID: "a", Generation: 2}), ErrOldCommit)
+	within := func(epoch int32) Token {
+		return s.step(TxnCommit{Token: s.token(), ProducerID: 1, MemberID: "a", Generation: epoch,
+			Offsets: []CommitOffset{{Place{"t", 3}, Offset{Offset: 1, ExpiresAt: -1, TopicID: topicT}}}})
+	}
+	s.fine(within(2))
+	s.refused(within(1), ErrIllegalGeneration)
 	s.refused(s.step(Commit{Token: s.token(), Generation: -1, KnowsEpochs: true}), ErrUnknownMember)
 }
 

@@ -6,7 +6,8 @@ import (
 
 // Replay gathers what the records of one partition say, in their order.
 type Replay struct {
-	groups map[string]*replayed
+	groups    map[string]*replayed
+	undecided map[string]*undecided
 	// Unknown counts records of kinds that this package does not know.
 	Unknown int
 }
@@ -35,7 +36,9 @@ func (r *Replay) drop(name string) {
 }
 
 // NewReplay returns the replay of a partition that holds nothing yet.
-func NewReplay() *Replay { return &Replay{groups: map[string]*replayed{}} }
+func NewReplay() *Replay {
+	return &Replay{groups: map[string]*replayed{}, undecided: map[string]*undecided{}}
+}
 
 // Apply takes one record. It keeps no slice of it. An error wraps ErrMalformed.
 func (r *Replay) Apply(record Record) error {
@@ -49,6 +52,7 @@ func (r *Replay) Apply(record Record) error {
 	case d.isConsumer:
 		return r.applyConsumer(record)
 	}
+	r.overtake(&d)
 	g := r.group(d.group)
 	switch {
 	case d.isGroup:
@@ -86,5 +90,6 @@ func (r *Replay) Machines(cfg *Config, now Time) map[string]*Machine {
 		m.rewind()
 		machines[name] = m
 	}
+	r.restoreUndecided(machines, cfg)
 	return machines
 }

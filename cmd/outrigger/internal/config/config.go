@@ -42,6 +42,8 @@ type Kafka struct {
 	Listeners []Listener
 	Topics    TopicDefaults
 	Groups    Groups
+	// Transactions is what transactional producers may do.
+	Transactions Transactions
 	// MessageBytesMax bounds one record batch, RequestBytesMax one request, FetchBytesMax the
 	// records in one answer.
 	MessageBytesMax, RequestBytesMax, FetchBytesMax int
@@ -80,6 +82,14 @@ type ConsumerGroups struct {
 	// Assignors has the default first, Migration is one of Kafka's names.
 	Assignors []string
 	Migration string
+}
+
+// Transactions is what transactional producers may do, and where their state is kept.
+type Transactions struct {
+	Partitions        int32
+	ReplicationFactor int16
+	// TimeoutMax bounds the timeouts of transactions, Expiration is how long silent ids are kept.
+	TimeoutMax, Expiration time.Duration
 }
 
 // TopicDefaults are what a topic gets when its creator says nothing.
@@ -132,6 +142,8 @@ type WAL struct {
 	// none; ScrubBytesPerSecond is how fast it is read.
 	ScrubInterval       time.Duration
 	ScrubBytesPerSecond int64
+	// RetainedBytes is the most that the log's files take up, FileBytes the size of one.
+	RetainedBytes, FileBytes int64
 }
 
 // How many heartbeats, and how many ticks, a timeout spans at the least.
@@ -258,6 +270,7 @@ func (b *builder) kafka(voters int) Kafka {
 		Listeners:           listeners,
 		Topics:              b.topics(max(voters, 1)),
 		Groups:              b.groups(max(voters, 1)),
+		Transactions:        b.transactions(max(voters, 1)),
 		MessageBytesMax:     int(b.number(keyMessageBytes)),
 		RequestBytesMax:     int(b.number(keyRequestBytes)),
 		FetchBytesMax:       int(b.number(keyFetchBytes)),
@@ -292,6 +305,17 @@ func (b *builder) topics(brokers int) TopicDefaults {
 		AutoCreate:        b.flag(keyAutoCreate),
 		Deletable:         b.flag(keyDeleteTopics),
 		Unclean:           b.flag(keyUnclean),
+	}
+}
+
+// transactions derives the number of replicas as topics does.
+func (b *builder) transactions(brokers int) Transactions {
+	b.derive(keyTxnReplication, strconv.Itoa(min(3, brokers)), fmt.Sprintf("min(3, %d voters)", brokers))
+	return Transactions{
+		Partitions:        int32(b.number(keyTxnPartitions)),
+		ReplicationFactor: int16(b.number(keyTxnReplication)),
+		TimeoutMax:        b.millis(keyTxnTimeoutMax),
+		Expiration:        b.millis(keyTxnExpiration),
 	}
 }
 
@@ -364,6 +388,8 @@ func (b *builder) wal() WAL {
 		RefuseDamaged:       b.text(keyDamagePolicy) == "refuse",
 		ScrubInterval:       b.millis(keyScrubInterval),
 		ScrubBytesPerSecond: b.number(keyScrubRate),
+		RetainedBytes:       b.number(keyWALRetained),
+		FileBytes:           b.number(keyWALFile),
 	}
 	switch {
 	case w.FlushAlways && b.text(keyFlushInterval) != "":
