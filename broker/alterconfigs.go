@@ -202,6 +202,8 @@ type configRules interface {
 	// judge refuses a value, or says whether it is worth keeping: one that asks for what happens
 	// anyway, of a key that is not honoured yet, is not.
 	judge(name, value string) (keep bool, err error)
+	// consistent refuses values that are right each by itself and not together.
+	consistent(set map[string]string) error
 }
 
 // edit returns what is to be set after the edits. Only what is edited is judged: what was set before
@@ -240,7 +242,7 @@ func (a *alteration) edit(before map[string]string, rules configRules) (map[stri
 			after[e.name] = value
 		}
 	}
-	return after, nil
+	return after, rules.consistent(after)
 }
 
 // result is the value after an edit that leaves one.

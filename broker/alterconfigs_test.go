@@ -71,12 +71,17 @@ func TestAlterationsAreJudgedConfigByConfig(t *testing.T) {
 		{"at the broker's bound", ofTopic, "t", edits{edit(configMessageBytes, opSet, "1048588")}, codeNone},
 		{"above the broker's bound", ofTopic, "t", edits{edit(configMessageBytes, opSet, "1048589")}, codeInvalidConfig},
 		{"delete what is not set", ofTopic, "t", edits{edit("retention.ms", opDelete, "null")}, codeNone},
-		{"what happens anyway", ofTopic, "t", edits{edit("cleanup.policy", opSet, "delete")}, codeNone},
+		{"what happens anyway", ofTopic, "t", edits{edit("remote.storage.enable", opSet, "false")}, codeNone},
 		{"append what is there", ofTopic, "t", edits{edit("cleanup.policy", opAppend, "delete")}, codeNone},
-		{"append", ofTopic, "t", edits{edit("cleanup.policy", opAppend, "compact")}, codeInvalidConfig},
+		{"append", ofTopic, "t", edits{edit("cleanup.policy", opAppend, "compact")}, codeNone},
+		{"append a stranger", ofTopic, "t", edits{edit("cleanup.policy", opAppend, "forget")}, codeInvalidConfig},
+		{"at odds", ofTopic, "t", edits{edit(configMinLag, opSet, "6"), edit(configMaxLag, opSet, "5")}, codeInvalidConfig},
+		{"inherited by topics", ofBroker, "", edits{edit("log.retention.ms", opSet, "5")}, codeNone},
+		{"inherited, of one broker", ofBroker, "1", edits{edit("log.retention.ms", opSet, "5")}, codeInvalidConfig},
+		{"inherited, at odds", ofBroker, "", edits{edit("log.cleaner.max.compaction.lag.ms", opSet, "5"), edit("log.cleaner.min.compaction.lag.ms", opSet, "6")}, codeInvalidConfig},
 		{"subtract", ofTopic, "t", edits{edit("cleanup.policy", opSubtract, "delete")}, codeInvalidConfig},
 		{"append to a number", ofTopic, "t", edits{edit(configMinInSync, opAppend, "2")}, codeInvalidConfig},
-		{"not honoured", ofTopic, "t", edits{edit("retention.ms", opSet, "5")}, codeInvalidConfig},
+		{"not honoured", ofTopic, "t", edits{edit("remote.storage.enable", opSet, "true")}, codeInvalidConfig},
 		{"unknown key", ofTopic, "t", edits{edit("no.such.key", opSet, "5")}, codeInvalidConfig},
 		{"delete an unknown key", ofTopic, "t", edits{edit("no.such.key", opDelete, "null")}, codeNone},
 		{"bad number", ofTopic, "t", edits{edit(configMinInSync, opSet, "0")}, codeInvalidConfig},
@@ -115,7 +120,7 @@ func TestAlterationsAreJudgedConfigByConfig(t *testing.T) {
 				stored := len(set) + len(h.cluster.View().Configs(topic.BrokerConfigs, "").Values) +
 					len(h.cluster.View().Configs(topic.BrokerConfigs, "1").Values)
 				kept := test.want == codeNone && !validateOnly &&
-					test.edits[0].Op == opSet && test.edits[0].Name != "cleanup.policy"
+					test.edits[0].Op != opDelete && test.edits[0].Name != "remote.storage.enable"
 				if (stored > 0) != kept {
 					t.Errorf("stored: got %d configs, want some: %v", stored, kept)
 				}

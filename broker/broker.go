@@ -38,6 +38,7 @@ type Broker struct {
 	memory   *semaphore.Weighted
 	census   census
 	sessions *fetchSessions
+	settings settings
 }
 
 // New opens the listeners, unless cfg brings them along, and registers the metrics. Clients may
@@ -92,6 +93,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	coordination.Go(func() { b.groups.run(ctx) })
 	coordination.Go(func() { b.txns.run(ctx) })
 	coordination.Go(func() { b.txns.markers.run(ctx) })
+	coordination.Go(func() { b.retain(ctx) })
 	for _, open := range b.sockets.open {
 		acceptors.Go(func() { b.accept(ctx, open, &connections) })
 	}

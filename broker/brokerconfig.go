@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -34,10 +35,19 @@ var dynamicKeys = []dynamicKey{
 	{name: configDraining, kind: kmsg.ConfigTypeBoolean, honoured: boolean},
 	{name: configFollowerThrottle, kind: kmsg.ConfigTypeLong, honoured: longFrom(0)},
 	{name: configLeaderThrottle, kind: kmsg.ConfigTypeLong, honoured: longFrom(0)},
-	{name: configConnections, kind: kmsg.ConfigTypeInt, honoured: integerFrom(1)},
-	{name: configConnectionsPerIP, kind: kmsg.ConfigTypeInt, honoured: integerFrom(1)},
-	{name: configMinInSync, kind: kmsg.ConfigTypeInt, honoured: integerFrom(1), shared: true},
-	{name: configUncleanElection, kind: kmsg.ConfigTypeBoolean, honoured: boolean, shared: true},
+	{name: configConnections, kind: kmsg.ConfigTypeInt, honoured: longWithin(1, math.MaxInt32)},
+	{name: configConnectionsPerIP, kind: kmsg.ConfigTypeInt, honoured: longWithin(1, math.MaxInt32)},
+}
+
+// findInherited finds a key that topics inherit from all brokers. The bound on batches is none of those:
+// the messages between brokers are made for it.
+func findInherited(name string) (dynamicKey, bool) {
+	for _, key := range topicKeys {
+		if key.broker == name && key.broker != "" && key.honoured != nil && key.name != configMessageBytes {
+			return dynamicKey{name: name, kind: key.kind, honoured: key.honoured, shared: true}, true
+		}
+	}
+	return dynamicKey{}, false
 }
 
 func findDynamicKey(name string) (dynamicKey, bool) {
@@ -46,7 +56,7 @@ func findDynamicKey(name string) (dynamicKey, bool) {
 			return key, true
 		}
 	}
-	return dynamicKey{}, false
+	return findInherited(name)
 }
 
 // judgeBrokerName wants the id of a registered broker, or nothing, which stands for all of them.
@@ -94,6 +104,13 @@ func (r brokerRules) judge(name, value string) (bool, error) {
 		return false, fmt.Errorf("%w: %s=%s: %w", topic.ErrInvalidConfig, name, value, err)
 	}
 	return true, nil
+}
+
+// consistent implements configRules: with what is set, no topic that sets nothing may contradict itself.
+func (r brokerRules) consistent(set map[string]string) error {
+	d := r.broker.topicDefaults(r.broker.cluster.View())
+	d.told = set
+	return d.consistent(nil)
 }
 
 // told are the values that were set for this broker while it ran, most specific first.

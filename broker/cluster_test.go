@@ -75,6 +75,7 @@ func (c *soleCluster) Durable(ends []partition.DurableEnd) {
 	for _, end := range ends {
 		if log := c.store.Log(end.Partition); log != nil {
 			log.SetHighWatermark(end.DurableEnd)
+			log.SetLowWatermark(log.State().StartDurable)
 		}
 	}
 }
@@ -87,6 +88,7 @@ func (c *soleCluster) release() {
 	for _, p := range c.store.Partitions() {
 		log := c.store.Log(p)
 		log.SetHighWatermark(log.State().DurableEnd)
+		log.SetLowWatermark(log.State().StartDurable)
 	}
 }
 

@@ -57,6 +57,12 @@ type TopicDefaults struct {
 	MessageBytesMax int32
 	// UncleanElection is `unclean.leader.election.enable` (false), described only.
 	UncleanElection bool
+	// Configs are further defaults, by the names of topic configs (`retention.ms`), where they are not
+	// Kafka's.
+	Configs map[string]string
+	// RetentionCheck is `log.retention.check.interval.ms` (5 min): how often leaders look for records
+	// whose time is over.
+	RetentionCheck time.Duration
 }
 
 // LogDir is where the logs are, for DescribeLogDirs.
@@ -154,6 +160,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Topics.ReplicationFactor, 1)
 	orDefault(&c.Topics.MinInSyncReplicas, 1)
 	orDefault(&c.Topics.MessageBytesMax, messageBytesMax)
+	orDefault(&c.Topics.RetentionCheck, 5*time.Minute)
 	orDefault(&c.Connections.Max, math.MaxInt)
 	orDefault(&c.Connections.MaxPerIP, math.MaxInt)
 	orDefault(&c.Connections.Idle, 10*time.Minute)

@@ -173,17 +173,15 @@ func (b *Broker) ownConfigs() []resourceConfig {
 	flag := func(name string, value bool) resourceConfig {
 		return own(name, kmsg.ConfigTypeBoolean, strconv.FormatBool(value))
 	}
-	return []resourceConfig{
+	configs := []resourceConfig{
 		flag("auto.create.topics.enable", !t.AutoCreateOff),
 		flag(configDraining, false),
 		number(configFollowerThrottle, kmsg.ConfigTypeLong, math.MaxInt64),
 		number(configLeaderThrottle, kmsg.ConfigTypeLong, math.MaxInt64),
-		own("compression.type", kmsg.ConfigTypeString, "producer"),
 		number("connections.max.idle.ms", kmsg.ConfigTypeLong, c.Idle.Milliseconds()),
 		number("default.replication.factor", kmsg.ConfigTypeInt, int64(t.ReplicationFactor)),
 		flag("delete.topic.enable", !t.DeleteOff),
 		number("fetch.max.bytes", kmsg.ConfigTypeInt, int64(r.FetchBytesMax)),
-		own("log.cleanup.policy", kmsg.ConfigTypeList, "delete"),
 		number("max.connections", kmsg.ConfigTypeInt, kafkaInt(c.Max)),
 		number("max.connections.per.ip", kmsg.ConfigTypeInt, kafkaInt(c.MaxPerIP)),
 		number("max.incremental.fetch.session.cache.slots", kmsg.ConfigTypeInt, max(0, kafkaInt(r.FetchSessionsMax))),
@@ -192,8 +190,20 @@ func (b *Broker) ownConfigs() []resourceConfig {
 		number("node.id", kmsg.ConfigTypeInt, int64(b.config.Node)),
 		number("num.partitions", kmsg.ConfigTypeInt, int64(t.Partitions)),
 		number("socket.request.max.bytes", kmsg.ConfigTypeInt, int64(r.BytesMax)),
+		number("log.retention.check.interval.ms", kmsg.ConfigTypeLong, t.RetentionCheck.Milliseconds()),
 		flag("unclean.leader.election.enable", t.UncleanElection),
 	}
+	for _, key := range topicKeys { // what topics inherit from here, and no struct holds
+		inherited := key.broker != "" && key.honoured != nil
+		if known := slices.ContainsFunc(configs, func(c resourceConfig) bool { return c.name == key.broker }); inherited && !known {
+			value := key.standard
+			if set, ok := t.Configs[key.name]; ok {
+				value = set
+			}
+			configs = append(configs, own(key.broker, key.kind, value))
+		}
+	}
+	return configs
 }
 
 // kafkaInt caps a bound at the largest value of Kafka's INT, by which it says "no bound".

@@ -59,6 +59,7 @@ func (b *Broker) handlerTable() map[int16]handler {
 		kmsg.ApiVersions.Int16():          {run: plain(b.apiVersions)},
 		kmsg.CreateTopics.Int16():         {run: plain(b.createTopics), waits: true},
 		kmsg.DeleteTopics.Int16():         {run: plain(b.deleteTopics), waits: true},
+		kmsg.DeleteRecords.Int16():        {run: plain(b.deleteRecords), waits: true},
 		kmsg.InitProducerID.Int16():       {run: plain(b.initProducerID), waits: true},
 		kmsg.OffsetForLeaderEpoch.Int16(): {run: plain(b.offsetForLeaderEpoch)},
 		kmsg.DescribeConfigs.Int16():      {run: plain(b.describeConfigs)},

@@ -58,8 +58,11 @@ func (b *Broker) groupConfigs(view View, name string) []resourceConfig {
 
 // consumerTimes are the session timeout and the heartbeat interval of a group.
 func (b *Broker) consumerTimes(view View, name string) (session, interval time.Duration) {
+	return b.consumerTimesOf(view.Configs(topic.GroupConfigs, name).Values)
+}
+
+func (b *Broker) consumerTimesOf(set map[string]string) (session, interval time.Duration) {
 	session, interval = b.config.Groups.ConsumerSession, b.config.Groups.ConsumerInterval
-	set := view.Configs(topic.GroupConfigs, name).Values
 	for key, to := range map[string]*time.Duration{configConsumerSession: &session, configConsumerInterval: &interval} {
 		// What is stored was judged when it was set.
 		if millis, err := strconv.ParseInt(set[key], 10, 32); err == nil {
@@ -101,4 +104,14 @@ func (r groupRules) judge(name, value string) (bool, error) {
 			key.within.Min.Milliseconds(), key.within.Max.Milliseconds())
 	}
 	return true, nil
+}
+
+// consistent wants a member to be told to beat more often than it may be silent.
+func (r groupRules) consistent(set map[string]string) error {
+	session, interval := r.broker.consumerTimesOf(set)
+	if interval >= session {
+		return fmt.Errorf("%w: %s (%d) is not below %s (%d)", topic.ErrInvalidConfig, configConsumerInterval,
+			interval.Milliseconds(), configConsumerSession, session.Milliseconds())
+	}
+	return nil
 }

@@ -4,11 +4,13 @@ package broker
 const (
 	keyAddress    = "address"
 	keyAPI        = "api"
+	keyBytes      = "bytes"
 	keyClientID   = "client_id"
 	keyEpoch      = "epoch"
 	keyError      = "error"
 	keyGroups     = "groups"
 	keyListener   = "listener"
+	keyLogStart   = "log_start"
 	keyReason     = "reason"
 	keyRepeated   = "repeated"
 	keyTold       = "told"

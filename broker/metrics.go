@@ -22,6 +22,7 @@ type meters struct {
 	refused     prometheus.Counter
 	idleClosed  prometheus.Counter
 	redirected  prometheus.Counter
+	retained    prometheus.Counter
 
 	acceptErrors prometheus.Counter
 
@@ -57,6 +58,7 @@ func newMeters(limits MetricLimits) *meters {
 		}, []string{"request"}),
 		refused:      counter("outrigger_broker_connections_refused_total", "Connections closed at once, too many."),
 		idleClosed:   counter("outrigger_broker_connections_idle_closed_total", "Connections closed for idleness."),
+		retained:     counter("outrigger_broker_retention_deleted_bytes_total", "Bytes of batches that retention has deleted, as leader."),
 		redirected:   counter("outrigger_broker_fetches_redirected_total", "Partitions to be read from a nearer follower."),
 		acceptErrors: counter("outrigger_broker_accept_errors_total", "Errors of accept."),
 		apis:         map[int16]*apiMeter{},
@@ -94,7 +96,7 @@ func (m *meters) topic(name string) *topicMeter { return m.topics.of(name) }
 func (m *meters) collectors() []prometheus.Collector {
 	all := []prometheus.Collector{
 		m.requests, m.errors, m.totalTime, m.badInput, m.connections, m.accepted, m.refused,
-		m.idleClosed, m.redirected, m.acceptErrors,
+		m.idleClosed, m.redirected, m.retained, m.acceptErrors,
 	}
 	for _, v := range m.topics.all() {
 		all = append(all, v)

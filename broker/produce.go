@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"outrigger/broker/batch"
 	"outrigger/broker/partition"
-	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 )
 
@@ -21,8 +19,6 @@ const (
 	produceServed = 3
 	produceZstd   = 7
 	produceByID   = 13
-	// timestampAhead is `message.timestamp.after.max.ms`: no record may claim a later time.
-	timestampAhead = time.Hour
 	// keptShare bounds what the log keeps in memory beside its batches. A batch is a slice of its
 	// frame and keeps all of it; one that is a smaller part of the frame than this is copied.
 	keptShare = 8
@@ -47,6 +43,7 @@ func (b *Broker) produce(ctx context.Context, r *request, q *kmsg.ProduceRequest
 		if t != nil && t.Internal {
 			unknown = codeInvalidTopic // only coordinators write there
 		}
+		settings := b.settingsOf(view, t)
 		for j := range asked.Partitions {
 			p := &asked.Partitions[j]
 			if refused := judgeProduce(r.Version, q); refused != codeNone {
@@ -57,7 +54,7 @@ func (b *Broker) produce(ctx context.Context, r *request, q *kmsg.ProduceRequest
 				w.fail(i, j, unknown)
 				continue
 			}
-			b.append(&turn, w, place{i, j}, b.resolve(t, p.Partition))
+			b.append(&turn, w, place{i, j}, b.resolve(t, p.Partition), settings)
 		}
 	}
 	w.begun()
@@ -124,15 +121,13 @@ func judgeProduce(version int16, q *kmsg.ProduceRequest) code {
 type place struct{ topic, partition int }
 
 // append judges one batch and appends it.
-func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target) {
+func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target, s *topicSettings) {
 	if to.code != codeNone {
 		w.fail(at.topic, at.partition, to.code)
 		return
 	}
 	records := w.request.Topics[at.topic].Partitions[at.partition].Records
-	header, err := batch.Validate(records, batch.Limits{
-		BytesMax: b.messageBytesMax(to.topic), Zstd: w.version >= produceZstd,
-	})
+	header, err := batch.Validate(records, s.limits(w.arrived, w.version >= produceZstd))
 	if err != nil {
 		b.offenders.report(offence{
 			Address: w.client, Reason: reasonBatch, ClientID: w.clientID, API: "Produce",
@@ -149,8 +144,13 @@ func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target) {
 	case refused != codeNone:
 		w.fail(at.topic, at.partition, refused)
 		return
-	case header.MaxTimestamp > w.arrived.Add(timestampAhead).UnixMilli():
+	case s.tooNew(header, w.arrived):
 		w.refuse(at, codeInvalidTimestamp, "timestamp is too far in the future")
+		return
+	}
+	records, appendTime, err := s.shape(records, header, w.arrived)
+	if err != nil {
+		w.refuse(at, codeBefore(err), "the batch is too large once it is compressed as the topic asks")
 		return
 	}
 	if len(records)*keptShare < w.frameBytes {
@@ -164,19 +164,8 @@ func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target) {
 	if !appended.Duplicate {
 		w.meters[at.topic].appended(int64(header.Records), int64(len(records)))
 	}
-	w.appended(at, to.log, appended)
-}
-
-// messageBytesMax is the bound on a batch: the topic's own, if it is below the broker's. A larger one
-// is refused when a topic is made, but this broker's may have been larger then.
-func (b *Broker) messageBytesMax(t *topic.Topic) int {
-	most := int(b.config.Topics.MessageBytesMax)
-	if t != nil && len(t.Configs) > 0 {
-		if text, ok := t.Configs[configMessageBytes]; ok {
-			if own, err := strconv.Atoi(text); err == nil {
-				return min(own, most)
-			}
-		}
+	if appendTime >= 0 {
+		w.at(at).LogAppendTime = appended.Timestamp
 	}
-	return most
+	w.appended(at, to.log, appended)
 }

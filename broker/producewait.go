@@ -142,7 +142,7 @@ func (w *produceWait) settle(at place, outcome code) {
 	if outcome != codeNone {
 		p := w.at(at)
 		p.ErrorCode = int16(outcome)
-		p.BaseOffset, p.LogStartOffset = -1, -1
+		p.BaseOffset, p.LogStartOffset, p.LogAppendTime = -1, -1, -1
 	}
 }
 

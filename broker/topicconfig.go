@@ -1,21 +1,34 @@
 package broker
 
 import (
-	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"strconv"
-	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"outrigger/broker/topic"
 )
 
-// The topic configs that are honoured.
+// The topic configs that code here goes by, by name.
 const (
-	configMessageBytes    = "max.message.bytes"
-	configMinInSync       = "min.insync.replicas"
-	configUncleanElection = "unclean.leader.election.enable"
+	configCleanupPolicy    = "cleanup.policy"
+	configCompression      = "compression.type"
+	configGzipLevel        = "compression.gzip.level"
+	configLz4Level         = "compression.lz4.level"
+	configZstdLevel        = "compression.zstd.level"
+	configMaxLag           = "max.compaction.lag.ms"
+	configMessageBytes     = "max.message.bytes"
+	configMinInSync        = "min.insync.replicas"
+	configMinLag           = "min.compaction.lag.ms"
+	configRetentionBytes   = "retention.bytes"
+	configRetentionMillis  = "retention.ms"
+	configTimestampAfter   = "message.timestamp.after.max.ms"
+	configTimestampBefore  = "message.timestamp.before.max.ms"
+	configTimestampType    = "message.timestamp.type"
+	configUncleanElection  = "unclean.leader.election.enable"
+	timestampLogAppendTime = "LogAppendTime"
 )
 
 // topicKey is one topic config that Kafka knows.
@@ -36,70 +49,146 @@ const forever = "9223372036854775807"
 
 // topicKeys are sorted by name.
 var topicKeys = []topicKey{
-	{name: "cleanup.policy", kind: kmsg.ConfigTypeList, standard: "delete", broker: "log.cleanup.policy"},
-	{name: "compression.gzip.level", kind: kmsg.ConfigTypeInt, standard: "-1"},
-	{name: "compression.lz4.level", kind: kmsg.ConfigTypeInt, standard: "9"},
 	{
-		name: "compression.type", kind: kmsg.ConfigTypeString, standard: "producer",
-		broker: "compression.type", about: "Batches are kept as the producer compressed them.",
+		name: configCleanupPolicy, kind: kmsg.ConfigTypeList, standard: "delete",
+		broker: "log.cleanup.policy", honoured: cleanupPolicies,
+		about: "delete: old records go by retention. compact: records need keys; the last one of each key is to stay.",
 	},
-	{name: "compression.zstd.level", kind: kmsg.ConfigTypeInt, standard: "3"},
-	{name: "delete.retention.ms", kind: kmsg.ConfigTypeLong, standard: "86400000"},
-	{name: "file.delete.delay.ms", kind: kmsg.ConfigTypeLong, standard: "60000"},
-	{name: "flush.messages", kind: kmsg.ConfigTypeLong, standard: forever},
-	{name: "flush.ms", kind: kmsg.ConfigTypeLong, standard: forever},
+	{
+		name: configGzipLevel, kind: kmsg.ConfigTypeInt, standard: "-1", broker: configGzipLevel,
+		honoured: anyOf(exactly("-1"), longWithin(1, 9)),
+		about:    "How hard gzip works where compression.type asks for it.",
+	},
+	{
+		name: configLz4Level, kind: kmsg.ConfigTypeInt, standard: "9", broker: configLz4Level,
+		honoured: longWithin(1, 17), about: "How hard lz4 works where compression.type asks for it.",
+	},
+	{
+		name: configCompression, kind: kmsg.ConfigTypeString, standard: "producer", broker: configCompression,
+		honoured: exactly("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"),
+		about:    "producer: batches are kept as they were compressed. Else they are compressed anew where they differ.",
+	},
+	{
+		name: configZstdLevel, kind: kmsg.ConfigTypeInt, standard: "3", broker: configZstdLevel,
+		honoured: longWithin(-131072, 22), about: "How hard zstd works where compression.type asks for it.",
+	},
+	{
+		name: "delete.retention.ms", kind: kmsg.ConfigTypeLong, standard: "86400000",
+		broker: "log.cleaner.delete.retention.ms", honoured: longFrom(0),
+		about: "How long compaction keeps the tombstone of a key.",
+	},
+	{
+		name: "file.delete.delay.ms", kind: kmsg.ConfigTypeLong, standard: "60000",
+		broker: "log.segment.delete.delay.ms", honoured: longFrom(0),
+		about: "No file belongs to one topic here, so none waits to be deleted.",
+	},
+	{
+		name: "flush.messages", kind: kmsg.ConfigTypeLong, standard: forever,
+		broker: "log.flush.interval.messages", honoured: longFrom(1), about: flushAbout,
+	},
+	{
+		name: "flush.ms", kind: kmsg.ConfigTypeLong, standard: forever, honoured: longFrom(0), about: flushAbout,
+	},
 	{
 		name: "follower.replication.throttled.replicas", kind: kmsg.ConfigTypeList, honoured: throttledReplicas,
 		about: "partition:broker pairs, or *: filled no faster than the brokers' throttled rate while they are new.",
 	},
-	{name: "index.interval.bytes", kind: kmsg.ConfigTypeInt, standard: "4096"},
+	{
+		name: "index.interval.bytes", kind: kmsg.ConfigTypeInt, standard: "4096",
+		broker: "log.index.interval.bytes", honoured: longWithin(0, math.MaxInt32), about: indexAbout,
+	},
 	{
 		name: "leader.replication.throttled.replicas", kind: kmsg.ConfigTypeList, honoured: throttledReplicas,
 		about: "partition:broker pairs, or *: from these new replicas are filled no faster than the brokers' throttled rate.",
 	},
 	{name: "local.retention.bytes", kind: kmsg.ConfigTypeLong, standard: "-2"},
 	{name: "local.retention.ms", kind: kmsg.ConfigTypeLong, standard: "-2"},
-	{name: "max.compaction.lag.ms", kind: kmsg.ConfigTypeLong, standard: forever},
+	{
+		name: configMaxLag, kind: kmsg.ConfigTypeLong, standard: forever,
+		broker: "log.cleaner.max.compaction.lag.ms", honoured: longFrom(1),
+		about: "How long a record may wait for compaction.",
+	},
 	{
 		name: configMessageBytes, kind: kmsg.ConfigTypeInt, standard: "1048588",
-		broker: "message.max.bytes", honoured: integerFrom(0),
+		broker: "message.max.bytes", honoured: longWithin(0, math.MaxInt32),
 		about: "The largest record batch that is taken, as sent, compressed.",
 	},
 	{
-		name: "message.timestamp.after.max.ms", kind: kmsg.ConfigTypeLong, standard: "3600000",
+		name: configTimestampAfter, kind: kmsg.ConfigTypeLong, standard: "3600000",
+		broker: "log.message.timestamp.after.max.ms", honoured: longFrom(0),
 		about: "How far ahead of the broker's clock a record's timestamp may be.",
 	},
-	{name: "message.timestamp.before.max.ms", kind: kmsg.ConfigTypeLong, standard: forever},
-	{name: "message.timestamp.type", kind: kmsg.ConfigTypeString, standard: "CreateTime"},
-	{name: "min.cleanable.dirty.ratio", kind: kmsg.ConfigTypeDouble, standard: "0.5"},
-	{name: "min.compaction.lag.ms", kind: kmsg.ConfigTypeLong, standard: "0"},
+	{
+		name: configTimestampBefore, kind: kmsg.ConfigTypeLong, standard: forever,
+		broker: "log.message.timestamp.before.max.ms", honoured: longFrom(0),
+		about: "How far behind the broker's clock a record's timestamp may be.",
+	},
+	{
+		name: configTimestampType, kind: kmsg.ConfigTypeString, standard: "CreateTime",
+		broker: "log.message.timestamp.type", honoured: exactly("CreateTime", timestampLogAppendTime),
+		about: "LogAppendTime: batches bear the time of their append in place of the producer's.",
+	},
+	{
+		name: "min.cleanable.dirty.ratio", kind: kmsg.ConfigTypeDouble, standard: "0.5",
+		broker: "log.cleaner.min.cleanable.ratio", honoured: fraction,
+		about: "How much of a log must be new before it is compacted.",
+	},
+	{
+		name: configMinLag, kind: kmsg.ConfigTypeLong, standard: "0",
+		broker: "log.cleaner.min.compaction.lag.ms", honoured: longFrom(0),
+		about: "How long a record is safe from compaction.",
+	},
 	{
 		name: configMinInSync, kind: kmsg.ConfigTypeInt, standard: "1",
-		broker: configMinInSync, honoured: integerFrom(1),
+		broker: configMinInSync, honoured: longWithin(1, math.MaxInt32),
 		about: "How many replicas must be in sync for acks=all; never more than there are replicas.",
 	},
-	{name: "preallocate", kind: kmsg.ConfigTypeBoolean, standard: "false"},
+	{
+		name: "preallocate", kind: kmsg.ConfigTypeBoolean, standard: "false",
+		broker: "log.preallocate", honoured: boolean, about: "The files of the write-ahead log always are.",
+	},
 	{name: "remote.log.copy.disable", kind: kmsg.ConfigTypeBoolean, standard: "false"},
 	{name: "remote.log.delete.on.disable", kind: kmsg.ConfigTypeBoolean, standard: "false"},
 	{name: "remote.storage.enable", kind: kmsg.ConfigTypeBoolean, standard: "false"},
 	{
-		name: "retention.bytes", kind: kmsg.ConfigTypeLong, standard: "-1",
-		broker: "log.retention.bytes", about: "Nothing is deleted yet.",
+		name: configRetentionBytes, kind: kmsg.ConfigTypeLong, standard: "-1",
+		broker: "log.retention.bytes", honoured: longFrom(math.MinInt64),
+		about: "How many bytes of a partition are kept at least, once it has as many; below 0 for all. Whole batches go.",
 	},
 	{
-		name: "retention.ms", kind: kmsg.ConfigTypeLong, standard: "604800000",
-		broker: "log.retention.ms", about: "Nothing is deleted yet, whatever its age.",
+		name: configRetentionMillis, kind: kmsg.ConfigTypeLong, standard: "604800000",
+		broker: "log.retention.ms", honoured: longFrom(-1),
+		about: "How long a record is kept, by its timestamp; -1 for ever. Whole batches go.",
 	},
-	{name: "segment.bytes", kind: kmsg.ConfigTypeInt, standard: "1073741824"},
-	{name: "segment.index.bytes", kind: kmsg.ConfigTypeInt, standard: "10485760"},
-	{name: "segment.jitter.ms", kind: kmsg.ConfigTypeLong, standard: "0"},
-	{name: "segment.ms", kind: kmsg.ConfigTypeLong, standard: "604800000"},
+	{
+		name: "segment.bytes", kind: kmsg.ConfigTypeInt, standard: "1073741824",
+		broker: "log.segment.bytes", honoured: longWithin(1<<20, math.MaxInt32), about: segmentAbout,
+	},
+	{
+		name: "segment.index.bytes", kind: kmsg.ConfigTypeInt, standard: "10485760",
+		broker: "log.index.size.max.bytes", honoured: longWithin(4, math.MaxInt32), about: indexAbout,
+	},
+	{
+		name: "segment.jitter.ms", kind: kmsg.ConfigTypeLong, standard: "0",
+		broker: "log.roll.jitter.ms", honoured: longFrom(0), about: segmentAbout,
+	},
+	{
+		name: "segment.ms", kind: kmsg.ConfigTypeLong, standard: "604800000",
+		broker: "log.roll.ms", honoured: longFrom(1), about: segmentAbout,
+	},
 	{
 		name: configUncleanElection, kind: kmsg.ConfigTypeBoolean, standard: "false",
 		broker: configUncleanElection, honoured: boolean,
 		about: "Whether a replica that may lack acknowledged records may lead if no other can.",
 	},
 }
+
+// What keys mean here that steer files which this broker does not have.
+const (
+	flushAbout   = "Every record is synced before it is acknowledged, unless the node's log.flush.policy is interval."
+	indexAbout   = "Every batch is in the index here."
+	segmentAbout = "Records go by retention batch by batch here, not a segment at a time."
+)
 
 func findTopicKey(name string) (topicKey, bool) {
 	for _, key := range topicKeys {
@@ -146,11 +235,13 @@ func (b *Broker) topicDefaults(view View) defaults {
 		set[p.Name] = p.Set
 	}
 	told := view.Configs(topic.BrokerConfigs, "").Values
-	return defaults{set: set, told: told, values: map[string]string{
+	values := map[string]string{
 		configMessageBytes:    strconv.Itoa(int(b.config.Topics.MessageBytesMax)),
 		configMinInSync:       strconv.Itoa(int(b.config.Topics.MinInSyncReplicas)),
 		configUncleanElection: strconv.FormatBool(b.config.Topics.UncleanElection),
-	}}
+	}
+	maps.Copy(values, b.config.Topics.Configs)
+	return defaults{set: set, told: told, values: values}
 }
 
 // judgeTopicConfigs returns what is to be stored: values of keys that take effect. A key that is
@@ -174,7 +265,36 @@ func judgeTopicConfigs(
 			stored[a.Name] = *a.Value
 		}
 	}
-	return stored, nil
+	return stored, d.consistent(stored)
+}
+
+// consistent refuses values that are right each by itself and not together.
+func (d defaults) consistent(set map[string]string) error {
+	least, most := d.long(set, configMinLag), d.long(set, configMaxLag)
+	if least > most {
+		return fmt.Errorf("%w: %s=%d is above %s=%d", topic.ErrInvalidConfig, configMinLag, least, configMaxLag, most)
+	}
+	return nil
+}
+
+// text is the value in force of a key.
+func (d defaults) text(set map[string]string, name string) string {
+	if own, ok := set[name]; ok {
+		return own
+	}
+	key, _ := findTopicKey(name)
+	value, _ := d.of(key)
+	return value
+}
+
+// long is the value in force of a key whose values are integers.
+func (d defaults) long(set map[string]string, name string) int64 {
+	n, err := strconv.ParseInt(d.text(set, name), 10, 64)
+	if err != nil {
+		key, _ := findTopicKey(name)
+		n, _ = strconv.ParseInt(key.standard, 10, 64)
+	}
+	return n
 }
 
 // find implements configRules.
@@ -259,51 +379,4 @@ func describeTopicConfigs(set map[string]string, d defaults) []topicConfig {
 		described = append(described, c)
 	}
 	return described
-}
-
-func integerFrom(least int32) func(string) error {
-	return func(value string) error {
-		n, err := strconv.ParseInt(value, 10, 32)
-		if err != nil {
-			return errors.New("not an integer")
-		}
-		if n < int64(least) {
-			return fmt.Errorf("below %d", least)
-		}
-		return nil
-	}
-}
-
-func boolean(value string) error {
-	if value != "true" && value != "false" {
-		return errors.New("neither true nor false")
-	}
-	return nil
-}
-
-func longFrom(least int64) func(string) error {
-	return func(value string) error {
-		n, err := strconv.ParseInt(value, 10, 64)
-		if err != nil {
-			return errors.New("not a number of 64 bits")
-		}
-		if n < least {
-			return fmt.Errorf("below %d", least)
-		}
-		return nil
-	}
-}
-
-// throttledReplicas wants "*", "none", nothing, or partition:broker pairs with commas between.
-func throttledReplicas(value string) error {
-	if value == "" || value == "*" || value == "none" {
-		return nil
-	}
-	for pair := range strings.SplitSeq(value, ",") {
-		partition, node, ok := strings.Cut(strings.TrimSpace(pair), ":")
-		if !ok || integerFrom(0)(partition) != nil || integerFrom(0)(node) != nil {
-			return fmt.Errorf("%q is no partition:broker pair", pair)
-		}
-	}
-	return nil
 }

@@ -76,6 +76,11 @@ func (v *versions) fill(q kmsg.Request, version int16) {
 		v.create(name, 1)
 		q.TimeoutMillis, q.TopicNames = 5000, []string{name}
 		q.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: &name}}
+	case *kmsg.DeleteRecordsRequest:
+		q.TimeoutMillis = 5000
+		q.Topics = []kmsg.DeleteRecordsRequestTopic{{
+			Topic: known, Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Partition: 0, Offset: 0}},
+		}}
 	case *kmsg.InitProducerIDRequest:
 		q.Default()
 		q.TransactionTimeoutMillis = 1000
@@ -147,6 +152,12 @@ func (v *versions) check(t *testing.T, q kmsg.Request, r kmsg.Response) {
 func (v *versions) checkAdmin(t *testing.T, r kmsg.Response) {
 	t.Helper()
 	switch r := r.(type) {
+	case *kmsg.DeleteRecordsResponse:
+		p := r.Topics[0].Partitions[0]
+		onlyCode(t, "delete records", p.ErrorCode)
+		if p.LowWatermark != 0 {
+			t.Errorf("low watermark: got %d, want 0", p.LowWatermark)
+		}
 	case *kmsg.CreateTopicsResponse:
 		onlyCode(t, "create topics", r.Topics[0].ErrorCode)
 		made, ok := v.cluster.View().TopicByName(v.fresh())

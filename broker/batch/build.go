@@ -15,7 +15,7 @@ import (
 // xerialBlockBytes is how much goes into one block of framed snappy.
 const xerialBlockBytes = 32 << 10
 
-// Builder makes a batch, for tests and tools: the broker itself never encodes records of clients.
+// Builder makes a batch, for coordinators, tests and tools: the broker never encodes records of clients.
 // Fields may be set until Build; NewBuilder sets those whose zero value would be wrong.
 type Builder struct {
 	Codec         Codec

@@ -20,6 +20,7 @@ type cursor struct {
 type mark struct {
 	timeDelta   int64
 	offsetDelta int32
+	keyless     bool // only after record
 }
 
 // at is the number of bytes read so far.
@@ -172,11 +173,12 @@ func (c *cursor) record(n int64, into *Record) (mark, error) {
 	if err != nil {
 		return m, err
 	}
-	key, err := c.field(end, -1, into != nil)
+	key, null, err := c.field(end, -1, into != nil)
 	if err != nil {
 		return m, fmt.Errorf("key: %w", err)
 	}
-	value, err := c.field(end, -1, into != nil)
+	m.keyless = null
+	value, _, err := c.field(end, -1, into != nil)
 	if err != nil {
 		return m, fmt.Errorf("value: %w", err)
 	}
@@ -194,21 +196,22 @@ func (c *cursor) record(n int64, into *Record) (mark, error) {
 
 // field reads a length, at least the one given (-1 is null), and that many bytes, up to end. It
 // returns them if keep; null is nil.
-func (c *cursor) field(end int64, least int32, keep bool) ([]byte, error) {
+func (c *cursor) field(end int64, least int32, keep bool) (b []byte, null bool, err error) {
 	n, err := c.varint()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if n < least || int64(n) > end-c.at() {
-		return nil, invalid("%d bytes, %d left", n, end-c.at())
+		return nil, false, invalid("%d bytes, %d left", n, end-c.at())
 	}
 	switch {
 	case n < 0:
-		return nil, nil
+		return nil, true, nil
 	case keep:
-		return c.take(int64(n))
+		b, err = c.take(int64(n))
+		return b, false, err
 	}
-	return nil, c.skip(int64(n))
+	return nil, false, c.skip(int64(n))
 }
 
 func (c *cursor) headers(end int64, into *Record) error {
@@ -222,11 +225,11 @@ func (c *cursor) headers(end int64, into *Record) error {
 	}
 	keep := into != nil
 	for range n {
-		key, err := c.field(end, 0, keep)
+		key, _, err := c.field(end, 0, keep)
 		if err != nil {
 			return err
 		}
-		value, err := c.field(end, -1, keep)
+		value, _, err := c.field(end, -1, keep)
 		if err != nil {
 			return err
 		}

@@ -2,10 +2,12 @@
 // broker stores. It is pure: bytes in, facts and errors out.
 //
 //	produced bytes ── Validate ──> Header; SetBaseOffset, SetLeaderEpoch ──> the log
+//	            Recompress, Stamp: only for topics that ask for a codec or for the broker's time
 //	stored bytes ── Split ──> batches ── Records, FindTimestamp, MaxTimestamp ──> answers, dumps
 //
-// The bytes between are the client's and stay as they are: never decoded and encoded again, never
-// compressed anew. The checksum covers what the client made; the broker writes only in front of it.
+// The bytes between are the client's and stay as they are: never decoded and encoded again, and
+// compressed anew only where a topic names another codec. The checksum covers what the client made; the
+// broker writes only in front of it, unless a topic wants the time of the append in its batches.
 //
 //	 0             8        12       16    17     21
 //	+-------------+--------+--------+-----+------+--------------------------------------+

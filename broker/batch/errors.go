@@ -14,7 +14,8 @@ var (
 	// batches, a wrong count, gaps between offsets, a control batch, records that do not parse.
 	// Sending it again is of no use.
 	ErrInvalidRecord = errors.New("invalid batch")
-	// ErrInvalidTimestamp is a batch whose producer claims that its timestamps are the broker's.
+	// ErrInvalidTimestamp is a batch whose producer claims that its timestamps are the broker's, or one
+	// with a record that is too old or too far ahead.
 	ErrInvalidTimestamp = errors.New("invalid timestamp")
 	// ErrUnsupportedMagic is a message set of format 0 or 1, or of one not invented yet.
 	ErrUnsupportedMagic = errors.New("unsupported batch format")

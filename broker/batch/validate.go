@@ -19,7 +19,30 @@ type Limits struct {
 	TrustCompressed bool
 	// DecompressedBytesMax bounds the records of a compressed batch; 0 means the constant.
 	DecompressedBytesMax int
+	// Keyed refuses records without a key: compaction could not tell what they replace.
+	Keyed bool
+	// TimestampMin and TimestampMax bound the timestamps of records, in milliseconds; 0 means no bound.
+	// A record without a timestamp (-1) passes.
+	TimestampMin, TimestampMax int64
 }
+
+// judges reports whether records are judged for more than their form.
+func (l *Limits) judges() bool { return l.Keyed || l.TimestampMin != 0 || l.TimestampMax != 0 }
+
+// judge applies the bounds to one record.
+func (l *Limits) judge(h *Header, m mark) error {
+	if l.Keyed && m.keyless {
+		return invalid("record without a key in a compacted topic")
+	}
+	ts := h.BaseTimestamp + m.timeDelta
+	if ts != noTimestamp && (l.TimestampMin != 0 && ts < l.TimestampMin || l.TimestampMax != 0 && ts > l.TimestampMax) {
+		return fmt.Errorf("timestamp %d is not within %d and %d: %w", ts, l.TimestampMin, l.TimestampMax, ErrInvalidTimestamp)
+	}
+	return nil
+}
+
+// noTimestamp is the timestamp of a record that has none.
+const noTimestamp = -1
 
 // Validate judges the bytes that a producer sent for one partition: exactly one batch, intact, of
 // this format, from a client, with dense offsets and as many records as it says. Accepting an
@@ -60,14 +83,13 @@ func validate(b []byte, h Header, l Limits) error {
 	if h.Records < 1 || h.LastOffsetDelta != h.Records-1 {
 		return invalid("%d records, last offset delta %d", h.Records, h.LastOffsetDelta)
 	}
-	if h.Codec() != CodecNone && l.TrustCompressed {
+	if h.Codec() != CodecNone && l.TrustCompressed && !l.judges() {
 		return nil
 	}
-	limit := l.DecompressedBytesMax
-	if limit == 0 {
-		limit = DecompressedBytesMax
+	if l.DecompressedBytesMax == 0 {
+		l.DecompressedBytesMax = DecompressedBytesMax
 	}
-	return validateRecords(b, h, limit)
+	return validateRecords(b, h, l)
 }
 
 func validateAttributes(h Header, l Limits) error {
@@ -101,25 +123,30 @@ func validateProducer(h Header) error {
 	return nil
 }
 
-// validateRecords walks all records: they parse, their offsets are dense, and nothing follows.
-func validateRecords(b []byte, h Header, limit int) error {
+// validateRecords walks all records: they parse, their offsets are dense, they keep to the limits, and
+// nothing follows.
+func validateRecords(b []byte, h Header, l Limits) error {
 	var c cursor
 	if h.Codec() == CodecNone {
 		c.buf = b[HeaderBytes:]
 	} else {
 		s := openStream()
 		defer s.close()
-		if err := s.start(&c, h.Codec(), b[HeaderBytes:], limit); err != nil {
+		if err := s.start(&c, h.Codec(), b[HeaderBytes:], l.DecompressedBytesMax); err != nil {
 			return err
 		}
 		defer s.keep(&c)
 	}
+	judges := l.judges()
 	for i := range h.Records {
 		n, err := c.length()
 		if err == nil {
 			var m mark
 			if m, err = c.record(n, nil); err == nil && m.offsetDelta != i {
 				err = invalid("offset delta %d", m.offsetDelta)
+			}
+			if err == nil && judges {
+				err = l.judge(&h, m)
 			}
 		}
 		if err != nil {

@@ -34,6 +34,8 @@ type Appended struct {
 	// Base is the offset of its first record, End the one after its last.
 	Base, End topic.Offset
 	LogStart  topic.Offset
+	// Timestamp is the largest of the batch, as it stands in the log.
+	Timestamp int64
 	// Epoch is the leader epoch to wait in.
 	Epoch topic.Epoch
 	// Duplicate: the batch was there already, at these offsets. It may still be uncommitted, so the
@@ -104,7 +106,7 @@ func (l *Log) admitLocked(h batch.Header, o AppendOptions) (Appended, error) {
 	if o.Fenced && o.Epoch != l.mu.role.Epoch {
 		return Appended{}, ErrNotLeader
 	}
-	a := Appended{LogStart: l.mu.start, Epoch: l.mu.role.Epoch}
+	a := Appended{LogStart: l.mu.start, Epoch: l.mu.role.Epoch, Timestamp: h.MaxTimestamp}
 	if o.marker != nil {
 		return a, l.mu.producers.judgeMarker(o.marker)
 	}
@@ -116,7 +118,7 @@ func (l *Log) admitLocked(h batch.Header, o AppendOptions) (Appended, error) {
 		return Appended{}, err
 	}
 	if duplicate {
-		a.Base, a.End, a.Duplicate = original.base, original.end, true
+		a.Base, a.End, a.Timestamp, a.Duplicate = original.base, original.end, original.timestamp, true
 	}
 	return a, nil
 }

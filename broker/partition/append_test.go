@@ -18,7 +18,7 @@ func TestAppendAssignsOffsetsAndWritesThemIntoTheBatch(t *testing.T) {
 	f.append(spec{count: 3})
 	b := build(spec{count: 2})
 	a, err := f.log.Append(context.Background(), b, AppendOptions{Acks: 1})
-	if err != nil || a != (Appended{Base: 3, End: 5, Epoch: 7}) {
+	if err != nil || a != (Appended{Base: 3, End: 5, Timestamp: 1, Epoch: 7}) {
 		t.Fatalf("got %+v and %v, want offsets 3 to 5 in epoch 7", a, err)
 	}
 	if base, epoch := binary.BigEndian.Uint64(b), binary.BigEndian.Uint32(b[12:]); base != 3 || epoch != 7 {
@@ -282,7 +282,7 @@ func TestDuplicateIsAnsweredWithTheOriginalOffsets(t *testing.T) {
 	f.append(spec{})
 	original := f.append(s)
 	again := f.append(s)
-	if want := (Appended{Base: 1, End: 5, Epoch: 1, Duplicate: true}); again != want {
+	if want := (Appended{Base: 1, End: 5, Timestamp: 3, Epoch: 1, Duplicate: true}); again != want {
 		t.Fatalf("a retry got %+v, want %+v", again, want)
 	}
 	if original.Duplicate || original.Base != again.Base {

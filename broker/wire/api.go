@@ -37,6 +37,7 @@ var apis = []API{
 	{Key: keyAPIVersions, Name: "ApiVersions", Advertised: 0, Min: 0, Max: 5},
 	{Key: 19, Name: "CreateTopics", Advertised: 2, Min: 2, Max: 7},
 	{Key: 20, Name: "DeleteTopics", Advertised: 1, Min: 1, Max: 6},
+	{Key: 21, Name: "DeleteRecords", Advertised: 0, Min: 0, Max: 2},
 	{Key: 22, Name: "InitProducerId", Advertised: 0, Min: 0, Max: 5},
 	{Key: 23, Name: "OffsetForLeaderEpoch", Advertised: 2, Min: 2, Max: 4},
 	{Key: 24, Name: "AddPartitionsToTxn", Advertised: 0, Min: 0, Max: 5},

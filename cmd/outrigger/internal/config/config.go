@@ -41,7 +41,11 @@ type Node struct {
 type Kafka struct {
 	Listeners []Listener
 	Topics    TopicDefaults
-	Groups    Groups
+	// TopicConfigs are further defaults of topics where they are not Kafka's, by the names of topic configs.
+	TopicConfigs map[string]string
+	// RetentionCheck is how often leaders look for records whose time is over.
+	RetentionCheck time.Duration
+	Groups         Groups
 	// Transactions is what transactional producers may do.
 	Transactions Transactions
 	// MessageBytesMax bounds one record batch, RequestBytesMax one request, FetchBytesMax the
@@ -269,6 +273,8 @@ func (b *builder) kafka(voters int) Kafka {
 	k := Kafka{
 		Listeners:           listeners,
 		Topics:              b.topics(max(voters, 1)),
+		TopicConfigs:        b.topicConfigs(),
+		RetentionCheck:      b.millis(keyRetentionCheck),
 		Groups:              b.groups(max(voters, 1)),
 		Transactions:        b.transactions(max(voters, 1)),
 		MessageBytesMax:     int(b.number(keyMessageBytes)),

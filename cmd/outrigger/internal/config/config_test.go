@@ -53,7 +53,8 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 		Kafka: Kafka{
 			Listeners: []Listener{{Name: "PLAINTEXT", Addresses: []Address{{"", 9092}},
 				Advertised: Address{"machine.example.net", 9092}}},
-			Topics: TopicDefaults{1, 1, 1, true, true, false},
+			Topics:         TopicDefaults{1, 1, 1, true, true, false},
+			RetentionCheck: 5 * time.Minute,
 			Groups: Groups{
 				Partitions: 50, ReplicationFactor: 1, Retention: 7 * 24 * time.Hour, RetentionCheck: 10 * time.Minute,
 				CommitTimeout: 5 * time.Second, MetadataBytesMax: 4096, InitialDelay: 3 * time.Second,
@@ -463,4 +464,27 @@ func FuzzPropertiesNeverPanic(f *testing.F) {
 			t.Error("started without a listener")
 		}
 	})
+}
+
+// TestFinerUnitGoesFirst: ms before minutes before hours, as in Kafka, wherever they were set.
+func TestFinerUnitGoesFirst(t *testing.T) {
+	for _, c := range []struct {
+		sets []string
+		want map[string]string
+	}{
+		{nil, nil},
+		{[]string{"log.retention.hours=168", "log.roll.hours=168"}, nil},
+		{[]string{"log.retention.hours=1"}, map[string]string{"retention.ms": "3600000"}},
+		{[]string{"log.retention.hours=1", "log.retention.minutes=2"}, map[string]string{"retention.ms": "120000"}},
+		{[]string{"log.retention.minutes=2", "log.retention.ms=3", "log.retention.hours=1"}, map[string]string{"retention.ms": "3"}},
+		{[]string{"log.retention.ms=-1"}, map[string]string{"retention.ms": "-1"}},
+		{[]string{"log.retention.hours=-1"}, map[string]string{"retention.ms": "-1"}},
+		{[]string{"log.roll.hours=2", "log.cleanup.policy=compact,delete", "compression.type=zstd"},
+			map[string]string{"segment.ms": "7200000", "cleanup.policy": "compact,delete", "compression.type": "zstd"}},
+	} {
+		cfg, _ := mustLoad(t, Sources{Sets: c.sets})
+		if !reflect.DeepEqual(cfg.Kafka.TopicConfigs, c.want) {
+			t.Errorf("%v: got %v, want %v", c.sets, cfg.Kafka.TopicConfigs, c.want)
+		}
+	}
 }

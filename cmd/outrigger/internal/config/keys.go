@@ -292,7 +292,7 @@ func inertKeys() []Key {
 
 // Table returns every key that is not unknown, those in force first.
 func Table() []Key {
-	return slices.Concat(kafkaKeys(), groupKeys(), ownKeys(), inertKeys())
+	return slices.Concat(kafkaKeys(), topicKeys(), groupKeys(), ownKeys(), inertKeys())
 }
 
 var inertIntegers = []string{
@@ -300,17 +300,15 @@ var inertIntegers = []string{
 	"num.recovery.threads.per.data.dir", "num.replica.fetchers", "num.replica.alter.log.dirs.threads",
 	"socket.send.buffer.bytes", "socket.receive.buffer.bytes", "socket.listen.backlog.size",
 	"max.connection.creation.rate", "request.timeout.ms", "max.request.partition.size.limit",
-	"log.segment.bytes", "log.roll.ms", "log.roll.hours", "log.roll.jitter.ms", "log.roll.jitter.hours",
-	"log.retention.bytes", "log.retention.ms", "log.retention.minutes", "log.retention.hours",
-	"log.retention.check.interval.ms", "log.segment.delete.delay.ms", "log.initial.task.delay.ms",
+
+	"log.segment.delete.delay.ms", "log.initial.task.delay.ms",
 	"log.index.size.max.bytes", "log.index.interval.bytes", "log.flush.interval.messages",
 	"log.flush.scheduler.interval.ms", "log.flush.offset.checkpoint.interval.ms",
-	"log.flush.start.offset.checkpoint.interval.ms", "log.message.timestamp.before.max.ms",
-	"log.message.timestamp.after.max.ms", "log.message.timestamp.difference.max.ms",
+	"log.flush.start.offset.checkpoint.interval.ms",
+	"log.message.timestamp.difference.max.ms",
 	"log.cleaner.threads", "log.cleaner.dedupe.buffer.size", "log.cleaner.io.buffer.size",
-	"log.cleaner.backoff.ms", "log.cleaner.delete.retention.ms", "log.cleaner.min.compaction.lag.ms",
-	"log.cleaner.max.compaction.lag.ms", "log.local.retention.ms", "log.local.retention.bytes",
-	"compression.gzip.level", "compression.lz4.level", "compression.zstd.level",
+	"log.cleaner.backoff.ms",
+	"log.local.retention.ms", "log.local.retention.bytes",
 	"replica.fetch.max.bytes", "replica.fetch.min.bytes", "replica.fetch.wait.max.ms",
 	"replica.fetch.response.max.bytes", "replica.fetch.backoff.ms", "replica.socket.timeout.ms",
 	"replica.socket.receive.buffer.bytes", "replica.high.watermark.checkpoint.interval.ms",
@@ -350,9 +348,9 @@ var inertFlags = []string{
 
 var inertTexts = []string{
 	"controller.quorum.bootstrap.servers", "controller.quorum.auto.join.enable", "metadata.log.dir",
-	"log.cleanup.policy", "log.message.timestamp.type", "log.message.format.version",
+	"log.message.format.version",
 	"inter.broker.protocol.version", "log.cleaner.io.max.bytes.per.second",
-	"log.cleaner.min.cleanable.ratio", "log.cleaner.io.buffer.load.factor", "compression.type",
+	"log.cleaner.min.cleanable.ratio", "log.cleaner.io.buffer.load.factor",
 	"group.coordinator.rebalance.protocols", "max.connections.per.ip.overrides", "metric.reporters",
 	"early.start.listeners", "create.topic.policy.class.name", "alter.config.policy.class.name",
 	"client.quota.callback.class", "super.users", "allow.everyone.if.no.acl.found", "principal.builder.class",

@@ -235,6 +235,8 @@ func (n *node) brokerConfig() broker.Config {
 			MinInSyncReplicas: int32(kafka.Topics.MinInSyncReplicas),
 			MessageBytesMax:   int32(kafka.MessageBytesMax),
 			UncleanElection:   kafka.Topics.Unclean,
+			Configs:           kafka.TopicConfigs,
+			RetentionCheck:    kafka.RetentionCheck,
 		},
 		Groups: groupConfig(kafka.Groups),
 		Transactions: broker.TransactionConfig{

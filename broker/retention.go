@@ -1,0 +1,70 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"outrigger/broker/partition"
+	"outrigger/broker/topic"
+)
+
+// retain deletes, every log.retention.check.interval.ms until ctx ends, what is older or more than topics
+// keep. Only the leader of a partition decides; followers are told where its log starts.
+func (b *Broker) retain(ctx context.Context) {
+	ticker := time.NewTicker(b.config.Topics.RetentionCheck)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			b.retainOnce(ctx, now)
+		}
+	}
+}
+
+// retainOnce looks at every partition that is led here.
+func (b *Broker) retainOnce(ctx context.Context, now time.Time) {
+	view := b.cluster.View()
+	for _, t := range view.Topics() {
+		s := b.settingsOf(view, t)
+		if !s.cleanup.delete {
+			continue
+		}
+		for i, placement := range t.Partitions {
+			if placement.Leader == b.config.Node {
+				b.retainPartition(ctx, t, int32(i), s.retention, now)
+			}
+		}
+	}
+}
+
+// retainWait is how long one deletion may wait for room in the log. The next round comes.
+const retainWait = time.Second
+
+func (b *Broker) retainPartition(
+	ctx context.Context, t *topic.Topic, index int32, keep partition.Retention, now time.Time,
+) {
+	log := b.logs.Log(topic.Partition{Topic: t.ID, Index: index})
+	if log == nil {
+		return
+	}
+	before := log.State()
+	to := log.Expired(keep, now.UnixMilli())
+	if to <= before.LogStart {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, retainWait)
+	defer cancel()
+	if _, _, err := log.DeleteRecords(ctx, to); err != nil {
+		if !errors.Is(err, partition.ErrNotLeader) && !errors.Is(err, partition.ErrNotReady) {
+			b.troubles.report("retention", codeBefore(err), err)
+		}
+		return
+	}
+	freed := before.Size - log.State().Size
+	b.meters.retained.Add(float64(max(0, freed)))
+	b.logger.Info("records deleted by retention", keyTopic, t.Name, keyPartition, index,
+		keyLogStart, to, keyBytes, freed)
+}
