@@ -8,7 +8,8 @@ import (
 	"outrigger/broker/topic"
 )
 
-// describeProducers tells which idempotent producers a replica here remembers.
+// describeProducers tells which idempotent producers a replica here remembers, and where their open
+// transactions began.
 func (b *Broker) describeProducers(
 	_ context.Context, _ *request, q *kmsg.DescribeProducersRequest,
 ) kmsg.Response {
@@ -30,7 +31,7 @@ func (b *Broker) describeProducers(
 					a := kmsg.NewDescribeProducersResponseTopicPartitionActiveProducer()
 					a.ProducerID, a.ProducerEpoch = known.ID, int32(known.Epoch)
 					a.LastSequence, a.LastTimestamp = known.LastSequence, known.LastTimestamp
-					a.CoordinatorEpoch, a.CurrentTxnStartOffset = -1, -1
+					a.CoordinatorEpoch, a.CurrentTxnStartOffset = known.CoordinatorEpoch, int64(known.TransactionStart)
 					p.ActiveProducers = append(p.ActiveProducers, a)
 				}
 			}

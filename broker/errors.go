@@ -59,6 +59,10 @@ const (
 	codeOutOfOrderSequence       code = 45
 	codeInvalidProducerEpoch     code = 47
 	codeInvalidTxnState          code = 48
+	codeInvalidProducerIDMapping code = 49
+	codeInvalidTxnTimeout        code = 50
+	codeConcurrentTransactions   code = 51
+	codeTxnCoordinatorFenced     code = 52
 	codeSecurityDisabled         code = 54
 	codeStorageError             code = 56
 	codeFetchSessionIDNotFound   code = 70
@@ -76,7 +80,11 @@ const (
 	codeInvalidRecord            code = 87
 	codeResourceNotFound         code = 91
 	codeDuplicateResource        code = 92
+	codeUnstableOffsetCommit     code = 88
+	codeProducerFenced           code = 90
 	codeInvalidUpdateVersion     code = 95
+	codeTransactionalIDNotFound  code = 105
+	codeTransactionAbortable     code = 120
 	codeUnknownTopicID           code = 100
 	codeBrokerIDNotRegistered    code = 102
 	codeInconsistentClusterID    code = 104
@@ -138,6 +146,14 @@ var codeNames = map[code]string{
 	codeBrokerIDNotRegistered: "BROKER_ID_NOT_REGISTERED",
 	codeInconsistentClusterID: "INCONSISTENT_CLUSTER_ID",
 	codeDuplicateVoter:        "DUPLICATE_VOTER", codeVoterNotFound: "VOTER_NOT_FOUND",
+	codeInvalidProducerIDMapping: "INVALID_PRODUCER_ID_MAPPING",
+	codeInvalidTxnTimeout:        "INVALID_TRANSACTION_TIMEOUT",
+	codeConcurrentTransactions:   "CONCURRENT_TRANSACTIONS",
+	codeTxnCoordinatorFenced:     "TRANSACTION_COORDINATOR_FENCED",
+	codeUnstableOffsetCommit:     "UNSTABLE_OFFSET_COMMIT",
+	codeProducerFenced:           "PRODUCER_FENCED",
+	codeTransactionalIDNotFound:  "TRANSACTIONAL_ID_NOT_FOUND",
+	codeTransactionAbortable:     "TRANSACTION_ABORTABLE",
 }
 
 // String is Kafka's name of the code.
@@ -178,6 +194,11 @@ var faults = []fault{
 	{partition.ErrNotEnoughReplicas, codeNotEnoughReplicas, codeNotEnoughAfterAppend},
 	{partition.ErrOutOfOrderSequence, codeOutOfOrderSequence, codeRequestTimedOut},
 	{partition.ErrInvalidProducerEpoch, codeInvalidProducerEpoch, codeRequestTimedOut},
+	// A batch of no transaction that we know of; a log that can remember no more aborted ones refuses for
+	// good, since only its retention helps.
+	{partition.ErrNoTransaction, codeInvalidTxnState, codeRequestTimedOut},
+	{partition.ErrCoordinatorFenced, codeTxnCoordinatorFenced, codeRequestTimedOut},
+	{partition.ErrTooManyAborted, codePolicyViolation, codeRequestTimedOut},
 	{partition.ErrOffsetOutOfRange, codeOffsetOutOfRange, codeRequestTimedOut},
 	{partition.ErrRemoved, codeUnknownTopicOrPartition, codeRequestTimedOut},
 	{partition.ErrStopped, codeNotLeaderOrFollower, codeRequestTimedOut},

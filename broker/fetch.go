@@ -13,6 +13,9 @@ import (
 const (
 	fetchByID  = 13
 	fetchHints = 16
+
+	// readCommitted is the isolation level of those who read decided transactions only.
+	readCommitted = 1
 )
 
 // fetch answers with committed batches, and waits for enough of them if the client asks for that.
@@ -117,7 +120,7 @@ func (f *fetch) readAll() {
 
 func (f *fetch) readSlot(s *fetchSlot) {
 	f.bytes -= s.bytes
-	s.read, s.bytes = partition.ReadResult{HighWatermark: -1, LogStart: -1}, 0
+	s.read, s.bytes = partition.ReadResult{HighWatermark: -1, LogStart: -1, LastStable: -1}, 0
 	s.preferred, s.ahead = topic.NoNode, false
 	if s.code = s.target.code; s.code == codeNone {
 		f.readLog(s)
@@ -133,13 +136,17 @@ func (f *fetch) readLog(s *fetchSlot) {
 		return
 	}
 	if f.elsewhere(s, state) {
-		s.read.HighWatermark, s.read.LogStart = state.HighWatermark, state.LogStart
+		s.unread(state)
 		return
 	}
 	limit := max(0, min(int(s.asked.PartitionMaxBytes), f.bytesMax-f.bytes))
 	// The first batch of the whole answer is returned however large it is, or its reader would
 	// never get past it.
-	read, err := s.target.log.Read(topic.Offset(s.asked.FetchOffset), limit, f.bytes == 0)
+	reads := s.target.log.Read
+	if f.body.IsolationLevel == readCommitted {
+		reads = s.target.log.ReadCommitted
+	}
+	read, err := reads(topic.Offset(s.asked.FetchOffset), limit, f.bytes == 0)
 	if err != nil {
 		s.code = f.broker.judge("Fetch", err)
 		if s.code == codeOffsetOutOfRange && topic.Offset(s.asked.FetchOffset) > read.LogEnd &&
@@ -147,13 +154,18 @@ func (f *fetch) readLog(s *fetchSlot) {
 			// Another may lead by now and have gone beyond our end.
 			s.code = codeNotLeaderOrFollower
 		}
-		s.read.HighWatermark, s.read.LogStart = state.HighWatermark, state.LogStart
+		s.unread(state)
 		return
 	}
 	s.read = read
 	for _, b := range read.Batches {
 		s.bytes += len(b)
 	}
+}
+
+// unread tells the offsets of a partition of which nothing is read.
+func (s *fetchSlot) unread(state partition.State) {
+	s.read.HighWatermark, s.read.LogStart, s.read.LastStable = state.HighWatermark, state.LogStart, state.LastStable
 }
 
 // satisfied says whether to answer now. A failure is told at once.
@@ -251,8 +263,8 @@ func (f *fetch) response() *kmsg.FetchResponse {
 	return response
 }
 
-// describe fills in one partition. Without transactions the last stable offset is the high
-// watermark, and nothing is ever aborted: a null list for read_uncommitted, an empty one otherwise.
+// describe fills in one partition. A reader of committed records learns which transactions to leave
+// out; the list of others is null.
 func (f *fetch) describe(p *kmsg.FetchResponseTopicPartition, s *fetchSlot, found *hints) {
 	p.Default()
 	if s.ahead && s.code == codeNone {
@@ -260,10 +272,13 @@ func (f *fetch) describe(p *kmsg.FetchResponseTopicPartition, s *fetchSlot, foun
 	}
 	p.Partition, p.ErrorCode = s.asked.Partition, int16(s.code)
 	p.HighWatermark = int64(s.read.HighWatermark)
-	p.LastStableOffset, p.LogStartOffset = p.HighWatermark, int64(s.read.LogStart)
+	p.LastStableOffset, p.LogStartOffset = int64(s.read.LastStable), int64(s.read.LogStart)
 	p.PreferredReadReplica = int32(s.preferred)
-	if f.body.IsolationLevel == 1 {
-		p.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
+	if f.body.IsolationLevel == readCommitted {
+		p.AbortedTransactions = make([]kmsg.FetchResponseTopicPartitionAbortedTransaction, len(s.read.Aborted))
+		for i, aborted := range s.read.Aborted {
+			p.AbortedTransactions[i].ProducerID, p.AbortedTransactions[i].FirstOffset = aborted.ProducerID, int64(aborted.First)
+		}
 	}
 	if s.meter != nil {
 		s.meter.bytesOut.Add(float64(s.bytes))

@@ -48,7 +48,7 @@ func (b *Broker) listOffsets(
 				why = codeInvalidRequest
 			}
 			if why == codeNone {
-				found, why = b.listOffset(r.Version, b.resolve(t, p.Partition), p)
+				found, why = b.listOffset(r.Version, b.resolve(t, p.Partition), p, q.IsolationLevel)
 			}
 			answered.Partitions = append(answered.Partitions, found.answer(p.Partition, why))
 			b.meters.failure("ListOffsets", why)
@@ -94,7 +94,7 @@ func (f foundOffset) answer(index int32, why code) kmsg.ListOffsetsResponseTopic
 }
 
 func (b *Broker) listOffset(
-	version int16, to target, asked *kmsg.ListOffsetsRequestTopicPartition,
+	version int16, to target, asked *kmsg.ListOffsetsRequestTopicPartition, isolation int8,
 ) (foundOffset, code) {
 	if since, known := offsetSince[asked.Timestamp]; asked.Timestamp < 0 && (!known || version < since) {
 		return notFound, codeUnsupportedVersion
@@ -106,7 +106,7 @@ func (b *Broker) listOffset(
 	if why := leads(state, asked.CurrentLeaderEpoch); why != codeNone {
 		return notFound, why
 	}
-	found, err := lookUpOffset(to.log, asked.Timestamp)
+	found, err := lookUpOffset(to.log, asked.Timestamp, isolation)
 	why := b.judge("ListOffsets", err)
 	if why == codeOffsetNotAvailable && version < offsetNotAvailableSince {
 		why = codeLeaderNotAvailable
@@ -117,7 +117,8 @@ func (b *Broker) listOffset(
 	return found, codeNone
 }
 
-func lookUpOffset(log *partition.Log, timestamp int64) (foundOffset, error) {
+// lookUpOffset looks in one log. What is not decided does not exist for a reader of committed records.
+func lookUpOffset(log *partition.Log, timestamp int64, isolation int8) (foundOffset, error) {
 	switch timestamp {
 	case offsetEarliest, offsetEarliestLocal: // nothing is tiered, so all is local
 		offset, epoch := log.Earliest()
@@ -131,12 +132,16 @@ func lookUpOffset(log *partition.Log, timestamp int64) (foundOffset, error) {
 	case offsetLatest:
 		found.timestamp = -1
 		found.offset, found.epoch, err = log.Latest()
+		if isolation == readCommitted {
+			found.offset, found.epoch, err = log.LatestStable()
+		}
+		return found, err
 	case offsetMaxTimestamp:
 		found.offset, found.timestamp, found.epoch, err = log.MaxTimestamp()
 	default:
 		found.offset, found.timestamp, found.epoch, err = log.OffsetForTime(timestamp)
 	}
-	if err != nil {
+	if err != nil || isolation == readCommitted && found.offset >= log.State().LastStable {
 		return notFound, err
 	}
 	return found, nil

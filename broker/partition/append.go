@@ -22,6 +22,11 @@ type AppendOptions struct {
 	// leadership may have gone and come back since, with other records in between.
 	Fenced bool
 	Epoch  topic.Epoch
+	// Guard lets the batch begin its producer's transaction here; see GuardTransaction.
+	Guard Guard
+
+	// marker, if set, is the control record that the batch holds.
+	marker *EndTransaction
 }
 
 // Appended is where a batch went.
@@ -46,6 +51,7 @@ type Appended struct {
 // nothing was appended, no offset was used up and b is untouched.
 //
 // Errors: ErrNotLeader, ErrNotEnoughReplicas, ErrOutOfOrderSequence, ErrInvalidProducerEpoch,
+// ErrNoTransaction, ErrTooManyAborted,
 // wal.ErrFull (ctx ended), wal.ErrTooLarge, wal.ErrFailed, ErrStopped; ErrMalformed if b is no batch.
 func (l *Log) Append(ctx context.Context, b []byte, o AppendOptions) (Appended, error) {
 	h, err := batch.ParseHeader(b)
@@ -101,7 +107,13 @@ func (l *Log) admitLocked(h batch.Header, o AppendOptions) (Appended, error) {
 		return Appended{}, ErrNotLeader
 	}
 	a := Appended{LogStart: l.mu.start, Epoch: l.mu.role.Epoch, Timestamp: h.MaxTimestamp}
+	if o.marker != nil {
+		return a, l.mu.producers.judgeMarker(o.marker)
+	}
 	original, duplicate, err := l.mu.producers.judge(h)
+	if err == nil && !duplicate {
+		err = l.mu.producers.transactions.judge(h, o.Guard)
+	}
 	if err != nil {
 		return Appended{}, err
 	}

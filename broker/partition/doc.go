@@ -8,7 +8,7 @@
 //	        │   ├────────────────┼──────────────┼───────┤ │    AwaitHighWatermark ──> broker
 //	        │ index: one extent per batch                 │
 //	        │ tail: the newest batches, by reference      │ ── Read, ReadTail
-//	        │ epochs, producers: derived from the batches │
+//	        │ epochs, producers, transactions: derived    │
 //	        └──────────────────────┬──────────────────────┘
 //	               same order      v      ^ Sealed, Durable
 //	                        node WAL (package wal)

@@ -17,6 +17,12 @@ var (
 	ErrOutOfOrderSequence = errors.New("producer sequence is out of order")
 	// ErrInvalidProducerEpoch: a producer with a newer epoch has written here.
 	ErrInvalidProducerEpoch = errors.New("producer epoch is old")
+	// ErrNoTransaction: a batch claims a transaction that is not known to be ongoing, or breaks into one.
+	ErrNoTransaction = errors.New("no such transaction is ongoing in the partition")
+	// ErrCoordinatorFenced: a newer transaction coordinator has written here. The older one stops.
+	ErrCoordinatorFenced = errors.New("transaction coordinator is deposed")
+	// ErrTooManyAborted: the log holds as many aborted transactions as can be remembered.
+	ErrTooManyAborted = errors.New("partition holds too many aborted transactions")
 	// ErrOffsetOutOfRange: below the log start or above the log end.
 	ErrOffsetOutOfRange = errors.New("offset is out of range")
 	// ErrGap: a replicated entry does not start at the log end. The follower asks again.

@@ -91,6 +91,8 @@ type State struct {
 	First, StartDurable topic.Offset
 	// LowWatermark is what the log starts of all in-sync replicas were known to have reached.
 	LowWatermark topic.Offset
+	// LastStable is the offset below which every transaction is decided; it is never above HighWatermark.
+	LastStable topic.Offset
 	// TailEpoch is the epoch of the last record, NoEpoch in an empty log.
 	TailEpoch topic.Epoch
 	Role      Role
@@ -127,6 +129,7 @@ func (l *Log) State() State {
 		HighWatermark: l.mu.highWatermark,
 		DurableEnd:    l.mu.durable,
 		LogEnd:        l.mu.end,
+		LastStable:    l.lastStableLocked(),
 		TailEpoch:     l.mu.epochs.tail(),
 		Role:          l.mu.role,
 		Size:          l.mu.bytes,
@@ -219,7 +222,7 @@ func (l *Log) extendLocked(h batch.Header, r wal.Record) {
 		encoded: int32(wal.EncodedLen(r)),
 	})
 	l.mu.epochs.note(r.Epoch, r.Base)
-	l.mu.producers.record(h, r.Base, l.store.cfg.Now())
+	l.mu.producers.take(h, r.Base, r.Payload, l.store.cfg.Now())
 	l.mu.end = r.Base + topic.Offset(r.Count)
 	l.mu.bytes += int64(len(r.Payload))
 	l.mu.room.unacked += int64(len(r.Payload))

@@ -496,7 +496,7 @@ func (w *world) check() {
 
 func (w *world) checkState(m *modelLog, l *Log, durable topic.Offset) {
 	got := l.State()
-	want := State{HighWatermark: m.highWatermark, DurableEnd: durable, LogEnd: m.end(),
+	want := State{HighWatermark: m.highWatermark, LastStable: m.highWatermark, DurableEnd: durable, LogEnd: m.end(),
 		LogStart: m.start, First: m.first(), StartDurable: m.start,
 		TailEpoch: m.tailEpoch(), Role: m.role, Cuts: got.Cuts}
 	if w.underWay(l.partition, wal.Reset) {

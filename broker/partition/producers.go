@@ -14,10 +14,15 @@ import (
 // has at most five in flight.
 const windowLength = 5
 
-// producerBatch is what is remembered of one batch of an idempotent producer.
+// producerBatch is what is remembered of one batch of an idempotent producer, or of a marker that ended
+// one of its transactions: that one has no sequence numbers, first is -1, and last is what the next
+// batch of the same epoch continues.
 type producerBatch struct {
 	epoch       int16
 	first, last int32 // sequence numbers, both inclusive
+	// coordinator is the epoch of the transaction coordinator that wrote the last marker, -1 if there
+	// was none.
+	coordinator int32
 	base, end   topic.Offset
 	// timestamp is the largest of the batch, in milliseconds.
 	timestamp int64
@@ -29,8 +34,12 @@ type producerBatch struct {
 type producer struct {
 	batches   queue[producerBatch]
 	committed int
-	heard     time.Duration
+	// markers counts the markers among the committed batches.
+	markers int
+	heard   time.Duration
 }
+
+func (b producerBatch) isMarker() bool { return b.first < 0 }
 
 func (p *producer) newest() producerBatch { return *p.batches.at(p.batches.len() - 1) }
 
@@ -50,6 +59,8 @@ type producerTable struct {
 	uncommitted queue[uncommittedBatch]
 	producerMax int
 	evictAt     int
+	// transactions are those of the same batches.
+	transactions transactionTable
 	// stale says, during a replay, that batches below the log end were forgotten that only the log
 	// still knows: the table must be rebuilt.
 	stale bool
@@ -61,13 +72,16 @@ type uncommittedBatch struct {
 }
 
 func newProducerTable(producerMax int) *producerTable {
-	return &producerTable{byID: map[int64]*producer{}, producerMax: producerMax, evictAt: producerMax}
+	return &producerTable{
+		byID: map[int64]*producer{}, producerMax: producerMax, evictAt: producerMax,
+		transactions: newTransactionTable(),
+	}
 }
 
 // judge says whether a batch may be appended. A duplicate is not an error: it is answered with the
 // offsets that it has already (failure mode 49).
 func (t *producerTable) judge(h batch.Header) (original producerBatch, duplicate bool, err error) {
-	if !sequenced(h) {
+	if h.ProducerID < 0 || h.Control() {
 		return producerBatch{}, false, nil
 	}
 	p := t.byID[h.ProducerID]
@@ -79,6 +93,8 @@ func (t *producerTable) judge(h batch.Header) (original producerBatch, duplicate
 	case h.ProducerEpoch < newest.epoch:
 		return producerBatch{}, false, fmt.Errorf("%w: producer %d has epoch %d, the batch %d",
 			ErrInvalidProducerEpoch, h.ProducerID, newest.epoch, h.ProducerEpoch)
+	case !sequenced(h):
+		return producerBatch{}, false, nil // a coordinator's, which has no sequence
 	case h.ProducerEpoch > newest.epoch && h.BaseSequence != 0:
 		return producerBatch{}, false, fmt.Errorf("%w: producer %d starts epoch %d at %d, not 0",
 			ErrOutOfOrderSequence, h.ProducerID, h.ProducerEpoch, h.BaseSequence)
@@ -99,8 +115,12 @@ func (t *producerTable) judge(h batch.Header) (original producerBatch, duplicate
 func (p *producer) remembered(h batch.Header) (producerBatch, bool) {
 	last := addSequence(h.BaseSequence, h.LastOffsetDelta)
 	newest := p.batches.len() - 1
-	for i := newest; i >= 0 && i > newest-windowLength; i-- {
+	for i, seen := newest, 0; i >= 0 && seen < windowLength; i-- {
 		b := *p.batches.at(i)
+		if b.isMarker() {
+			continue
+		}
+		seen++
 		if b.epoch == h.ProducerEpoch && b.first == h.BaseSequence && b.last == last {
 			return b, true
 		}
@@ -108,42 +128,116 @@ func (p *producer) remembered(h batch.Header) (producerBatch, bool) {
 	return producerBatch{}, false
 }
 
-// record takes in a batch that is now part of the log, uncommitted. It does not judge: what a leader
+// judgeMarker says whether a marker may be appended: neither one of an older epoch of the producer,
+// nor one that an older coordinator sends.
+func (t *producerTable) judgeMarker(e *EndTransaction) error {
+	if p := t.byID[e.ProducerID]; p != nil {
+		newest := p.newest()
+		switch {
+		case e.ProducerEpoch < newest.epoch:
+			return fmt.Errorf("%w: producer %d has epoch %d, the marker %d",
+				ErrInvalidProducerEpoch, e.ProducerID, newest.epoch, e.ProducerEpoch)
+		case e.CoordinatorEpoch >= 0 && e.CoordinatorEpoch < newest.coordinator:
+			return fmt.Errorf("%w: epoch %d, a marker of epoch %d is here",
+				ErrCoordinatorFenced, e.CoordinatorEpoch, newest.coordinator)
+		}
+	}
+	open := t.transactions.open[e.ProducerID]
+	if open == nil || open.epoch < e.ProducerEpoch || open.epoch == e.ProducerEpoch && !e.Strict {
+		return nil
+	}
+	return fmt.Errorf("%w: producer %d has a transaction of epoch %d, the marker is of %d",
+		ErrInvalidProducerEpoch, e.ProducerID, open.epoch, e.ProducerEpoch)
+}
+
+// take takes in a batch that is now part of the log, uncommitted. It does not judge: what a leader
 // appended is a fact for its followers and for a replay.
+func (t *producerTable) take(h batch.Header, base topic.Offset, payload []byte, now time.Duration) {
+	switch {
+	case h.ProducerID < 0:
+	case !h.Control():
+		t.record(h, base, now)
+		if h.Transactional() {
+			t.transactions.begin(h, base)
+		}
+	default:
+		// A control batch of another kind, or one that cannot be read, ends nothing.
+		if m, ok, err := batch.ParseMarker(payload); ok && err == nil {
+			t.recordMarker(h, m, base, now)
+			t.transactions.end(h.ProducerID, m, base)
+		}
+	}
+}
+
+// recordMarker notes the epochs of a marker. A batch that follows in the marker's epoch goes on counting
+// if the epoch is not a new one.
+func (t *producerTable) recordMarker(h batch.Header, m batch.Marker, base topic.Offset, now time.Duration) {
+	p := t.of(h.ProducerID)
+	last := int32(-1)
+	if p.batches.len() > 0 && p.newest().epoch == h.ProducerEpoch {
+		last = p.newest().last
+	}
+	t.push(h.ProducerID, p, now, producerBatch{
+		epoch: h.ProducerEpoch, first: -1, last: last, coordinator: m.CoordinatorEpoch,
+		base: base, end: base + topic.Offset(h.LastOffsetDelta) + 1, timestamp: h.MaxTimestamp,
+	})
+}
+
+// of finds a producer, or makes it.
+func (t *producerTable) of(id int64) *producer {
+	p := t.byID[id]
+	if p == nil {
+		t.makeRoom()
+		p = &producer{}
+		t.byID[id] = p
+	}
+	return p
+}
+
+func (t *producerTable) push(id int64, p *producer, now time.Duration, b producerBatch) {
+	p.heard = now
+	p.batches.push(b)
+	t.uncommitted.push(uncommittedBatch{id: id, end: b.end})
+}
+
+// record takes in a batch of an idempotent producer.
 func (t *producerTable) record(h batch.Header, base topic.Offset, now time.Duration) {
 	if !sequenced(h) {
 		return
 	}
-	p := t.byID[h.ProducerID]
-	if p == nil {
-		t.makeRoom()
-		p = &producer{}
-		t.byID[h.ProducerID] = p
+	p, coordinator := t.of(h.ProducerID), int32(-1)
+	if p.batches.len() > 0 {
+		coordinator = p.newest().coordinator
 	}
-	end := base + topic.Offset(h.LastOffsetDelta) + 1
-	p.heard = now
-	p.batches.push(producerBatch{
+	t.push(h.ProducerID, p, now, producerBatch{
 		epoch: h.ProducerEpoch,
 		first: h.BaseSequence,
 		last:  addSequence(h.BaseSequence, h.LastOffsetDelta),
 		base:  base,
-		end:   end,
+		end:   base + topic.Offset(h.LastOffsetDelta) + 1,
 
-		timestamp: h.MaxTimestamp,
+		coordinator: coordinator,
+		timestamp:   h.MaxTimestamp,
 	})
-	t.uncommitted.push(uncommittedBatch{id: h.ProducerID, end: end})
 }
 
 // commit moves what lies below the high watermark from the second part of the state to the first.
 func (t *producerTable) commit(highWatermark topic.Offset) {
 	for t.uncommitted.len() > 0 && t.uncommitted.at(0).end <= highWatermark {
 		p := t.byID[t.uncommitted.pop().id]
+		if p.batches.at(p.committed).isMarker() {
+			p.markers++
+		}
 		p.committed++
-		if p.committed > windowLength {
-			p.batches.pop()
+		// Markers do not push batches out, as long as they are not more than those.
+		for p.committed > windowLength+min(p.markers, windowLength) {
+			if p.batches.pop().isMarker() {
+				p.markers--
+			}
 			p.committed--
 		}
 	}
+	t.transactions.commit(highWatermark)
 }
 
 // cut forgets the batches that end above end, which must not be below the high watermark: what was
@@ -160,13 +254,14 @@ func (t *producerTable) cut(end topic.Offset) {
 		}
 	}
 	t.uncommitted.cut(kept)
+	t.transactions.cut(end)
 }
 
 // expire forgets producers of which nothing was heard for longer than silence. It counts elapsed
 // time, so a restart begins anew: forgetting late costs memory, forgetting early a duplicate.
 func (t *producerTable) expire(now, silence time.Duration) {
 	for id, p := range t.byID {
-		if now-p.heard > silence && p.settled() {
+		if now-p.heard > silence && p.settled() && t.transactions.open[id] == nil {
 			delete(t.byID, id)
 		}
 	}
@@ -184,7 +279,7 @@ func (t *producerTable) makeRoom() {
 	}
 	var idle []candidate
 	for id, p := range t.byID {
-		if p.settled() {
+		if p.settled() && t.transactions.open[id] == nil {
 			idle = append(idle, candidate{id: id, end: p.newest().end})
 		}
 	}

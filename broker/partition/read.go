@@ -13,6 +13,10 @@ type ReadResult struct {
 	// Batches are whole record batches in offset order. They are immutable and may be kept.
 	Batches                         [][]byte
 	HighWatermark, LogStart, LogEnd topic.Offset
+	// LastStable is the offset below which every transaction is decided.
+	LastStable topic.Offset
+	// Aborted are the aborted transactions among the batches, of ReadCommitted alone.
+	Aborted []AbortedTransaction
 }
 
 // Read reads committed batches from the one that holds `from` on: from memory if they are there,
@@ -21,7 +25,12 @@ type ReadResult struct {
 // watermark there is nothing to read; below the log start or above the log end the error is
 // ErrOffsetOutOfRange, and the offsets of the result hold all the same.
 func (l *Log) Read(from topic.Offset, bytesMax int, minOne bool) (ReadResult, error) {
-	pieces, result, err := l.committedPieces(from, bytesMax, minOne)
+	return l.read(from, bytesMax, minOne, false)
+}
+
+// read is Read, or ReadCommitted if stable is set.
+func (l *Log) read(from topic.Offset, bytesMax int, minOne, stable bool) (ReadResult, error) {
+	pieces, result, err := l.committedPieces(from, bytesMax, minOne, stable)
 	if err != nil || len(pieces) == 0 {
 		return result, err
 	}
@@ -45,7 +54,7 @@ type piece struct {
 }
 
 func (l *Log) committedPieces(
-	from topic.Offset, bytesMax int, minOne bool,
+	from topic.Offset, bytesMax int, minOne, stable bool,
 ) ([]piece, ReadResult, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -53,6 +62,7 @@ func (l *Log) committedPieces(
 		HighWatermark: l.mu.highWatermark,
 		LogStart:      l.mu.start,
 		LogEnd:        l.mu.end,
+		LastStable:    l.lastStableLocked(),
 	}
 	switch {
 	case l.removedLocked():
@@ -60,8 +70,15 @@ func (l *Log) committedPieces(
 	case from < l.mu.start || from > l.mu.end:
 		return nil, result, ErrOffsetOutOfRange
 	}
-	first := l.mu.index.covering(from)
-	return l.piecesLocked(first, l.mu.committed, bytesMax, minOne), result, nil
+	first, until := l.mu.index.covering(from), l.mu.committed
+	if stable {
+		until = min(until, l.mu.index.covering(result.LastStable))
+	}
+	pieces := l.piecesLocked(first, until, bytesMax, minOne)
+	if stable && len(pieces) > 0 {
+		result.Aborted = l.mu.producers.transactions.within(from, pieces[len(pieces)-1].end())
+	}
+	return pieces, result, nil
 }
 
 // pieces lists the batches from the one that holds `from` on that end at or below end, committed or

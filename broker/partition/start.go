@@ -143,6 +143,7 @@ func (l *Log) moveStartLocked(start topic.Offset) {
 	l.mu.committed -= dropped
 	l.mu.settled -= dropped
 	l.mu.epochs.drop(l.firstLocked())
+	l.mu.producers.transactions.drop(start)
 }
 
 // Reset replaces a follower's log by an empty one that begins at `to`, behind a record of epoch

@@ -222,7 +222,7 @@ func (l *Log) rebuildProducers(end, highWatermark topic.Offset) (*producerTable,
 			if err != nil {
 				return nil, fmt.Errorf("rebuild producer state at %d: %w", p.base, err)
 			}
-			producers.record(h, p.base, l.store.cfg.Now())
+			producers.take(h, p.base, p.payload, l.store.cfg.Now())
 			producers.commit(min(p.end(), highWatermark))
 			from = p.end()
 		}
