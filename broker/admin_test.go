@@ -54,7 +54,7 @@ func TestCreateTopicsJudgesEachTopicByItself(t *testing.T) {
 		{"a name of 250", func(t *kmsg.CreateTopicsRequestTopic) { t.Topic = strings.Repeat("x", 250) }, codeInvalidTopic},
 		{"taken", func(t *kmsg.CreateTopicsRequestTopic) { t.Topic = "taken" }, codeTopicAlreadyExists},
 		{"no partitions", func(t *kmsg.CreateTopicsRequestTopic) { t.NumPartitions = 0 }, codeInvalidPartitions},
-		{"too many partitions", func(t *kmsg.CreateTopicsRequestTopic) { t.NumPartitions = 1 << 30 }, codeInvalidPartitions},
+		{"too many partitions", func(t *kmsg.CreateTopicsRequestTopic) { t.NumPartitions = 1 << 30 }, codePolicyViolation},
 		{"no replicas", func(t *kmsg.CreateTopicsRequestTopic) { t.ReplicationFactor = 0 }, codeInvalidReplicationFactor},
 		{"more replicas than brokers", func(t *kmsg.CreateTopicsRequestTopic) { t.ReplicationFactor = 2 }, codeInvalidReplicationFactor},
 		{"honoured", configured(config(configMinInSync, "2"), config(configUncleanElection, "true")), codeNone},
@@ -500,7 +500,7 @@ func TestProducerIDsAreNeverGivenTwice(t *testing.T) {
 		pid   int64
 		epoch int16
 		want  code
-	}{{&tx, -1, -1, codeCoordinatorNotAvailable}, {&none, -1, -1, codeInvalidRequest}, {nil, 4, 2, codeNone}, {nil, 4, -1, codeInvalidRequest}} {
+	}{{&tx, -1, -1, codeNotCoordinator}, {&none, -1, -1, codeInvalidRequest}, {nil, 4, 2, codeNone}, {nil, 4, -1, codeInvalidRequest}} {
 		q := kmsg.NewPtrInitProducerIDRequest()
 		q.Version, q.TransactionalID, q.ProducerID, q.ProducerEpoch = 4, test.id, test.pid, test.epoch
 		expectCode(t, "init", c.ask(q).(*kmsg.InitProducerIDResponse).ErrorCode, test.want)

@@ -32,6 +32,8 @@ type Broker struct {
 	creations creations
 	ids       producerIDs
 	groups    *coordinator
+	txns      *txnCoordinator
+	peers     *peers
 	// memory holds the bytes of large requests in flight.
 	memory   *semaphore.Weighted
 	census   census
@@ -59,6 +61,12 @@ func New(
 	b.census.perIP = map[string]int{}
 	b.sessions = newFetchSessions(cfg.Requests.FetchSessionsMax, rand.Uint64())
 	b.groups = newCoordinator(b)
+	b.txns = newTxnCoordinator(b)
+	b.peers = newPeers(b)
+	b.logs.WatchRoles(func() {
+		b.groups.look()
+		b.txns.look()
+	})
 	b.handlers = b.handlerTable()
 	if b.sockets == nil {
 		sockets, err := Listen(context.Background(), cfg.Listeners)
@@ -84,6 +92,8 @@ func (b *Broker) Run(ctx context.Context) error {
 	var acceptors, connections, coordination sync.WaitGroup
 	coordination.Go(func() { b.groups.run(ctx) })
 	coordination.Go(func() { b.retain(ctx) })
+	coordination.Go(func() { b.txns.run(ctx) })
+	coordination.Go(func() { b.txns.markers.run(ctx) })
 	for _, open := range b.sockets.open {
 		acceptors.Go(func() { b.accept(ctx, open, &connections) })
 	}
@@ -92,7 +102,25 @@ func (b *Broker) Run(ctx context.Context) error {
 	acceptors.Wait()
 	connections.Wait()
 	coordination.Wait()
+	b.peers.close()
 	return err
+}
+
+// acquainted waits until the image names a live broker, and is false if ctx ends first. A broker that has
+// just started knows nobody: a client that were told so would have nobody left to ask (kafkajs never asks
+// again). Until then connections wait to be accepted.
+func (b *Broker) acquainted(ctx context.Context) bool {
+	for {
+		changed := b.cluster.Changed()
+		if len(b.cluster.View().Brokers()) > 0 {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-changed:
+		}
+	}
 }
 
 const (
@@ -103,6 +131,9 @@ const (
 // accept takes connections from one socket until it is closed. Any other error (no descriptors
 // left) passes; it is waited out with growing pauses, since the socket stays readable meanwhile.
 func (b *Broker) accept(ctx context.Context, from socket, connections *sync.WaitGroup) {
+	if !b.acquainted(ctx) {
+		return
+	}
 	pause := acceptBackOffMin
 	for {
 		accepted, err := from.Accept()

@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -198,17 +196,5 @@ func TestProducersFollowALeaderThatComesBack(t *testing.T) {
 	h.cluster.move(t, "moved", 0, testNode, 2)
 	if err := <-done; err != nil {
 		t.Fatalf("produce: %v", err)
-	}
-}
-
-// TestTransactionsAreRefusedAsRetriable: no coordinator, no transaction, and no hanging client.
-func TestTransactionsAreRefusedAsRetriable(t *testing.T) {
-	h := start(t)
-	h.create("txn", 1)
-	producer := h.client(kgo.TransactionalID("tx"), kgo.DefaultProduceTopic("txn"))
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-	defer cancel()
-	if _, _, err := producer.ProducerID(ctx); err == nil || errors.Is(err, context.Canceled) {
-		t.Errorf("producer id: got %v, want an error", err)
 	}
 }

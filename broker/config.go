@@ -27,6 +27,8 @@ type Config struct {
 	Requests RequestLimits
 	// Groups is what consumer groups may do.
 	Groups GroupConfig
+	// Transactions is what transactional producers may do.
+	Transactions TransactionConfig
 	// Metrics bounds the cardinality of what /metrics shows.
 	Metrics MetricLimits
 	// LogDir tells of the data directory.
@@ -103,7 +105,7 @@ type RequestLimits struct {
 	AutoCreateWait time.Duration
 	// TimeoutMax caps the timeouts that clients ask for in administrative requests (5 min).
 	TimeoutMax time.Duration
-	// TopicPartitionsMax is the most partitions that one topic may be asked for (100,000).
+	// TopicPartitionsMax is the most partitions that one topic may be asked for (10,000, as many as Kafka makes in one request).
 	TopicPartitionsMax int32
 }
 
@@ -147,7 +149,7 @@ const (
 	inFlightMax        = 128
 	inFlightBytesMax   = 32 << 20
 	nodeInFlightBytes  = 1 << 30
-	topicPartitionsMax = 100_000
+	topicPartitionsMax = 10_000
 	metricTopicsMax    = 1_000
 	metricPartsMax     = 1_000
 )
@@ -173,6 +175,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Requests.TimeoutMax, 5*time.Minute)
 	orDefault(&c.Requests.TopicPartitionsMax, topicPartitionsMax)
 	c.Groups = c.Groups.withDefaults(c.Topics.ReplicationFactor)
+	c.Transactions = c.Transactions.withDefaults(c.Topics.ReplicationFactor)
 	orDefault(&c.Metrics.Topics, metricTopicsMax)
 	orDefault(&c.Metrics.Partitions, metricPartsMax)
 	return c
@@ -208,7 +211,10 @@ func (c Config) validate() error {
 		return fmt.Errorf("socket.request.max.bytes: %d is below message.max.bytes, %d",
 			c.Requests.BytesMax, c.Topics.MessageBytesMax)
 	}
-	return c.Groups.validate()
+	if err := c.Groups.validate(); err != nil {
+		return err
+	}
+	return c.Transactions.validate()
 }
 
 // orDefault sets *v to value if it is zero.

@@ -86,9 +86,12 @@ func (b *Broker) planGrowth(
 	}
 	g.ID, g.Total = t.ID, asked.Count
 	have := int32(len(t.Partitions))
-	if most := b.config.Requests.TopicPartitionsMax; asked.Count <= have || asked.Count > most {
+	switch most := b.config.Requests.TopicPartitionsMax; {
+	case asked.Count <= have:
 		return fmt.Errorf("%w: %d, the topic has %d and may have %d",
 			topic.ErrInvalidPartitions, asked.Count, have, most)
+	case asked.Count > most:
+		return fmt.Errorf("%w: %d partitions, a topic has at most %d", topic.ErrTooLarge, asked.Count, most)
 	}
 	if len(asked.Assignment) == 0 {
 		return nil

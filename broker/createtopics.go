@@ -131,9 +131,11 @@ func (b *Broker) planCounted(
 	if c.ReplicationFactor == -1 {
 		c.ReplicationFactor = b.config.Topics.ReplicationFactor
 	}
-	if most := b.config.Requests.TopicPartitionsMax; c.Partitions < 1 || c.Partitions > most {
-		return fmt.Errorf("%w: %d, it must be between 1 and %d",
-			topic.ErrInvalidPartitions, c.Partitions, most)
+	switch most := b.config.Requests.TopicPartitionsMax; {
+	case c.Partitions < 1:
+		return fmt.Errorf("%w: %d, it must be between 1 and %d", topic.ErrInvalidPartitions, c.Partitions, most)
+	case c.Partitions > most:
+		return fmt.Errorf("%w: %d partitions, a topic has at most %d", topic.ErrTooLarge, c.Partitions, most)
 	}
 	// A broker that is down counts: its replicas join when it is back.
 	if known := len(view.Registered()); c.ReplicationFactor < 1 || int(c.ReplicationFactor) > known {

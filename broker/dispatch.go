@@ -85,6 +85,7 @@ func (b *Broker) handlerTable() map[int16]handler {
 	}
 	maps.Copy(table, b.moveHandlers())
 	maps.Copy(table, b.groupHandlers())
+	maps.Copy(table, b.txnHandlers())
 	return table
 }
 

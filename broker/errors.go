@@ -9,6 +9,7 @@ import (
 	"outrigger/broker/group"
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
+	"outrigger/broker/txn"
 	"outrigger/broker/wal"
 )
 
@@ -80,11 +81,13 @@ const (
 	codeInvalidRecord            code = 87
 	codeResourceNotFound         code = 91
 	codeDuplicateResource        code = 92
+	codeOperationNotAttempted    code = 55
 	codeUnstableOffsetCommit     code = 88
 	codeProducerFenced           code = 90
 	codeInvalidUpdateVersion     code = 95
 	codeTransactionalIDNotFound  code = 105
 	codeTransactionAbortable     code = 120
+	codeInvalidRegularExpression code = 128
 	codeUnknownTopicID           code = 100
 	codeBrokerIDNotRegistered    code = 102
 	codeInconsistentClusterID    code = 104
@@ -154,6 +157,8 @@ var codeNames = map[code]string{
 	codeProducerFenced:           "PRODUCER_FENCED",
 	codeTransactionalIDNotFound:  "TRANSACTIONAL_ID_NOT_FOUND",
 	codeTransactionAbortable:     "TRANSACTION_ABORTABLE",
+	codeOperationNotAttempted:    "OPERATION_NOT_ATTEMPTED",
+	codeInvalidRegularExpression: "INVALID_REGULAR_EXPRESSION",
 }
 
 // String is Kafka's name of the code.
@@ -174,10 +179,10 @@ type fault struct {
 	after code
 }
 
-// What the coordinator of groups, which is more than its machines, refuses.
+// What a coordinator, which is more than its machines, refuses.
 var (
-	errNotCoordinator     = errors.New("another broker coordinates the group, or nobody does yet")
-	errCoordinatorLoading = errors.New("groups are being loaded")
+	errNotCoordinator     = errors.New("another broker coordinates it, or nobody does yet")
+	errCoordinatorLoading = errors.New("coordinator is being loaded")
 	// errCoordinatorBusy: more requests wait for the coordinator than it holds, or it is stuck.
 	errCoordinatorBusy = errors.New("coordinator has too many requests waiting")
 	// errCoordinatorShut: too few replicas are in sync for anything to be kept.
@@ -233,7 +238,8 @@ var faults = []fault{
 	{topic.ErrInvalidReplicationFactor, codeInvalidReplicationFactor, codeInvalidReplicationFactor},
 	{topic.ErrInvalidAssignment, codeInvalidReplicaAssignment, codeInvalidReplicaAssignment},
 	{topic.ErrInvalidConfig, codeInvalidConfig, codeInvalidConfig},
-	// As Kafka's controller answers what it cannot write at once.
+	// Kafka 4.4 answers more than 10,000 partitions in one request, and what its controller cannot write at
+	// once, in this way.
 	{topic.ErrTooLarge, codePolicyViolation, codePolicyViolation},
 	{topic.ErrNoController, codeNotController, codeRequestTimedOut},
 	{topic.ErrOutcomeUnknown, codeRequestTimedOut, codeRequestTimedOut},
@@ -277,6 +283,19 @@ var faults = []fault{
 	{group.ErrMetadataTooLarge, codeOffsetMetadataTooLarge, codeOffsetMetadataTooLarge},
 	{group.ErrRecordTooLarge, codeMessageTooLarge, codeMessageTooLarge},
 	{group.ErrMalformed, codeCoordinatorLoading, codeCoordinatorLoading},
+	// What a transactional id refuses has changed nothing. A transaction with too many partitions can only
+	// be aborted.
+	{txn.ErrUnknownProducer, codeInvalidProducerIDMapping, codeInvalidProducerIDMapping},
+	{txn.ErrFenced, codeProducerFenced, codeProducerFenced},
+	{txn.ErrConcurrent, codeConcurrentTransactions, codeConcurrentTransactions},
+	{txn.ErrInvalidState, codeInvalidTxnState, codeInvalidTxnState},
+	{txn.ErrInvalidTimeout, codeInvalidTxnTimeout, codeInvalidTxnTimeout},
+	{txn.ErrNotAdded, codeTransactionAbortable, codeTransactionAbortable},
+	{txn.ErrTooLarge, codeInvalidTxnState, codeInvalidTxnState},
+	{txn.ErrNeedsProducerID, codeCoordinatorNotAvailable, codeCoordinatorNotAvailable},
+	{txn.ErrUnknownID, codeTransactionalIDNotFound, codeTransactionalIDNotFound},
+	{txn.ErrMalformed, codeCoordinatorLoading, codeCoordinatorLoading},
+	{errPeer, codeCoordinatorNotAvailable, codeCoordinatorNotAvailable},
 	// A deadline, or this broker stopping.
 	{context.DeadlineExceeded, codeRequestTimedOut, codeRequestTimedOut},
 	{context.Canceled, codeRequestTimedOut, codeRequestTimedOut},

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"outrigger/broker/txn"
 )
 
 // feature is one of Kafka's features at the one level that this version has.
@@ -17,13 +19,16 @@ type feature struct {
 // APIs are the reference.
 const featureMetadata = "metadata.version"
 
+// featureTransaction has clients use the protocol of KIP-890.
+const featureTransaction = "transaction.version"
+
 // features are finalized from the start, sorted by name. Clients take a feature's absence for "do not
 // use it", so only what exists may stand here.
-var features = []feature{{featureMetadata, 33}}
+var features = []feature{{featureMetadata, 33}, {featureTransaction, txn.BumpsEpochs}}
 
 // featuresEpoch must grow with every change of the table: clients believe the answer with the larger
 // one.
-const featuresEpoch = 1
+const featuresEpoch = 2
 
 // addFeatures completes an ApiVersions response.
 func addFeatures(response *kmsg.ApiVersionsResponse) {

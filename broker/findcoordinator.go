@@ -10,7 +10,8 @@ import (
 
 const (
 	coordinatorGroup   = 0
-	coordinatorTypeMax = 2 // group, transaction, share
+	coordinatorTxn     = 1
+	coordinatorTypeMax = 2 // share
 	coordinatorBatched = 4
 )
 
@@ -23,8 +24,8 @@ type found struct {
 	message string
 }
 
-// findCoordinator tells who coordinates each group that is asked for: whoever leads its partition of
-// the offsets topic, which is created when the first one asks. Every key is answered, and all
+// findCoordinator tells who coordinates each group or transactional id that is asked for: whoever leads
+// its partition of the topic that keeps them, which is created when the first one asks. Every key is answered, and all
 // brokers answer the same once they have the same image.
 func (b *Broker) findCoordinator(
 	ctx context.Context, r *request, q *kmsg.FindCoordinatorRequest,
@@ -34,11 +35,11 @@ func (b *Broker) findCoordinator(
 	if r.Version < coordinatorBatched {
 		keys = []string{q.CoordinatorKey}
 	}
-	view, refused := b.coordinatorView(ctx, q.CoordinatorType, len(keys))
+	view, name, refused := b.coordinatorView(ctx, q.CoordinatorType, len(keys))
 	for _, key := range keys {
 		at := refused
 		if at.code == codeNone {
-			at = b.coordinatorOf(view, r.listener, key)
+			at = b.coordinatorOf(view, name, r.listener, key)
 		}
 		b.meters.failure("FindCoordinator", at.code)
 		var message *string
@@ -60,42 +61,44 @@ func (b *Broker) findCoordinator(
 
 // coordinatorView is a view that holds the topic of the coordinators that are asked for, or says why
 // there is none.
-func (b *Broker) coordinatorView(ctx context.Context, kind int8, keys int) (View, found) {
+func (b *Broker) coordinatorView(ctx context.Context, kind int8, keys int) (View, string, found) {
 	view := b.cluster.View()
+	// What is compacted is not deleted by age: a committed offset has no age.
+	wanted := topic.Creation{Internal: true, Configs: map[string]string{"cleanup.policy": "compact"}}
 	switch {
 	case kind < 0 || kind > coordinatorTypeMax:
-		return view, found{code: codeInvalidRequest, message: "unknown coordinator type"}
-	case kind != coordinatorGroup:
-		return view, found{code: codeCoordinatorNotAvailable, message: "this broker has no such coordinators yet"}
-	case keys == 0:
-		return view, found{}
+		return view, "", found{code: codeInvalidRequest, message: "unknown coordinator type"}
+	case kind == coordinatorGroup:
+		wanted.Name, wanted.Partitions = offsetsTopic, b.config.Groups.Partitions
+		wanted.ReplicationFactor = b.config.Groups.ReplicationFactor
+	case kind == coordinatorTxn:
+		wanted.Name, wanted.Partitions = transactionsTopic, b.config.Transactions.Partitions
+		wanted.ReplicationFactor = b.config.Transactions.ReplicationFactor
+	default:
+		return view, "", found{code: codeCoordinatorNotAvailable, message: "this broker has no such coordinators yet"}
 	}
-	if _, ok := view.TopicByName(offsetsTopic); ok {
-		return view, found{}
+	if _, ok := view.TopicByName(wanted.Name); ok || keys == 0 {
+		return view, wanted.Name, found{}
 	}
-	view, err := b.createOffsetsTopic(ctx)
-	if _, ok := view.TopicByName(offsetsTopic); !ok {
+	view, err := b.createInternalTopic(ctx, wanted)
+	if _, ok := view.TopicByName(wanted.Name); !ok {
 		why := "its creation takes longer"
 		if err != nil {
 			why = err.Error()
 		}
-		return view, found{code: codeCoordinatorNotAvailable, message: offsetsTopic + " does not exist yet: " + why}
+		return view, "", found{code: codeCoordinatorNotAvailable, message: wanted.Name + " does not exist yet: " + why}
 	}
-	return view, found{}
+	return view, wanted.Name, found{}
 }
 
-// createOffsetsTopic creates the topic that keeps groups, once for all who ask meanwhile.
-func (b *Broker) createOffsetsTopic(ctx context.Context) (View, error) {
+// createInternalTopic creates the topic of a coordinator, once for all who ask meanwhile.
+func (b *Broker) createInternalTopic(ctx context.Context, wanted topic.Creation) (View, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.config.Requests.AutoCreateWait)
 	defer cancel()
-	under, owned := b.creations.join(offsetsTopic)
+	under, owned := b.creations.join(wanted.Name)
 	if owned {
-		b.propose(ctx, []topic.Creation{{
-			ID: newTopicID(), Name: offsetsTopic, Internal: true,
-			Partitions: b.config.Groups.Partitions, ReplicationFactor: b.config.Groups.ReplicationFactor,
-			// What is compacted is not deleted by age: a committed offset has no age.
-			Configs: map[string]string{"cleanup.policy": "compact"},
-		}})
+		wanted.ID = newTopicID()
+		b.propose(ctx, []topic.Creation{wanted})
 	}
 	select {
 	case <-under.done:
@@ -105,16 +108,16 @@ func (b *Broker) createOffsetsTopic(ctx context.Context) (View, error) {
 	if !mayExist(under.err) {
 		return b.cluster.View(), under.err
 	}
-	return b.awaitTopics(ctx, []string{offsetsTopic}), under.err
+	return b.awaitTopics(ctx, []string{wanted.Name}), under.err
 }
 
-// coordinatorOf finds the coordinator of a group.
-func (b *Broker) coordinatorOf(view View, listener, key string) found {
-	t, _ := view.TopicByName(offsetsTopic)
+// coordinatorOf finds the coordinator of a group or transactional id, which the named topic keeps.
+func (b *Broker) coordinatorOf(view View, name, listener, key string) found {
+	t, _ := view.TopicByName(name)
 	leader := t.Partitions[groupPartition(key, len(t.Partitions))].Leader
 	node, known := view.Broker(leader)
 	if !known || node.Fenced {
-		return found{code: codeCoordinatorNotAvailable, message: "nobody leads the group's partition at the moment"}
+		return found{code: codeCoordinatorNotAvailable, message: "nobody leads its partition at the moment"}
 	}
 	e, reachable := endpointOf(node, listener)
 	if !reachable {

@@ -141,3 +141,23 @@ func describeOne(t *testing.T, admin *kadm.Client, name string) kadm.DescribedGr
 	})
 	return found
 }
+
+// TestSyncNamesWhatItSpeaks: from version 5 on, a request that does not is refused, whoever asks.
+func TestSyncNamesWhatItSpeaks(t *testing.T) {
+	h := startGroups(t)
+	h.coordinates("unnamed")
+	kind, protocol := "consumer", "range"
+	for _, c := range []struct {
+		version        int16
+		kind, protocol *string
+		want           code
+	}{
+		{4, nil, nil, codeUnknownMemberID}, {5, nil, nil, codeInconsistentProtocol},
+		{5, &kind, nil, codeInconsistentProtocol}, {5, &kind, &protocol, codeUnknownMemberID},
+	} {
+		q := kmsg.NewPtrSyncGroupRequest()
+		q.Version, q.Group, q.MemberID, q.Generation = c.version, "unnamed", "stranger", 1
+		q.ProtocolType, q.Protocol = c.kind, c.protocol
+		expectCode(t, "sync", h.dial().ask(q).(*kmsg.SyncGroupResponse).ErrorCode, c.want)
+	}
+}

@@ -2,10 +2,7 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"outrigger/broker/batch"
@@ -15,19 +12,8 @@ import (
 )
 
 const (
-	// mailboxMax is how many requests may wait for one shard; further ones are refused.
-	mailboxMax = 4096
-	// turnMax is how many requests share one append.
-	turnMax = 256
-	// groupBatchBytes is how much goes into one batch of records, unless one record is larger.
-	groupBatchBytes = 256 << 10
-	// loadBytes is how much of the log is read at a time.
-	loadBytes = 1 << 20
-	// loadRetry is how long a shard that cannot read its log waits before it tries again.
-	loadRetry = time.Second
-	// beat is the longest that a shard sleeps, absence the pause after which it gives all sessions
-	// another term: it was not there to hear the heartbeats.
-	beat    = time.Second
+	// absence is the pause after which a shard gives all sessions another term: it was not there to hear
+	// the heartbeats.
 	absence = 3 * time.Second
 	// sweepEvery is how often offsets of deleted topics are looked for.
 	sweepEvery = 10 * time.Second
@@ -37,36 +23,21 @@ const (
 // in one epoch. Its goroutine alone touches the machines.
 type groupShard struct {
 	*coordinator
-	log     *partition.Log
-	epoch   topic.Epoch
+	shardCore
 	mailbox chan *groupCall
-	// loaded: the log was replayed, requests are taken.
-	loaded atomic.Bool
-	// ended is closed when the shard answers nobody any more.
-	ended chan struct{}
-	stop  context.CancelFunc
 
 	groups shownGroups
 	calls  map[group.Token]*groupCall
 	fx     group.Effects
-	// records and replies are those of the present turn.
-	records []group.Record
+	// replies are those of the present turn.
 	replies []turnReply
-	// flights are appended batches that are not committed yet, in their order.
-	flights []*flight
+	// undecided finds the groups that a marker is for.
+	undecided undecidedGroups
 	// wake is when the first timer of a machine may be due; turned and swept are when the shard last
 	// had its turn, and when it last swept, all in milliseconds of coordinator.now.
 	wake, turned, swept int64
 	// shut: nothing could be written in the last turn.
 	shut bool
-
-	// landed is what the log has told of the flights.
-	landed struct {
-		sync.Mutex
-		end topic.Offset
-		err error
-	}
-	settled chan struct{}
 }
 
 // groupCall is a request to a shard: an event for a group, or a look at all of them.
@@ -76,6 +47,11 @@ type groupCall struct {
 	event group.Event
 	look  func(shownGroups) any
 	reply chan group.Reply
+	// producer is the transaction that the event's records are part of.
+	producer *transactionOf
+	// marker, if set, is to be written, and told hears what became of it.
+	marker *partition.EndTransaction
+	told   chan<- error
 }
 
 // shownGroup is a group of a shard.
@@ -92,80 +68,30 @@ type turnReply struct {
 	group.Reply
 }
 
-// flight is an appended batch on its way to the in-sync replicas.
-type flight struct {
-	end  topic.Offset
-	done bool
-	// parked are the replies that wait for it, each with when it is given up (milliseconds).
-	parked []parkedReply
-}
-
-type parkedReply struct {
-	group.Reply
-	until int64
-}
-
 func newGroupShard(c *coordinator, log *partition.Log, epoch topic.Epoch) *groupShard {
 	return &groupShard{
-		coordinator: c, log: log, epoch: epoch, mailbox: make(chan *groupCall, mailboxMax),
-		ended: make(chan struct{}), settled: make(chan struct{}, 1), calls: map[group.Token]*groupCall{},
+		coordinator: c, shardCore: newShardCore(c.broker, log, epoch),
+		mailbox: make(chan *groupCall, mailboxMax), calls: map[group.Token]*groupCall{},
+		undecided: undecidedGroups{},
 	}
 }
 
-// over reports whether the shard has ended.
-func (s *groupShard) over() bool {
-	select {
-	case <-s.ended:
-		return true
-	default:
-		return false
-	}
-}
+// run implements shard.
+func (s *groupShard) run(ctx context.Context) { s.live(ctx, s.load, s.serve, s.look) }
 
-// run loads the groups and serves them until ctx ends, the leadership does, or a record cannot be
-// appended: then what the machines have decided is not what the log says, and another shard begins
-// with the log. Callers notice by themselves that the shard has ended.
-func (s *groupShard) run(ctx context.Context) {
-	err := s.load(ctx)
-	if err == nil {
-		s.loaded.Store(true)
-		err = s.serve(ctx)
-	}
-	close(s.ended)
-	s.look()
-	if ctx.Err() == nil && !errors.Is(err, partition.ErrNotLeader) && !errors.Is(err, partition.ErrStopped) {
-		s.broker.logger.Warn("group coordinator starts again", keyPartition, s.log.Partition().Index,
-			keyError, err)
-	}
-}
-
-// load waits until everything in the log is committed, and replays it. Nobody else appends in this
-// epoch, so what is committed then is all that there is.
+// load replays the log.
 func (s *groupShard) load(ctx context.Context) error {
-	end := s.log.State().LogEnd
-	committed := make(chan error, 1)
-	cancel := s.log.AwaitCommit(s.epoch, end, func(err error) { committed <- err })
-	select {
-	case err := <-committed:
-		if err != nil {
-			return err
-		}
-	case <-ctx.Done():
-		cancel()
-		return ctx.Err()
-	}
-	replay, err := s.replay(ctx, end)
-	if err != nil {
-		select {
-		case <-time.After(loadRetry):
-		case <-ctx.Done():
-		}
-		return fmt.Errorf("load groups: %w", err)
+	replay := group.NewReplay()
+	if err := s.loadLog(ctx, func(b []byte) (topic.Offset, error) { return replayBatch(replay, b) }); err != nil {
+		return err
 	}
 	now := s.now()
 	s.groups = shownGroups{}
 	for name, m := range replay.Machines(&s.cfg, now) {
 		s.groups[name] = &shownGroup{Machine: m}
+		for _, producer := range m.Producers() {
+			s.undecided.note(producer, name)
+		}
 	}
 	s.turned, s.swept = now.Mono, now.Mono
 	if len(s.groups) > 0 {
@@ -173,26 +99,6 @@ func (s *groupShard) load(ctx context.Context) error {
 			keyEpoch, s.epoch, keyGroups, len(s.groups))
 	}
 	return nil
-}
-
-// replay reads the log up to end.
-func (s *groupShard) replay(ctx context.Context, end topic.Offset) (*group.Replay, error) {
-	replay := group.NewReplay()
-	for from := s.log.State().LogStart; from < end && ctx.Err() == nil; {
-		read, err := s.log.Read(from, loadBytes, true)
-		if err != nil {
-			return nil, err
-		}
-		if len(read.Batches) == 0 {
-			return nil, fmt.Errorf("nothing to read at %d, below %d", from, end)
-		}
-		for _, b := range read.Batches {
-			if from, err = replayBatch(replay, b); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return replay, ctx.Err()
 }
 
 // replayBatch applies the records of one batch, and returns the offset behind it.
@@ -203,13 +109,21 @@ func replayBatch(replay *group.Replay, b []byte) (topic.Offset, error) {
 	}
 	next := topic.Offset(h.BaseOffset) + topic.Offset(h.LastOffsetDelta) + 1
 	if h.Control() {
-		return next, nil
+		m, ok, err := batch.ParseMarker(b)
+		if ok {
+			replay.Decide(h.ProducerID, m.Commit)
+		}
+		return next, err
+	}
+	apply := replay.Apply
+	if h.Transactional() {
+		apply = func(r group.Record) error { return replay.ApplyIn(h.ProducerID, r) }
 	}
 	for r, err := range batch.Records(b) {
 		if err != nil {
 			return 0, err
 		}
-		if err := replay.Apply(group.Record{Key: r.Key, Value: r.Value}); err != nil {
+		if err := apply(group.Record{Key: r.Key, Value: r.Value}); err != nil {
 			return 0, fmt.Errorf("record at %d: %w", r.Offset, err)
 		}
 	}
@@ -231,24 +145,11 @@ func (s *groupShard) serve(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if err := s.turn(ctx, s.more(calls)); err != nil {
+		if err := s.turn(ctx, more(s.mailbox, calls)); err != nil {
 			return err
 		}
 		timer.Reset(time.Duration(max(1, s.wake-s.now().Mono)) * time.Millisecond)
 	}
-}
-
-// more takes what else waits in the mailbox, so that it shares one append.
-func (s *groupShard) more(calls []*groupCall) []*groupCall {
-	for len(calls) < turnMax {
-		select {
-		case call := <-s.mailbox:
-			calls = append(calls, call)
-		default:
-			return calls
-		}
-	}
-	return calls
 }
 
 // turn carries out requests and timers, appends what they have decided, and answers.
@@ -257,9 +158,9 @@ func (s *groupShard) turn(ctx context.Context, calls []*groupCall) error {
 		return err
 	}
 	now := s.now()
-	role := s.log.State().Role
-	if !role.Leading || role.Epoch != s.epoch {
-		return partition.ErrNotLeader
+	role, err := s.leads()
+	if err != nil {
+		return err
 	}
 	speaks := s.speaks()
 	open := speaks && role.AcceptAll
@@ -273,21 +174,20 @@ func (s *groupShard) turn(ctx context.Context, calls []*groupCall) error {
 		s.take(call, now, speaks, open)
 	}
 	s.tick(now, open)
-	if err := s.append(ctx, now); err != nil {
+	if err := s.append(ctx, now.Wall); err != nil {
 		return err
 	}
 	s.answer(now)
 	return nil
 }
 
-// speaks says whether this node may tell what the groups are. While it may, it is in the in-sync set of
-// whoever may have been elected, who commits nothing that has not come here under a later epoch.
-func (s *groupShard) speaks() bool { return s.broker.speaksFor(s.log.Partition(), s.epoch) }
-
 // take carries out one request. Where this node does not speak another may lead by now, and without
 // enough replicas nothing that is decided can be kept: then nothing is begun.
 func (s *groupShard) take(call *groupCall, now group.Time, speaks, open bool) {
 	switch {
+	case call.marker != nil:
+		s.mark(call, now, open)
+		return
 	case !speaks:
 		call.reply <- group.Reply{Err: errNotCoordinator}
 		return
@@ -298,6 +198,14 @@ func (s *groupShard) take(call *groupCall, now group.Time, speaks, open bool) {
 		call.reply <- group.Reply{Err: errCoordinatorShut}
 		return
 	}
+	if p := call.producer; p != nil {
+		// Nobody appends to this log but this goroutine, so what holds now holds until the append.
+		if err := s.log.JudgeTransaction(p.id, p.epoch, p.guard); err != nil {
+			call.reply <- group.Reply{Err: err}
+			return
+		}
+		s.undecided.note(p.id, call.group)
+	}
 	g := s.groups[call.group]
 	if g == nil {
 		g = &shownGroup{Machine: group.New(&s.cfg, call.group)}
@@ -305,7 +213,7 @@ func (s *groupShard) take(call *groupCall, now group.Time, speaks, open bool) {
 	}
 	s.calls[call.token] = call
 	g.Step(call.event, now, &s.fx)
-	s.collect(g)
+	s.collect(g, call.producer)
 }
 
 // writes says whether a request may put something into the log.
@@ -319,13 +227,12 @@ func writes(e group.Event) bool {
 }
 
 // collect takes the effects of one step. Records go out at the end of the turn, and so do replies.
-func (s *groupShard) collect(g *shownGroup) {
+func (s *groupShard) collect(g *shownGroup, producer *transactionOf) {
 	if len(s.fx.Records) > 0 {
-		if s.flying() == nil {
-			s.flights = append(s.flights, &flight{})
+		g.last = s.board()
+		for _, r := range s.fx.Records {
+			s.entries = append(s.entries, entry{key: r.Key, value: r.Value, producer: producer})
 		}
-		g.last = s.flying()
-		s.records = append(s.records, s.fx.Records...)
 	}
 	for _, r := range s.fx.Replies {
 		s.replies = append(s.replies, turnReply{g, r})
@@ -335,14 +242,6 @@ func (s *groupShard) collect(g *shownGroup) {
 	if !g.Exists() && (g.last == nil || g.last.done) {
 		delete(s.groups, g.Name())
 	}
-}
-
-// flying is the flight of the present turn, nil while it has no records.
-func (s *groupShard) flying() *flight {
-	if n := len(s.flights); n > 0 && s.flights[n-1].end == 0 {
-		return s.flights[n-1]
-	}
-	return nil
 }
 
 // tick passes the time to the machines, sweeps when it is time to, and sets when it is to be called
@@ -362,7 +261,7 @@ func (s *groupShard) tick(now group.Time, open bool) {
 		if sweep {
 			g.Sweep(now, gone, &s.fx)
 		}
-		s.collect(g)
+		s.collect(g, nil)
 	}
 	if sweep {
 		s.swept = now.Mono
@@ -379,89 +278,6 @@ func (s *groupShard) goneTopics() func(string, [16]byte) bool {
 	}
 }
 
-// append writes the records of the turn. It may wait for room in the log, for a moment.
-func (s *groupShard) append(ctx context.Context, now group.Time) error {
-	if len(s.records) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.broker.config.Requests.AppendWait)
-	defer cancel()
-	f := s.flying()
-	for rest := s.records; len(rest) > 0; {
-		n := fitting(rest)
-		b, err := groupBatch(rest[:n], now.Wall)
-		if err != nil {
-			return err
-		}
-		appended, err := s.log.Append(ctx, b, partition.AppendOptions{
-			Acks: partition.AcksAll, Fenced: true, Epoch: s.epoch,
-		})
-		if err != nil {
-			return fmt.Errorf("append records of groups: %w", err)
-		}
-		f.end = appended.End
-		rest = rest[n:]
-	}
-	clear(s.records)
-	s.records = s.records[:0]
-	end := f.end
-	s.log.AwaitCommit(s.epoch, end, func(err error) { s.tell(end, err) })
-	return nil
-}
-
-// fitting is how many records go into the next batch.
-func fitting(records []group.Record) int {
-	n, bytes := 1, records[0].Bytes()
-	for n < len(records) && bytes+records[n].Bytes() <= groupBatchBytes {
-		bytes += records[n].Bytes()
-		n++
-	}
-	return n
-}
-
-// groupBatch makes a batch of records.
-func groupBatch(records []group.Record, wall int64) ([]byte, error) {
-	b := batch.NewBuilder(batch.CodecNone)
-	for _, r := range records {
-		b.Add(batch.Record{Timestamp: wall, Key: r.Key, Value: r.Value})
-	}
-	return b.Build()
-}
-
-// tell is the log's word on a flight. It runs on the log's goroutines.
-func (s *groupShard) tell(end topic.Offset, err error) {
-	s.landed.Lock()
-	s.landed.end = max(s.landed.end, end)
-	if err != nil && s.landed.err == nil {
-		s.landed.err = err
-	}
-	s.landed.Unlock()
-	select {
-	case s.settled <- struct{}{}:
-	default:
-	}
-}
-
-// land answers those who waited for what is committed by now.
-func (s *groupShard) land() error {
-	s.landed.Lock()
-	end, err := s.landed.end, s.landed.err
-	s.landed.Unlock()
-	if err != nil {
-		return fmt.Errorf("await records of groups: %w", err)
-	}
-	n := 0
-	for ; n < len(s.flights) && s.flights[n].end <= end; n++ {
-		s.flights[n].done = true
-		for _, p := range s.flights[n].parked {
-			s.send(p.Reply)
-		}
-	}
-	clear(s.flights[:n])
-	s.flights = s.flights[n:]
-	return nil
-}
-
 // answer sends the replies of the turn, or parks them with the batch that they wait for, and gives up
 // on those that have waited too long.
 func (s *groupShard) answer(now group.Time) {
@@ -470,7 +286,7 @@ func (s *groupShard) answer(now group.Time) {
 	for _, r := range s.replies {
 		switch {
 		case r.AfterRecords && r.from.last != nil && !r.from.last.done:
-			r.from.last.parked = append(r.from.last.parked, parkedReply{r.Reply, until})
+			r.from.last.parked = append(r.from.last.parked, parked{s.sender(r.Reply), until})
 		case speaks:
 			s.send(r.Reply)
 		default:
@@ -479,13 +295,16 @@ func (s *groupShard) answer(now group.Time) {
 	}
 	clear(s.replies)
 	s.replies = s.replies[:0]
-	for _, f := range s.flights {
-		n := 0
-		for ; n < len(f.parked) && f.parked[n].until <= now.Mono; n++ {
-			// The record may be committed yet; the client asks again.
-			s.send(group.Reply{Token: f.parked[n].Token, Err: errCoordinatorShut})
+	s.giveUp(now.Mono)
+}
+
+// sender sends a reply when what it waits for is committed, or says that it is not known to be.
+func (s *groupShard) sender(r group.Reply) func(error) {
+	return func(err error) {
+		if err != nil {
+			r = group.Reply{Token: r.Token, Err: err}
 		}
-		f.parked = f.parked[n:]
+		s.send(r)
 	}
 }
 

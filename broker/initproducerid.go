@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"outrigger/broker/txn"
 )
 
 // producerIDs hands out the producer ids of the block that this broker holds. Ids of a block that
@@ -37,13 +39,20 @@ func (p *producerIDs) take(ctx context.Context, cluster Cluster) (int64, error) 
 	return id, nil
 }
 
-// initProducerID gives an idempotent producer its id. It always gets a new one, with epoch 0: a
-// producer that lost its way (KIP-360) starts afresh. Transactions need a coordinator, and a cluster
-// without one says so as Kafka does while it has none: retriable, so a client that insists waits.
+// initProducerFenced is the first version whose clients know PRODUCER_FENCED.
+const initProducerFenced = 4
+
+// initProducerID gives a producer its id. An idempotent one always gets a new one, with epoch 0: one that
+// lost its way (KIP-360) starts afresh. A transactional one gets that of its transactional id, with an
+// epoch that fences all producers before it.
 func (b *Broker) initProducerID(
-	ctx context.Context, _ *request, q *kmsg.InitProducerIDRequest,
+	ctx context.Context, r *request, q *kmsg.InitProducerIDRequest,
 ) kmsg.Response {
 	response := kmsg.NewPtrInitProducerIDResponse()
+	if q.TransactionalID != nil && *q.TransactionalID != "" && (q.ProducerID == -1) == (q.ProducerEpoch == -1) {
+		b.initTransactional(ctx, r, q, response)
+		return response
+	}
 	id, why := b.producerID(ctx, q)
 	response.ProducerID, response.ErrorCode = id, int16(why)
 	if why != codeNone {
@@ -53,14 +62,25 @@ func (b *Broker) initProducerID(
 	return response
 }
 
-func (b *Broker) producerID(ctx context.Context, q *kmsg.InitProducerIDRequest) (int64, code) {
-	if q.TransactionalID != nil {
-		if *q.TransactionalID == "" {
-			return -1, codeInvalidRequest
+func (b *Broker) initTransactional(
+	ctx context.Context, r *request, q *kmsg.InitProducerIDRequest, response *kmsg.InitProducerIDResponse,
+) {
+	ctx, cancel := b.within(ctx, producerIDWaitMillis)
+	defer cancel()
+	identity, err := b.txns.identify(ctx, *q.TransactionalID, func(t txn.Token, newID int64) txn.Event {
+		return txn.Init{
+			Token: t, TimeoutMillis: q.TransactionTimeoutMillis, ID: q.ProducerID, Epoch: q.ProducerEpoch, NewID: newID,
 		}
-		return -1, codeCoordinatorNotAvailable
+	})
+	response.ProducerID, response.ProducerEpoch = txn.NoProducer, txn.NoEpoch
+	if err == nil {
+		response.ProducerID, response.ProducerEpoch = identity.ID, identity.Epoch
 	}
-	if (q.ProducerID == -1) != (q.ProducerEpoch == -1) {
+	response.ErrorCode = int16(b.txnCode("InitProducerId", err, r.Version >= initProducerFenced))
+}
+
+func (b *Broker) producerID(ctx context.Context, q *kmsg.InitProducerIDRequest) (int64, code) {
+	if q.TransactionalID != nil || (q.ProducerID == -1) != (q.ProducerEpoch == -1) {
 		return -1, codeInvalidRequest
 	}
 	ctx, cancel := b.within(ctx, producerIDWaitMillis)

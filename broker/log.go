@@ -19,4 +19,8 @@ const (
 	keyPartitions = "partitions"
 	keyReplicas   = "replication_factor"
 	keyVersion    = "api_version"
+	keyProducer   = "producer_id"
+
+	keyTransaction  = "transactional_id"
+	keyTransactions = "transactional_ids"
 )

@@ -16,8 +16,7 @@ const (
 )
 
 // offsetFetch tells what groups have committed. Every version is answered by way of the newest form.
-// RequireStable asks not to be told of offsets that a transaction is about to replace: without
-// transactions there are none.
+// RequireStable asks not to be told of offsets that an open transaction may replace.
 func (b *Broker) offsetFetch(
 	ctx context.Context, r *request, q *kmsg.OffsetFetchRequest,
 ) kmsg.Response {
@@ -28,7 +27,7 @@ func (b *Broker) offsetFetch(
 	}
 	response.Groups = make([]kmsg.OffsetFetchResponseGroup, len(q.Groups))
 	for i := range q.Groups {
-		b.fetchGroup(ctx, r.Version, &q.Groups[i], &response.Groups[i])
+		b.fetchGroup(ctx, r.Version, q.RequireStable, &q.Groups[i], &response.Groups[i])
 	}
 	return response
 }
@@ -46,7 +45,7 @@ func (b *Broker) fetchSingle(
 		}
 	}
 	var answered kmsg.OffsetFetchResponseGroup
-	b.fetchGroup(ctx, r.Version, &asked, &answered)
+	b.fetchGroup(ctx, r.Version, q.RequireStable, &asked, &answered)
 	response.ErrorCode = answered.ErrorCode
 	if answered.ErrorCode != 0 && r.Version < offsetFetchTopLevel {
 		// There is no other place for it than every partition.
@@ -85,14 +84,14 @@ func noOffset(index int32, why int16) kmsg.OffsetFetchResponseGroupTopicPartitio
 
 // fetchGroup answers for one group.
 func (b *Broker) fetchGroup(
-	ctx context.Context, version int16, q *kmsg.OffsetFetchRequestGroup,
+	ctx context.Context, version int16, stable bool, q *kmsg.OffsetFetchRequestGroup,
 	answered *kmsg.OffsetFetchResponseGroup,
 ) {
 	answered.Default()
 	answered.Group = q.Group
 	view := b.cluster.View()
 	t := b.groups.token()
-	e := group.Fetch{Token: t, All: q.Topics == nil}
+	e := group.Fetch{Token: t, All: q.Topics == nil, Stable: stable}
 	if !e.All {
 		answered.Topics = make([]kmsg.OffsetFetchResponseGroupTopic, len(q.Topics))
 	}
@@ -107,11 +106,11 @@ func (b *Broker) fetchGroup(
 	}
 	fetched := result.(*group.Fetched)
 	if e.All {
-		answered.Topics = allOffsets(view, fetched.Offsets)
+		answered.Topics = allOffsets(view, fetched)
 		return
 	}
 	for i, slot := range slots {
-		fillOffset(view, slot, &fetched.Offsets[i])
+		fillOffset(view, slot, fetched, i)
 	}
 }
 
@@ -143,10 +142,15 @@ func planFetch(
 }
 
 // fillOffset answers for one partition. An offset of a topic that was deleted says nothing of its
-// successor.
+// successor, and one that an open transaction may replace is not told.
 func fillOffset(
-	view View, slot *kmsg.OffsetFetchResponseGroupTopicPartition, o *group.CommitOffset,
+	view View, slot *kmsg.OffsetFetchResponseGroupTopicPartition, fetched *group.Fetched, i int,
 ) {
+	o := &fetched.Offsets[i]
+	if fetched.Unstable != nil && fetched.Unstable[i] {
+		slot.ErrorCode = int16(codeUnstableOffsetCommit)
+		return
+	}
 	if o.Offset.Offset < 0 || outlived(view, o) {
 		return
 	}
@@ -161,10 +165,10 @@ func outlived(view View, o *group.CommitOffset) bool {
 }
 
 // allOffsets lists the offsets of a group by topic, of topics that there are.
-func allOffsets(view View, offsets []group.CommitOffset) []kmsg.OffsetFetchResponseGroupTopic {
+func allOffsets(view View, fetched *group.Fetched) []kmsg.OffsetFetchResponseGroupTopic {
 	var topics []kmsg.OffsetFetchResponseGroupTopic
-	for i := range offsets {
-		o := &offsets[i]
+	for i := range fetched.Offsets {
+		o := &fetched.Offsets[i]
 		t, found := view.TopicByName(o.Topic)
 		if !found || outlived(view, o) {
 			continue
@@ -176,7 +180,7 @@ func allOffsets(view View, offsets []group.CommitOffset) []kmsg.OffsetFetchRespo
 		}
 		last := &topics[len(topics)-1]
 		last.Partitions = append(last.Partitions, noOffset(o.Partition, 0))
-		fillOffset(view, &last.Partitions[len(last.Partitions)-1], o)
+		fillOffset(view, &last.Partitions[len(last.Partitions)-1], fetched, i)
 	}
 	return topics
 }

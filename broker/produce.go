@@ -31,6 +31,8 @@ func (b *Broker) produce(ctx context.Context, r *request, q *kmsg.ProduceRequest
 	defer turn.end()
 	view := b.cluster.View()
 	w := newProduceWait(b, r, q)
+	w.transaction = b.enterTransaction(ctx, r, q, view)
+	defer w.transaction.leave()
 	for i := range q.Topics {
 		asked := &q.Topics[i]
 		t, unknown := topicOf(view, asked.Topic, asked.TopicID, r.Version >= produceByID)
@@ -108,8 +110,8 @@ func judgeProduce(version int16, q *kmsg.ProduceRequest) code {
 		return codeUnsupportedVersion
 	case q.Acks != -1 && q.Acks != 0 && q.Acks != 1:
 		return codeInvalidRequiredAcks
-	case q.TransactionID != nil:
-		return codeInvalidTxnState // nobody here gave out the transaction that it claims
+	case q.TransactionID != nil && q.Acks != partition.AcksAll:
+		return codeInvalidRequiredAcks // a transaction of what may be lost is none
 	default:
 		return codeNone
 	}
@@ -134,9 +136,13 @@ func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target, s
 		w.refuse(at, codeBefore(err), err.Error())
 		return
 	}
+	guard, refused := w.transaction.of(at, w.version)
 	switch {
-	case header.Transactional():
+	case header.Transactional() && w.request.TransactionID == nil:
 		w.fail(at.topic, at.partition, codeInvalidTxnState)
+		return
+	case refused != codeNone:
+		w.fail(at.topic, at.partition, refused)
 		return
 	case s.tooNew(header, w.arrived):
 		w.refuse(at, codeInvalidTimestamp, "timestamp is too far in the future")
@@ -150,7 +156,7 @@ func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target, s
 	if len(records)*keptShare < w.frameBytes {
 		records = bytes.Clone(records)
 	}
-	appended, err := turn.append(to.log, records, partition.AppendOptions{Acks: w.request.Acks})
+	appended, err := turn.append(to.log, records, partition.AppendOptions{Acks: w.request.Acks, Guard: guard})
 	if err != nil {
 		w.fail(at.topic, at.partition, b.judge("Produce", err))
 		return

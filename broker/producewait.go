@@ -27,6 +27,8 @@ type produceWait struct {
 	listener string
 	arrived  time.Time
 	deadline time.Time
+	// transaction is what the reader knows of the producer's transaction.
+	transaction *produceTransaction
 	// frameBytes is the length of the frame that the batches lie in.
 	frameBytes int
 

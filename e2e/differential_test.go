@@ -12,11 +12,45 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"outrigger/e2e/tools"
 )
 
 // referenceEnv names host:port of a real Kafka broker of its own cluster, on which this test may make
-// topics. The test compares nothing without it.
+// topics, or says "start": then Apache Kafka is fetched and started. The test compares nothing without it.
 const referenceEnv = "OUTRIGGER_REFERENCE"
+
+const (
+	referenceWithin   = 10 * time.Minute
+	coordinatorWithin = 30 * time.Second
+)
+
+// startReference starts Apache Kafka until the test ends.
+func startReference(t *testing.T) string {
+	t.Helper()
+	ctx := within(t, referenceWithin)
+	cache, err := tools.Default(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	java, err := cache.Java(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kafka, err := java.StartKafka(ctx, t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := kafka.Stop(); err != nil {
+			t.Errorf("stop Kafka: %v", err)
+		}
+	})
+	t.Logf("the reference is Apache Kafka %s", tools.KafkaVersion)
+	return kafka.Address
+}
+
+func codeError(code int16) error { return kerr.ErrorForCode(code) }
 
 // differences are the steps in which we mean to answer otherwise, each with the reason.
 var differences = map[string]string{
@@ -27,6 +61,7 @@ var differences = map[string]string{
 	"list resources of all types":            "Kafka lists the brokers' loggers, too",
 	"fetch nothing in a session":             "Kafka opens a session of no partition",
 	"fetch in a session, 2":                  "the order of partitions in a session is ours",
+	"coordinator of kind 2":                  "there are no share groups here yet",
 	"describe scram users":                   "Kafka answers in another order",
 }
 
@@ -36,7 +71,10 @@ func TestAnswersAreThoseOfKafka(t *testing.T) {
 	if reference == "" {
 		t.Skipf("%s is not set: there is no Kafka to compare with", referenceEnv)
 	}
-	c := start(t, options{brokers: 1})
+	if reference == "start" {
+		reference = startReference(t)
+	}
+	c := start(t, options{brokers: 1, args: []string{"--set", "group.initial.rebalance.delay.ms=0"}})
 	ours, theirs := transcribe(t, c.kafka[0]), transcribe(t, reference)
 	if len(ours) != len(theirs) {
 		t.Fatalf("got %d answers, Kafka gave %d", len(ours), len(theirs))
@@ -82,6 +120,12 @@ func transcribe(t *testing.T, seed string) []exchanged {
 	d.features()
 	d.elections()
 	d.sessions()
+	d.creations()
+	d.growths()
+	d.removals()
+	d.offsets()
+	d.moves()
+	d.groups()
 	return d.said
 }
 

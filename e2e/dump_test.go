@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"outrigger/broker/batch"
+	"outrigger/broker/catalog"
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
@@ -27,10 +28,21 @@ type storedBatch struct {
 func storedLogs(t testing.TB, dir string) map[topic.Partition][]storedBatch {
 	t.Helper()
 	began := time.Now()
+	quiet := slog.New(slog.DiscardHandler)
+	drained, err := catalog.Open(filepath.Join(dir, "catalog"), quiet, func(err error) { panic(err) })
+	if err != nil {
+		t.Fatalf("open the catalog of %s: %v", dir, err)
+	}
+	defer func() {
+		if err := drained.Close(); err != nil {
+			t.Errorf("close the catalog of %s: %v", dir, err)
+		}
+	}()
 	store, err := partition.Open(partition.Config{
-		WAL:    wal.Config{FS: wal.OS(), Dir: filepath.Join(dir, "wal"), Session: 1},
-		Now:    func() time.Duration { return time.Since(began) },
-		Logger: slog.New(slog.DiscardHandler),
+		Catalog: drained,
+		WAL:     wal.Config{FS: wal.OS(), Dir: filepath.Join(dir, "wal"), Session: 1},
+		Now:     func() time.Duration { return time.Since(began) },
+		Logger:  quiet,
 	})
 	if err != nil {
 		t.Fatalf("open the log of %s: %v", dir, err)

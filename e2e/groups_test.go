@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,7 +22,7 @@ import (
 type member interface {
 	// read are the values that it has read until now.
 	read() []string
-	// stop leaves the group, or, as a static member, only goes away.
+	// stop leaves the group.
 	stop()
 }
 
@@ -48,8 +47,6 @@ func (v *values) read() []string {
 // groupSpec says how the members of a group are to be.
 type groupSpec struct {
 	topic, group string
-	cooperative  bool
-	static       bool
 }
 
 // franzMember is a consumer of this process.
@@ -58,31 +55,16 @@ type franzMember struct {
 	client *kgo.Client
 	cancel context.CancelFunc
 	ended  chan struct{}
-	// lost counts the partitions that were taken away from it.
-	mu   sync.Mutex
-	lost int
 }
 
-func (c *cluster) franzMember(broker int, s groupSpec, number int) *franzMember {
+func (c *cluster) franzMember(broker int, s groupSpec) *franzMember {
 	c.t.Helper()
 	m := &franzMember{ended: make(chan struct{})}
-	balancer := kgo.RangeBalancer()
-	if s.cooperative {
-		balancer = kgo.CooperativeStickyBalancer()
-	}
 	options := []kgo.Opt{
 		kgo.SeedBrokers(c.kafka[broker]), kgo.ConsumerGroup(s.group), kgo.ConsumeTopics(s.topic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.Balancers(balancer),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.Balancers(kgo.RangeBalancer()),
 		kgo.HeartbeatInterval(200 * time.Millisecond), kgo.SessionTimeout(10 * time.Second),
 		kgo.MetadataMinAge(100 * time.Millisecond), kgo.FetchMaxWait(100 * time.Millisecond),
-		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, lost map[string][]int32) {
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			m.lost += len(lost[s.topic])
-		}),
-	}
-	if s.static {
-		options = append(options, kgo.InstanceID(fmt.Sprint("instance-", number)))
 	}
 	client, err := kgo.NewClient(options...)
 	if err != nil {
@@ -104,68 +86,10 @@ func (m *franzMember) run(ctx context.Context) {
 	}
 }
 
-func (m *franzMember) revoked() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.lost
-}
-
 func (m *franzMember) stop() {
 	m.cancel()
 	<-m.ended
 	m.client.Close()
-}
-
-// pythonMember is a kafka-python process.
-type pythonMember struct {
-	values
-	stopOnce func()
-}
-
-func (m *pythonMember) stop() { m.stopOnce() }
-
-func (c *cluster) pythonMember(python string, broker int, s groupSpec, number int) *pythonMember {
-	c.t.Helper()
-	assignor := "range"
-	if s.cooperative {
-		assignor = "cooperative"
-	}
-	args := []string{"testdata/group.py", c.kafka[broker], s.topic, s.group, assignor}
-	if s.static {
-		args = append(args, fmt.Sprint("instance-", number))
-	}
-	cmd := exec.Command(python, args...)
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	said := &lineLog{}
-	cmd.Stderr = said
-	if err := cmd.Start(); err != nil {
-		c.t.Fatal(err)
-	}
-	m := &pythonMember{}
-	ended := make(chan error, 1)
-	go func() {
-		for lines := bufio.NewScanner(stdout); lines.Scan(); {
-			m.add(lines.Text())
-		}
-		ended <- cmd.Wait()
-	}()
-	m.stopOnce = sync.OnceFunc(func() {
-		_ = stdin.Close()
-		timer := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
-		defer timer.Stop()
-		if err := <-ended; err != nil {
-			c.t.Errorf("kafka-python member: %v\n%s", err, said.tail(20))
-		}
-	})
-	c.t.Cleanup(m.stop)
-	return m
 }
 
 // write produces values to a topic, in any partition.
@@ -192,13 +116,10 @@ func (c *cluster) write(topic string, all []string) {
 }
 
 // readBy waits until the members have read all values, together.
-func (c *cluster) readBy(members []member, gone []string, all []string) {
+func (c *cluster) readBy(members []member, all []string) {
 	c.t.Helper()
 	c.eventually(60*time.Second, "the group reads everything", func() error {
 		seen := map[string]bool{}
-		for _, v := range gone {
-			seen[v] = true
-		}
 		for _, m := range members {
 			for _, v := range m.read() {
 				seen[v] = true
@@ -283,7 +204,7 @@ func TestGroupIsOneThroughAllBrokersAndOutlivesItsCoordinator(t *testing.T) {
 	c.createTopic(0, s.topic, partitions, 3)
 	first := lines("first", each)
 	c.write(s.topic, first)
-	members := []member{c.franzMember(0, s, 0), c.franzMember(1, s, 1)}
+	members := []member{c.franzMember(0, s), c.franzMember(1, s)}
 	d := c.stable(s.group, 2)
 	for _, m := range d.Members {
 		assigned, _ := m.Assigned.AsConsumer()
@@ -291,7 +212,7 @@ func TestGroupIsOneThroughAllBrokersAndOutlivesItsCoordinator(t *testing.T) {
 			t.Errorf("member %s has %+v, want half of the partitions", m.MemberID, assigned)
 		}
 	}
-	c.readBy(members, nil, first)
+	c.readBy(members, first)
 	for broker := range 3 {
 		c.eventually(30*time.Second, "the same offsets through every broker", func() error {
 			if sum, err := c.committed(broker, s.group); err != nil || sum != each {
@@ -319,7 +240,7 @@ func TestGroupIsOneThroughAllBrokersAndOutlivesItsCoordinator(t *testing.T) {
 		t.Logf("coordinator %d was replaced within %s", victim+1, time.Since(began).Round(time.Millisecond))
 		more := lines(fmt.Sprint("more", kill), each)
 		c.write(s.topic, more)
-		c.readBy(members, nil, more)
+		c.readBy(members, more)
 		c.eventually(30*time.Second, "everything committed", func() error {
 			if sum, err := c.committed(asked, s.group); err != nil || sum != int64(each*(kill+2)) {
 				return fmt.Errorf("%d, %w", sum, err)
@@ -364,102 +285,6 @@ func (c *cluster) checkGroupCommand(group string, members []member, committed in
 	command("delete", group)
 	if out := command("list"); strings.Contains(out, group) {
 		c.t.Errorf("group list says\n%s\nwant %s to be gone", out, group)
-	}
-}
-
-// TestGroupsOfThreeShareTheWorkAsMembersComeAndGo, in two clients, eagerly, cooperatively and statically.
-func TestGroupsOfThreeShareTheWorkAsMembersComeAndGo(t *testing.T) {
-	c := start(t, noDelay)
-	python := ""
-	if found, err := exec.LookPath("python3"); err == nil && exec.Command(found, "-c", "import kafka").Run() == nil {
-		python = found
-	}
-	for _, client := range []string{"franz-go", "kafka-python"} {
-		for _, mode := range []string{"range", "cooperative", "static"} {
-			t.Run(client+" "+mode, func(t *testing.T) {
-				if client == "kafka-python" && python == "" {
-					missing(t, "kafka-python is not installed")
-				}
-				name := strings.ReplaceAll(client+"."+mode, " ", ".")
-				s := groupSpec{topic: name, group: "group-" + name, cooperative: mode == "cooperative", static: mode == "static"}
-				sub := *c
-				sub.t = t
-				sub.createTopic(0, s.topic, 6, 3)
-				sub.comeAndGo(s, func(broker, number int) member {
-					if client == "franz-go" {
-						return sub.franzMember(broker, s, number)
-					}
-					return sub.pythonMember(python, broker, s, number)
-				})
-			})
-		}
-	}
-}
-
-// comeAndGo has three members join, each through another broker, then one leave and come back.
-func (c *cluster) comeAndGo(s groupSpec, join func(broker, number int) member) {
-	c.t.Helper()
-	const each = 90
-	var members []member
-	var gone, all []string
-	round := 0
-	work := func() {
-		c.t.Helper()
-		next := lines(fmt.Sprint("round", round), each)
-		round++
-		all = append(all, next...)
-		c.write(s.topic, next)
-		c.readBy(members, gone, all)
-	}
-	for i := range 3 {
-		members = append(members, join(i, i))
-		c.stable(s.group, i+1)
-		work()
-	}
-	gone = append(gone, members[0].read()...)
-	members[0].stop()
-	members = members[1:]
-	if !s.static {
-		c.stable(s.group, 2)
-		work()
-	}
-	members = append(members, join(2, 0))
-	c.stable(s.group, 3)
-	work()
-	c.eventually(30*time.Second, "everything committed", func() error {
-		if sum, err := c.committed(1, s.group); err != nil || sum != int64(len(all)) {
-			return fmt.Errorf("%d of %d, %w", sum, len(all), err)
-		}
-		return nil
-	})
-	for _, m := range members {
-		m.stop()
-	}
-}
-
-// TestStaticMemberRestartsWithoutARebalance: the others keep what they have.
-func TestStaticMemberRestartsWithoutARebalance(t *testing.T) {
-	c := start(t, noDelay)
-	s := groupSpec{topic: "static", group: "statics", static: true}
-	c.createTopic(0, s.topic, 4, 3)
-	stays, goes := c.franzMember(0, s, 0), c.franzMember(1, s, 1)
-	before := c.stable(s.group, 2)
-	lost := stays.revoked()
-	goes.stop()
-	back := c.franzMember(2, s, 1)
-	values := lines("after", 40)
-	c.write(s.topic, values)
-	c.readBy([]member{stays, back}, nil, values)
-	after := c.stable(s.group, 2)
-	if got := stays.revoked(); got != lost {
-		t.Errorf("the other member lost %d partitions, want none", got-lost)
-	}
-	ids := map[string]bool{}
-	for _, m := range append(before.Members, after.Members...) {
-		ids[m.MemberID] = true
-	}
-	if len(ids) != 3 || len(back.read()) == 0 {
-		t.Errorf("got %d member ids and %d records for the one that came back, want 3 and some", len(ids), len(back.read()))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"outrigger/broker/partition"
 	"outrigger/sidecar/node"
 )
 
@@ -66,6 +67,7 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 	r.read("scrub_damage_total", "Damaged places found in the write-ahead log since the start.", func() uint64 {
 		return uint64(s.cfg.Logs.Stats().Scrub.Damage)
 	})
+	drainMetrics(r, s.cfg.Logs.Stats)
 	r.gauge("damaged_replicas", "Replicas here in which a batch is damaged on disk.", func() float64 {
 		return float64(len(s.cfg.Logs.Damaged()))
 	})
@@ -75,6 +77,28 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 	r.gauge("raft_term", "Term of the metadata Raft.", func() float64 { return float64(s.status.Load().Term) })
 	r.gauge("raft_commit_index", "Commit index of the metadata Raft.", func() float64 { return float64(s.status.Load().Commit) })
 	return m
+}
+
+// drainMetrics tell how the write-ahead log and the packs fill and empty.
+func drainMetrics(r register, stats func() partition.Stats) {
+	r.read("drained_files_total", "Files of the write-ahead log that were drained into packs.", func() uint64 {
+		return uint64(stats().Drain.Files)
+	})
+	r.read("drained_bytes_total", "Bytes that were copied from the write-ahead log into packs.", func() uint64 {
+		return uint64(stats().Drain.Bytes)
+	})
+	for name, of := range map[string]struct {
+		help  string
+		bytes func(partition.DrainStats) int64
+	}{
+		"packs":               {"Packs of drained records.", func(d partition.DrainStats) int64 { return d.Packs }},
+		"pack_bytes":          {"Bytes of all packs.", func(d partition.DrainStats) int64 { return d.PackBytes }},
+		"wal_bytes":           {"Bytes of the write-ahead log's files, spares aside.", func(d partition.DrainStats) int64 { return d.ChainBytes }},
+		"wal_spare_bytes":     {"Bytes of drained files that wait to be written again.", func(d partition.DrainStats) int64 { return d.SpareBytes }},
+		"wal_undrained_bytes": {"Bytes of full files that are not drained yet.", func(d partition.DrainStats) int64 { return d.WaitingBytes }},
+	} {
+		r.gauge(name, of.help, func() float64 { return float64(of.bytes(stats().Drain)) })
+	}
 }
 
 func (m *metrics) counters() node.Counters { return *m.replication.Load() }

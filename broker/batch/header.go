@@ -22,6 +22,9 @@ const (
 	atBaseSequence    = 53
 	atRecordCount     = 57
 
+	// Transactional is the attribute of batches that belong to a transaction.
+	Transactional = bitTransactional
+
 	// SummedFrom is where the bytes begin that the checksum covers, to the end. What lies before may be
 	// rewritten by brokers.
 	SummedFrom = atAttributes

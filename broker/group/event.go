@@ -142,11 +142,18 @@ type Fetch struct {
 	// All asks for every offset of the group, otherwise Places says which.
 	All    bool
 	Places []Place
+	// Stable asks which of the offsets an open transaction may change.
+	Stable bool
 }
 
 // Fetched holds one offset for each place of the request, or all that there are, sorted. Where
 // nothing was committed the offset is -1.
-type Fetched struct{ Offsets []CommitOffset }
+type Fetched struct {
+	Offsets []CommitOffset
+	// Unstable says of each offset whether an open transaction may change it; nil if that is so of none,
+	// or was not asked.
+	Unstable []bool
+}
 
 // DeleteOffsets takes committed offsets away. The answer is *Committed.
 type DeleteOffsets struct {

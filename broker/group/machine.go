@@ -77,6 +77,8 @@ type Machine struct {
 	// subscribed are the topics of the generation's members; nil if they are not known.
 	subscribed map[string]bool
 	offsets    map[Place]Offset
+	// undecided are offsets that open transactions have committed.
+	undecided undecided
 	// kept: the log holds a record of the group.
 	kept bool
 
@@ -132,7 +134,8 @@ func (m *Machine) Name() string { return m.name }
 
 // Exists reports whether there is anything to know of the group.
 func (m *Machine) Exists() bool {
-	return m.kept || m.generation > 0 || len(m.members) > 0 || len(m.pending) > 0 || len(m.offsets) > 0
+	return m.kept || m.generation > 0 || len(m.members) > 0 || len(m.pending) > 0 || len(m.offsets) > 0 ||
+		len(m.undecided.byProducer) > 0
 }
 
 // Wake is the time, on the monotonic clock, before which Tick does nothing.
@@ -155,8 +158,13 @@ func (m *Machine) Step(e Event, now Time, fx *Effects) {
 		m.leave(e, now, fx)
 	case Commit:
 		m.commit(e, now, fx)
+	case TxnCommit:
+		m.txnCommit(e, now, fx)
+	case Decide:
+		m.decide(e)
 	case Fetch:
 		m.fetch(e, fx)
+		m.unstable(e, fx)
 	case DeleteOffsets:
 		m.deleteOffsets(e, fx)
 	case Delete:
@@ -167,7 +175,7 @@ func (m *Machine) Step(e Event, now Time, fx *Effects) {
 // refusesNameless: offsets may be kept under the empty name, as very old consumers do.
 func refusesNameless(e Event) bool {
 	switch e.(type) {
-	case Commit, Fetch, DeleteOffsets, Delete:
+	case Commit, TxnCommit, Decide, Fetch, DeleteOffsets, Delete:
 		return false
 	default:
 		return true

@@ -28,6 +28,7 @@ func (m *Machine) commit(e Commit, now Time, fx *Effects) {
 		}
 		o.CommittedAt = now.Wall
 		m.offsets[o.Place] = o.Offset
+		m.overtake(o.Place)
 		fx.Records = append(fx.Records, offsetRecord(m.name, o.Place, o.Offset))
 	}
 	fx.reply(e.Token, done)
@@ -115,7 +116,8 @@ func (m *Machine) deleteOffsets(e DeleteOffsets, fx *Effects) {
 
 // forget takes one offset away.
 func (m *Machine) forget(at Place, fx *Effects) {
-	if _, committed := m.offsets[at]; committed {
+	overtakes := m.overtake(at)
+	if _, committed := m.offsets[at]; committed || overtakes {
 		delete(m.offsets, at)
 		fx.Records = append(fx.Records, Record{Key: keyOfOffset(m.name, at)})
 	}
@@ -147,6 +149,7 @@ func (m *Machine) vanish(now Time, fx *Effects) {
 	for _, o := range m.Offsets() {
 		m.forget(o.Place, fx)
 	}
+	m.forgetUndecided(fx)
 	if m.kept {
 		fx.Records = append(fx.Records, Record{Key: keyOfGroup(m.name)})
 	}
@@ -160,7 +163,7 @@ func (m *Machine) vanish(now Time, fx *Effects) {
 func (m *Machine) Sweep(now Time, gone func(topic string, id [16]byte) bool, fx *Effects) {
 	var doomed []Place
 	for at, o := range m.offsets {
-		if gone(at.Topic, o.TopicID) || m.outdated(at.Topic, o, now) {
+		if gone(at.Topic, o.TopicID) || m.outdated(at.Topic, o, now) && !m.undecided.has(at) {
 			doomed = append(doomed, at)
 		}
 	}
@@ -169,6 +172,7 @@ func (m *Machine) Sweep(now Time, gone func(topic string, id [16]byte) bool, fx 
 		m.forget(at, fx)
 	}
 	if m.kept && m.state == Empty && len(m.offsets) == 0 && len(m.pending) == 0 &&
+		len(m.undecided.byProducer) == 0 &&
 		now.Wall-m.since >= m.cfg.RetentionMillis {
 		m.vanish(now, fx)
 	}

@@ -6,7 +6,8 @@ import (
 
 // Replay gathers what the records of one partition say, in their order.
 type Replay struct {
-	groups map[string]*replayed
+	groups    map[string]*replayed
+	undecided map[string]*undecided
 	// Unknown counts records of kinds that this package does not know.
 	Unknown int
 }
@@ -17,7 +18,9 @@ type replayed struct {
 }
 
 // NewReplay returns the replay of a partition that holds nothing yet.
-func NewReplay() *Replay { return &Replay{groups: map[string]*replayed{}} }
+func NewReplay() *Replay {
+	return &Replay{groups: map[string]*replayed{}, undecided: map[string]*undecided{}}
+}
 
 // Apply takes one record. It keeps no slice of it. An error wraps ErrMalformed.
 func (r *Replay) Apply(record Record) error {
@@ -29,6 +32,7 @@ func (r *Replay) Apply(record Record) error {
 		r.Unknown++
 		return nil
 	}
+	r.overtake(&d)
 	g := r.groups[d.group]
 	if g == nil {
 		g = &replayed{offsets: map[Place]Offset{}}
@@ -71,5 +75,6 @@ func (r *Replay) Machines(cfg *Config, now Time) map[string]*Machine {
 		m.rewind()
 		machines[name] = m
 	}
+	r.restoreUndecided(machines, cfg)
 	return machines
 }

@@ -30,6 +30,8 @@ type Config struct {
 	// unless set. A longer one costs nothing but a lower high watermark after a crash, until the
 	// leader tells the present one.
 	HighWatermarkCheckpoint time.Duration
+	// Catalog keeps where drained data lies. Without one nothing is drained, and the WAL grows for ever.
+	Catalog Catalog
 	// Observer is told what is sealed and what is durable. It may be nil, or be set later.
 	Observer Observer
 	// Now is a monotonic clock, the one that leases are counted on. It must be set.

@@ -58,6 +58,16 @@ func (d *Driver) Prepare() error {
 	return d.judge(err)
 }
 
+// Drain drains a file of the WAL, if one is sealed, and removes the packs that nobody needs. An error
+// that wraps wal.ErrNoSpace is for later; after any other the store is of no use any more.
+func (d *Driver) Drain() (drained bool, err error) {
+	drained, err = d.store.drainer.turn()
+	if err != nil && !errors.Is(err, wal.ErrNoSpace) {
+		return false, d.store.end(err)
+	}
+	return drained, err
+}
+
 // Scrub verifies the next stretch of the WAL and reports whether a pass ended with it. What it finds is
 // in Store.Damaged.
 func (d *Driver) Scrub() (passed bool) { return errors.Is(d.scrub.Turn(), io.EOF) }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"outrigger/broker/batch"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 	"outrigger/broker/wal/waltest"
@@ -34,9 +35,9 @@ type moment struct {
 }
 
 type logDigest struct {
-	end  topic.Offset
-	cuts uint64
-	sum  [sha256.Size]byte
+	end, start topic.Offset
+	cuts       uint64
+	sum        [sha256.Size]byte
 }
 
 // hand drives a store from one goroutine, by random steps of one seed, and notes all that it hears.
@@ -57,6 +58,9 @@ type hand struct {
 	// durable counts the records that are durable, scanned is where they end.
 	durable int
 	scanned wal.Position
+	// draining, if set, says when a file is drained; drained counts them.
+	draining *rand.Rand
+	drained  int
 }
 
 func (h *hand) Sealed(entries []Entry) {
@@ -79,12 +83,19 @@ const handPartitions = 12
 
 func openHand(t *testing.T, fs *waltest.FS, seed uint64) (*hand, error) {
 	t.Helper()
+	return openDraining(t, fs, seed, nil)
+}
+
+// openDraining opens a hand whose store has a catalog, unless that is nil.
+func openDraining(t *testing.T, fs *waltest.FS, seed uint64, catalog Catalog) (*hand, error) {
+	t.Helper()
 	h := &hand{t: t, random: rand.New(rand.NewPCG(seed, 3)), fs: fs, clock: &clock{}, epoch: 1}
 	store, err := Open(Config{
 		WAL: wal.Config{FS: fs, Dir: "wal", Session: topic.Session(seed), FileBytes: 64 << 10,
-			GroupBytesMax: 8 << 10},
+			GroupBytesMax: 8 << 10, SparesMax: 2},
 		TailBytesMax:            2 << 10,
 		HighWatermarkCheckpoint: time.Second,
+		Catalog:                 catalog,
 		Observer:                h,
 		Now:                     h.clock.now,
 	})
@@ -109,8 +120,8 @@ func (h *hand) digest() string {
 	var all strings.Builder
 	for i, l := range h.logs {
 		d := &h.digests[i]
-		if state := l.State(); state.LogEnd != d.end || state.Cuts != d.cuts {
-			*d = logDigest{end: state.LogEnd, cuts: state.Cuts, sum: h.digestLog(l, state)}
+		if state := l.State(); state.LogEnd != d.end || state.Cuts != d.cuts || state.LogStart != d.start {
+			*d = logDigest{end: state.LogEnd, start: state.LogStart, cuts: state.Cuts, sum: h.digestLog(l, state)}
 		}
 		all.Write(d.sum[:])
 	}
@@ -153,6 +164,12 @@ func (h *hand) append(l *Log) {
 	state := l.State()
 	if !state.Role.Leading {
 		epoch := max(h.epoch, state.TailEpoch)
+		if kind := h.random.IntN(6); kind < 3 {
+			s.transactional, s.producer = true, h.random.Int64N(4)
+			if kind == 0 {
+				s.marker = &batch.Marker{Commit: h.random.IntN(2) == 0, CoordinatorEpoch: 1}
+			}
+		}
 		h.tolerate("replicate", l.AppendReplica(Entry{Partition: l.partition, Epoch: epoch,
 			PrevEpoch: state.TailEpoch, Base: state.LogEnd, Count: 1,
 			Payload: placed(s, state.LogEnd, epoch)}))
@@ -171,15 +188,26 @@ func (h *hand) append(l *Log) {
 
 // step does one thing.
 func (h *hand) step() {
-	l := h.logs[h.random.IntN(len(h.logs))]
+	if h.draining != nil && h.draining.IntN(20) == 0 {
+		drained, err := h.driver.Drain()
+		h.tolerate("drain", err)
+		if drained {
+			h.drained++
+		}
+	}
+	i := h.random.IntN(len(h.logs))
+	l := h.logs[i]
 	state := l.State()
+	if h.random.IntN(100) == 0 {
+		h.tolerate("remove", h.store.Remove(l.partition))
+		h.logs[i], h.digests[i] = h.store.Create(l.partition), logDigest{}
+		l, state = h.logs[i], h.logs[i].State()
+	}
 	switch h.random.IntN(20) {
 	case 0, 1, 2, 3, 4, 5:
 		h.append(l)
 	case 6:
-		if !state.Role.Leading {
-			h.tolerate("truncate", l.Truncate(topic.Offset(h.random.IntN(int(state.LogEnd)+1))))
-		}
+		h.shorten(l, state)
 	case 7, 8:
 		l.SetHighWatermark(topic.Offset(h.random.IntN(int(state.LogEnd) + 1)))
 	case 9:
@@ -199,6 +227,25 @@ func (h *hand) step() {
 	}
 	h.history = append(h.history, moment{h.counter.records, h.digest()})
 	h.count()
+}
+
+// shorten cuts a log, or moves its start.
+func (h *hand) shorten(l *Log, state State) {
+	to := topic.Offset(h.random.IntN(int(state.LogEnd) + 1))
+	switch kind := h.random.IntN(8); {
+	case kind == 0 && state.Role.Leading:
+		_, _, err := l.DeleteRecords(expired(), min(to, state.HighWatermark))
+		if !errors.Is(err, ErrNotReady) {
+			h.tolerate("delete records", err)
+		}
+	case state.Role.Leading:
+	case kind == 0:
+		h.tolerate("reset", l.Reset(to, state.TailEpoch))
+	case kind < 4:
+		h.tolerate("move the start", l.MoveStart(to))
+	default:
+		h.tolerate("truncate", l.Truncate(to))
+	}
 }
 
 // count follows the durable end of the WAL.
@@ -270,7 +317,7 @@ func TestSameSeedDrivesTheSameStore(t *testing.T) {
 // Power is lost at each change of the disk in turn. What is found is what the store held after some
 // number of records, and no durable record is missing.
 func TestPowerLossAtEveryChangeLeavesAMomentOfTheStore(t *testing.T) {
-	const steps = 600
+	const steps = 700
 	h, err := openHand(t, waltest.New(), 1)
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"outrigger/broker/batch"
 	"outrigger/broker/topic"
 )
 
@@ -24,11 +25,21 @@ type spec struct {
 
 	idempotent bool
 	control    bool
-	value      []byte
+	// transactional batches may be markers.
+	transactional bool
+	marker        *batch.Marker
+	value         []byte
 }
 
 // build makes the bytes of a record batch as a producer sends it.
 func build(s spec) []byte {
+	if s.marker != nil {
+		b, err := s.marker.Build(s.producer, s.epoch, s.timestamp)
+		if err != nil {
+			panic(err)
+		}
+		return b
+	}
 	s.count = max(1, s.count)
 	if !s.idempotent {
 		s.producer, s.epoch, s.sequence = -1, -1, -1
@@ -39,7 +50,10 @@ func build(s spec) []byte {
 	b := make([]byte, 61)
 	b[16] = 2
 	if s.control {
-		b[22] = 0x20
+		b[22] |= 0x20
+	}
+	if s.transactional {
+		b[22] |= 0x10
 	}
 	binary.BigEndian.PutUint32(b[12:], ^uint32(0))
 	binary.BigEndian.PutUint32(b[23:], uint32(s.count-1))

@@ -199,6 +199,7 @@ func (l *Log) remove(r wal.Record) {
 	l.mu.role = Role{Epoch: l.mu.role.Epoch}
 	l.mu.index, l.mu.committed, l.mu.settled = index{}, 0, 0
 	l.mu.tail = queue[held]{}
+	l.store.dropped.Add(1)
 	l.mu.damaged, l.mu.prepared = nil, nil
 	l.mu.producers = newProducerTable(l.store.cfg.ProducersMax)
 	l.mu.bytes, l.mu.room.unacked = 0, 0

@@ -18,6 +18,10 @@ const (
 	CountsUnsyncedResets
 	// StartsStayInMemory moves a log start without a record of it.
 	StartsStayInMemory
+	// RetiresTooEarly gives up a drained file before the catalog says where its batches lie.
+	RetiresTooEarly
+	// SweepsByMemory removes packs that nobody needs as of now, whatever a crash would bring back.
+	SweepsByMemory
 	// HighWatermarkFalls stores a high watermark as it comes; part of a mutant of several packages.
 	HighWatermarkFalls
 )
@@ -29,12 +33,14 @@ func Break(cfg *Config, bug Mutant, log wal.Mutant) {
 }
 
 var mutantNames = [...]string{"sound", "followers-forget-producers", "waits-outlive-epochs",
-	"counts-unsynced-resets", "starts-stay-in-memory", "high-watermark-falls"}
+	"counts-unsynced-resets", "starts-stay-in-memory", "retires-too-early",
+	"sweeps-by-memory", "high-watermark-falls"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }
 
 // Mutants lists all bugs that show by themselves.
 func Mutants() []Mutant {
-	return []Mutant{FollowersForgetProducers, WaitsOutliveEpochs, CountsUnsyncedResets, StartsStayInMemory}
+	return []Mutant{FollowersForgetProducers, WaitsOutliveEpochs, CountsUnsyncedResets, StartsStayInMemory,
+		RetiresTooEarly, SweepsByMemory}
 }

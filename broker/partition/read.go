@@ -212,9 +212,14 @@ func neighbours(pieces []piece) []piece {
 	return pieces
 }
 
-// loadOne reads one batch.
+// loadOne reads one batch, from its new place if it was drained meanwhile.
 func (l *Log) loadOne(p *piece) error {
 	r, err := l.store.reader.ReadRecord(p.at, int64(p.encoded))
+	for errors.Is(err, wal.ErrMoved) {
+		if err = l.locate(p); err == nil {
+			r, err = l.store.reader.ReadRecord(p.at, int64(p.encoded))
+		}
+	}
 	if err == nil {
 		err = l.recognise(p, &r)
 	}
@@ -222,6 +227,21 @@ func (l *Log) loadOne(p *piece) error {
 		p.payload = r.Payload
 	}
 	return err
+}
+
+// locate finds where a batch lies now that is not where it was.
+func (l *Log) locate(p *piece) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := l.mu.index.covering(p.base)
+	if i >= l.mu.settled || l.mu.index.at(i).base != p.base || l.mu.index.at(i).epoch != p.epoch {
+		return fmt.Errorf("the batch at %d is gone: %w", p.base, ErrOffsetOutOfRange)
+	}
+	if now := l.mu.index.at(i).at; now != p.at {
+		p.at = now
+		return nil
+	}
+	return fmt.Errorf("the batch at %d lies at %v, where nothing is: %w", p.base, p.at, wal.ErrDamaged)
 }
 
 // recognise compares a record with what the log has at its place. A record of the same file has a good

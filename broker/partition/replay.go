@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"errors"
 	"fmt"
 
 	"outrigger/broker/batch"
@@ -94,6 +95,11 @@ func (l *Log) finishReplay() error {
 		return nil
 	}
 	producers, err := l.rebuildProducers(end, highWatermark)
+	if errors.Is(err, wal.ErrDamaged) {
+		// A pack does not give a batch back, which is noted by now. The log will be cut below it, and what
+		// the table should be is found out then; until then it knows the newest batches at least.
+		return nil
+	}
 	if err != nil {
 		return err
 	}

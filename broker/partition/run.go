@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
@@ -18,17 +19,60 @@ func (s *Store) run(ctx context.Context, write func(context.Context) error) erro
 	// The writer must still take the checkpoints after ctx has ended, so its own context ends later.
 	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	draining, stopDrain := context.WithCancel(ctx)
+	defer stopDrain()
+	var failed error
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		if failed = s.drain(draining); failed != nil {
+			stop() // The WAL is whole, but what the catalog says of it is unknown.
+		}
+	}()
 	saved := make(chan struct{})
 	unhook := context.AfterFunc(ctx, func() {
 		defer close(saved)
 		s.saveHighWatermarks()
+		<-drained // The writer gives up the lock of the directory when it ends.
 		stop()
 	})
 	err := write(writing)
+	stopDrain()
+	<-drained
+	err = errors.Join(err, failed)
 	if !unhook() {
 		<-saved
 	}
 	return s.end(err)
+}
+
+// drain drains the WAL when it is told to, until ctx ends.
+func (s *Store) drain(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.drainNow:
+		}
+		for ctx.Err() == nil {
+			drained, err := s.drainer.turn()
+			if errors.Is(err, wal.ErrNoSpace) {
+				drained, err = s.drainer.makeRoom(err)
+			}
+			if err != nil {
+				return fmt.Errorf("drain node WAL: %w", err)
+			}
+			if !drained || !s.pressed() {
+				break
+			}
+		}
+	}
+}
+
+// pressed reports whether so much waits to be drained that it is done whatever else wants the disk.
+func (s *Store) pressed() bool {
+	sealed, _ := s.walLog.Sealed()
+	return sealed.Waiting*2 >= s.walLog.BytesMax()
 }
 
 // end takes in how the WAL ended: nothing is appended any more.
@@ -70,6 +114,9 @@ func (s *Store) fail(err error) {
 // forgotten when their time has come. It does no I/O. One goroutine calls it.
 func (s *Store) Tick() {
 	now := s.cfg.Now()
+	if s.walLog != nil && s.cfg.Catalog != nil {
+		s.tickDrain(now)
+	}
 	if now-s.savedAt >= s.cfg.HighWatermarkCheckpoint {
 		s.savedAt = now
 		s.saveHighWatermarks()
@@ -80,6 +127,19 @@ func (s *Store) Tick() {
 		for _, l := range s.snapshot() {
 			l.expireProducers()
 		}
+	}
+}
+
+// tickDrain wakes the drainer if something waits and it is time.
+func (s *Store) tickDrain(now time.Duration) {
+	sealed, _ := s.walLog.Sealed()
+	due := s.pace.due(now, s.walLog.End(), s.walLog.FileBytes(), sealed.Waiting, s.walLog.BytesMax())
+	if !due && s.dropped.Load() == s.swept.Load() && !s.doomed.Load() {
+		return
+	}
+	select {
+	case s.drainNow <- struct{}{}:
+	default:
 	}
 }
 

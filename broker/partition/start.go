@@ -136,6 +136,9 @@ func (l *Log) moveStartLocked(start topic.Offset) {
 		l.mu.bytes -= int64(l.mu.index.at(i).bytes)
 	}
 	l.mu.index.drop(dropped)
+	if dropped > 0 {
+		l.store.dropped.Add(1)
+	}
 	for l.mu.tail.len() > l.mu.index.len() {
 		l.mu.tail.pop()
 	}

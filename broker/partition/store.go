@@ -52,6 +52,20 @@ type Store struct {
 	// They belong to the goroutine that calls Tick.
 	savedAt, expiredAt time.Duration
 
+	// drainer belongs to whoever drains: Run, or a Driver. dropped counts the times that batches became
+	// superfluous, drained what was done.
+	drainer drainer
+	dropped atomic.Uint64
+	// swept is dropped as of the last look at the packs.
+	swept atomic.Uint64
+	// doomed: packs wait for a sync before they go.
+	doomed atomic.Bool
+	// pace belongs to the goroutine that calls Tick.
+	pace    drainPace
+	drained struct{ files, bytes, packs, packBytes atomic.Int64 }
+	// drainNow tells Run's drainer to look; one token.
+	drainNow chan struct{}
+
 	// tail belongs to the goroutine that calls Sealed and Durable.
 	tail tailQueue
 }
@@ -85,6 +99,13 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.WAL.Now == nil {
 		cfg.WAL.Now = cfg.Now
 	}
+	if cfg.Catalog != nil {
+		start, packs, err := s.restore()
+		if err != nil {
+			return nil, fmt.Errorf("restore drained logs: %w", err)
+		}
+		cfg.WAL.Start, cfg.WAL.Packs = start, packs
+	}
 	cfg.WAL.Sink = sink{s}
 	cfg.WAL.Replay = s.replay
 	cfg.WAL.Scrub.Found = s.scrubbed
@@ -106,6 +127,8 @@ func newStore(cfg Config) *Store {
 	s.mu.removing = map[topic.Partition]removals{}
 	s.mu.passed = map[wal.Position]bool{}
 	s.damageFound = make(chan struct{}, 1)
+	s.drainNow = make(chan struct{}, 1)
+	s.drainer = drainer{store: s, nextPack: 1, packs: map[uint64]wal.Pack{}}
 	s.mu.observer = cfg.Observer
 	s.savedAt, s.expiredAt = cfg.Now(), cfg.Now()
 	s.lease.Store(math.MinInt64)
@@ -217,6 +240,8 @@ type Stats struct {
 	Partitions int
 	// TailBytes is what is counted against Config.TailBytesMax.
 	TailBytes int64
+	// Drain is how far the draining of the WAL has come.
+	Drain DrainStats
 	// Scrub is how far the WAL's scrub has come.
 	Scrub wal.ScrubStats
 }
@@ -225,7 +250,7 @@ type Stats struct {
 func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return Stats{Partitions: len(s.mu.logs), TailBytes: s.tail.bytes.Load(), Scrub: s.scrubStats()}
+	return Stats{Partitions: len(s.mu.logs), TailBytes: s.tail.bytes.Load(), Scrub: s.scrubStats(), Drain: s.drainStats()}
 }
 
 func (s *Store) scrubStats() wal.ScrubStats {

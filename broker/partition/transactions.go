@@ -95,6 +95,14 @@ func (l *Log) DropGuard(g Guard) {
 	}
 }
 
+// Guarded reports whether no marker has broken a guard.
+func (l *Log) Guarded(g Guard) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := l.mu.producers.transactions.guards[g.id]
+	return known != nil && known.serial == g.serial
+}
+
 // EndTransaction says which marker is to be appended.
 type EndTransaction struct {
 	ProducerID    int64
@@ -117,6 +125,25 @@ func (l *Log) AppendMarker(ctx context.Context, e EndTransaction, o AppendOption
 	}
 	o.marker = &e
 	return l.Append(ctx, b, o)
+}
+
+// JudgeTransaction says what Append would say to a batch without a sequence in a producer's transaction,
+// as coordinators write them.
+func (l *Log) JudgeTransaction(id int64, epoch int16, g Guard) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := batch.Header{ProducerID: id, ProducerEpoch: epoch, BaseSequence: -1, Attributes: batch.Transactional}
+	if _, _, err := l.mu.producers.judge(h); err != nil {
+		return err
+	}
+	return l.mu.producers.transactions.judge(h, g)
+}
+
+// JudgeMarker says what AppendMarker would say to a marker.
+func (l *Log) JudgeMarker(e EndTransaction) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.producers.judgeMarker(&e)
 }
 
 // LatestStable is the last stable offset and the epoch of the record before it. A leader that is not
@@ -223,7 +250,7 @@ func (t *transactionTable) cut(end topic.Offset) {
 	kept := t.ended.len()
 	for ; kept > 0 && (*t.ended.at(kept - 1)).last >= end; kept-- {
 		if one := *t.ended.at(kept - 1); one.first < end {
-			one.last, one.aborted = topic.NoOffset, false
+			one.last, one.aborted, one.stable = topic.NoOffset, false, 0
 			t.open[one.id] = one
 		}
 	}

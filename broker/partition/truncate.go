@@ -184,6 +184,9 @@ func (l *Log) cutLocked(to topic.Offset, producers *producerTable) {
 	l.mu.start = min(l.mu.start, end)
 	l.mu.startDurable = min(l.mu.startDurable, l.mu.start)
 	l.mu.index.cut(kept)
+	if removed > 0 {
+		l.store.dropped.Add(1)
+	}
 	l.mu.tail.cut(max(0, l.mu.tail.len()-removed))
 	l.mu.epochs.cut(end)
 	l.mu.end = end

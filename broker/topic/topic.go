@@ -207,7 +207,7 @@ var (
 	ErrUnknown = errors.New("topic is unknown")
 	// ErrInvalidName: the name breaks Kafka's rules.
 	ErrInvalidName = errors.New("topic name is invalid")
-	// ErrInvalidPartitions: the number of partitions is zero, negative, too large or shrinks.
+	// ErrInvalidPartitions: the number of partitions is zero, negative or shrinks.
 	ErrInvalidPartitions = errors.New("number of partitions is invalid")
 	// ErrInvalidReplicationFactor: zero, negative, or more than there are registered brokers.
 	ErrInvalidReplicationFactor = errors.New("replication factor is invalid")

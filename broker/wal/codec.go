@@ -53,6 +53,9 @@ type FileHeader struct {
 	Synced uint64
 	// Bytes is the size that the file was made with.
 	Bytes int64
+	// First is the first file that was still needed when this was written, so that who finds no earlier
+	// one knows that they were drained; zero in files that were written before there were drains.
+	First uint64
 }
 
 // GroupHeader precedes the records of a group.
@@ -85,6 +88,7 @@ func putFileHeader(b []byte, h FileHeader) {
 	endian.PutUint64(b[16:], uint64(h.Session))
 	endian.PutUint64(b[24:], h.Synced)
 	endian.PutUint64(b[32:], uint64(h.Bytes))
+	endian.PutUint64(b[40:], h.First)
 	endian.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
 }
 
@@ -99,12 +103,17 @@ func parseFileHeader(b []byte) (FileHeader, error) {
 	if crc32.Checksum(b[:60], castagnoli) != endian.Uint32(b[60:]) {
 		return FileHeader{}, errChecksum
 	}
+	return decodeFileHeader(b)
+}
+
+func decodeFileHeader(b []byte) (FileHeader, error) {
 	h := FileHeader{
 		Version:    endian.Uint16(b[4:]),
 		Generation: endian.Uint64(b[8:]),
 		Session:    topic.Session(endian.Uint64(b[16:])),
 		Synced:     endian.Uint64(b[24:]),
 		Bytes:      int64(endian.Uint64(b[32:])),
+		First:      endian.Uint64(b[40:]),
 	}
 	if h.Version != formatVersion {
 		return h, fmt.Errorf("%w: %d, not %d", errVersion, h.Version, formatVersion)
@@ -167,6 +176,9 @@ func (h *GroupHeader) verifies(b []byte) bool {
 
 // EncodedLen is the number of bytes that r takes in the log, what Reserve asks for.
 func EncodedLen(r Record) int64 { return encodedLen(len(r.Payload)) }
+
+// EncodedBytes is EncodedLen of a record with a payload of that length.
+func EncodedBytes(payload int) int64 { return encodedLen(payload) }
 
 func encodedLen(payloadBytes int) int64 { return recordHeaderBytes + (int64(payloadBytes)+7)&^7 }
 

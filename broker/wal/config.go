@@ -82,6 +82,18 @@ type Config struct {
 	// any goroutine. By default it is the process's own, counted from Open.
 	Now func() time.Duration
 
+	// Start is where the chain begins, if files were drained: what Retire was told last.
+	Start Start
+	// Packs are the packs that hold what was drained. Others in the directory are removed if a drain or
+	// a removal that a crash cut short can have left them; any other is an orphan and set aside.
+	Packs []Pack
+	// FilesMax bounds the files of the chain, those ahead included: at the bound Reserve waits for a
+	// Retire. 0, the default, is no bound; else it is at least FilesAhead+2.
+	FilesMax int
+	// SparesMax is how many drained files are kept to be written again, 0 by default. The others are
+	// removed.
+	SparesMax int
+
 	// mutant is a bug put in on purpose; production has none.
 	mutant Mutant
 }
@@ -108,6 +120,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.FilesAhead, defaultFilesAhead)
 	setDefault(&c.SpaceRetry, defaultSpaceRetry)
 	setDefault(&c.Scrub.BytesPerSecond, defaultScrubRate)
+	setDefault(&c.Start.File, 1)
+	setDefault(&c.Start.NextPack, 1)
 	return c
 }
 
@@ -137,6 +151,9 @@ func (c Config) validate() error {
 	case c.QueueBytesMax[Leader] < c.RecordBytesMax || c.QueueBytesMax[Follower] < c.RecordBytesMax:
 		return fmt.Errorf("queue sizes %v are below the record size %d",
 			c.QueueBytesMax, c.RecordBytesMax)
+	case c.FilesMax != 0 && c.FilesMax < c.FilesAhead+2 || c.SparesMax < 0:
+		return fmt.Errorf("%d files and %d spares are too few, %d files are the least",
+			c.FilesMax, c.SparesMax, c.FilesAhead+2)
 	case c.FilesAhead < 2:
 		return fmt.Errorf("%d files ahead are too few, 2 is the least", c.FilesAhead)
 	case c.Sync.Interval < 0 || c.SpaceRetry < 0 || c.Scrub.Interval < 0 || c.Scrub.BytesPerSecond < 0:

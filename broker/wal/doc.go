@@ -33,11 +33,26 @@
 // simulations: the same code, and the order of the steps is the caller's. One mutex guards the queue, the ledger and the table of files; it is
 // never held over I/O or a call of the Sink.
 //
+// # Drain
+//
+// A file that is full and durable can be drained: whoever knows what the records mean reads it, copies
+// into a pack those that are still needed, makes durable where they lie now and where the chain begins
+// (Config.Start), and retires the file, which is then written again under a new number.
+//
+//	Sealed, ReadSealed ──> NewPack, Add, Finish ──> the caller's commit ──> Adopt, Retire ──> spare
+//
+// A crash before the commit leaves a pack that nobody knows, which Open removes; one after it leaves
+// files before the start, which Open recycles. A reader that comes late finds the file gone, or bytes of
+// its next life that fail their checksums: ErrMoved, and it asks for the new place.
+//
 // # Files
 //
-//	00000000000000000007.wal    number 7; numbers begin at 1 and have no gaps
+//	00000000000000000007.wal    number 7; numbers have no gaps
 //	00000000000000000008.new    being filled, removed at Open
 //	00000000000000000009.spare  filled once and free to become the next number
+//	00000000000000000003.pack   drained records, sorted by partition; see Pack
+//	00000000000000000003.pack.orphan
+//	                            one that was found and is not known
 //	00000000000000000005-<session>.mended
 //	                            takes the place of a damaged file 5; see Quarantine
 //	quarantine-<session>/       what was set aside: nobody but people touches it
@@ -60,7 +75,8 @@
 //	        16  8  session of the process that writes the file
 //	        24  8  highest sequence known synced when this was written
 //	        32  8  size of the file
-//	        40 20  zero
+//	        40  8  first file that was needed when this was written, or zero
+//	        48 12  zero
 //	        60  4  checksum of bytes 0 to 59
 //
 //	group   +----------+--------+--------+-- - - --+--------------------+

@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 )
 
@@ -24,9 +25,12 @@ type DumpRecord struct {
 // returns the places where bytes are missing or bad that were synced; a torn tail is none. It takes
 // no lock and changes nothing, so it can look at a log in use, whose tail may then move under it.
 func Dump(fs FS, dir string, fn func(DumpRecord)) (damage []Damage, err error) {
-	w, others, err := newWalk(fs, dir, true)
+	w, others, err := newWalk(fs, dir, true, Start{})
 	if err != nil {
 		return nil, fmt.Errorf("dump write-ahead log: %w", err)
+	}
+	if err := w.adoptStart(others); err != nil {
+		return nil, errors.Join(fmt.Errorf("dump write-ahead log: %w", err), w.close())
 	}
 	d := &dump{walk: w, fn: fn, damage: w.gaps()}
 	if damage := unfinished(dir, others); damage != nil {
@@ -36,6 +40,32 @@ func Dump(fs FS, dir string, fn func(DumpRecord)) (damage []Damage, err error) {
 		return nil, fmt.Errorf("dump write-ahead log: %w", err)
 	}
 	return d.damage, nil
+}
+
+// adoptStart takes the first file that there is for the beginning of the chain, if anything shows that
+// files were drained: only the owner of the log knows more.
+func (w *walk) adoptStart(others []string) error {
+	w.start.File = 1
+	if len(w.files) == 0 || w.files[0].number == 1 {
+		return nil
+	}
+	drained := slices.ContainsFunc(others, func(name string) bool {
+		_, ok := parseName(name, packSuffix)
+		return ok
+	})
+	for _, f := range w.files {
+		if drained {
+			break
+		}
+		if err := w.open(f); err != nil && !errors.Is(err, ErrDamaged) {
+			return err
+		}
+		drained = f.header.First > 1
+	}
+	if drained {
+		w.start.File = w.files[0].number
+	}
+	return nil
 }
 
 // dump remembers a little of each valid group, to follow the chain when all has been seen.
@@ -112,7 +142,10 @@ func (d *dump) group(f *walked, h GroupHeader, b []byte, at Position) error {
 // with a higher sequence.
 func (d *dump) judge() error {
 	last := chain{}
-	end := Position{File: 1, Offset: blockBytes}
+	if d.walk.start.File > 1 && len(d.groups) > 0 {
+		last = chain{sequence: d.groups[0].chain.sequence - 1, crc: d.groups[0].previous}
+	}
+	end := Position{File: d.walk.start.File, Offset: blockBytes}
 	i := 0
 	for {
 		for k := i; k < len(d.groups); k++ {

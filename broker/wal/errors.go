@@ -23,6 +23,9 @@ var (
 	ErrEnd = errors.New("end of the write-ahead log")
 	// ErrNotDurable: a read at or beyond the durable end. A bug of the caller.
 	ErrNotDurable = errors.New("position is not durable")
+	// ErrMoved: what lay there was drained into a pack, or lies in a pack that is not needed any more.
+	// Whoever knows the record knows its new place.
+	ErrMoved = errors.New("record was moved")
 	// ErrNoSpace: what an FS says when the device is full. The log turns it into back-pressure.
 	ErrNoSpace = errors.New("no space left on device")
 )

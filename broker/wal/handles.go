@@ -25,6 +25,8 @@ type handle struct {
 	// users and lastUse are guarded by the cache's mutex.
 	users   int
 	lastUse uint64
+	// dropped: it is not in the cache any more.
+	dropped bool
 }
 
 // take returns the handle of a file, opening it if need be. giveBack must follow.
@@ -87,6 +89,14 @@ func (c *handleCache) useLocked(h *handle) {
 func (c *handleCache) giveBack(h *handle) error {
 	c.mu.Lock()
 	h.users--
+	if h.dropped {
+		last := h.users == 0
+		c.mu.Unlock()
+		if last {
+			return h.file.Close()
+		}
+		return nil
+	}
 	victim := c.victimLocked()
 	if victim != nil {
 		delete(c.mu.handles, victim.number)
@@ -109,6 +119,22 @@ func (c *handleCache) victimLocked() *handle {
 		}
 	}
 	return victim
+}
+
+// drop closes the handle of a file that is to go; if somebody uses it, whoever gives it back last does.
+func (c *handleCache) drop(number uint64) error {
+	c.mu.Lock()
+	h := c.mu.handles[number]
+	delete(c.mu.handles, number)
+	if h != nil {
+		h.dropped = true
+	}
+	idle := h != nil && h.users == 0
+	c.mu.Unlock()
+	if !idle {
+		return nil
+	}
+	return h.file.Close()
 }
 
 // close closes what nobody uses; the rest is closed when it is given back.

@@ -19,15 +19,15 @@ type Log struct {
 	// recovered is where the chain stood at Open; replayable are the files that it runs through.
 	recovered  chain
 	replayable []extent
+	// drained are files that were given up and are not recycled yet. They belong to Open, then to whoever
+	// drains.
+	drained []uint64
 	// wake tells the writer of the first record in an empty queue, makeFile the preparer of a file
 	// taken. Both hold one token: a second adds nothing.
 	wake     chan struct{}
 	makeFile chan struct{}
-	// spares are files to use again, for whoever makes files: Open, then the preparer. Recycling a
-	// drained file will mean to rename it to a spare and to put it here.
-	spares  []string
-	blocks  blockPool
-	handles handleCache
+	blocks   blockPool
+	handles  handleCache
 
 	lockOnce sync.Once
 	lock     io.Closer
@@ -43,10 +43,18 @@ type Log struct {
 		// segments: the file in use first, then those ahead. nextFile is the number of the next one.
 		segments []*segment
 		nextFile uint64
-		// extents of all files, oldest first; the last one's end is the durable end.
+		// start is where the chain begins: what lay before is drained.
+		start Start
+		// spares are files to write again.
+		spares []string
+		// unbound: the bound on the files of the chain is lifted.
+		unbound bool
+		// extents of all files, oldest first, packs before the chain; the last one's end is the durable
+		// end.
 		extents []extent
-		// synced is the highest sequence known to be on stable storage.
-		synced uint64
+		// synced is the highest sequence known to be on stable storage, reported the highest that the Sink
+		// was told is durable: under an interval that is ahead.
+		synced, reported uint64
 		// oldest is when the oldest record that is not durable was appended; never if there is none.
 		oldest   time.Duration
 		scrubbed ScrubStats
@@ -177,11 +185,11 @@ func (l *Log) Close() error {
 }
 
 func (l *Log) endLocked() Position {
-	if n := len(l.mu.extents); n > 0 {
+	if n := len(l.mu.extents); n > 0 && !l.mu.extents[n-1].pack() {
 		last := l.mu.extents[n-1]
 		return Position{File: last.number, Offset: last.end}
 	}
-	return Position{File: 1, Offset: blockBytes}
+	return Position{File: l.mu.start.File, Offset: blockBytes}
 }
 
 // refusalLocked is why nothing can be reserved any more.

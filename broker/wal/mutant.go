@@ -10,15 +10,17 @@ const (
 	Sound Mutant = iota
 	// SkipsSync reports groups as durable that were only written.
 	SkipsSync
+	// SkipsPackSync finishes packs without a sync.
+	SkipsPackSync
 )
 
 // Break puts a bug into the log that cfg will open.
 func Break(cfg *Config, bug Mutant) { cfg.mutant = bug }
 
-var mutantNames = [...]string{"sound", "skips-sync"}
+var mutantNames = [...]string{"sound", "skips-sync", "skips-pack-sync"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }
 
 // Mutants lists all bugs.
-func Mutants() []Mutant { return []Mutant{SkipsSync} }
+func Mutants() []Mutant { return []Mutant{SkipsSync, SkipsPackSync} }

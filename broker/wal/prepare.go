@@ -54,7 +54,7 @@ func (p *preparer) run(ctx context.Context) error {
 func (p *preparer) wanted() bool {
 	p.log.mu.Lock()
 	defer p.log.mu.Unlock()
-	return len(p.log.mu.segments) < p.log.cfg.FilesAhead+1
+	return len(p.log.mu.segments) < p.log.cfg.FilesAhead+1 && !p.log.atBoundLocked()
 }
 
 // turn makes one file if one is wanted.
@@ -95,13 +95,13 @@ func pause(ctx context.Context, d time.Duration) bool {
 // group was ever written to a file whose name could be lost.
 func (l *Log) makeSegment(ctx context.Context) error {
 	l.mu.Lock()
-	number, synced := l.mu.nextFile, l.mu.synced
+	number, first, synced := l.mu.nextFile, l.mu.start.File, l.mu.synced
 	l.mu.Unlock()
 	file, name, err := l.blank(ctx, number)
 	if err != nil {
 		return fmt.Errorf("make file %d: %w", number, err)
 	}
-	if err := l.christen(file, name, number, synced); err != nil {
+	if err := l.christen(file, name, number, first, synced); err != nil {
 		// Its name may have changed already: then the next attempt replaces it.
 		err = errors.Join(err, file.Close(), ignoreMissing(l.cfg.FS.Remove(name)))
 		return fmt.Errorf("make file %d: %w", number, err)
@@ -123,13 +123,14 @@ func (l *Log) makeSegment(ctx context.Context) error {
 }
 
 // christen gives a blank file its header and its name.
-func (l *Log) christen(file File, name string, number, synced uint64) error {
+func (l *Log) christen(file File, name string, number, first, synced uint64) error {
 	block := alignedBytes(blockBytes)
 	putFileHeader(block, FileHeader{
 		Generation: number,
 		Session:    l.cfg.Session,
 		Synced:     synced,
 		Bytes:      l.cfg.FileBytes,
+		First:      first,
 	})
 	if _, err := file.WriteAt(block, 0); err != nil {
 		return err
@@ -145,13 +146,16 @@ func (l *Log) christen(file File, name string, number, synced uint64) error {
 
 // blank returns a file of full size whose blocks have all been written: a spare, or a new one.
 func (l *Log) blank(ctx context.Context, number uint64) (File, string, error) {
-	for len(l.spares) > 0 {
-		name := l.spares[0]
+	for {
+		name, ok := l.takeSpare()
+		if !ok {
+			break
+		}
 		file, err := l.openSpare(name)
 		if err != nil {
+			l.giveSpares(name)
 			return nil, "", err
 		}
-		l.spares = l.spares[1:]
 		if file != nil {
 			return file, name, nil
 		}

@@ -105,7 +105,7 @@ func parseMending(name string) (m mending, ok bool) {
 
 // begun finds the mended file of a quarantine that was cut short.
 func (q *quarantine) begun() (m mending, begun bool, err error) {
-	_, others, err := newWalk(q.cfg.FS, q.cfg.Dir, q.direct)
+	_, others, err := newWalk(q.cfg.FS, q.cfg.Dir, q.direct, q.cfg.Start)
 	if err != nil {
 		return m, false, err
 	}
@@ -134,12 +134,12 @@ func unfinished(dir string, others []string) *Damage {
 // the damage, until a walk finds none.
 func (q *quarantine) find() error {
 	for below := uint64(0); ; {
-		w, _, err := newWalk(q.cfg.FS, q.cfg.Dir, q.direct)
+		w, _, err := newWalk(q.cfg.FS, q.cfg.Dir, q.direct, q.cfg.Start)
 		if err != nil {
 			return err
 		}
 		if below > 0 {
-			w.files = w.files[:w.from(below)]
+			w.files, w.front = w.files[:w.from(below)], true
 		}
 		err = errors.Join(w.recover(nil), w.close())
 		var damage *Damage
@@ -244,7 +244,7 @@ func (q *quarantine) verify(name string, header FileHeader) error {
 func (q *quarantine) setAside(m mending) error {
 	fs, dir := q.cfg.FS, q.cfg.Dir
 	q.done.Dir = filepath.Join(dir, quarantineName+m.session)
-	w, _, err := newWalk(fs, dir, q.direct)
+	w, _, err := newWalk(fs, dir, q.direct, q.cfg.Start)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,9 @@ const scanBytesMin = 64 << 10
 // fresh memory.
 func (l *Log) ReadRecord(at Position, encodedLen int64) (Record, error) {
 	e, ok := l.extent(at.File)
+	if !ok && l.gone(at.File) {
+		return Record{}, fmt.Errorf("read %d bytes at %s: %w", encodedLen, at, ErrMoved)
+	}
 	if !ok || at.Offset < blockBytes || encodedLen < recordHeaderBytes ||
 		at.Offset+encodedLen > e.end {
 		return Record{}, fmt.Errorf("read %d bytes at %s: %w", encodedLen, at, ErrNotDurable)
@@ -25,13 +28,33 @@ func (l *Log) ReadRecord(at Position, encodedLen int64) (Record, error) {
 	start := alignDown(at.Offset)
 	span := alignUp(at.Offset+encodedLen) - start
 	if span > smallReadBytes {
-		return l.readRecord(alignedBytes(span), e, at, encodedLen)
+		r, err := l.readRecord(alignedBytes(span), e, at, encodedLen)
+		return r, l.moved(at, err)
 	}
 	b := l.blocks.take()
 	r, err := l.readRecord(b[:span], e, at, encodedLen)
 	r.Payload = slices.Clone(r.Payload)
 	l.blocks.giveBack(b)
-	return r, err
+	return r, l.moved(at, err)
+}
+
+// moved makes of damage in a file that was given up meanwhile what it is: somebody else's bytes.
+func (l *Log) moved(at Position, err error) error {
+	if err != nil && l.gone(at.File) {
+		return fmt.Errorf("read at %s: %w: %w", at, ErrMoved, err)
+	}
+	return err
+}
+
+// gone reports whether a file was drained, or a pack removed.
+func (l *Log) gone(file uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if file&PackBit == 0 {
+		return file < l.mu.start.File
+	}
+	_, ok := slices.BinarySearchFunc(l.mu.extents, file, byNumber)
+	return !ok
 }
 
 // readRecord reads into b, which spans the record's blocks; the payload lies inside of it.
@@ -52,7 +75,8 @@ func (l *Log) readRecord(b []byte, e extent, at Position, encodedLen int64) (Rec
 }
 
 // Scan returns durable records in order, beginning with the one at from: the position of a record,
-// or one that Scan returned, or zero for the start of the log. It reads about bytesMax bytes at once,
+// or one that Scan returned, or zero for the start of the log, which are the packs. What was drained
+// behind `from` meanwhile is passed over: it lies before it now. It reads about bytesMax bytes at once,
 // more only if the first record alone is larger, and returns where to go on. ErrEnd comes when that
 // is the durable end, be it with the last records or without any. The payloads are fresh memory, which
 // all records of one call share: who keeps one keeps all.
@@ -69,6 +93,10 @@ func (l *Log) Scan(from Position, bytesMax int) (recs []Placed, next Position, e
 			return nil, at, ErrEnd
 		}
 		recs, next, err := l.scan(e, at, budget)
+		if err != nil && l.gone(at.File) {
+			from = at
+			continue
+		}
 		if err != nil {
 			return nil, at, err
 		}
@@ -79,7 +107,7 @@ func (l *Log) Scan(from Position, bytesMax int) (recs []Placed, next Position, e
 		if len(recs) == 0 {
 			// The first record does not fit; next.Offset is the same, so ask for all of it.
 			budget, err = l.span(e, at)
-			if err != nil {
+			if err != nil && !l.gone(at.File) {
 				return nil, at, err
 			}
 			continue
@@ -96,9 +124,12 @@ func (l *Log) resume(from Position) (e extent, at Position, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i, _ := slices.BinarySearchFunc(l.mu.extents, from.File, byNumber)
+	if from == (Position{}) {
+		i = 0
+	}
 	for ; i < len(l.mu.extents); i++ {
 		e := l.mu.extents[i]
-		if e.number > from.File {
+		if e.number != from.File {
 			from = Position{File: e.number}
 		}
 		from.Offset = max(from.Offset, blockBytes)
@@ -109,16 +140,7 @@ func (l *Log) resume(from Position) (e extent, at Position, ok bool) {
 	return extent{}, l.endLocked(), false
 }
 
-func byNumber(e extent, number uint64) int {
-	switch {
-	case e.number < number:
-		return -1
-	case e.number > number:
-		return 1
-	default:
-		return 0
-	}
-}
+func byNumber(e extent, number uint64) int { return compareFiles(e.number, number) }
 
 func (l *Log) extent(number uint64) (extent, bool) {
 	l.mu.Lock()
@@ -133,7 +155,7 @@ func (l *Log) extent(number uint64) (extent, bool) {
 // scan reads one stretch of one file and decodes it.
 func (l *Log) scan(e extent, at Position, budget int64) ([]Placed, Position, error) {
 	start := alignDown(at.Offset)
-	b := alignedBytes(min(e.end-start, budget))
+	b := alignedBytes(min(alignUp(e.end)-start, budget))
 	err := l.readBlocks(b, e.number, start)
 	if errors.Is(err, ErrDamaged) {
 		// One block that the device does not give back must not hide the good ones before it.
@@ -146,8 +168,7 @@ func (l *Log) scan(e extent, at Position, budget int64) ([]Placed, Position, err
 	if err != nil {
 		return nil, at, err
 	}
-	s := stretch{bytes: b, start: start, last: start+int64(len(b)) == e.end, extent: e,
-		seed: recordSeed(e.number, e.session)}
+	s := newStretch(e, b, start)
 	recs, offset, err := s.records(at.Offset)
 	if err != nil && len(recs) == 0 {
 		return nil, at, l.damage(Position{File: e.number, Offset: offset}, err.Error())
@@ -158,7 +179,7 @@ func (l *Log) scan(e extent, at Position, budget int64) ([]Placed, Position, err
 // span is how many bytes of whole blocks the record at that position lies in.
 func (l *Log) span(e extent, at Position) (int64, error) {
 	start := alignDown(at.Offset)
-	b := alignedBytes(min(2*blockBytes, e.end-start))
+	b := alignedBytes(min(2*blockBytes, alignUp(e.end)-start))
 	if err := l.readBlocks(b, e.number, start); err != nil {
 		return 0, err
 	}
@@ -180,6 +201,14 @@ type stretch struct {
 	seed   uint32
 }
 
+// newStretch is what was read of e from start on. A pack ends with its last record, and zeros before
+// that are none of its padding.
+func newStretch(e extent, b []byte, start int64) *stretch {
+	b = b[:min(int64(len(b)), e.end-start)]
+	return &stretch{bytes: b, start: start, last: start+int64(len(b)) == e.end, extent: e,
+		seed: recordSeed(e.number, e.session)}
+}
+
 // records decodes from offset on and returns where it had to stop, or where the error is.
 //
 // Padding may begin only where a group ends, and no record may lie there. Zeros in the place of a
@@ -191,7 +220,7 @@ func (s *stretch) records(offset int64) ([]Placed, int64, error) {
 	for ; offset < s.start+int64(len(s.bytes)); first = false {
 		b := s.bytes[offset-s.start:]
 		switch {
-		case offset%blockBytes == 0 && endian.Uint32(b) == groupMagic:
+		case offset%blockBytes == 0 && endian.Uint32(b) == groupMagic && !s.extent.pack():
 			h, err := parseGroupHeader(b)
 			if err != nil || h.Generation != s.extent.number || h.Session != s.extent.session {
 				return recs, offset, errors.New("group header is not of this file")
@@ -200,7 +229,7 @@ func (s *stretch) records(offset int64) ([]Placed, int64, error) {
 			offset += groupHeaderBytes
 		case offset == groupEnd && offset%blockBytes != 0 && !s.holdsRecord(b):
 			offset = alignUp(offset)
-		case b[0] == 0 && offset%blockBytes != 0 && !first && groupEnd < 0:
+		case b[0] == 0 && offset%blockBytes != 0 && !first && groupEnd < 0 && !s.extent.pack():
 			offset = alignUp(offset)
 		default:
 			r, n, err := parseRecord(b, s.seed)
@@ -226,7 +255,7 @@ func (s *stretch) holdsRecord(b []byte) bool {
 // readBlocks fills b from the file; what is read has been written, so the end of the file is damage.
 func (l *Log) readBlocks(b []byte, number uint64, offset int64) error {
 	h, err := l.handles.take(number, func() (File, error) {
-		return l.cfg.FS.Open(fileName(l.cfg.Dir, number, fileSuffix), l.direct)
+		return l.cfg.FS.Open(l.nameOf(number), l.direct)
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return l.damage(Position{File: number, Offset: offset}, "file is missing")
@@ -251,5 +280,13 @@ func (l *Log) readBlocks(b []byte, number uint64, offset int64) error {
 }
 
 func (l *Log) damage(at Position, reason string) *Damage {
-	return &Damage{At: at, File: fileName(l.cfg.Dir, at.File, fileSuffix), Reason: reason}
+	return &Damage{At: at, File: l.nameOf(at.File), Reason: reason}
+}
+
+// nameOf is the full name of a file of the chain or of a pack.
+func (l *Log) nameOf(number uint64) string {
+	if number&PackBit != 0 {
+		return fileName(l.cfg.Dir, number&^PackBit, packSuffix)
+	}
+	return fileName(l.cfg.Dir, number, fileSuffix)
 }

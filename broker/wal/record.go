@@ -68,22 +68,36 @@ type Record struct {
 	Sum    uint32
 }
 
-// Position is the address of a record: the number of its file and the byte offset in it.
+// Position is the address of a record: the number of its file and the byte offset in it. A file of the
+// chain has its number, a pack its number with PackBit.
 type Position struct {
 	File   uint64
 	Offset int64
 }
 
-// Compare orders positions as the log does.
+// PackBit tells packs from files of the chain. It makes the number of a pack a negative one, and that
+// orders it before every file of the chain: what a pack holds was drained from files that are gone.
+const PackBit uint64 = 1 << 63
+
+// Compare orders positions as the log does: packs by number, then the files of the chain by theirs. So
+// the batches of one partition have ascending positions wherever they lie.
 func (p Position) Compare(q Position) int {
-	if c := cmp.Compare(p.File, q.File); c != 0 {
+	if c := compareFiles(p.File, q.File); c != 0 {
 		return c
 	}
 	return cmp.Compare(p.Offset, q.Offset)
 }
 
-// String is "<file>:<offset>".
-func (p Position) String() string { return fmt.Sprintf("%d:%d", p.File, p.Offset) }
+//nolint:gosec // the top bit is meant to become the sign
+func compareFiles(a, b uint64) int { return cmp.Compare(int64(a), int64(b)) }
+
+// String is "<file>:<offset>", with "pack" before the number of a pack.
+func (p Position) String() string {
+	if p.File&PackBit != 0 {
+		return fmt.Sprintf("pack %d:%d", p.File&^PackBit, p.Offset)
+	}
+	return fmt.Sprintf("%d:%d", p.File, p.Offset)
+}
 
 // Placed is a record with its address. EncodedLen tells how many bytes lie there.
 type Placed struct {

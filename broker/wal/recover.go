@@ -58,7 +58,7 @@ func (l *Log) recover() error {
 		return err
 	}
 	l.direct = direct
-	w, others, err := newWalk(l.cfg.FS, l.cfg.Dir, direct)
+	w, others, err := newWalk(l.cfg.FS, l.cfg.Dir, direct, l.cfg.Start)
 	if err != nil {
 		return err
 	}
@@ -230,18 +230,44 @@ func (l *Log) tidy(w *walk, others []string) error {
 		if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
 			return fmt.Errorf("give up %s: %w", w.files[i].name, err)
 		}
-		l.spares = append(l.spares, spare)
+		l.mu.spares = append(l.mu.spares, spare)
 		w.files = w.files[:i]
 	}
 	for _, name := range others {
-		full := filepath.Join(l.cfg.Dir, name)
-		if _, ok := parseName(name, spareSuffix); ok && !slices.Contains(l.spares, full) {
-			l.spares = append(l.spares, full)
-		} else if strings.HasSuffix(name, unfinishedSuffix) {
-			if err := l.cfg.FS.Remove(full); err != nil {
-				return fmt.Errorf("remove %s: %w", full, err)
-			}
+		if err := l.tidyOther(name); err != nil {
+			return err
 		}
+	}
+	return l.recycle(l.cfg.Start)
+}
+
+// tidyOther takes in a file that is not of the chain. What was drained is left to recycle.
+func (l *Log) tidyOther(name string) error {
+	full := filepath.Join(l.cfg.Dir, name)
+	if _, ok := parseName(name, spareSuffix); ok {
+		if !slices.Contains(l.mu.spares, full) {
+			l.mu.spares = append(l.mu.spares, full)
+		}
+		return nil
+	}
+	number, pack := parseName(name, packSuffix)
+	_, drained := parseName(name, fileSuffix)
+	switch {
+	case drained:
+		number, _ := parseName(name, fileSuffix)
+		l.drained = append(l.drained, number)
+		return nil
+	case pack && l.knowsPack(number), !pack && !strings.HasSuffix(name, unfinishedSuffix):
+		return nil
+	case pack && number > l.cfg.Start.NextPack:
+		l.cfg.Logger.Error("pack belongs to no log that is known here, it is set aside", "file", full)
+		if err := l.cfg.FS.Rename(full, full+orphanSuffix); err != nil {
+			return fmt.Errorf("set %s aside: %w", full, err)
+		}
+		return nil
+	}
+	if err := l.cfg.FS.Remove(full); err != nil {
+		return fmt.Errorf("remove %s: %w", full, err)
 	}
 	return nil
 }
@@ -249,8 +275,13 @@ func (l *Log) tidy(w *walk, others []string) error {
 // adopt takes over what the walk has found.
 func (l *Log) adopt(w *walk) {
 	l.recovered = w.chain
-	l.mu.synced = w.chain.sequence
-	l.mu.nextFile = 1
+	l.mu.synced, l.mu.reported = w.chain.sequence, w.chain.sequence
+	l.mu.start = l.cfg.Start
+	l.mu.nextFile = l.cfg.Start.File
+	for _, p := range l.cfg.Packs {
+		l.mu.extents = append(l.mu.extents, p.extent())
+	}
+	slices.SortFunc(l.mu.extents, func(a, b extent) int { return compareFiles(a.number, b.number) })
 	for _, f := range w.files {
 		l.mu.nextFile = f.number + 1
 		if f.last > 0 {
@@ -258,7 +289,7 @@ func (l *Log) adopt(w *walk) {
 				extent{number: f.number, session: f.header.Session, end: f.end})
 		}
 	}
-	l.replayable = append([]extent(nil), l.mu.extents...)
+	l.replayable = append([]extent(nil), l.mu.extents[len(l.cfg.Packs):]...)
 	l.cfg.Logger.Info("write-ahead log recovered", "dir", l.cfg.Dir, "groups", w.chain.sequence,
 		"files", len(w.files), "end", l.endLocked().String(), "direct", l.direct)
 }
@@ -266,7 +297,7 @@ func (l *Log) adopt(w *walk) {
 // Replay calls fn with every record that Open has found, in order; payloads hold only during the
 // call. It reads the files a second time: Config.Replay does the same during Open.
 func (l *Log) Replay(fn func(Placed) error) error {
-	w := &walk{fs: l.cfg.FS, dir: l.cfg.Dir, direct: l.direct}
+	w := &walk{fs: l.cfg.FS, dir: l.cfg.Dir, direct: l.direct, chain: l.cfg.Start.chain()}
 	err := errors.Join(l.replay(w, fn), w.close())
 	if err != nil {
 		return fmt.Errorf("replay write-ahead log: %w", err)

@@ -90,7 +90,14 @@ func (s *scrub) turn() (bytes int64, end bool) {
 		s.count(ScrubStats{Passes: 1})
 		return 0, true
 	}
+	if s.log.begins(e.number) && at.Offset == blockBytes {
+		s.chain = s.log.begin()
+	}
 	next, err := s.verify(e, at.Offset)
+	if err != nil && s.log.gone(e.number) {
+		s.at = Position{File: e.number, Offset: at.Offset}
+		return 0, false
+	}
 	if err != nil {
 		// Not the disk's fault, such as too many open files: another pass will come.
 		s.log.cfg.Logger.Warn("scrub gave up a pass", "err", err)
@@ -129,7 +136,7 @@ func (s *scrub) tell(d Damage) {
 // read fills the buffer from offset on, as far as the durable part goes. What cannot be read is
 // missing from the end.
 func (s *scrub) read(e extent, offset, bytes int64) ([]byte, error) {
-	bytes = min(bytes, e.end-offset)
+	bytes = min(bytes, alignUp(e.end)-offset)
 	if int64(len(s.buffer)) < bytes {
 		s.buffer = alignedBytes(bytes)
 	}
@@ -146,6 +153,9 @@ func (s *scrub) verify(e extent, offset int64) (int64, error) {
 		}
 		s.headed = e.number
 	}
+	if e.pack() {
+		return s.packed(e, offset)
+	}
 	return s.stretch(e, offset)
 }
 
@@ -158,7 +168,11 @@ func (s *scrub) header(e extent) error {
 	}
 	if err == nil {
 		var h FileHeader
-		if h, err = parseFileHeader(b); err == nil && (h.Generation != e.number || h.Session != e.session) {
+		parse := parseFileHeader
+		if e.pack() {
+			parse = parsePackHeader
+		}
+		if h, err = parse(b); err == nil && (h.Generation != e.number&^PackBit || h.Session != e.session) {
 			err = errors.New("it is of another file")
 		}
 	}
@@ -169,6 +183,9 @@ func (s *scrub) header(e extent) error {
 }
 
 func (s *scrub) bad(e extent, from, to int64, reason string) {
+	if s.log.gone(e.number) {
+		return // It was drained while it was being read.
+	}
 	d := s.log.damage(Position{File: e.number, Offset: from}, reason)
 	d.Bytes = to - from
 	s.tell(*d)

@@ -28,12 +28,18 @@ type extent struct {
 	end     int64
 }
 
+func (e extent) pack() bool { return e.number&PackBit != 0 }
+
 // The names in the directory. A file is made, or made anew, under a name that recovery ignores, and
 // renamed when its header is synced. Numbers have no gaps, so that a missing file is noticed.
 const (
 	fileSuffix = ".wal"
 	// spareSuffix: allocated and written once, ready to get a new header and a number.
 	spareSuffix = ".spare"
+	// packSuffix: records that were drained, sorted by partition; see Pack.
+	packSuffix = ".pack"
+	// orphanSuffix is added to a pack that nobody knows and nobody can have left: only people touch it.
+	orphanSuffix = ".orphan"
 	// unfinishedSuffix: being zero-filled; removed at Open.
 	unfinishedSuffix = ".new"
 	// mendedSuffix: takes the place of a damaged file once that is set aside; see Quarantine.

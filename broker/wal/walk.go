@@ -15,6 +15,9 @@ type walk struct {
 	direct bool
 	files  []*walked
 	window window
+	// start is where the chain begins; front says that later files are left out on purpose.
+	start Start
+	front bool
 	// chain is the last group that was accepted.
 	chain chain
 	// floor is the highest sequence that anything valid says was synced, and witness says where.
@@ -36,17 +39,19 @@ type walked struct {
 	used bool
 }
 
-// newWalk lists the files. A gap in their numbers is damage: they are made, and given up, one after
-// the other, with the directory synced in between.
-func newWalk(fs FS, dir string, direct bool) (*walk, []string, error) {
+// newWalk lists the files of the chain from start on, and what else lies there: drained files, too. A
+// gap in their numbers is damage: they are made, and given up, one after the other, with the directory
+// synced in between.
+func newWalk(fs FS, dir string, direct bool, start Start) (*walk, []string, error) {
 	names, err := fs.List(dir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list %s: %w", dir, err)
 	}
-	w := &walk{fs: fs, dir: dir, direct: direct}
+	w := &walk{fs: fs, dir: dir, direct: direct, start: start, chain: start.chain()}
+	w.testify(start.Sequence, "what was drained")
 	var others []string
 	for _, name := range names {
-		if number, ok := parseName(name, fileSuffix); ok {
+		if number, ok := parseName(name, fileSuffix); ok && number >= start.File {
 			full := fileName(dir, number, fileSuffix)
 			w.files = append(w.files, &walked{number: number, name: full, end: blockBytes})
 		} else {
@@ -61,7 +66,12 @@ func newWalk(fs FS, dir string, direct bool) (*walk, []string, error) {
 // gaps reports the missing files.
 func (w *walk) gaps() []Damage {
 	var damage []Damage
-	next := uint64(1)
+	next := w.start.File
+	if len(w.files) == 0 && next > 1 && !w.front {
+		// The one before it was drained only after this one was begun.
+		return []Damage{{At: Position{File: next}, File: fileName(w.dir, next, fileSuffix),
+			Reason: "file is missing"}}
+	}
 	for _, f := range w.files {
 		if f.number != next {
 			reason := "file is missing"

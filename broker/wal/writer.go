@@ -318,7 +318,7 @@ func (l *Log) durable(g *openGroup, synced uint64, oldest time.Duration) {
 		l.mu.extents = append(l.mu.extents,
 			extent{number: g.segment.number, session: l.cfg.Session, end: end})
 	}
-	l.mu.synced = synced
+	l.mu.synced, l.mu.reported = synced, g.group.Sequence
 	if oldest == never && len(l.mu.queue) > 0 {
 		oldest = l.mu.queue[0].at
 	}

@@ -19,13 +19,20 @@ const (
 const textBytesMax = math.MaxInt16
 
 // Guard checks that body has the shape of the request (key, version): that every count and length
-// fits into the bytes that remain, null stands only where it may, and nothing trails. It allocates
-// nothing unless it refuses. Everything it refuses is ErrMalformed, except a key or version without
+// fits into the bytes that remain, and null stands only where it may. It allocates nothing unless it
+// refuses. What trails is passed over, as Kafka does: librdkafka 2.16 leaves three bytes behind when it
+// asks for the metadata of all topics. Everything it refuses is ErrMalformed, except a key or version without
 // a shape, which is ErrUnsupported.
 func Guard(key, version int16, body []byte) error {
+	_, err := walk(key, version, body)
+	return err
+}
+
+// walk is Guard, and returns how many bytes trail.
+func walk(key, version int16, body []byte) (int, error) {
 	s := shapeOf(key)
 	if s == nil || version < 0 || version > s.max {
-		return fmt.Errorf("guard key %d version %d: %w", key, version, ErrUnsupported)
+		return 0, fmt.Errorf("guard key %d version %d: %w", key, version, ErrUnsupported)
 	}
 	w := walker{
 		rest:     body,
@@ -33,14 +40,10 @@ func Guard(key, version int16, body []byte) error {
 		flexible: version >= s.flexible,
 		elements: elementsMax,
 	}
-	err := w.fields(s.fields)
-	if err == nil && len(w.rest) > 0 {
-		err = malformed("%d bytes trail", len(w.rest))
+	if err := w.fields(s.fields); err != nil {
+		return 0, fmt.Errorf("guard %s v%d: %w", s.name, version, err)
 	}
-	if err != nil {
-		return fmt.Errorf("guard %s v%d: %w", s.name, version, err)
-	}
-	return nil
+	return len(w.rest), nil
 }
 
 // walker goes through a body field by field. It never looks back and never looks at a value: only

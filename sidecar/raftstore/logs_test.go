@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"outrigger/broker/pebblefs"
 	"outrigger/sidecar/raft"
 )
 
@@ -17,7 +18,7 @@ func TestFlippedBitInTheLogIsDamage(t *testing.T) {
 	const saves = 12
 	for _, size := range []int{10, 9000} {
 		fs := vfs.NewCrashableMem()
-		if err := errors.Join(fs.MkdirAll("data", 0o755), syncDir(fs, "/")); err != nil {
+		if err := errors.Join(fs.MkdirAll("data", 0o755), pebblefs.SyncDir(fs, "/")); err != nil {
 			t.Fatal(err)
 		}
 		s := open(t, fs)

@@ -10,11 +10,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"outrigger/broker/pebblefs"
 	"outrigger/sidecar/raft"
 )
 
@@ -77,7 +77,7 @@ func OpenFS(fs vfs.FS, dir string, logger *slog.Logger, died func(error)) (*Stor
 	if err := checkLogs(fs, dir); err != nil {
 		return nil, fmt.Errorf("open raft store: %w", err)
 	}
-	fs = patient(orderly{fs}, fullDiskPause, logger)
+	fs = pebblefs.Wrap(fs, "metadata", pebblefs.FullDiskPause, logger)
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	options := &pebble.Options{
@@ -101,45 +101,15 @@ func OpenFS(fs vfs.FS, dir string, logger *slog.Logger, died func(error)) (*Stor
 	return s, nil
 }
 
-// fullDiskPause is how long a write waits on a full disk before it is tried again. Without it Pebble
-// tries a flush again at once, and again: three quarters of a core, and thousands of lines a second.
-const fullDiskPause = time.Second
-
-// patient makes writes wait on a full disk, and be tried once more, before they fail.
-func patient(fs vfs.FS, pause time.Duration, logger *slog.Logger) vfs.FS {
-	return vfs.OnDiskFull(fs, func() {
-		logger.Warn("disk is full, metadata waits for space", slog.Int64("pause_ms", pause.Milliseconds()))
-		<-time.After(pause)
-	})
-}
-
-// orderly makes durable what a marker names before the marker is made. Pebble syncs a new manifest's
-// bytes, then makes a marker that bears its name, then syncs the directory once for both: where a file
-// system keeps the second entry of a directory and loses the first, the store cannot be opened again.
-type orderly struct{ vfs.FS }
-
-// Create implements vfs.FS.
-func (o orderly) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if strings.HasPrefix(o.PathBase(name), "marker.") {
-		if err := syncDir(o.FS, o.PathDir(name)); err != nil {
-			return nil, err
-		}
-	}
-	return o.FS.Create(name, category)
-}
-
-// Unwrap implements vfs.FS.
-func (o orderly) Unwrap() vfs.FS { return o.FS }
-
 // prepareDir makes the directory, and refuses one that holds files but no Pebble: opening would
 // scatter a database among them.
 func prepareDir(fs vfs.FS, dir string) error {
 	names, err := fs.List(dir)
 	if err != nil || len(names) == 0 {
-		if err := fs.MkdirAll(dir, 0o755); err != nil {
+		if err := pebblefs.MakeDir(fs, dir); err != nil {
 			return fmt.Errorf("make raft store directory: %w", err)
 		}
-		return syncDir(fs, filepath.Dir(dir))
+		return nil
 	}
 	desc, err := pebble.Peek(dir, fs)
 	if err != nil {
@@ -165,14 +135,6 @@ func onlyPebbleLeftovers(names []string) bool {
 		}
 	}
 	return true
-}
-
-func syncDir(fs vfs.FS, dir string) error {
-	d, err := fs.OpenDir(dir)
-	if err != nil {
-		return fmt.Errorf("open directory %s: %w", dir, err)
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // checkFormat reads the format record, or writes it into a store without any key. A crash before it

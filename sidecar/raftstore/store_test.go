@@ -19,6 +19,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"outrigger/broker/pebblefs"
 	"outrigger/broker/topic"
 	"outrigger/sidecar/node"
 	"outrigger/sidecar/raft"
@@ -291,7 +292,7 @@ func TestMarkersNameOnlyDurableManifests(t *testing.T) {
 	if err := mem.MkdirAll(filepath.Dir(testDir), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := syncDir(mem, "/"); err != nil {
+	if err := pebblefs.SyncDir(mem, "/"); err != nil {
 		t.Fatal(err)
 	}
 	var looked atomic.Int64 // Pebble writes from goroutines of its own too
@@ -454,7 +455,7 @@ func (f *fullFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, 
 func TestFullDiskIsWaitedForAndTriedAgain(t *testing.T) {
 	const pause = 20 * time.Millisecond
 	inner := &fullFS{FS: vfs.NewMem(), refusals: 1}
-	fs := patient(inner, pause, slog.New(slog.DiscardHandler))
+	fs := pebblefs.Wrap(inner, "metadata", pause, slog.New(slog.DiscardHandler))
 	began := time.Now()
 	file, err := fs.Create("file", vfs.WriteCategoryUnspecified)
 	if err != nil {

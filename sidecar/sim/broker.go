@@ -24,11 +24,13 @@ const (
 	repeatTicksMax  = 20
 	storeTickMicros = 150_000
 	walFileBytes    = 64 << 10
+	walFilesMax     = 8
 	walRecordMax    = 4 << 10
 	walQueueBytes   = 24 << 10
 	unackedBytesMax = 4 << 10
 	flushInterval   = 100 * time.Millisecond
 	scrubMicros     = 40_000
+	drainMicros     = 30_000
 )
 
 // part is a goroutine of production: it owns its machines, and runs a little after it was woken, in
@@ -50,11 +52,12 @@ const (
 	partStore
 	partClaim
 	partScrub
+	partDrain
 	parts
 )
 
 var partNames = [...]string{"data", "watch", "propose", "worker", "register", "beat", "clock", "wal", "disk", "done",
-	"prepare", "store", "claim", "scrub"}
+	"prepare", "store", "claim", "scrub", "drain"}
 
 // broker is a whole node but for its metadata Raft, which is the host's: the partition logs over the
 // node WAL on a simulated disk, and every part of the sidecar, each turned by itself.
@@ -135,13 +138,16 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 		WAL: wal.Config{
 			FS: h.disk.fs, Dir: "wal", Session: session, FileBytes: walFileBytes, RecordBytesMax: walRecordMax,
 			GroupBytesMax: 8 << 10, QueueBytesMax: [2]int64{walQueueBytes, walQueueBytes},
+			FilesMax: walFilesMax, SparesMax: 1,
 		},
+		Catalog:      h.disk.catalog,
 		TailBytesMax: w.mix.tailBytes, UnackedBytesMax: unackedBytesMax,
 		HighWatermarkCheckpoint: 100 * time.Millisecond, Observer: b, Now: h.clock,
 	}
 	if w.mix.interval {
 		cfg.WAL.Sync.Interval = flushInterval
 	}
+	h.disk.catalog.Durable = func(apply func()) error { return h.durable(func(*disk) { apply() }) }
 	partition.Break(&cfg, w.options.Mutant.logs, w.options.Mutant.wal)
 	store, err := b.openLogs(cfg)
 	if err != nil {
@@ -182,15 +188,23 @@ func (b *broker) openLogs(cfg partition.Config) (*partition.Store, error) {
 	}
 	b.w.count.quarantines++
 	disk := b.h.disk
+	b.soundDisk(err.Error())
 	if b.w.options.Mutant.name != keepsDamagedName {
 		disk.logs = b.w.newDiskID()
 	}
 	disk.kept, disk.since, disk.latent = nil, uint64(b.session), false
 	cfg.WAL.Sink, cfg.WAL.Replay = nil, nil
-	if _, err := wal.Quarantine(cfg.WAL); err != nil {
+	if _, err := partition.Quarantine(cfg); err != nil {
 		return nil, err
 	}
 	return partition.Open(cfg)
+}
+
+// soundDisk fails the run if damage is found on a disk that nothing has damaged: then it was made at home.
+func (b *broker) soundDisk(found string) {
+	if !b.h.disk.rotten {
+		b.w.check.fail("%s finds damage on a sound disk: %s", b.h, found)
+	}
 }
 
 // newMetadata joins the host's Raft with the image and the controller.
@@ -210,7 +224,7 @@ func (b *broker) newMetadata(cfg node.QuorumConfig) error {
 
 // begin wakes everything that runs by the clock.
 func (b *broker) begin() {
-	for _, p := range []part{partBeat, partClock, partRegister, partStore, partPrepare, partWAL} {
+	for _, p := range []part{partBeat, partClock, partRegister, partStore, partPrepare, partWAL, partDrain} {
 		b.wantIn(p, b.w.between(0, beatMicros))
 	}
 	if b.w.mix.badDisks {
@@ -270,6 +284,8 @@ func (b *broker) turn(p part, planned int64) error {
 		return b.drive.Tick()
 	case partClaim:
 		b.turnClaim()
+	case partDrain:
+		return b.turnDrain()
 	case partScrub:
 		b.turnScrub()
 	default:

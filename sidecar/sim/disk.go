@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"outrigger/broker/catalog/catalogtest"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal/waltest"
 	"outrigger/sidecar/raft"
@@ -33,6 +34,8 @@ type disk struct {
 	// logs is the identity of the partition logs, and fs holds them.
 	logs topic.DiskID
 	fs   *waltest.FS
+	// catalog tells where what was drained lies.
+	catalog *catalogtest.Catalog
 	// kept is how far each log was durable when the host was last up. What sessions before since had is
 	// lost.
 	kept map[topic.Partition]topic.Offset

@@ -25,6 +25,9 @@ func (w *World) rot(h *host) {
 	}
 	h.disk.rotten, h.disk.latent = true, true
 	name := filepath.Join("wal", fmt.Sprintf("%020d.wal", at.File))
+	if at.File&wal.PackBit != 0 {
+		name = filepath.Join("wal", fmt.Sprintf("%020d.pack", at.File&^wal.PackBit))
+	}
 	block := at.Offset / rotBlockBytes * rotBlockBytes
 	switch w.rng.IntN(3) {
 	case 0:
@@ -85,7 +88,7 @@ func (w *World) oldBatch(h *host) (at wal.Position, ok bool) {
 		}
 		log := h.broker.store.Log(partitions[w.rng.IntN(len(partitions))])
 		at, ok = log.Position(topic.Offset(w.between(0, int64(log.State().DurableEnd))))
-		if ok && (at.File < end.File || end.Offset-at.Offset > provenBytes) {
+		if ok && (at.File != end.File || end.Offset-at.Offset > provenBytes) {
 			return at, true
 		}
 	}

@@ -1,10 +1,13 @@
 package sim
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
+	"outrigger/broker/wal"
 	"outrigger/sidecar/cluster"
 )
 
@@ -16,6 +19,7 @@ func (b *broker) mend() {
 	}
 	var due []topic.Partition
 	for _, d := range b.store.Damaged() {
+		b.soundDisk(fmt.Sprintf("%v at %d", d.Partition, d.Offset))
 		if err := b.store.PrepareCut(d.Partition); err == nil {
 			due = append(due, d.Partition)
 		}
@@ -56,6 +60,26 @@ func (b *broker) turnClaim() {
 			b.w.count.claims += uint64(len(claims.Items))
 		}
 	})
+}
+
+// turnDrain drains a file of the log, if one is full.
+func (b *broker) turnDrain() error {
+	b.wantIn(partDrain, drainMicros)
+	before := b.store.Stats().Drain
+	drained, err := b.drive.Drain()
+	switch {
+	case errors.Is(err, wal.ErrNoSpace):
+	case err != nil:
+		return err
+	}
+	if drained {
+		b.w.count.drained++
+		b.want(partPrepare)
+	}
+	if after := b.store.Stats().Drain; after.Packs < before.Packs {
+		b.w.count.packsRemoved++
+	}
+	return nil
 }
 
 // turnScrub reads a stretch of the log in search of damage.

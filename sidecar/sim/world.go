@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"outrigger/broker/catalog/catalogtest"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal/waltest"
 	"outrigger/sidecar/raft"
@@ -238,7 +239,7 @@ func (w *World) newDiskID() (id topic.DiskID) {
 func (w *World) newDisk() *disk {
 	d := &disk{id: w.newDiskID()}
 	if w.mix.brokers {
-		d.logs, d.fs, d.since = d.id, waltest.New(), w.sessions+1
+		d.logs, d.fs, d.catalog, d.since = d.id, waltest.New(), &catalogtest.Catalog{}, w.sessions+1
 	}
 	return d
 }

@@ -46,6 +46,8 @@ type Kafka struct {
 	// RetentionCheck is how often leaders look for records whose time is over.
 	RetentionCheck time.Duration
 	Groups         Groups
+	// Transactions is what transactional producers may do.
+	Transactions Transactions
 	// MessageBytesMax bounds one record batch, RequestBytesMax one request, FetchBytesMax the
 	// records in one answer.
 	MessageBytesMax, RequestBytesMax, FetchBytesMax int
@@ -71,6 +73,14 @@ type Groups struct {
 	InitialDelay           time.Duration
 	SessionMin, SessionMax time.Duration
 	MembersMax             int
+}
+
+// Transactions is what transactional producers may do, and where their state is kept.
+type Transactions struct {
+	Partitions        int32
+	ReplicationFactor int16
+	// TimeoutMax bounds the timeouts of transactions, Expiration is how long silent ids are kept.
+	TimeoutMax, Expiration time.Duration
 }
 
 // TopicDefaults are what a topic gets when its creator says nothing.
@@ -123,6 +133,8 @@ type WAL struct {
 	// none; ScrubBytesPerSecond is how fast it is read.
 	ScrubInterval       time.Duration
 	ScrubBytesPerSecond int64
+	// RetainedBytes is the most that the log's files take up, FileBytes the size of one.
+	RetainedBytes, FileBytes int64
 }
 
 // How many heartbeats, and how many ticks, a timeout spans at the least.
@@ -251,6 +263,7 @@ func (b *builder) kafka(voters int) Kafka {
 		TopicConfigs:        b.topicConfigs(),
 		RetentionCheck:      b.millis(keyRetentionCheck),
 		Groups:              b.groups(max(voters, 1)),
+		Transactions:        b.transactions(max(voters, 1)),
 		MessageBytesMax:     int(b.number(keyMessageBytes)),
 		RequestBytesMax:     int(b.number(keyRequestBytes)),
 		FetchBytesMax:       int(b.number(keyFetchBytes)),
@@ -285,6 +298,17 @@ func (b *builder) topics(brokers int) TopicDefaults {
 		AutoCreate:        b.flag(keyAutoCreate),
 		Deletable:         b.flag(keyDeleteTopics),
 		Unclean:           b.flag(keyUnclean),
+	}
+}
+
+// transactions derives the number of replicas as topics does.
+func (b *builder) transactions(brokers int) Transactions {
+	b.derive(keyTxnReplication, strconv.Itoa(min(3, brokers)), fmt.Sprintf("min(3, %d voters)", brokers))
+	return Transactions{
+		Partitions:        int32(b.number(keyTxnPartitions)),
+		ReplicationFactor: int16(b.number(keyTxnReplication)),
+		TimeoutMax:        b.millis(keyTxnTimeoutMax),
+		Expiration:        b.millis(keyTxnExpiration),
 	}
 }
 
@@ -347,6 +371,8 @@ func (b *builder) wal() WAL {
 		RefuseDamaged:       b.text(keyDamagePolicy) == "refuse",
 		ScrubInterval:       b.millis(keyScrubInterval),
 		ScrubBytesPerSecond: b.number(keyScrubRate),
+		RetainedBytes:       b.number(keyWALRetained),
+		FileBytes:           b.number(keyWALFile),
 	}
 	switch {
 	case w.FlushAlways && b.text(keyFlushInterval) != "":

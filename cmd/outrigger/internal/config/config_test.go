@@ -60,6 +60,9 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 				CommitTimeout: 5 * time.Second, MetadataBytesMax: 4096, InitialDelay: 3 * time.Second,
 				SessionMin: 6 * time.Second, SessionMax: 30 * time.Minute, MembersMax: 2147483647,
 			},
+			Transactions: Transactions{
+				Partitions: 50, ReplicationFactor: 1, TimeoutMax: 15 * time.Minute, Expiration: 7 * 24 * time.Hour,
+			},
 			MessageBytesMax: 1048588, RequestBytesMax: 104857600, FetchBytesMax: 57671680,
 			ConnectionsMax: 2147483647, ConnectionsPerIPMax: 2147483647, IdleMax: 10 * time.Minute,
 			FetchSessionsMax: 1000, ProducerExpiration: 24 * time.Hour,
@@ -67,7 +70,8 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 		NATS: NATS{Client: Address{"127.0.0.1", 4222}, Ops: Login{User: "ops"}, Sys: Login{User: "admin"}, Tap: "facts"},
 		Replica: Replica{300 * time.Millisecond, 1200 * time.Millisecond, 30 * time.Second, 150 * time.Millisecond, 1000 * time.Millisecond,
 			5 * time.Minute, 10},
-		WAL:  WAL{FlushAlways: true, ScrubInterval: 7 * 24 * time.Hour, ScrubBytesPerSecond: 4 << 20},
+		WAL: WAL{FlushAlways: true, ScrubInterval: 7 * 24 * time.Hour, ScrubBytesPerSecond: 4 << 20,
+			RetainedBytes: 8 << 30, FileBytes: 64 << 20},
 		HTTP: []Address{{"127.0.0.1", 9644}},
 	}
 	cfg.settings = nil

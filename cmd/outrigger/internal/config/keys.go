@@ -40,6 +40,8 @@ const (
 	keyDamagePolicy        = "log.damage.policy"
 	keyScrubInterval       = "log.scrub.interval.ms"
 	keyScrubRate           = "log.scrub.bytes.per.second"
+	keyWALRetained         = "wal.retained.bytes"
+	keyWALFile             = "wal.file.bytes"
 	keyHeartbeat           = "replica.heartbeat.interval.ms"
 	keyLeaderTimeout       = "replica.leader.timeout.ms"
 	keyRaftTick            = "raft.tick.ms"
@@ -69,6 +71,10 @@ const (
 	keyGroupSessionMin     = "group.min.session.timeout.ms"
 	keyGroupSessionMax     = "group.max.session.timeout.ms"
 	keyGroupSize           = "group.max.size"
+	keyTxnPartitions       = "transaction.state.log.num.partitions"
+	keyTxnReplication      = "transaction.state.log.replication.factor"
+	keyTxnTimeoutMax       = "transaction.max.timeout.ms"
+	keyTxnExpiration       = "transactional.id.expiration.ms"
 )
 
 // messageBytesMax is what NATS can carry in one message (64 MiB at the most, and our frame's own
@@ -109,7 +115,7 @@ func kafkaKeys() []Key {
 			Doc: "name:protocol of each listener. Only PLAINTEXT can be opened in this version."},
 		{Name: keyControllerListeners, Kind: List,
 			Doc: "Listeners for Kafka's own controllers; they are not opened: ours speak NATS."},
-		{Name: keyNumPartitions, Kind: Integer, Default: "1", Min: 1, Max: 100_000,
+		{Name: keyNumPartitions, Kind: Integer, Default: "1", Min: 1, Max: 10_000,
 			Doc: "Partitions of a topic whose creator names no number."},
 		{Name: keyReplicationFactor, Kind: Integer, Min: 1, Max: math.MaxInt16,
 			Doc: "Replicas of a topic whose creator names no number. Unset: min(3, brokers)."},
@@ -158,6 +164,14 @@ func kafkaKeys() []Key {
 // groupKeys are Kafka's own that consumer groups go by.
 func groupKeys() []Key {
 	return []Key{
+		{Name: keyTxnPartitions, Kind: Integer, Default: "50", Min: 1, Max: 10_000,
+			Doc: "Partitions of __transaction_state, when it is created; transactional ids are spread over them."},
+		{Name: keyTxnReplication, Kind: Integer, Min: 1, Max: math.MaxInt16,
+			Doc: "Replicas of __transaction_state, when it is created. Unset: min(3, brokers)."},
+		{Name: keyTxnTimeoutMax, Kind: Integer, Default: "900000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "The longest transaction timeout that a producer may ask for."},
+		{Name: keyTxnExpiration, Kind: Integer, Default: "604800000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "How long the id of a silent transactional producer is kept."},
 		{Name: keyOffsetsPartitions, Kind: Integer, Default: "50", Min: 1, Max: 10_000,
 			Doc: "Partitions of __consumer_offsets, when it is created; groups are spread over them."},
 		{Name: keyOffsetsReplication, Kind: Integer, Min: 1, Max: math.MaxInt16,
@@ -193,6 +207,11 @@ func ownKeys() []Key {
 			Doc: "How long to wait between two readings of the whole log in search of damage; 0 for none."},
 		{Name: keyScrubRate, Kind: Integer, Default: "4194304", Unit: "bytes", Min: 65536, Max: 1 << 40,
 			Doc: "How fast the log is read in search of damage; slower while records wait for the disk."},
+		{Name: keyWALRetained, Kind: Integer, Default: "8589934592", Unit: "bytes", Min: 1 << 20, Max: 1 << 50,
+			Doc: "The most that the write-ahead log takes up: full files wait there until the disk is idle, and " +
+				"from half of this on they are drained at once. At the bound producers wait. At least four files."},
+		{Name: keyWALFile, Kind: Integer, Default: "67108864", Unit: "bytes", Min: 1 << 20, Max: 4 << 30,
+			Doc: "The size of a file of the write-ahead log; at least four times " + keyMessageBytes + "."},
 		{Name: keyHeartbeat, Kind: Integer, Default: "300", Unit: "ms", Min: 10, Max: 3_600_000,
 			Doc: "How often brokers tell each other that they live."},
 		{Name: keyLeaderTimeout, Kind: Integer, Default: "1200", Unit: "ms", Min: 50, Max: 3_600_000,
@@ -285,9 +304,8 @@ var inertIntegers = []string{
 	"group.share.heartbeat.interval.ms", "group.share.partition.max.record.locks",
 	"offsets.topic.segment.bytes",
 	"offsets.load.buffer.size",
-	"transaction.state.log.num.partitions", "transaction.state.log.replication.factor",
-	"transaction.state.log.min.isr", "transaction.state.log.segment.bytes", "transaction.max.timeout.ms",
-	"transactional.id.expiration.ms", "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+	"transaction.state.log.min.isr", "transaction.state.log.segment.bytes",
+	"transaction.abort.timed.out.transaction.cleanup.interval.ms",
 	"transaction.remove.expired.transaction.cleanup.interval.ms", "transaction.state.log.load.buffer.size",
 	"producer.id.expiration.check.interval.ms", "share.coordinator.state.topic.num.partitions",
 	"share.coordinator.state.topic.replication.factor", "share.coordinator.state.topic.min.isr",

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"outrigger/broker/batch"
+	"outrigger/broker/catalog"
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
@@ -32,10 +33,17 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // storedLogs reads every partition of a stopped broker's data directory to its end.
 func storedLogs(ctx context.Context, dir string) (logs map[topic.Partition][]storedBatch, err error) {
 	began := time.Now()
+	quiet := slog.New(slog.DiscardHandler)
+	drained, err := catalog.Open(filepath.Join(dir, "catalog"), quiet, func(err error) { panic(err) })
+	if err != nil {
+		return nil, fmt.Errorf("open the catalog of %s: %w", dir, err)
+	}
+	defer func() { err = errors.Join(err, drained.Close()) }()
 	store, err := partition.Open(partition.Config{
-		WAL:    wal.Config{FS: wal.OS(), Dir: filepath.Join(dir, "wal"), Session: 1},
-		Now:    func() time.Duration { return time.Since(began) },
-		Logger: slog.New(slog.DiscardHandler),
+		Catalog: drained,
+		WAL:     wal.Config{FS: wal.OS(), Dir: filepath.Join(dir, "wal"), Session: 1},
+		Now:     func() time.Duration { return time.Since(began) },
+		Logger:  quiet,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", dir, err)

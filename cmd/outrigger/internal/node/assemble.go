@@ -11,6 +11,7 @@ import (
 	crypto "crypto/rand"
 
 	"outrigger/broker"
+	"outrigger/broker/catalog"
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
@@ -21,15 +22,21 @@ import (
 	"outrigger/sidecar/bus"
 )
 
-// The write-ahead log's directory below the data directory.
-const walDir = "wal"
+// The directories of the write-ahead log and of the catalog of what was drained from it, below the data
+// directory.
+const (
+	walDir     = "wal"
+	catalogDir = "catalog"
+)
 
 const (
-	// walFileBytes is the size of a log file, unless batches are so large that a quarter of a file
-	// does not hold one.
-	walFileBytes = 64 << 20
-	walShare     = 4
-	walAlign     = 1 << 20
+	// A log file holds at least four of the largest batches.
+	walShare = 4
+	walAlign = 1 << 20
+	// At least so many log files may be there: the one in use, two ahead, and one to be drained.
+	walFilesMin = 4
+	// One of so many files may be a drained one that waits to be written again.
+	walSparesShare = 4
 	// recordOverhead is ample for a record's header beside its batch.
 	recordOverhead = 4096
 )
@@ -87,11 +94,15 @@ func (n *node) claim(ctx context.Context) error {
 // assemble starts the parts, each as soon as what it needs is there.
 func (n *node) assemble(ctx context.Context) error {
 	n.tasks.http = launch("HTTP server", n.failed, func(ctx context.Context) error { return n.web.run(ctx, n.registry) })
-	if err := n.startNATS(ctx); err != nil {
+	err := n.startNATS(ctx)
+	if err != nil {
 		return err
 	}
 	n.web.stage("recovering the write-ahead log")
 	clock := monotonic()
+	if n.catalog, err = catalog.Open(n.dir.Path(catalogDir), n.Logger, n.Died); err != nil {
+		return n.explainCatalog(err)
+	}
 	logs, err := n.openLogs(n.logConfig(clock))
 	if err != nil {
 		return err
@@ -188,16 +199,21 @@ func monotonic() func() time.Duration {
 
 func (n *node) logConfig(clock func() time.Duration) partition.Config {
 	record := roundUp(int64(n.Config.Kafka.MessageBytesMax)+recordOverhead, walAlign)
+	fileBytes := max(roundUp(n.Config.WAL.FileBytes, walAlign), walShare*record)
+	files := int(max(n.Config.WAL.RetainedBytes/fileBytes, walFilesMin))
 	return partition.Config{
 		WAL: wal.Config{
 			FS:        wal.OS(),
 			Dir:       n.dir.Path(walDir),
 			Session:   n.session,
 			Logger:    n.Logger,
-			FileBytes: max(walFileBytes, walShare*record),
+			FileBytes: fileBytes,
+			FilesMax:  files,
+			SparesMax: files / walSparesShare,
 			Sync:      wal.Policy{Interval: n.Config.WAL.FlushInterval},
 			Scrub:     wal.Scrub{Interval: n.Config.WAL.ScrubInterval, BytesPerSecond: n.Config.WAL.ScrubBytesPerSecond},
 		},
+		Catalog:              n.catalog,
 		ProducerIDExpiration: n.Config.Kafka.ProducerExpiration,
 		Now:                  clock,
 		Logger:               n.Logger,
@@ -222,7 +238,11 @@ func (n *node) brokerConfig() broker.Config {
 			Configs:           kafka.TopicConfigs,
 			RetentionCheck:    kafka.RetentionCheck,
 		},
-		Groups:      groupConfig(kafka.Groups),
+		Groups: groupConfig(kafka.Groups),
+		Transactions: broker.TransactionConfig{
+			Partitions: kafka.Transactions.Partitions, ReplicationFactor: kafka.Transactions.ReplicationFactor,
+			TimeoutMax: kafka.Transactions.TimeoutMax, Expiration: kafka.Transactions.Expiration,
+		},
 		Connections: broker.ConnectionLimits{Max: kafka.ConnectionsMax, MaxPerIP: kafka.ConnectionsPerIPMax, Idle: kafka.IdleMax},
 		Requests:    broker.RequestLimits{BytesMax: int32(kafka.RequestBytesMax), FetchBytesMax: int32(kafka.FetchBytesMax), FollowerReads: kafka.FollowerReads},
 	}

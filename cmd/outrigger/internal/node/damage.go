@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"outrigger/broker/catalog"
 	"outrigger/broker/partition"
 	"outrigger/broker/wal"
 	"outrigger/sidecar/raft"
@@ -39,7 +40,7 @@ func (n *node) openLogs(cfg partition.Config) (*partition.Store, error) {
 	if err := n.dir.RenewLog(); err != nil {
 		return nil, err
 	}
-	done, err := wal.Quarantine(cfg.WAL)
+	done, err := partition.Quarantine(cfg)
 	if errors.Is(err, wal.ErrNoSpace) {
 		return nil, fmt.Errorf("%w: make room for a copy of one log file, and start again", err)
 	}
@@ -50,6 +51,16 @@ func (n *node) openLogs(cfg partition.Config) (*partition.Store, error) {
 		"without another replica have no leader until an operator decides", attrSetAside, done.Dir,
 		attrFiles, done.Files)
 	return partition.Open(cfg)
+}
+
+// explainCatalog says what to do about a damaged catalog: without it nobody knows what the packs hold,
+// and what the node once acknowledged is not there.
+func (n *node) explainCatalog(err error) error {
+	if !errors.Is(err, catalog.ErrDamaged) {
+		return err
+	}
+	return fmt.Errorf("%w: what this node has stored cannot be found; move %s away, all of it, and start again: "+
+		"it joins as a learner with a new disk id and is filled from the other nodes", err, n.dir.Path())
 }
 
 // explainMetadata says what to do about a damaged metadata store. There is no way round it: a voter

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"outrigger/broker"
+	"outrigger/broker/catalog"
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 	"outrigger/cmd/outrigger/internal/config"
@@ -88,6 +89,7 @@ type node struct {
 	nats    *natsconf.Server
 	bus     *bus.Bus
 	logs    *partition.Store
+	catalog *catalog.Catalog
 	sidecar replication
 	broker  *broker.Broker
 
@@ -209,15 +211,21 @@ func (n *node) closeSockets() error {
 	return n.sockets.Close()
 }
 
-// stopLogs drains the write-ahead log.
+// stopLogs writes what the write-ahead log still has to write, and closes the catalog behind it.
 func (n *node) stopLogs(ctx context.Context) error {
+	var err error
 	switch {
 	case n.tasks.wal != nil:
-		return n.tasks.wal.stop(ctx)
+		if err = n.tasks.wal.stop(ctx); errors.Is(err, errStopTooSlow) {
+			return err // The catalog is still in use.
+		}
 	case n.logs != nil:
-		return n.logs.Close()
+		err = n.logs.Close()
 	}
-	return nil
+	if n.catalog != nil {
+		err = errors.Join(err, n.catalog.Close())
+	}
+	return err
 }
 
 func (n *node) stopNATS(ctx context.Context) error {

@@ -1,0 +1,123 @@
+// Package catalog keeps a small table of keys and values on disk: where drained data lies, and what the
+// logs were when it was drained. It owns a Pebble of its own, apart from the metadata's, so that its
+// write stalls cannot silence the Raft. What the keys mean is the business of package partition.
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"outrigger/broker/pebblefs"
+)
+
+// Edit puts a value under a key or, with Until, deletes all keys from Key on and below Until.
+type Edit struct {
+	Key, Value []byte
+	Until      []byte
+}
+
+// Sizes. An edit describes a file of the WAL that was drained, some hundred kilobytes at most times.
+const (
+	cacheBytes    = 1 << 20
+	memTableBytes = 4 << 20
+	openFilesMax  = 64
+)
+
+// ErrDamaged: the table is not what was written. What was drained is not known any more.
+var ErrDamaged = errors.New("catalog of drained data is damaged")
+
+// Catalog is an open table. One goroutine edits it.
+type Catalog struct{ db *pebble.DB }
+
+// Open opens or makes the table in dir. died hears of a write that failed in a goroutine of Pebble's; it
+// ends the process and does not return.
+func Open(dir string, logger *slog.Logger, died func(error)) (*Catalog, error) {
+	if err := pebblefs.MakeDir(vfs.Default, dir); err != nil {
+		return nil, fmt.Errorf("make catalog: %w", err)
+	}
+	cache := pebble.NewCache(cacheBytes)
+	defer cache.Unref()
+	options := &pebble.Options{
+		FS:    pebblefs.Wrap(vfs.Default, "catalog", pebblefs.FullDiskPause, logger),
+		Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
+		FormatMajorVersion: pebble.FormatNewest, Logger: quiet{logger, died},
+	}
+	// The usual scheduler wakes ten times a second.
+	options.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
+	db, err := pebble.Open(dir, options)
+	if pebble.IsCorruptionError(err) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open catalog %s: %w", dir, err)
+	}
+	return &Catalog{db: db}, nil
+}
+
+// Range calls fn with every pair from `from` on and below until, in the order of the keys. Key and value
+// hold only during the call.
+func (c *Catalog) Range(from, until []byte, fn func(key, value []byte) error) error {
+	all, err := c.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: until})
+	if err != nil {
+		return fmt.Errorf("read catalog: %w", err)
+	}
+	for ok := all.First(); ok && err == nil; ok = all.Next() {
+		err = fn(all.Key(), all.Value())
+	}
+	if err := errors.Join(err, all.Error(), all.Close()); err != nil {
+		return fmt.Errorf("read catalog: %w", err)
+	}
+	return nil
+}
+
+// Apply makes all edits, in their order, durable together. After an error nothing is known, and the node
+// has to stop.
+func (c *Catalog) Apply(edits []Edit) (err error) {
+	b := c.db.NewBatch()
+	defer func() { err = errors.Join(err, b.Close()) }()
+	for _, e := range edits {
+		if e.Until != nil {
+			err = b.DeleteRange(e.Key, e.Until, nil)
+		} else {
+			err = b.Set(e.Key, e.Value, nil)
+		}
+		if err != nil {
+			return fmt.Errorf("edit catalog: %w", err)
+		}
+	}
+	if err := b.Commit(pebble.Sync); err != nil {
+		return fmt.Errorf("edit catalog: %w", err)
+	}
+	return nil
+}
+
+// Close closes the table.
+func (c *Catalog) Close() error {
+	if err := c.db.Close(); err != nil {
+		return fmt.Errorf("close catalog: %w", err)
+	}
+	return nil
+}
+
+// quiet passes on Pebble's errors and what it dies of, not its progress.
+type quiet struct {
+	logger *slog.Logger
+	died   func(error)
+}
+
+// Infof implements pebble.Logger.
+func (quiet) Infof(string, ...any) {}
+
+// Errorf implements pebble.Logger.
+func (q quiet) Errorf(format string, args ...any) {
+	q.logger.Error("catalog: " + fmt.Sprintf(format, args...))
+}
+
+// Fatalf implements pebble.Logger.
+func (q quiet) Fatalf(format string, args ...any) {
+	q.died(fmt.Errorf("catalog has failed: "+format, args...))
+}

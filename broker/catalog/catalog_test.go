@@ -1,0 +1,94 @@
+package catalog_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"outrigger/broker/catalog"
+)
+
+func open(t *testing.T, dir string) (*catalog.Catalog, error) {
+	t.Helper()
+	return catalog.Open(dir, slog.New(slog.DiscardHandler), func(err error) { panic(err) })
+}
+
+func pairs(t *testing.T, c *catalog.Catalog, from, until string) (all []string) {
+	t.Helper()
+	err := c.Range([]byte(from), []byte(until), func(key, value []byte) error {
+		all = append(all, fmt.Sprintf("%s=%s", key, value))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// What was applied is there after a restart, edits count in their order, and a deletion ends before Until.
+func TestEditsOutliveTheProcess(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "catalog")
+	c, err := open(t, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(key, value string) catalog.Edit { return catalog.Edit{Key: []byte(key), Value: []byte(value)} }
+	if err := c.Apply([]catalog.Edit{put("a", "1"), put("b", "1"), put("c", "1"), put("d", "1")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Apply([]catalog.Edit{{Key: []byte("b"), Until: []byte("d")}, put("c", "2")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = open(t, dir); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := pairs(t, c, "a", "z"), []string{"a=1", "c=2", "d=1"}; !slices.Equal(got, want) {
+		t.Errorf("all: got %q, want %q", got, want)
+	}
+	if got, want := pairs(t, c, "b", "d"), []string{"c=2"}; !slices.Equal(got, want) {
+		t.Errorf("b to d: got %q, want %q", got, want)
+	}
+	stop := errors.New("stop")
+	if err := c.Range([]byte("a"), []byte("z"), func(_, _ []byte) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("range: got %v, want the error of its function", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A catalog whose list of files is gone bad is no empty one.
+func TestDamagedCatalogIsRefused(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "catalog")
+	c, err := open(t, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.Apply([]catalog.Edit{{Key: []byte("a"), Value: []byte("1")}}), c.Close()); err != nil {
+		t.Fatal(err)
+	}
+	manifests, err := filepath.Glob(filepath.Join(dir, "MANIFEST-*"))
+	if err != nil || len(manifests) == 0 {
+		t.Fatalf("manifests: %q, %v", manifests, err)
+	}
+	for _, name := range manifests {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content[len(content)/2] ^= 1
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c, err := open(t, dir); !errors.Is(err, catalog.ErrDamaged) {
+		t.Fatalf("open: got %v, %v; want ErrDamaged", c, err)
+	}
+}

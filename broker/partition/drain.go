@@ -1,0 +1,487 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"outrigger/broker/catalog"
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+)
+
+// A drain takes the oldest sealed file of the WAL and makes it superfluous. It replays the file's
+// records on top of what the catalog holds, by the very code that Open replays with, and copies the
+// batches that are still needed into a pack, sorted by partition:
+//
+//	catalog: logs as of file n-1 ──> shadows ── replay file n ──> logs as of file n ─┐
+//	file n ──> batches that are needed ──> pack, synced ──> where they lie ─────────┤
+//	                                                                                v
+//	live logs: extents point to the pack <── then <── one durable edit of the catalog
+//	file n is retired <── at last
+//
+// So a start restores from the catalog what the drained files said, and replays those that are left. A
+// crash before the edit leaves a pack that nobody knows; one after it, files that nobody needs.
+//
+// What is needed is judged by what is durable: a batch below a log start that a crash could bring back
+// is copied, and so is one that was cut, for its shadow meets the cut only when that is drained. One that
+// is not needed stays in its shadow, and lies nowhere from then on: a record further on in the WAL drops
+// it, after a restart as well.
+
+// drainWindowBytes is how much is gathered before it is sorted and written: the memory of a drain, and
+// about the longest stretch of a partition in a pack.
+const drainWindowBytes = 16 << 20
+
+// drainer drains. One goroutine turns it at a time.
+type drainer struct {
+	store *Store
+	// nextPack is the number of the next pack.
+	nextPack uint64
+	packs    map[uint64]wal.Pack
+	// doomed are packs in which no batch lies that is needed, once the group doomedBy is synced.
+	doomed   []uint64
+	doomedBy uint64
+	// stuck: a file is damaged and cannot be drained before the next start has set it aside.
+	stuck bool
+	// full says that the last try found no space.
+	full bool
+}
+
+// moved is a batch that was copied into a pack.
+type moved struct {
+	base     topic.Offset
+	from, to wal.Position
+}
+
+// shadow is a log as of the drained part of the WAL.
+type shadow struct {
+	log *Log
+	// from is where the drain begins to add: what lies below has its runs in the catalog. fresh says that
+	// those are of no use any more, since the log was removed, emptied or cut.
+	from  topic.Offset
+	fresh bool
+	// whole: the index holds all batches, not only those that the drain has added.
+	whole bool
+	moves []moved
+}
+
+// drain is the draining of one file.
+type drain struct {
+	*drainer
+	file    uint64
+	shadows map[topic.Partition]*shadow
+	// window holds the batches that are not in the pack yet, their payloads in arena as far as it goes.
+	window []wal.Placed
+	arena  []byte
+	bytes  int
+	pack   *wal.PackWriter
+}
+
+// turn drains one file if there is one, and removes the packs that nobody needs any more. An error that
+// wraps wal.ErrNoSpace is for later; after any other the node has to stop.
+func (d *drainer) turn() (drained bool, err error) {
+	sealed, ok := d.store.walLog.Sealed()
+	if ok && !d.stuck && d.store.cfg.Catalog != nil {
+		err = d.drainFile(sealed.File)
+		drained = err == nil
+		d.full = d.full && err != nil
+		if errors.Is(err, wal.ErrDamaged) {
+			d.stuck, err = true, nil
+			d.store.walLog.Unbind()
+		}
+	}
+	if err != nil {
+		return false, err
+	}
+	return drained, d.sweep()
+}
+
+// drainFile drains a file. Damage in it is told, and leaves everything as it was.
+func (d *drainer) drainFile(file uint64) error {
+	run := &drain{drainer: d, file: file, shadows: map[topic.Partition]*shadow{}}
+	next, err := d.store.walLog.ReadSealed(file, run.take)
+	if err == nil {
+		err = run.flush()
+	}
+	var pack wal.Pack
+	if err == nil && run.pack != nil {
+		pack, err = run.pack.Finish()
+	}
+	if err != nil {
+		if run.pack != nil {
+			err = errors.Join(err, run.pack.Abandon())
+		}
+		if damage := (*wal.Damage)(nil); errors.As(err, &damage) {
+			d.store.cfg.Logger.Error("file of the write-ahead log cannot be drained, the log grows until "+
+				"the next start sets it aside", keyFile, damage.File, keyOffset, damage.At.Offset,
+				keyReason, damage.Reason)
+		}
+		return err
+	}
+	return run.commit(next, pack)
+}
+
+// take replays a record on its shadow, and keeps a batch that is needed for the pack.
+func (d *drain) take(r wal.Placed) error {
+	s, err := d.shadow(r)
+	if err != nil {
+		return err
+	}
+	if r.Kind == wal.Remove {
+		*s = shadow{log: newLog(d.store, r.Partition), fresh: true, whole: true}
+		return nil
+	}
+	if err := s.log.replay(r); err != nil {
+		return fmt.Errorf("drain %v: %w", r.Partition, err)
+	}
+	switch {
+	case r.Kind != wal.Data:
+		return nil
+	case !d.store.needs(r):
+		s.moves = append(s.moves, moved{base: r.Base, from: r.At, to: nowhere})
+		return nil
+	}
+	if d.bytes += len(r.Payload); d.bytes > drainWindowBytes {
+		if err := d.flush(); err != nil {
+			return err
+		}
+		d.bytes = len(r.Payload)
+	}
+	if d.arena == nil {
+		d.arena = make([]byte, 0, drainWindowBytes)
+	}
+	from := len(d.arena)
+	d.arena = append(d.arena, r.Payload...) // Grows for one that is larger than the window.
+	r.Payload = d.arena[from:]
+	d.window = append(d.window, r)
+	return nil
+}
+
+// nowhere is the place of a batch that is not needed any more.
+var nowhere = wal.Position{File: wal.PackBit}
+
+// shadow finds the shadow of a record's partition, or restores it from the catalog. A cut into what was
+// drained before, and a log start, need all of its batches.
+func (d *drain) shadow(r wal.Placed) (*shadow, error) {
+	s := d.shadows[r.Partition]
+	if s == nil {
+		s = &shadow{log: newLog(d.store, r.Partition)}
+		d.shadows[r.Partition] = s
+		if err := d.store.restoreLog(s.log); err != nil {
+			return nil, err
+		}
+		s.from = s.log.mu.end
+	}
+	switch r.Kind {
+	case wal.Reset:
+		s.fresh, s.whole = true, true
+	case wal.LogStart, wal.Truncate:
+		s.fresh = s.fresh || r.Kind == wal.Truncate && r.Base < s.from || r.Base > s.log.mu.end
+		if err := d.complete(s); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// complete gives a shadow the batches that were drained before.
+func (d *drain) complete(s *shadow) error {
+	if s.whole {
+		return nil
+	}
+	added := s.log.mu.index
+	s.log.mu.index, s.whole = index{}, true
+	if err := d.store.restoreRuns(s.log); err != nil {
+		return err
+	}
+	for i := range added.len() {
+		s.log.mu.index.push(*added.at(i))
+	}
+	s.log.recount()
+	return nil
+}
+
+// flush writes what the window holds, sorted by partition.
+func (d *drain) flush() error {
+	if len(d.window) == 0 {
+		return nil
+	}
+	if d.pack == nil {
+		pack, err := d.store.walLog.NewPack(d.nextPack)
+		if err != nil {
+			return fmt.Errorf("drain file %d: %w", d.file, err)
+		}
+		d.pack = pack
+	}
+	slices.SortStableFunc(d.window, func(a, b wal.Placed) int {
+		return comparePartitions(a.Partition, b.Partition)
+	})
+	for i := range d.window {
+		r := &d.window[i]
+		at, err := d.pack.Add(&r.Record)
+		if err != nil {
+			return fmt.Errorf("drain file %d: %w", d.file, err)
+		}
+		s := d.shadows[r.Partition]
+		s.moves = append(s.moves, moved{base: r.Base, from: r.At, to: at})
+	}
+	clear(d.window)
+	d.window, d.arena, d.bytes = d.window[:0], d.arena[:0], 0
+	return nil
+}
+
+// commit makes the drain count: in the catalog, then in the live logs, then in the WAL.
+func (d *drain) commit(next wal.Start, pack wal.Pack) error {
+	next.NextPack = d.nextPack
+	if d.pack != nil {
+		next.NextPack = pack.Number + 1
+	}
+	edits := []catalog.Edit{{Key: []byte{keyStart}, Value: encodeStart(next)}}
+	if d.pack != nil {
+		edits = append(edits, catalog.Edit{Key: packKey(pack.Number), Value: encodePack(pack)})
+	}
+	partitions := make([]topic.Partition, 0, len(d.shadows))
+	for p := range d.shadows {
+		partitions = append(partitions, p)
+	}
+	slices.SortFunc(partitions, comparePartitions)
+	for _, p := range partitions {
+		more, err := d.edits(p, d.shadows[p])
+		if err != nil {
+			return err
+		}
+		edits = append(edits, more...)
+	}
+	if d.store.cfg.mutant == RetiresTooEarly {
+		if err := d.store.walLog.Retire(next); err != nil {
+			return err
+		}
+	}
+	if err := d.store.cfg.Catalog.Apply(edits); err != nil {
+		return fmt.Errorf("record the drain of file %d: %w", d.file, err)
+	}
+	if d.pack != nil {
+		d.packs[pack.Number] = pack
+		d.store.walLog.Adopt(pack)
+		d.store.drained.bytes.Add(pack.Bytes)
+		d.count()
+	}
+	for _, p := range partitions {
+		if l := d.store.Log(p); l != nil {
+			l.relocate(d.shadows[p].moves, live)
+		}
+	}
+	d.nextPack = next.NextPack
+	d.store.drained.files.Add(1)
+	if err := d.store.walLog.Retire(next); err != nil {
+		return fmt.Errorf("retire file %d: %w", d.file, err)
+	}
+	return nil
+}
+
+// edits are what the catalog has to learn of one partition.
+func (d *drain) edits(p topic.Partition, s *shadow) ([]catalog.Edit, error) {
+	s.log.relocate(s.moves, shadowed)
+	var edits []catalog.Edit
+	if s.fresh {
+		edits = append(edits, catalog.Edit{Key: runKey(p, 0), Until: runsEnd(p)})
+	} else if edit, err := d.store.deadRuns(s); err != nil {
+		return nil, err
+	} else if edit.Key != nil {
+		edits = append(edits, edit)
+	}
+	if s.fresh && s.log.mu.end == 0 && !s.log.mu.producers.stale {
+		key := partitionKey(keyLog, p)
+		return append(edits, catalog.Edit{Key: key, Until: append(slices.Clone(key), 0)}), nil
+	}
+	var run []extent
+	put := func() {
+		if len(run) > 0 {
+			edits = append(edits, catalog.Edit{Key: runKey(p, run[0].base), Value: encodeRun(run)})
+		}
+		run = run[:0]
+	}
+	for i := range s.log.mu.index.len() {
+		e := *s.log.mu.index.at(i)
+		if !s.fresh && e.base < s.from {
+			continue // The catalog has it.
+		}
+		if e.at.File&wal.PackBit == 0 {
+			return nil, fmt.Errorf("drain file %d: the batch at %d of %v lies at %v, and is needed",
+				d.file, e.base, p, e.at)
+		}
+		if len(run) > 0 && !e.continues(run[len(run)-1]) {
+			put()
+		}
+		run = append(run, e)
+	}
+	put()
+	return append(edits, catalog.Edit{Key: partitionKey(keyLog, p), Value: s.log.encodeLog()}), nil
+}
+
+// needs reports whether the batch r must outlive its file: its partition is there, and no durable log
+// start lies at or above its end. Under an interval a loss of power can take both back, so that all is
+// needed.
+func (s *Store) needs(r wal.Placed) bool {
+	if s.cfg.WAL.Sync.Interval > 0 {
+		return true
+	}
+	s.mu.RLock()
+	l, removing := s.mu.logs[r.Partition], s.mu.removing[r.Partition] != removals{}
+	s.mu.RUnlock()
+	if removing {
+		return true
+	}
+	return l != nil && recordEnd(&r) > l.startDurable()
+}
+
+// startDurable is the log start that no crash takes back.
+func (l *Log) startDurable() topic.Offset {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.startDurable
+}
+
+// deadRuns is the deletion of the runs that lie wholly below the shadow's log start.
+func (s *Store) deadRuns(shadow *shadow) (catalog.Edit, error) {
+	p, start := shadow.log.partition, shadow.log.mu.start
+	var until []byte
+	// A run ends where the next one begins; the last one has what the drain adds behind it.
+	err := s.cfg.Catalog.Range(runKey(p, 0), runKey(p, start), func(key, _ []byte) error {
+		until = append(until[:0], key...)
+		return nil
+	})
+	if err != nil || until == nil {
+		return catalog.Edit{}, err
+	}
+	if start >= shadow.from {
+		until = runKey(p, shadow.from)
+	}
+	return catalog.Edit{Key: runKey(p, 0), Until: until}, nil
+}
+
+// Of what is live, nothing lies nowhere: what was not needed is not there.
+const (
+	live     = true
+	shadowed = false
+)
+
+// relocate points the extents that were copied to their new places. One that is gone, or that is
+// another batch by now, is left alone.
+func (l *Log) relocate(moves []moved, live bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(moves) > 0 {
+		i := l.mu.index.covering(moves[0].base)
+		if i >= l.mu.settled || l.mu.index.at(i).base != moves[0].base {
+			moves = moves[1:]
+			continue
+		}
+		for ; len(moves) > 0 && i < l.mu.settled && l.mu.index.at(i).base == moves[0].base; i++ {
+			if e := l.mu.index.at(i); e.at == moves[0].from && (!live || moves[0].to != nowhere) {
+				e.at = moves[0].to
+			}
+			moves = moves[1:]
+		}
+	}
+}
+
+// restore rebuilds all logs from the catalog, before the WAL is replayed on top of them, and says where
+// that begins.
+func (s *Store) restore() (wal.Start, []wal.Pack, error) {
+	var start wal.Start
+	var packs []wal.Pack
+	err := s.cfg.Catalog.Range(nil, []byte{0xff}, func(key, value []byte) (err error) {
+		switch key[0] {
+		case keyStart:
+			if start, err = decodeStart(value); err == nil {
+				s.drainer.nextPack = start.NextPack
+			}
+		case keyPack:
+			var p wal.Pack
+			if p, err = decodePack(key, value); err == nil {
+				packs = append(packs, p)
+				s.drainer.packs[p.Number] = p
+			}
+		case keyLog:
+			var p topic.Partition
+			if p, _, err = parsePartitionKey(key); err == nil {
+				l := newLog(s, p)
+				s.mu.logs[p] = l
+				err = l.decodeLog(value)
+			}
+		case keyRun:
+			err = s.restoreRun(nil, key, value)
+		default:
+			err = fmt.Errorf("%w: key %q", errCatalog, key[0])
+		}
+		return err
+	})
+	for _, l := range s.mu.logs {
+		l.recount()
+	}
+	return start, packs, err
+}
+
+// Quarantine is wal.Quarantine for the WAL of a Store: it knows from the catalog where that begins.
+func Quarantine(cfg Config) (wal.Quarantined, error) {
+	if cfg.Catalog != nil {
+		err := cfg.Catalog.Range([]byte{keyStart}, []byte{keyStart + 1}, func(_, value []byte) (err error) {
+			cfg.WAL.Start, err = decodeStart(value)
+			return err
+		})
+		if err != nil {
+			return wal.Quarantined{}, fmt.Errorf("quarantine node WAL: %w", err)
+		}
+	}
+	return wal.Quarantine(cfg.WAL)
+}
+
+// restoreLog rebuilds a log from the catalog, without its batches; one that is not there stays empty.
+func (s *Store) restoreLog(l *Log) error {
+	key := partitionKey(keyLog, l.partition)
+	return s.cfg.Catalog.Range(key, append(slices.Clone(key), 0), func(_, value []byte) error {
+		return l.decodeLog(value)
+	})
+}
+
+// restoreRuns gives a log its batches.
+func (s *Store) restoreRuns(l *Log) error {
+	return s.cfg.Catalog.Range(runKey(l.partition, 0), runsEnd(l.partition), func(key, value []byte) error {
+		return s.restoreRun(l, key, value)
+	})
+}
+
+// restoreRun adds the batches of a run to l, or to the log that the key names.
+func (s *Store) restoreRun(l *Log, key, value []byte) error {
+	p, base, err := parseRunKey(key)
+	if err != nil {
+		return err
+	}
+	if l == nil {
+		if l = s.mu.logs[p]; l == nil {
+			return fmt.Errorf("%w: a run of %v, which is not there", errCatalog, p)
+		}
+	}
+	return decodeRun(base, value, func(e extent) {
+		// The first run may reach below the log start; its front is not needed any more.
+		if e.end() > l.mu.start {
+			l.mu.index.push(e)
+		}
+	})
+}
+
+// recount derives from the index what is counted in passing elsewhere. All of it is durable.
+func (l *Log) recount() {
+	l.mu.settled = l.mu.index.len()
+	l.mu.committed, l.mu.bytes, l.mu.room.unacked = 0, 0, 0
+	for i := range l.mu.index.len() {
+		e := l.mu.index.at(i)
+		l.mu.bytes += int64(e.bytes)
+		if e.end() <= l.mu.highWatermark {
+			l.mu.committed++
+		} else {
+			l.mu.room.unacked += int64(e.bytes)
+		}
+	}
+}

@@ -1,0 +1,148 @@
+package partition
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"outrigger/broker/catalog"
+	"outrigger/broker/wal"
+)
+
+// sweep removes the packs in which no batch lies that any log has, once what dropped the batches is
+// durable. A crash between the two steps leaves a pack that the catalog does not name. Runs may still
+// name it, until the record that dropped the batches is drained.
+func (d *drainer) sweep() error {
+	dropped := d.store.dropped.Load()
+	if len(d.doomed) == 0 && d.store.swept.Load() != dropped {
+		used, settled := d.store.packsInUse()
+		if !settled {
+			return nil
+		}
+		for _, number := range slices.Sorted(maps.Keys(d.packs)) {
+			if used[number] == 0 {
+				d.doomed = append(d.doomed, number)
+			}
+		}
+		d.doomedBy, _ = d.store.walLog.Sequences()
+		d.store.swept.Store(dropped)
+	}
+	if _, synced := d.store.walLog.Sequences(); synced < d.doomedBy {
+		d.store.doomed.Store(len(d.doomed) > 0)
+		return nil
+	}
+	for len(d.doomed) > 0 {
+		number := d.doomed[0]
+		key := packKey(number)
+		if err := d.store.cfg.Catalog.Apply([]catalog.Edit{{Key: key, Until: append(packKey(number), 0)}}); err != nil {
+			return fmt.Errorf("forget pack %d: %w", number, err)
+		}
+		delete(d.packs, number)
+		d.doomed = d.doomed[1:]
+		if err := d.store.walLog.RemovePack(number); err != nil {
+			return fmt.Errorf("remove a pack: %w", err)
+		}
+	}
+	d.store.doomed.Store(false)
+	d.count()
+	return nil
+}
+
+// packsInUse counts the bytes of the batches that lie in each pack. It is not settled while a crash
+// could bring batches back that were dropped.
+func (s *Store) packsInUse() (used map[uint64]int64, settled bool) {
+	s.mu.RLock()
+	removing := len(s.mu.removing)
+	s.mu.RUnlock()
+	if removing > 0 && s.cfg.mutant != SweepsByMemory {
+		return nil, false
+	}
+	used = map[uint64]int64{}
+	for _, l := range s.snapshot() {
+		if !l.packsInUse(used) {
+			return nil, false
+		}
+	}
+	return used, true
+}
+
+func (l *Log) packsInUse(used map[uint64]int64) (settled bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	settling := l.mu.cuts.pending.len() > 0 || l.mu.startDurable != l.mu.start || l.mu.resets > 0
+	if settling && l.store.cfg.mutant != SweepsByMemory {
+		return false
+	}
+	for i := range l.mu.settled {
+		e := l.mu.index.at(i)
+		if e.at.File&wal.PackBit == 0 {
+			break
+		}
+		used[e.at.File&^wal.PackBit] += int64(e.bytes)
+	}
+	return true
+}
+
+// count publishes what there is, for metrics.
+func (d *drainer) count() {
+	bytes := int64(0)
+	for _, p := range d.packs {
+		bytes += p.Bytes
+	}
+	d.store.drained.packs.Store(int64(len(d.packs)))
+	d.store.drained.packBytes.Store(bytes)
+}
+
+// makeRoom answers a full disk: a spare file of the WAL goes, and the drain is tried again; without one
+// it waits for its next turn.
+func (d *drainer) makeRoom(full error) (again bool, err error) {
+	again, err = d.store.walLog.DropSpare()
+	if !again && err == nil && !d.full {
+		d.store.cfg.Logger.Warn("no space to drain the write-ahead log, it waits", keyReason, full.Error())
+	}
+	d.full = !again
+	return again, err
+}
+
+// DrainStats are the numbers of the drain.
+type DrainStats struct {
+	// Files and Bytes count what was drained since Open: files of the WAL, and bytes copied into packs.
+	Files, Bytes int64
+	// Packs and PackBytes are what there is now.
+	Packs, PackBytes int64
+	// WaitingBytes is what could be drained, ChainBytes and SpareBytes the size of the WAL's files.
+	WaitingBytes, ChainBytes, SpareBytes int64
+}
+
+func (s *Store) drainStats() DrainStats {
+	d := DrainStats{Files: s.drained.files.Load(), Bytes: s.drained.bytes.Load(),
+		Packs: s.drained.packs.Load(), PackBytes: s.drained.packBytes.Load()}
+	if s.walLog != nil {
+		sealed, _ := s.walLog.Sealed()
+		d.WaitingBytes = sealed.Waiting
+		d.ChainBytes, d.SpareBytes = s.walLog.ChainBytes()
+	}
+	return d
+}
+
+// drainPace decides when a drain runs: when nothing else wants the disk, or when what waits takes up
+// half of what the WAL may hold. It is for the goroutine that calls Tick.
+type drainPace struct {
+	at  time.Duration
+	end wal.Position
+}
+
+// drainQuiet is the rate of appends, in bytes per second, below which the disk counts as idle.
+const drainQuiet = 4 << 20
+
+// due reports whether a file should be drained now.
+func (p *drainPace) due(now time.Duration, end wal.Position, fileBytes, waiting, bound int64) bool {
+	elapsed := now - p.at
+	appended := int64(end.File-p.end.File)*fileBytes + end.Offset - p.end.Offset
+	p.at, p.end = now, end
+	if waiting == 0 || elapsed <= 0 {
+		return false
+	}
+	return waiting*2 >= bound || appended < int64(elapsed.Seconds()*drainQuiet)
+}

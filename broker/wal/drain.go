@@ -1,0 +1,212 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Start is where the chain begins. Zero is the beginning of a log that was never drained.
+type Start struct {
+	// File is the first file that is still needed.
+	File uint64
+	// Sequence and CRC are those of the last group before it, which the first one there names.
+	Sequence uint64
+	CRC      uint32
+	// NextPack is the number of the next pack, 1 for the first. One of that number or a lower one that
+	// nobody knows is a leftover.
+	NextPack uint64
+}
+
+func (s Start) chain() chain { return chain{sequence: s.Sequence, crc: s.CRC} }
+
+// Sealed is the oldest file of the chain, if nothing will be written to it any more and all of it is
+// durable: the one that a drain takes next. Bytes is how much of it holds groups, Waiting the same of all
+// files that could be drained.
+type Sealed struct {
+	File           uint64
+	Bytes, Waiting int64
+}
+
+// Sealed returns the file to drain next; ok is false if there is none.
+func (l *Log) Sealed() (s Sealed, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, e := range l.mu.extents {
+		if e.pack() || i == len(l.mu.extents)-1 && e.session == l.cfg.Session {
+			continue
+		}
+		if !ok {
+			s, ok = Sealed{File: e.number, Bytes: e.end}, true
+		}
+		s.Waiting += e.end
+	}
+	return s, ok
+}
+
+// ChainBytes is the size of all files of the chain, those ahead included, and of the spares.
+func (l *Log) ChainBytes() (chain, spares int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int64(l.mu.nextFile-l.mu.start.File) * l.cfg.FileBytes, int64(len(l.mu.spares)) * l.cfg.FileBytes
+}
+
+// Sequences tells up to which group the log was reported durable, and up to which one no loss of power
+// takes it back.
+func (l *Log) Sequences() (reported, synced uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.reported, l.mu.synced
+}
+
+// FileBytes is the size of a file of the chain.
+func (l *Log) FileBytes() int64 { return l.cfg.FileBytes }
+
+// BytesMax is the most that the chain may take up, the largest number if there is no bound.
+func (l *Log) BytesMax() int64 {
+	if l.cfg.FilesMax == 0 {
+		return math.MaxInt64
+	}
+	return int64(l.cfg.FilesMax) * l.cfg.FileBytes
+}
+
+// ReadSealed calls fn with every record of the file that Sealed named, in order; payloads hold only
+// during the call. It verifies the chain and returns where it begins behind that file, for Retire. A
+// group that is not there, or not good, is a *Damage. One goroutine drains.
+func (l *Log) ReadSealed(number uint64, fn func(Placed) error) (next Start, err error) {
+	e, ok := l.extent(number)
+	if !ok {
+		return Start{}, fmt.Errorf("drain file %d: %w", number, ErrNotDurable)
+	}
+	w := &walk{fs: l.cfg.FS, dir: l.cfg.Dir, direct: l.direct, chain: l.begin()}
+	f := &walked{number: number, name: l.nameOf(number), end: blockBytes}
+	err = w.open(f)
+	if err == nil {
+		err = w.follow(f, e.end, replayGroup(fn))
+	}
+	if err == nil && f.end != e.end {
+		err = w.damage(f, f.end, fmt.Sprintf("group %d is missing or bad", w.chain.sequence+1))
+	}
+	if err = errors.Join(err, w.close()); err != nil {
+		return Start{}, fmt.Errorf("drain file %d: %w", number, err)
+	}
+	return Start{File: l.after(number), Sequence: w.chain.sequence, CRC: w.chain.crc}, nil
+}
+
+// after is the first file that the chain may run through behind a sealed one.
+func (l *Log) after(number uint64) uint64 { return number + 1 }
+
+// begin is the chain before the first file.
+func (l *Log) begin() chain {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.start.chain()
+}
+
+// begins reports whether number is the first file of the chain that holds a group.
+func (l *Log) begins(number uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(l.mu.extents, l.mu.start.File, byNumber)
+	return i < len(l.mu.extents) && l.mu.extents[i].number == number
+}
+
+// Retire gives up the files before start: from now on the log begins there. Whoever calls it has made
+// durable that it does (Config.Start), and that what was drained lies in packs. The files become spares
+// or are removed. An error leaves some for the next Open to do so.
+func (l *Log) Retire(start Start) error {
+	l.mu.Lock()
+	for number := l.mu.start.File; number < start.File; number++ {
+		l.drained = append(l.drained, number)
+	}
+	l.mu.start = start
+	l.mu.extents = slices.DeleteFunc(l.mu.extents, func(e extent) bool {
+		return !e.pack() && e.number < start.File
+	})
+	l.mu.Unlock()
+	err := l.recycle(start)
+	nudge(l.makeFile)
+	return err
+}
+
+// recycle makes spares of the drained files, as many as are wanted, and removes the others. The names
+// are durable before anybody writes to a spare: else a crash could bring a drained file's name back over
+// what was written.
+func (l *Log) recycle(start Start) error {
+	var spares []string
+	for len(l.drained) > 0 {
+		number := l.drained[0]
+		if err := l.handles.drop(number); err != nil {
+			return fmt.Errorf("close drained file %d: %w", number, err)
+		}
+		name := l.nameOf(number)
+		spare := fileName(l.cfg.Dir, number, spareSuffix)
+		l.mu.Lock()
+		keep := len(l.mu.spares)+len(spares) < l.cfg.SparesMax
+		l.mu.Unlock()
+		var err error
+		if keep {
+			err = l.cfg.FS.Rename(name, spare)
+		} else {
+			err = l.cfg.FS.Remove(name)
+		}
+		if ignoreMissing(err) != nil {
+			return fmt.Errorf("give up drained file %s: %w", name, err)
+		}
+		if err == nil && keep {
+			spares = append(spares, spare)
+		}
+		l.drained = l.drained[1:]
+	}
+	if len(spares) > 0 {
+		if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
+			return fmt.Errorf("sync %s: %w", l.cfg.Dir, err)
+		}
+	}
+	l.giveSpares(spares...)
+	return nil
+}
+
+func (l *Log) takeSpare() (name string, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.mu.spares) == 0 {
+		return "", false
+	}
+	name = l.mu.spares[0]
+	l.mu.spares = l.mu.spares[1:]
+	return name, true
+}
+
+func (l *Log) giveSpares(names ...string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.spares = append(l.mu.spares, names...)
+}
+
+// DropSpare removes a spare, for somebody who finds no space; false means that there is none.
+func (l *Log) DropSpare() (bool, error) {
+	name, ok := l.takeSpare()
+	if !ok {
+		return false, nil
+	}
+	if err := ignoreMissing(l.cfg.FS.Remove(name)); err != nil {
+		return false, fmt.Errorf("remove spare %s: %w", name, err)
+	}
+	return true, nil
+}
+
+// Unbind lifts Config.FilesMax, for a log that cannot be drained because it is damaged: to wait would be
+// to wait for ever.
+func (l *Log) Unbind() {
+	l.mu.Lock()
+	l.mu.unbound = true
+	l.mu.Unlock()
+	nudge(l.makeFile)
+}
+
+// atBoundLocked reports whether the chain has as many files as it may.
+func (l *Log) atBoundLocked() bool {
+	return l.cfg.FilesMax > 0 && !l.mu.unbound && l.mu.nextFile-l.mu.start.File >= uint64(l.cfg.FilesMax)
+}

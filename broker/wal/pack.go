@@ -1,0 +1,222 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+
+	"outrigger/broker/topic"
+)
+
+// Pack is a file of records that were drained from the log, sorted by partition. It is written once and
+// synced before anybody hears of it, so it needs no groups: each record has its own checksum, and those
+// who know the records know where they lie.
+//
+//	pack    +------------+--------+--------+-- - - --+----------------------+
+//	        | header     | record | record |         | zeros to a multiple  |
+//	        | 4096 bytes | n*8    | n*8    |         | of 4096              |
+//	        +------------+--------+--------+-- - - --+----------------------+
+//
+// The header is that of a file of the chain, with the magic "ORWP"; its generation is the number of the
+// pack. The records are those of the chain.
+type Pack struct {
+	// Number is the pack's own, without PackBit. Packs are numbered in the order in which their records
+	// were appended, partition by partition.
+	Number uint64
+	// Session of the process that wrote it.
+	Session topic.Session
+	// Bytes is where its last record ends.
+	Bytes int64
+}
+
+func (p Pack) extent() extent {
+	return extent{number: p.Number | PackBit, session: p.Session, end: p.Bytes}
+}
+
+const packMagic uint32 = 'O' | 'R'<<8 | 'W'<<16 | 'P'<<24
+
+// packWriteBytes is how much of a pack is written at once.
+const packWriteBytes = 1 << 20
+
+// PackWriter writes one pack. It is for one goroutine.
+type PackWriter struct {
+	log  *Log
+	pack Pack
+	file File
+	name string
+	seed uint32
+	// buffer holds what is not written yet; at is where it goes.
+	buffer []byte
+	length int64
+	at     int64
+}
+
+// NewPack begins a pack. Its number is not in use, and above that of any pack that holds what was
+// appended before.
+func (l *Log) NewPack(number uint64) (*PackWriter, error) {
+	name := l.nameOf(number | PackBit)
+	if err := ignoreMissing(l.cfg.FS.Remove(name)); err != nil {
+		return nil, fmt.Errorf("begin pack %d: %w", number, err)
+	}
+	file, err := l.cfg.FS.Create(name, l.direct)
+	if err != nil {
+		return nil, fmt.Errorf("begin pack %d: %w", number, err)
+	}
+	return &PackWriter{
+		log: l, file: file, name: name, at: blockBytes,
+		pack:   Pack{Number: number, Session: l.cfg.Session, Bytes: blockBytes},
+		seed:   recordSeed(number|PackBit, l.cfg.Session),
+		buffer: alignedBytes(2 * packWriteBytes),
+	}, nil
+}
+
+// Add writes r and returns where it lies. The payload may be changed afterwards.
+func (w *PackWriter) Add(r *Record) (Position, error) {
+	n := EncodedLen(*r)
+	if w.length+n > int64(len(w.buffer)) {
+		grown := alignedBytes(alignUp(w.length + n + packWriteBytes))
+		copy(grown, w.buffer[:w.length])
+		w.buffer = grown
+	}
+	at := Position{File: w.pack.Number | PackBit, Offset: w.at + w.length}
+	putRecord(w.buffer[w.length:w.length+n], r, w.seed, 0)
+	w.length += n
+	w.pack.Bytes = w.at + w.length
+	if w.length >= packWriteBytes {
+		return at, w.flush(alignDown(w.length))
+	}
+	return at, nil
+}
+
+// flush writes that many bytes from the front of the buffer.
+func (w *PackWriter) flush(bytes int64) error {
+	if bytes == 0 {
+		return nil
+	}
+	if _, err := w.file.WriteAt(w.buffer[:bytes], w.at); err != nil {
+		return fmt.Errorf("write pack %d at byte %d: %w", w.pack.Number, w.at, err)
+	}
+	copy(w.buffer, w.buffer[bytes:w.length])
+	w.length -= bytes
+	w.at += bytes
+	return nil
+}
+
+// Finish makes the pack durable: bytes and name. Nobody reads it before Adopt.
+func (w *PackWriter) Finish() (Pack, error) {
+	padded := alignUp(w.length)
+	clear(w.buffer[w.length:padded])
+	w.length = padded
+	if err := w.flush(padded); err != nil {
+		return Pack{}, err
+	}
+	block := alignedBytes(blockBytes)
+	putFileHeader(block, FileHeader{Generation: w.pack.Number, Session: w.pack.Session, Bytes: w.pack.Bytes})
+	endian.PutUint32(block, packMagic)
+	endian.PutUint32(block[60:], crc32.Checksum(block[:60], castagnoli))
+	_, err := w.file.WriteAt(block, 0)
+	if err == nil && w.log.cfg.mutant != SkipsPackSync {
+		err = w.file.Sync()
+	}
+	if err = errors.Join(err, w.file.Close()); err == nil {
+		err = w.log.cfg.FS.SyncDir(w.log.cfg.Dir)
+	}
+	if err != nil {
+		return Pack{}, fmt.Errorf("finish pack %d: %w", w.pack.Number, err)
+	}
+	return w.pack, nil
+}
+
+// Abandon removes a pack that was not adopted.
+func (w *PackWriter) Abandon() error {
+	err := errors.Join(w.file.Close(), ignoreMissing(w.log.cfg.FS.Remove(w.name)))
+	if err != nil {
+		return fmt.Errorf("abandon pack %d: %w", w.pack.Number, err)
+	}
+	return nil
+}
+
+// Adopt lets readers find what lies in a finished pack.
+func (l *Log) Adopt(p Pack) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i, found := slices.BinarySearchFunc(l.mu.extents, p.Number|PackBit, byNumber)
+	if !found {
+		l.mu.extents = slices.Insert(l.mu.extents, i, p.extent())
+	}
+}
+
+// RemovePack removes a pack that nobody needs.
+func (l *Log) RemovePack(number uint64) error {
+	number |= PackBit
+	l.mu.Lock()
+	l.mu.extents = slices.DeleteFunc(l.mu.extents, func(e extent) bool { return e.number == number })
+	l.mu.Unlock()
+	err := errors.Join(l.handles.drop(number), ignoreMissing(l.cfg.FS.Remove(l.nameOf(number))))
+	if err != nil {
+		return fmt.Errorf("remove pack %d: %w", number&^PackBit, err)
+	}
+	return nil
+}
+
+// knowsPack reports whether a pack is among those that Open was told of.
+func (l *Log) knowsPack(number uint64) bool {
+	return slices.ContainsFunc(l.cfg.Packs, func(p Pack) bool { return p.Number == number })
+}
+
+// parsePackHeader reads and verifies the header of a pack.
+func parsePackHeader(b []byte) (FileHeader, error) {
+	if len(b) < fileHeaderBytes {
+		return FileHeader{}, errShort
+	}
+	if endian.Uint32(b) != packMagic {
+		return FileHeader{}, errFormat
+	}
+	if crc32.Checksum(b[:60], castagnoli) != endian.Uint32(b[60:]) {
+		return FileHeader{}, errChecksum
+	}
+	return decodeFileHeader(b)
+}
+
+// packed verifies records of a pack from offset on, at least one, and returns where the next one begins.
+func (s *scrub) packed(e extent, offset int64) (int64, error) {
+	// One record at least: its length is known once its header was read.
+	b, err := s.read(e, alignDown(offset), scrubBytes)
+	if err != nil {
+		return s.unpacked(e, offset, err)
+	}
+	_, next, err := newStretch(e, b, alignDown(offset)).records(offset)
+	switch {
+	case err != nil:
+		return s.unpacked(e, next, err)
+	case next > offset:
+		return next, nil
+	}
+	// It is longer than that.
+	span, err := s.log.span(e, Position{File: e.number, Offset: offset})
+	if err == nil {
+		b, err = s.read(e, alignDown(offset), span)
+	}
+	if err == nil {
+		_, next, err = newStretch(e, b, alignDown(offset)).records(offset)
+	}
+	if err != nil {
+		return s.unpacked(e, next, err)
+	}
+	return next, nil
+}
+
+// unpacked tells of damage at offset. How far it reaches is not known without the record's length: the
+// rest of the pack is looked at batch by batch by whoever hears of it.
+func (s *scrub) unpacked(e extent, offset int64, err error) (int64, error) {
+	var damage *Damage
+	reason := err.Error()
+	if errors.As(err, &damage) {
+		reason = damage.Reason
+	} else if s.log.gone(e.number) {
+		return e.end, nil
+	}
+	s.bad(e, offset, e.end, reason)
+	return e.end, nil
+}
