@@ -222,6 +222,7 @@ var faults = []fault{
 	{wal.ErrNoSpace, codeStorageError, codeRequestTimedOut},
 	{wal.ErrNotDurable, codeStorageError, codeRequestTimedOut},
 	{wal.ErrEnd, codeStorageError, codeRequestTimedOut},
+	{wal.ErrMoved, codeStorageError, codeRequestTimedOut},
 	// What a batch may have wrong; all are found before anything is appended. CORRUPT_MESSAGE is
 	// retriable, since the bytes were damaged on their way.
 	{batch.ErrCorrupt, codeCorruptMessage, codeRequestTimedOut},

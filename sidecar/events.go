@@ -93,11 +93,26 @@ func (s *Sidecar) tellPlacement(name string, index int, before, after *topic.Pla
 			s.tellUnclean(name, index, after)
 		}
 	}
+	if !slices.Equal(before.Replicas, after.Replicas) || before.Moving() != after.Moving() {
+		s.tellMove(name, index, before, after)
+	}
 	if !slices.Equal(before.ISR, after.ISR) {
 		s.event("isr.changed", map[string]any{
 			"topic": name, "partition": index, "isr": nodesOf(after.ISR), "was": nodesOf(before.ISR),
 		})
 	}
+}
+
+// tellMove tells of a reassignment that began, changed, or has ended.
+func (s *Sidecar) tellMove(name string, index int, before, after *topic.Placement) {
+	kind := "replicas.moved"
+	if after.Moving() {
+		kind = "replicas.moving"
+	}
+	s.event(kind, map[string]any{
+		"topic": name, "partition": index, "replicas": after.Replicas, "was": before.Replicas,
+		"adding": after.Adding(), "removing": after.Removing(),
+	})
 }
 
 // tellUnclean reports possible loss: what the new leader does not hold is gone.

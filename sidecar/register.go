@@ -149,7 +149,7 @@ func (s *Sidecar) Resign(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("resign: %w", err)
 	}
-	if len(s.cfg.Voters) > 1 {
+	if len(s.status.Load().Membership.Voters) > 1 {
 		err = errors.Join(err, s.handOver(ctx))
 	}
 	return err

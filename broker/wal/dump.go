@@ -20,7 +20,7 @@ type DumpRecord struct {
 	Name string
 }
 
-// Dump reads every file in dir, verifies every checksum, and calls fn with all that is valid, in the
+// Dump reads every pack and every file of the chain in dir, verifies every checksum, and calls fn with all that is valid, in the
 // order of the files: also what a recovery would leave behind, such as groups behind a torn one. It
 // returns the places where bytes are missing or bad that were synced; a torn tail is none. It takes
 // no lock and changes nothing, so it can look at a log in use, whose tail may then move under it.
@@ -36,7 +36,7 @@ func Dump(fs FS, dir string, fn func(DumpRecord)) (damage []Damage, err error) {
 	if damage := unfinished(dir, others); damage != nil {
 		d.damage = append(d.damage, *damage)
 	}
-	if err := errors.Join(d.run(), w.close()); err != nil {
+	if err := errors.Join(d.packs(others), d.run(), w.close()); err != nil {
 		return nil, fmt.Errorf("dump write-ahead log: %w", err)
 	}
 	return d.damage, nil
@@ -97,6 +97,67 @@ func (d *dump) run() error {
 		return d.damage[i].At.Compare(d.damage[k].At) < 0
 	})
 	return nil
+}
+
+// packs goes through the packs, which lie before the files of the chain.
+func (d *dump) packs(others []string) error {
+	for _, name := range others {
+		number, ok := parseName(name, packSuffix)
+		if !ok {
+			continue
+		}
+		f := &walked{number: number | PackBit, name: fileName(d.walk.dir, number, packSuffix)}
+		file, err := d.walk.fs.Open(f.name, d.walk.direct)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", f.name, err)
+		}
+		if err := d.walk.window.reset(file); err != nil {
+			return fmt.Errorf("size of %s: %w", f.name, err)
+		}
+		at, err := d.pack(f)
+		if errors.Is(err, errShort) || errors.Is(err, errChecksum) || errors.Is(err, errFormat) {
+			d.damage = append(d.damage, *d.walk.damage(f, at, err.Error()))
+		} else if err != nil {
+			return fmt.Errorf("read %s at byte %d: %w", f.name, at, err)
+		}
+	}
+	return nil
+}
+
+// pack goes through one pack, as far as it can be read, and returns where it stopped.
+func (d *dump) pack(f *walked) (at int64, err error) {
+	b, err := d.walk.window.view(0, fileHeaderBytes)
+	if err != nil {
+		return 0, err
+	}
+	header, err := parsePackHeader(b)
+	if err == nil && header.Generation != f.number&^PackBit {
+		err = errFormat
+	}
+	if err != nil {
+		return 0, err
+	}
+	d.fn(DumpRecord{At: Position{File: f.number}, Bytes: fileHeaderBytes, File: &header, Name: f.name})
+	seed := recordSeed(f.number, header.Session)
+	for at = blockBytes; at < header.Bytes; {
+		if b, err = d.walk.window.view(at, recordHeaderBytes); err != nil {
+			return at, err
+		}
+		n, err := recordLen(b)
+		if err == nil {
+			b, err = d.walk.window.view(at, n)
+		}
+		if err != nil {
+			return at, err
+		}
+		r, _, err := parseRecord(b, seed)
+		if err != nil {
+			return at, err
+		}
+		d.fn(DumpRecord{At: Position{File: f.number, Offset: at}, Bytes: n, Record: &r, Name: f.name})
+		at += n
+	}
+	return at, nil
 }
 
 func (d *dump) file(f *walked) error {

@@ -153,13 +153,11 @@ func (v *clusterView) broker(id int32) *brokerView {
 	return nil
 }
 
-// places are the brokers as the planner knows them. Fenced ones keep what they have and get nothing.
+// places are the brokers as the planner knows them.
 func (v *clusterView) places() []rebalance.Broker {
 	var places []rebalance.Broker
 	for _, b := range v.Brokers {
-		if b.Live || b.Draining {
-			places = append(places, rebalance.Broker{ID: b.Broker, Rack: b.Rack, Draining: b.Draining})
-		}
+		places = append(places, rebalance.Broker{ID: b.Broker, Rack: b.Rack, Draining: b.Draining, Full: !b.Live})
 	}
 	return places
 }

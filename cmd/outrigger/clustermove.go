@@ -53,7 +53,7 @@ func (f *clusterFlags) rebalance() *cobra.Command {
 	}
 	m := f.moving(command)
 	command.RunE = func(c *cobra.Command, _ []string) error {
-		return m.run(c, func(context.Context, *admins) error { return nil }, rebalance.Balance)
+		return m.run(c, steps{plan: rebalance.Balance})
 	}
 	return command
 }
@@ -74,16 +74,9 @@ func (f *clusterFlags) drain() *cobra.Command {
 		if *undo {
 			return f.reach(c.Context(), f.timeout, func(ctx context.Context, a *admins) error { return a.setDraining(ctx, id, false) })
 		}
-		return m.run(c, func(ctx context.Context, a *admins) error {
-			if m.dryRun {
-				return nil
-			}
-			return a.setDraining(ctx, id, true)
-		}, func(brokers []rebalance.Broker, partitions []rebalance.Partition) rebalance.Plan {
-			for i := range brokers {
-				brokers[i].Draining = brokers[i].Draining || brokers[i].ID == id
-			}
-			return rebalance.Drain(brokers, partitions)
+		return m.run(c, steps{
+			drained: &id, plan: rebalance.Drain,
+			commit: func(ctx context.Context, a *admins) error { return a.setDraining(ctx, id, true) },
 		})
 	}
 	return command
@@ -107,15 +100,16 @@ of what is there.`,
 		if err != nil {
 			return err
 		}
-		return m.run(c, func(ctx context.Context, a *admins) error {
-			if err := a.awaitBroker(ctx, f.timeout, id); err != nil || m.dryRun {
-				return err
-			}
-			if err := a.setDraining(ctx, id, false); err != nil || !*voter {
-				return err
-			}
-			return a.addVoter(ctx, id)
-		}, rebalance.Balance)
+		return m.run(c, steps{
+			plan:    rebalance.Balance,
+			prepare: func(ctx context.Context, a *admins) error { return a.awaitBroker(ctx, f.timeout, id) },
+			commit: func(ctx context.Context, a *admins) error {
+				if err := a.setDraining(ctx, id, false); err != nil || !*voter {
+					return err
+				}
+				return a.addVoter(ctx, id)
+			},
+		})
 	}
 	return command
 }
@@ -128,34 +122,65 @@ func brokerID(text string) (int32, error) {
 	return int32(id), nil
 }
 
-// run prepares, plans, shows the plan, and carries it out.
-func (m *moveFlags) run(c *cobra.Command, prepare func(context.Context, *admins) error,
-	plan func([]rebalance.Broker, []rebalance.Partition) rebalance.Plan,
-) error {
+// steps are what tells the commands apart.
+type steps struct {
+	plan func([]rebalance.Broker, []rebalance.Partition) rebalance.Plan
+	// drained, when not nil, is planned for as if it were draining already.
+	drained *int32
+	// prepare comes before the plan and changes nothing, commit after it; either may be nil.
+	prepare, commit func(context.Context, *admins) error
+}
+
+// make plans for the cluster as it is.
+func (s steps) make(view *clusterView) (rebalance.Plan, []rebalance.Partition) {
+	places := view.places()
+	for i := range places {
+		places[i].Draining = places[i].Draining || s.drained != nil && places[i].ID == *s.drained
+	}
+	plan := s.plan(places, view.partitions)
+	return plan, plan.Stuck(places, view.partitions)
+}
+
+// run prepares, plans, shows the plan, and carries it out. What was committed to may have changed the
+// cluster, so the plan that is carried out is made after it.
+func (m *moveFlags) run(c *cobra.Command, s steps) error {
 	if m.atOnce < 1 || m.throttle < 0 {
 		return &usageError{fmt.Errorf("--at-once %d and --throttle %d are refused: want at least 1 and 0", m.atOnce, m.throttle)}
 	}
 	return m.reach(c.Context(), m.wait, func(ctx context.Context, a *admins) error {
-		if err := prepare(ctx, a); err != nil {
-			return err
+		if s.prepare != nil {
+			if err := s.prepare(ctx, a); err != nil {
+				return err
+			}
 		}
 		view, err := lookAtCluster(ctx, a)
 		if err != nil {
 			return err
 		}
-		places := view.places()
-		moves := plan(places, view.partitions)
-		if err := m.show(c.OutOrStdout(), moves); err != nil {
+		if s.drained != nil && view.broker(*s.drained) == nil {
+			return fmt.Errorf("broker %d is not registered", *s.drained)
+		}
+		plan, stuck := s.make(view)
+		if err := m.show(c.OutOrStdout(), plan); err != nil {
 			return err
 		}
-		if stuck := moves.Stuck(places, view.partitions); len(stuck) > 0 {
+		if len(stuck) > 0 {
 			return fmt.Errorf("%d partitions cannot leave, the first is %s-%d: there are fewer other brokers than replicas, "+
 				"add a broker first", len(stuck), stuck[0].Topic, stuck[0].Index)
 		}
 		if m.dryRun {
 			return nil
 		}
-		return m.carryOut(ctx, c.ErrOrStderr(), a, moves)
+		if s.commit != nil {
+			if err := s.commit(ctx, a); err != nil {
+				return err
+			}
+			if view, err = lookAtCluster(ctx, a); err != nil {
+				return err
+			}
+			plan, _ = s.make(view)
+		}
+		return m.carryOut(ctx, c.ErrOrStderr(), a, plan)
 	})
 }
 

@@ -50,28 +50,42 @@ func (b *Batch) leadUncleanly(t *topic.Topic, index int32, m topic.Member) {
 func IsUndecided(p *topic.Placement) bool { return p.Leader == topic.NoNode && len(p.Eligible) == 0 }
 
 // strongest is the replica that claims to hold the most, once all last-known members are live and every
-// live replica has claimed. A replica outside the last-known ones may hold more than those who lost
-// their ends. If all who ever held everything are on other disks now, their old disks may still tell,
-// and what the rest holds may be any part of it: that is for the operator to weigh.
+// live replica has claimed. If all who ever held everything are on other disks now, their old disks may
+// still tell, and what the rest holds may be any part of it: that is for the operator to weigh.
+//
+// Of the last-known ones the newest epoch and the longest log hold the most: all of them held everything
+// that is committed, until some may have lost their ends. Another replica may hold more than they do: it
+// left the sets because the image could not know that the leader was dead already. It counts if its log
+// ends in no earlier epoch and at no lower offset. A shorter one lacks what they hold, whatever its epoch:
+//  1. Node 1 leads in epoch 4 and appends records that nobody gets, 2. node 2 leads in epoch 5, without
+//     them, and commits what it has of epoch 3, 3. all crash: the log of node 1 ends in epoch 4, those of
+//     nodes 2 and 3 in epoch 3, and these two hold what is committed.
 func (im *Image) strongest(p *topic.Placement) (best topic.Member, all bool) {
 	if len(p.LastKnown) == 0 {
 		return topic.Member{}, false
 	}
 	var claim topic.Claim
-	for _, node := range p.Replicas {
+	for _, node := range p.LastKnown {
 		m, live := im.member(node)
-		if !live && containsNode(p.LastKnown, node) {
+		c, claimed := claimOf(p, m)
+		if !live || !claimed {
 			return topic.Member{}, false
 		}
-		if !live {
+		if !all || c.Exceeds(claim) || im.mutant == ElectsShorterLog && claim.Exceeds(c) {
+			best, claim, all = m, c, true
+		}
+	}
+	for _, node := range p.Replicas {
+		m, live := im.member(node)
+		if !live || containsNode(p.LastKnown, node) {
 			continue
 		}
 		c, claimed := claimOf(p, m)
 		if !claimed {
 			return topic.Member{}, false
 		}
-		if !all || c.Exceeds(claim) || im.mutant == ElectsShorterLog && claim.Exceeds(c) {
-			best, claim, all = m, c, true
+		if c.Exceeds(claim) && c.End >= claim.End {
+			best, claim = m, c
 		}
 	}
 	return best, all

@@ -46,6 +46,24 @@ func TestLongestLogLeadsOnceAllLastKnownHaveSpoken(t *testing.T) {
 	w.gets(Stale, ClaimLogs{Member: member(1, 2), Items: []LogClaim{{Partition: topic.Partition{Topic: id}, LeaderEpoch: 3}}})
 }
 
+// 1 is not last known. It may hold more than those who lost their ends, unless its log is shorter: then what
+// it has of a later epoch was never committed, and it lacks what they hold.
+func TestReplicaThatIsNotLastKnownLeadsOnlyIfItCanHoldWhatTheyHold(t *testing.T) {
+	type tail struct {
+		epoch topic.Epoch
+		end   topic.Offset
+	}
+	third := "leader 3 epoch 4 isr [3.2] eligible [] last [] unclean"
+	first := "leader 1 epoch 4 isr [1.2] eligible [] last [] unclean"
+	for claim, want := range map[tail]string{{2, 6}: third, {1, 7}: third, {0, 9}: third, {1, 9}: first, {2, 8}: first, {2, 9}: first} {
+		w, id := allCrashed(t)
+		w.gets(OK, w.claim(id, member(1, 2), claim.epoch, claim.end))
+		w.gets(OK, w.claim(id, member(2, 2), 1, 4))
+		w.gets(OK, w.claim(id, member(3, 2), 1, 8))
+		w.wants(id, want)
+	}
+}
+
 // 3 is away: what it holds is not known, so nobody leads, however long the others wait.
 func TestAbsentLastKnownMemberIsWaitedFor(t *testing.T) {
 	w, id := allCrashed(t)
@@ -108,7 +126,7 @@ func TestEmptyLogsLeadAfterACrashOfAll(t *testing.T) {
 	for node := topic.NodeID(1); node <= 3; node++ {
 		w.gets(OK, w.claim(id, member(node, 2), topic.NoEpoch, 0))
 	}
-	w.wants(id, "leader 1 epoch 4 isr [1.2] eligible [] last [] unclean")
+	w.wants(id, "leader 2 epoch 4 isr [2.2] eligible [] last [] unclean")
 }
 
 func TestOnlyMemberBackAfterUncleanIntervalStopLeadsUncleanly(t *testing.T) {

@@ -52,10 +52,34 @@
 // end of its log (it crashed under the interval policy), or is on another disk. Its live replicas claim
 // what they hold (ClaimLogs), each in its session and in the epoch that has no leader, in which no log
 // grows. Once all last-known members are live and every live replica has claimed, the largest (tail epoch,
-// log end) leads: of all logs that are left it is the one that holds what any of them holds of what was
-// committed. The election counts as unclean, since what all of them lost is missing. The claims are in
-// the image, so it is decided by the log alone, whoever the controller is. The operator may decide
+// log end) of the last-known ones leads, or of another one that is not shorter: see strongest. The election
+// counts as unclean, since what all of them lost is missing. The claims are in the image, so it is decided
+// by the log alone, whoever the controller is. The operator may decide
 // sooner (ElectUnclean), or must, where all who ever held anything are on other disks.
+//
+// # Replicas move
+//
+// A reassignment (KIP-455) is three states of a placement, each made by one command that compares and sets
+// the partition epoch, so that any controller goes on where another one was:
+//
+//	begin    replicas = target, then what origin has beside it; adding = target - origin
+//	...      those that are added follow, and join the in-sync set as anybody does
+//	finish   replicas = target, once all that are added are in sync; or
+//	cancel   replicas = origin, in its own order
+//
+// Whoever is no replica any more leaves every set in that record, and a leader among them is replaced. It
+// is refused if somebody leaves who may hold what nobody else does: all that are in sync, eligible or last
+// known stay, or as many in-sync members as the minimum asks for. While replicas move, the minimum is that
+// of the smaller replication factor. An added replica is not elected uncleanly: its log may be empty.
+//
+// Evicted names those that hold a replica no more, the committed word by which they drop its log. An
+// eviction begins another leader epoch, also where the leader stays: see reshaped.
+//
+// # Brokers and voters
+//
+// A broker for which broker.draining is set gets no new replicas where others can. One that is fenced, does
+// not vote and holds no replica can be taken out (UnregisterBroker). Who shall vote in the metadata Raft is
+// in the image as soon as somebody has said so (SetVoters); its leader brings the membership there.
 //
 // # Sessions
 //

@@ -201,6 +201,7 @@ func (l *lab) startAll() {
 //	hold|release TYPE...       messages of a type stay on the way; release lets them go
 //	deliver TYPE...            lets the held messages of a type arrive, but not those that follow
 //	drop                       loses everything on the way
+//	roster N... [without=M]    who shall vote, and who does not belong to the cluster, told to all that are up
 //	propose N word...          on node N
 //	campaign N | transfer N to=M | read N | compact N
 //	change N KIND member=N/D   KIND: add, promote or remove
@@ -302,10 +303,29 @@ func (l *lab) command(d *datadriven.TestData) {
 		for _, id := range l.ids(d) {
 			l.status(l.node(id))
 		}
+	case "roster":
+		l.roster(d)
 	case "quiet", "loud":
 		l.quiet = d.Cmd == "quiet"
 	default:
 		l.ask(d)
+	}
+}
+
+func (l *lab) roster(d *datadriven.TestData) {
+	var roster Roster
+	for _, id := range l.ids(d) {
+		roster.Voters = append(roster.Voters, topic.NodeID(id))
+	}
+	if d.HasArg("without") {
+		var gone int
+		d.ScanArgs(l.t.(*testing.T), "without", &gone)
+		roster.Known = func(node topic.NodeID) bool { return node != topic.NodeID(gone) }
+	}
+	for _, n := range l.nodes {
+		if n.m != nil {
+			n.m.SetRoster(roster)
+		}
 	}
 }
 

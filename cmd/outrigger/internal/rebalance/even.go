@@ -84,7 +84,7 @@ func (p *planner) passOn(from int32) bool {
 				continue
 			}
 			for _, next := range p.partitions[i].Replicas[1:] {
-				if _, seen := came[next]; !seen && p.takes(next) {
+				if _, seen := came[next]; !seen && slices.Contains(p.order, next) {
 					came[next] = step{i, at}
 					queue = append(queue, next)
 				}

@@ -19,6 +19,8 @@ type Broker struct {
 	Rack string
 	// Draining brokers give up what they have and get nothing.
 	Draining bool
+	// Full brokers keep what they have and get nothing: such as those that are down.
+	Full bool
 }
 
 // Partition is where the replicas of one are, the preferred leader first.
@@ -72,7 +74,7 @@ func newPlanner(brokers []Broker, partitions []Partition) *planner {
 	p := &planner{brokers: map[int32]Broker{}, replicas: map[int32]int{}, preferred: map[int32]int{}}
 	for _, b := range brokers {
 		p.brokers[b.ID] = b
-		if !b.Draining {
+		if !b.Draining && !b.Full {
 			p.order = append(p.order, b.ID)
 		}
 	}
@@ -113,7 +115,7 @@ func (p Plan) Stuck(brokers []Broker, partitions []Partition) []Partition {
 	after := newPlanner(brokers, p.applied(partitions))
 	var stuck []Partition
 	for _, part := range after.partitions {
-		if slices.ContainsFunc(part.Replicas, func(id int32) bool { return !after.takes(id) }) {
+		if slices.ContainsFunc(part.Replicas, func(id int32) bool { return !after.keeps(id) }) {
 			stuck = append(stuck, part)
 		}
 	}
@@ -143,8 +145,8 @@ func (p *planner) plan(before []Partition) Plan {
 	return plan
 }
 
-// takes reports whether a broker may hold replicas.
-func (p *planner) takes(id int32) bool {
+// keeps reports whether a replica may be on a broker.
+func (p *planner) keeps(id int32) bool {
 	b, known := p.brokers[id]
 	return known && !b.Draining
 }
@@ -153,7 +155,7 @@ func (p *planner) takes(id int32) bool {
 func (p *planner) drain() {
 	for i := range p.partitions {
 		for at, id := range p.partitions[i].Replicas {
-			if p.takes(id) {
+			if p.keeps(id) {
 				continue
 			}
 			if to, found := p.best(i, at); found {

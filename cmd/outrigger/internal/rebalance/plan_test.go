@@ -12,7 +12,7 @@ func world(r *rand.Rand) ([]Broker, []Partition) {
 	racks := r.IntN(4)
 	var brokers []Broker
 	for id := range int32(1 + r.IntN(8)) {
-		b := Broker{ID: id + 1, Draining: r.IntN(5) == 0}
+		b := Broker{ID: id + 1, Draining: r.IntN(5) == 0, Full: r.IntN(6) == 0}
 		if racks > 0 {
 			b.Rack = fmt.Sprint(r.IntN(racks))
 		}
@@ -76,13 +76,18 @@ func TestPlansKeepWhatMustBeKept(t *testing.T) {
 			after := plan.applied(partitions)
 			takers := 0
 			for _, b := range brokers {
-				if !b.Draining {
+				if !b.Draining && !b.Full {
 					takers++
 				}
 			}
 			for i, p := range after {
 				if len(p.Replicas) != len(partitions[i].Replicas) || len(slices.Compact(slices.Sorted(slices.Values(p.Replicas)))) != len(p.Replicas) {
 					t.Errorf("%v became %v", partitions[i].Replicas, p.Replicas)
+				}
+				for _, id := range p.Replicas {
+					if b := brokers[id-1]; (b.Full || b.Draining) && !slices.Contains(partitions[i].Replicas, id) {
+						t.Fatalf("%v became %v, which brings a replica to broker %d: %+v", partitions[i].Replicas, p.Replicas, id, b)
+					}
 				}
 				stays := slices.ContainsFunc(partitions[i].Replicas, func(id int32) bool { return brokers[id-1].Draining })
 				if !stays && rackCount(brokers, p.Replicas) < rackCount(brokers, partitions[i].Replicas) {
@@ -110,7 +115,7 @@ func TestBalanceIsEvenAndMovesTheLeast(t *testing.T) {
 	check(t, func(t *testing.T, r *rand.Rand) {
 		brokers, partitions := world(r)
 		for i := range brokers {
-			brokers[i].Rack, brokers[i].Draining = "", false
+			brokers[i].Rack, brokers[i].Draining, brokers[i].Full = "", false, false
 		}
 		plan := Balance(brokers, partitions)
 		after := plan.applied(partitions)
