@@ -91,9 +91,9 @@ func (b *Broker) Endpoints() []topic.Endpoint { return b.sockets.Endpoints() }
 func (b *Broker) Run(ctx context.Context) error {
 	var acceptors, connections, coordination sync.WaitGroup
 	coordination.Go(func() { b.groups.run(ctx) })
+	coordination.Go(func() { b.retain(ctx) })
 	coordination.Go(func() { b.txns.run(ctx) })
 	coordination.Go(func() { b.txns.markers.run(ctx) })
-	coordination.Go(func() { b.retain(ctx) })
 	for _, open := range b.sockets.open {
 		acceptors.Go(func() { b.accept(ctx, open, &connections) })
 	}

@@ -47,17 +47,7 @@ func (b *Builder) Add(r Record) {
 		b.base, b.max = r.Timestamp, r.Timestamp
 	}
 	b.max = max(b.max, r.Timestamp)
-	body := append(b.scratch[:0], 0) // attributes
-	body = binary.AppendVarint(body, r.Timestamp-b.base)
-	body = binary.AppendVarint(body, int64(b.count))
-	body = appendField(body, r.Key)
-	body = appendField(body, r.Value)
-	body = binary.AppendVarint(body, int64(len(r.Headers)))
-	for _, h := range r.Headers {
-		body = binary.AppendVarint(body, int64(len(h.Key)))
-		body = append(body, h.Key...)
-		body = appendField(body, h.Value)
-	}
+	body := appendRecord(b.scratch[:0], r, r.Timestamp-b.base, int64(b.count))
 	b.records = binary.AppendVarint(b.records, int64(len(body)))
 	b.records = append(b.records, body...)
 	b.scratch = body

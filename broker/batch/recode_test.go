@@ -122,3 +122,47 @@ func TestRecordsAreJudgedByKeyAndTime(t *testing.T) {
 		}
 	}
 }
+
+func TestFilterKeepsWhatItIsTold(t *testing.T) {
+	for _, codec := range codecs {
+		b := recodable(t, codec, 4)
+		got, err := Filter(b, 9000, []bool{false, true, false, true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := ParseHeader(got)
+		at, ok := h.DeleteHorizon()
+		if err != nil || !ok || at != 9000 || h.Records != 2 || h.LastOffsetDelta != 3 || h.MaxTimestamp != 1003 ||
+			h.CRC != Checksum(got) || h.Codec() != codec || h.BaseSequence != 40 {
+			t.Errorf("%s: header is %+v, %v", codec, h, err)
+		}
+		var offsets []int64
+		for r, err := range Records(got) {
+			if err != nil || r.Timestamp != 1000+r.Offset {
+				t.Errorf("%s: record %d bears %d, %v", codec, r.Offset, r.Timestamp, err)
+			}
+			offsets = append(offsets, r.Offset)
+		}
+		if fmt.Sprint(offsets) != "[1 3]" {
+			t.Errorf("%s: got records %v, want 1 and 3", codec, offsets)
+		}
+		if got, err = Filter(b, 0, make([]bool, 4)); err != nil || len(got) != HeaderBytes {
+			t.Errorf("%s: nothing kept gives %d bytes, %v", codec, len(got), err)
+		}
+		if _, err := Filter(b, 0, make([]bool, 3)); !errors.Is(err, ErrInvalidRecord) {
+			t.Errorf("%s: a decision too few gave %v", codec, err)
+		}
+	}
+}
+
+func TestSpanStandsForItsOffsets(t *testing.T) {
+	b := Span(5, 9, 3)
+	h, err := ParseHeader(b)
+	if err != nil || !h.Spans() || h.BaseOffset != 5 || h.LastOffset() != 9 || h.PartitionLeaderEpoch != 3 ||
+		h.ProducerID != -1 || h.MaxTimestamp != -1 || h.Size() != len(b) || h.CRC != Checksum(b) {
+		t.Errorf("header is %+v, %v", h, err)
+	}
+	for r, err := range Records(b) {
+		t.Errorf("it holds %+v, %v", r, err)
+	}
+}

@@ -30,8 +30,8 @@ type Catalog interface {
 //	"r" topic 16, partition 4, base 8  a run: batches that lie in one pack one behind the other
 //
 //	run    pack 8, byte offset of the first record 8, then for each batch, as varints: offsets that it
-//	       covers, bytes, epoch (the first time; then by how much it is more), latest timestamp
-//	       (likewise)
+//	       covers, bytes, epoch (the first time; then by how much it is more), its largest
+//	       timestamp (likewise)
 const (
 	keyStart = 'd'
 	keyPack  = 'k'
@@ -121,13 +121,13 @@ func (e extent) continues(a extent) bool {
 func encodeRun(run []extent) []byte {
 	b := binary.BigEndian.AppendUint64(nil, run[0].at.File)
 	b = binary.BigEndian.AppendUint64(b, uint64(run[0].at.Offset))
-	epoch, latest := topic.Epoch(0), int64(0)
+	epoch, newest := topic.Epoch(0), int64(0)
 	for _, e := range run {
 		b = binary.AppendUvarint(b, uint64(e.count))
 		b = binary.AppendUvarint(b, uint64(e.bytes))
 		b = binary.AppendVarint(b, int64(e.epoch)-int64(epoch))
-		b = binary.AppendVarint(b, e.latest-latest)
-		epoch, latest = e.epoch, e.latest
+		b = binary.AppendVarint(b, e.newest-newest)
+		epoch, newest = e.epoch, e.newest
 	}
 	return b
 }
@@ -143,7 +143,8 @@ func decodeRun(base topic.Offset, b []byte, fn func(extent)) error {
 	for len(d.b) > 0 && d.err == nil {
 		e.count, e.bytes = int32(d.uvarint()), int32(d.uvarint())
 		e.epoch += topic.Epoch(d.varint())
-		e.latest += d.varint()
+		e.newest += d.varint()
+		e.latest = e.newest // the index makes the running maximum of it
 		e.encoded = int32(wal.EncodedBytes(int(e.bytes)))
 		if d.err != nil || e.count <= 0 || e.bytes <= 0 {
 			return fmt.Errorf("%w: run at %d", errCatalog, base)

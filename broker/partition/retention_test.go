@@ -69,3 +69,26 @@ func TestRetentionLeavesWhatIsNotDurable(t *testing.T) {
 	}
 	f.journal.flush()
 }
+
+// What is drained and opened again has forgotten no timestamp: else retention, once the front of such a
+// log has gone, would take what is left for old.
+func TestDrainedBatchesKeepTheirOwnTimestamps(t *testing.T) {
+	var run []extent
+	for i, ts := range []int64{900, 100, 200} {
+		run = append(run, extent{base: topic.Offset(i), count: 1, bytes: 70, newest: ts, latest: 900, epoch: 1})
+	}
+	var x index
+	if err := decodeRun(0, encodeRun(run), func(e extent) { x.push(e) }); err != nil {
+		t.Fatal(err)
+	}
+	if got := x.at(2).latest; got != 900 {
+		t.Errorf("the running maximum is %d, want 900", got)
+	}
+	x.drop(1)
+	if first, last := x.at(0).latest, x.at(1).latest; first != 100 || last != 200 {
+		t.Errorf("without its first batch the running maxima are %d and %d, want 100 and 200", first, last)
+	}
+	if got := x.older(2, 1000, 850*time.Millisecond); got != 1 {
+		t.Errorf("%d batches are older than 850 ms at 1000, want 1", got)
+	}
+}
