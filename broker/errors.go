@@ -223,6 +223,8 @@ var faults = []fault{
 	{wal.ErrNoSpace, codeStorageError, codeRequestTimedOut},
 	{wal.ErrNotDurable, codeStorageError, codeRequestTimedOut},
 	{wal.ErrEnd, codeStorageError, codeRequestTimedOut},
+	// The log asks again at the new place by itself; if that were missed, so may the client.
+	{wal.ErrMoved, codeRequestTimedOut, codeRequestTimedOut},
 	// What a batch may have wrong; all are found before anything is appended. CORRUPT_MESSAGE is
 	// retriable, since the bytes were damaged on their way.
 	{batch.ErrCorrupt, codeCorruptMessage, codeRequestTimedOut},
