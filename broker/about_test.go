@@ -161,7 +161,7 @@ func TestFeaturesHaveOneLevel(t *testing.T) {
 		updates []kmsg.UpdateFeaturesRequestFeatureUpdate
 		want    code
 	}{
-		{[]kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureMetadata, MaxVersionLevel: features[0].level}}, codeNone},
+		{[]kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureMetadata, MaxVersionLevel: features[1].level}}, codeNone},
 		{[]kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureMetadata, MaxVersionLevel: 25, UpgradeType: 2}}, codeInvalidUpdateVersion},
 		{[]kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: "no.such.version", MaxVersionLevel: 1}}, codeInvalidUpdateVersion},
 		{nil, codeNone},

@@ -173,7 +173,14 @@ func (b *Broker) planAlteration(view View, a *alteration) error {
 		a.change = topic.ConfigChange{Kind: topic.BrokerConfigs, Name: a.name}
 		current = view.Configs(topic.BrokerConfigs, a.name)
 		rules = b.brokerRules(a.name)
-	case kmsg.ConfigResourceTypeGroupConfig, kmsg.ConfigResourceTypeClientMetrics:
+	case kmsg.ConfigResourceTypeGroupConfig:
+		if a.name == "" {
+			return fmt.Errorf("%w: no group is named", errInvalidRequest)
+		}
+		a.change = topic.ConfigChange{Kind: topic.GroupConfigs, Name: a.name}
+		current = view.Configs(topic.GroupConfigs, a.name)
+		rules = groupRules{b}
+	case kmsg.ConfigResourceTypeClientMetrics:
 		return fmt.Errorf("%w: %s configs are not supported yet", topic.ErrInvalidConfig, resourceWord(a.kind))
 	default:
 		return fmt.Errorf("%w: configs of %s cannot be altered", errInvalidRequest, resourceWord(a.kind))

@@ -62,6 +62,8 @@ type View interface {
 	TopicByID(topic.ID) (*topic.Topic, bool)
 	// Configs is what was set for a resource that is no topic. Its values must not be changed.
 	Configs(kind topic.ConfigKind, name string) topic.ConfigSet
+	// Configured names the resources of a kind for which something is, or was, set, sorted.
+	Configured(kind topic.ConfigKind) []string
 	// Voters are the nodes that shall vote in the metadata Raft, sorted; none until somebody has said so.
 	Voters() []topic.NodeID
 	// Topics are sorted by name.

@@ -231,12 +231,13 @@ func (c *soleCluster) alterConfigs(change topic.ConfigChange) error {
 	}
 	err := topic.ErrStale
 	c.publish(func(v *soleView) {
-		if change.Kind == topic.BrokerConfigs {
-			if set := v.configs[change.Name]; set.Epoch == change.Epoch {
+		if change.Kind != topic.TopicConfigs {
+			resource := configured{change.Kind, change.Name}
+			if set := v.configs[resource]; set.Epoch == change.Epoch {
 				if v.configs == nil {
-					v.configs = map[string]topic.ConfigSet{}
+					v.configs = map[configured]topic.ConfigSet{}
 				}
-				v.configs[change.Name], err = topic.ConfigSet{Values: change.Values, Epoch: set.Epoch + 1}, nil
+				v.configs[resource], err = topic.ConfigSet{Values: change.Values, Epoch: set.Epoch + 1}, nil
 			}
 			return
 		}
@@ -394,15 +395,35 @@ type soleView struct {
 	controller topic.NodeID
 	brokers    []topic.Broker
 	topics     []*topic.Topic
-	configs    map[string]topic.ConfigSet // of brokers
+	configs    map[configured]topic.ConfigSet // of brokers
 	voters     []topic.NodeID
 }
 
 // Voters implements View.
 func (v *soleView) Voters() []topic.NodeID { return v.voters }
 
+// configured names a resource that is no topic.
+type configured struct {
+	kind topic.ConfigKind
+	name string
+}
+
 // Configs implements View.
-func (v *soleView) Configs(_ topic.ConfigKind, name string) topic.ConfigSet { return v.configs[name] }
+func (v *soleView) Configs(kind topic.ConfigKind, name string) topic.ConfigSet {
+	return v.configs[configured{kind, name}]
+}
+
+// Configured implements View.
+func (v *soleView) Configured(kind topic.ConfigKind) []string {
+	var names []string
+	for c := range v.configs {
+		if c.kind == kind {
+			names = append(names, c.name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
 
 func byName(a, b *topic.Topic) int { return strings.Compare(a.Name, b.Name) }
 

@@ -18,6 +18,7 @@ type coordinator struct {
 	*shards[*groupShard]
 	cfg    group.Config
 	tokens atomic.Uint64
+	topics catalogCache
 }
 
 func newCoordinator(b *Broker) *coordinator {

@@ -68,6 +68,9 @@ func (b *Broker) describeResource(
 		if asked.ResourceName == "" {
 			return nil, codeInvalidRequest, "the name is empty"
 		}
+		if asked.ResourceType == kmsg.ConfigResourceTypeGroupConfig {
+			return b.groupConfigs(view, asked.ResourceName), codeNone, ""
+		}
 		return nil, codeNone, "" // nothing can be set for them yet
 	default:
 		return nil, codeInvalidRequest, "resources of this type have no configs here"

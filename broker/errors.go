@@ -92,6 +92,10 @@ const (
 	codeBrokerIDNotRegistered    code = 102
 	codeInconsistentClusterID    code = 104
 	codeFetchSessionTopicID      code = 106
+	codeFencedMemberEpoch        code = 110
+	codeUnreleasedInstanceID     code = 111
+	codeUnsupportedAssignor      code = 112
+	codeStaleMemberEpoch         code = 113
 	codeMismatchedEndpointType   code = 114
 	codeUnsupportedEndpointType  code = 115
 	codeDuplicateVoter           code = 126
@@ -142,6 +146,8 @@ var codeNames = map[code]string{
 	codeInvalidSessionTimeout: "INVALID_SESSION_TIMEOUT",
 	codeRebalanceInProgress:   "REBALANCE_IN_PROGRESS", codeNonEmptyGroup: "NON_EMPTY_GROUP",
 	codeGroupIDNotFound: "GROUP_ID_NOT_FOUND", codeMemberIDRequired: "MEMBER_ID_REQUIRED",
+	codeFencedMemberEpoch: "FENCED_MEMBER_EPOCH", codeUnreleasedInstanceID: "UNRELEASED_INSTANCE_ID",
+	codeUnsupportedAssignor: "UNSUPPORTED_ASSIGNOR", codeStaleMemberEpoch: "STALE_MEMBER_EPOCH",
 	codeGroupMaxSizeReached:   "GROUP_MAX_SIZE_REACHED",
 	codeFencedInstanceID:      "FENCED_INSTANCE_ID",
 	codeGroupSubscribed:       "GROUP_SUBSCRIBED_TO_TOPIC",
@@ -285,6 +291,14 @@ var faults = []fault{
 	{group.ErrSubscribed, codeGroupSubscribed, codeGroupSubscribed},
 	{group.ErrMetadataTooLarge, codeOffsetMetadataTooLarge, codeOffsetMetadataTooLarge},
 	{group.ErrRecordTooLarge, codeMessageTooLarge, codeMessageTooLarge},
+	{group.ErrFencedEpoch, codeFencedMemberEpoch, codeFencedMemberEpoch},
+	{group.ErrStaleEpoch, codeStaleMemberEpoch, codeStaleMemberEpoch},
+	{group.ErrUnreleasedInstance, codeUnreleasedInstanceID, codeUnreleasedInstanceID},
+	{group.ErrUnsupportedAssignor, codeUnsupportedAssignor, codeUnsupportedAssignor},
+	{group.ErrInvalidPattern, codeInvalidRegularExpression, codeInvalidRegularExpression},
+	{group.ErrNotConsumers, codeGroupIDNotFound, codeGroupIDNotFound},
+	{group.ErrUnknownTopics, codeCoordinatorNotAvailable, codeCoordinatorNotAvailable},
+	{group.ErrOldCommit, codeUnsupportedVersion, codeUnsupportedVersion},
 	{group.ErrMalformed, codeCoordinatorLoading, codeCoordinatorLoading},
 	// What a transactional id refuses has changed nothing. A transaction with too many partitions can only
 	// be aborted.

@@ -3,9 +3,11 @@ package broker
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"outrigger/broker/group"
+	"outrigger/broker/group/assign"
 )
 
 // GroupConfig is what consumer groups may do, and where their state is kept. Zero values mean the
@@ -31,7 +33,35 @@ type GroupConfig struct {
 	// CommitTimeout is `offsets.commit.timeout.ms` (5 s): how long an answer waits for its record to be
 	// on the in-sync replicas.
 	CommitTimeout time.Duration
+	// ConsumerMembersMax is `group.consumer.max.size` (no bound): members of one KIP-848 group.
+	ConsumerMembersMax int
+	// ConsumerSession is `group.consumer.session.timeout.ms` (45 s), ConsumerInterval
+	// `group.consumer.heartbeat.interval.ms` (5 s): the coordinator decides both for KIP-848 members.
+	ConsumerSession, ConsumerInterval time.Duration
+	// ConsumerSessions and ConsumerIntervals bound what a group's own configs may ask for:
+	// `group.consumer.min.session.timeout.ms` (45 s) and its max (60 s),
+	// `group.consumer.min.heartbeat.interval.ms` (5 s) and its max (15 s).
+	ConsumerSessions, ConsumerIntervals Span
+	// Assignors is `group.consumer.assignors` (uniform, range), the default first.
+	Assignors []string
+	// Migration is `group.consumer.migration.policy` (bidirectional): whether groups with members may
+	// change between the classic and the consumer protocol.
+	Migration Migration
 }
+
+// Span is a shortest and a longest time.
+type Span struct{ Min, Max time.Duration }
+
+// Migration is which way groups with members may change their protocol, by the names of Kafka.
+type Migration string
+
+// The ways. The zero value is MigrateBothWays.
+const (
+	MigrateBothWays  Migration = "bidirectional"
+	MigrateUpwards   Migration = "upgrade"
+	MigrateDownwards Migration = "downgrade"
+	MigrateNever     Migration = "disabled"
+)
 
 // withDefaults fills in what was left zero.
 func (c GroupConfig) withDefaults(replicationFactor int16) GroupConfig {
@@ -45,6 +75,17 @@ func (c GroupConfig) withDefaults(replicationFactor int16) GroupConfig {
 	orDefault(&c.Retention, 7*24*time.Hour)
 	orDefault(&c.RetentionCheck, 10*time.Minute)
 	orDefault(&c.CommitTimeout, 5*time.Second)
+	orDefault(&c.ConsumerMembersMax, math.MaxInt32)
+	orDefault(&c.ConsumerSession, 45*time.Second)
+	orDefault(&c.ConsumerInterval, 5*time.Second)
+	orDefault(&c.ConsumerSessions.Min, 45*time.Second)
+	orDefault(&c.ConsumerSessions.Max, time.Minute)
+	orDefault(&c.ConsumerIntervals.Min, 5*time.Second)
+	orDefault(&c.ConsumerIntervals.Max, 15*time.Second)
+	orDefault(&c.Migration, MigrateBothWays)
+	if len(c.Assignors) == 0 {
+		c.Assignors = assign.Names()
+	}
 	return c
 }
 
@@ -63,6 +104,15 @@ func (c GroupConfig) validate() error {
 		{"offsets.retention.minutes", c.Retention < 0, c.Retention},
 		{"offsets.retention.check.interval.ms", c.RetentionCheck < 0, c.RetentionCheck},
 		{"offsets.commit.timeout.ms", c.CommitTimeout < 0, c.CommitTimeout},
+		{"group.consumer.max.size", c.ConsumerMembersMax < 1, c.ConsumerMembersMax},
+		{"group.consumer.session.timeout.ms", c.ConsumerSession < 0, c.ConsumerSession},
+		{"group.consumer.heartbeat.interval.ms", c.ConsumerInterval < 0 || c.ConsumerInterval >= c.ConsumerSession,
+			c.ConsumerInterval},
+		{"group.consumer.max.session.timeout.ms", c.ConsumerSessions.Max < c.ConsumerSessions.Min, c.ConsumerSessions.Max},
+		{"group.consumer.max.heartbeat.interval.ms", c.ConsumerIntervals.Max < c.ConsumerIntervals.Min,
+			c.ConsumerIntervals.Max},
+		{"group.consumer.assignors", slices.ContainsFunc(c.Assignors, unknownAssignor), c.Assignors},
+		{"group.consumer.migration.policy", !slices.Contains(migrations, c.Migration), c.Migration},
 	}
 	for _, check := range checks {
 		if check.bad {
@@ -71,6 +121,10 @@ func (c GroupConfig) validate() error {
 	}
 	return nil
 }
+
+var migrations = []Migration{MigrateBothWays, MigrateUpwards, MigrateDownwards, MigrateNever}
+
+func unknownAssignor(name string) bool { return assign.ByName(name) == nil }
 
 // groupRecordShare is how much of the largest batch one record may take; the rest is headers.
 const groupRecordShare = 1024
@@ -83,5 +137,10 @@ func (c GroupConfig) machine(messageBytesMax int32) group.Config {
 		MembersMax: c.MembersMax, MetadataBytesMax: max(c.MetadataBytesMax, 0),
 		RetentionMillis: c.Retention.Milliseconds(),
 		RecordBytesMax:  int(messageBytesMax) - groupRecordShare,
+		Consumers: group.ConsumerConfig{
+			MembersMax: c.ConsumerMembersMax, SessionMillis: c.ConsumerSession.Milliseconds(), Assignors: c.Assignors,
+			Upgrades:   c.Migration == MigrateBothWays || c.Migration == MigrateUpwards,
+			Downgrades: c.Migration == MigrateBothWays || c.Migration == MigrateDownwards,
+		},
 	}
 }

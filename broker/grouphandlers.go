@@ -23,6 +23,9 @@ func (b *Broker) groupHandlers() map[int16]handler {
 		kmsg.DescribeGroups.Int16():  {run: plain(b.describeGroups), waits: true},
 		kmsg.ListGroups.Int16():      {run: plain(b.listGroups), waits: true},
 		kmsg.DeleteGroups.Int16():    {run: plain(b.deleteGroups), waits: true},
+		// KIP-848.
+		kmsg.ConsumerGroupHeartbeat.Int16(): {run: plain(b.consumerGroupHeartbeat), waits: true},
+		kmsg.ConsumerGroupDescribe.Int16():  {run: plain(b.consumerGroupDescribe), waits: true},
 	}
 }
 

@@ -211,6 +211,9 @@ func (s *groupShard) take(call *groupCall, now group.Time, speaks, open bool) {
 		g = &shownGroup{Machine: group.New(&s.cfg, call.group)}
 		s.groups[call.group] = g
 	}
+	if open && call.producer == nil { // what it writes is no part of a transaction
+		g.Refresh(s.topics.of(s.broker.cluster), now, &s.fx)
+	}
 	s.calls[call.token] = call
 	g.Step(call.event, now, &s.fx)
 	s.collect(g, call.producer)
@@ -255,8 +258,9 @@ func (s *groupShard) tick(now group.Time, open bool) {
 		return
 	}
 	sweep := now.Mono-s.swept >= min(sweepEvery, s.broker.config.Groups.RetentionCheck).Milliseconds()
-	gone := s.goneTopics()
+	gone, catalog := s.goneTopics(), s.topics.of(s.broker.cluster)
 	for _, g := range s.groups {
+		g.Refresh(catalog, now, &s.fx)
 		g.Tick(now, &s.fx)
 		if sweep {
 			g.Sweep(now, gone, &s.fx)

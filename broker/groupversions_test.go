@@ -57,9 +57,26 @@ func (v *versions) fillGroup(q kmsg.Request, version int16) {
 	case *kmsg.DeleteGroupsRequest:
 		v.commitOK(name)
 		q.Groups = []string{name}
+	case *kmsg.ConsumerGroupHeartbeatRequest:
+		*q = *consumerJoin(name, "member")
+		q.Version = version
+	case *kmsg.ConsumerGroupDescribeRequest:
+		joined := v.dial().ask(consumerJoin(name, "member")).(*kmsg.ConsumerGroupHeartbeatResponse)
+		if joined.ErrorCode != 0 {
+			v.Fatalf("consumer joins: %v", code(joined.ErrorCode))
+		}
+		q.Groups, q.IncludeAuthorizedOperations = []string{name}, true
 	default:
 		v.fillConfigs(q)
 	}
+}
+
+// consumerJoin is the first heartbeat of a consumer of the known topic.
+func consumerJoin(name, member string) *kmsg.ConsumerGroupHeartbeatRequest {
+	q := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	q.Version, q.Group, q.MemberID, q.RebalanceTimeoutMillis = 1, name, member, 10_000
+	q.SubscribedTopicNames, q.Topics = []string{"known"}, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+	return q
 }
 
 // joinOf is a join of version 3, which lets new members in at once.
@@ -105,6 +122,18 @@ func (v *versions) checkGroup(t *testing.T, r kmsg.Response) {
 	t.Helper()
 	name := fmt.Sprintf("group-%d", v.serial)
 	switch r := r.(type) {
+	case *kmsg.ConsumerGroupHeartbeatResponse:
+		onlyCode(t, "consumer heartbeat", r.ErrorCode)
+		if r.MemberEpoch != 1 || r.Assignment == nil || len(r.Assignment.Topics) != 1 ||
+			r.HeartbeatIntervalMillis != 5000 || len(r.Assignment.Topics[0].Partitions) != 2 {
+			t.Errorf("consumer heartbeat: got %+v, want both partitions in epoch 1", r)
+		}
+	case *kmsg.ConsumerGroupDescribeResponse:
+		onlyCode(t, "describe consumers", r.Groups[0].ErrorCode)
+		if g := r.Groups[0]; g.Group != name || g.State != "Stable" || g.Epoch != 1 || g.AssignmentEpoch != 1 ||
+			g.AssignorName != "uniform" || len(g.Members) != 1 || len(g.Members[0].Assignment.TopicPartitions) != 1 {
+			t.Errorf("describe consumers: got %+v, want one member of a stable group", g)
+		}
 	case *kmsg.FindCoordinatorResponse:
 		checkCoordinator(t, r)
 	case *kmsg.JoinGroupResponse:

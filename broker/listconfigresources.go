@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"outrigger/broker/topic"
 )
 
 const listConfigResourcesByType = 1 // before, it listed client metrics only
@@ -15,8 +17,8 @@ var configResourceTypes = []kmsg.ConfigResourceType{
 	kmsg.ConfigResourceTypeClientMetrics, kmsg.ConfigResourceTypeGroupConfig,
 }
 
-// listConfigResources tells what there is that has configs (KIP-1142). Groups and client metrics are
-// listed when something is set for them, which nothing can be yet; log levels are no configs here.
+// listConfigResources tells what there is that has configs (KIP-1142). Groups are listed when
+// something is set for them, client metrics would be, but nothing can be set for them yet; log levels are no configs here.
 func (b *Broker) listConfigResources(
 	_ context.Context, r *request, q *kmsg.ListConfigResourcesRequest,
 ) kmsg.Response {
@@ -57,6 +59,12 @@ func (b *Broker) resourcesOf(kind kmsg.ConfigResourceType) []string {
 	case kmsg.ConfigResourceTypeBroker:
 		for _, known := range view.Brokers() {
 			names = append(names, strconv.Itoa(int(known.ID)))
+		}
+	case kmsg.ConfigResourceTypeGroupConfig:
+		for _, name := range view.Configured(topic.GroupConfigs) {
+			if len(view.Configs(topic.GroupConfigs, name).Values) > 0 {
+				names = append(names, name)
+			}
 		}
 	}
 	return names

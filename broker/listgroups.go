@@ -8,23 +8,23 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// classicType is what ListGroups calls groups of the classic protocol.
-const classicType = "classic"
+// What ListGroups calls groups of the classic protocol, and of KIP-848.
+const (
+	classicType  = "classic"
+	consumerType = "consumer"
+)
 
 // listGroups lists the groups that this broker coordinates. Clients ask all brokers.
 func (b *Broker) listGroups(
 	ctx context.Context, _ *request, q *kmsg.ListGroupsRequest,
 ) kmsg.Response {
 	response := kmsg.NewPtrListGroupsResponse()
-	if len(q.TypesFilter) > 0 && !containsFold(q.TypesFilter, classicType) {
-		return response
-	}
 	for _, shard := range b.groups.table.Load().shards {
 		if shard == nil || shard.over() {
 			continue
 		}
 		listed, err := b.groups.view(ctx, shard, func(groups shownGroups) any {
-			return listShard(groups, q.StatesFilter)
+			return listShard(groups, q.StatesFilter, q.TypesFilter)
 		})
 		if err != nil {
 			// A list that lacks some would be taken for all there are.
@@ -39,17 +39,22 @@ func (b *Broker) listGroups(
 	return response
 }
 
-// listShard lists the groups of a shard that are in one of the states, or in any.
-func listShard(groups shownGroups, states []string) []kmsg.ListGroupsResponseGroup {
+// listShard lists the groups of a shard that are in one of the states and of one of the types, or of any.
+func listShard(groups shownGroups, states, types []string) []kmsg.ListGroupsResponseGroup {
 	var listed []kmsg.ListGroupsResponseGroup
 	for name, g := range groups {
 		s := g.Summary()
-		if !g.Exists() || len(states) > 0 && !containsFold(states, s.State.String()) {
+		kind := classicType
+		if s.Consumers {
+			kind = consumerType
+		}
+		if !g.Exists() || len(states) > 0 && !containsFold(states, s.State.String()) ||
+			len(types) > 0 && !containsFold(types, kind) {
 			continue
 		}
 		line := kmsg.NewListGroupsResponseGroup()
 		line.Group, line.ProtocolType = name, s.ProtocolType
-		line.GroupState, line.GroupType = s.State.String(), classicType
+		line.GroupState, line.GroupType = s.State.String(), kind
 		listed = append(listed, line)
 	}
 	return listed

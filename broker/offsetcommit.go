@@ -8,7 +8,10 @@ import (
 	"outrigger/broker/group"
 )
 
-const offsetCommitByID = 10
+const (
+	offsetCommitEpochs = 9 // the generation may be a member epoch (KIP-848)
+	offsetCommitByID   = 10
+)
 
 // offsetCommit keeps how far a group has come. Each partition stands or falls by itself, but all of
 // them with the member that commits.
@@ -40,6 +43,7 @@ func (b *Broker) planCommit(
 	view, now := b.cluster.View(), b.groups.now()
 	e = group.Commit{
 		Token: b.groups.token(), MemberID: q.MemberID, Instance: q.InstanceID, Generation: q.Generation,
+		KnowsEpochs: r.Version >= offsetCommitEpochs,
 	}
 	response.Topics = make([]kmsg.OffsetCommitResponseTopic, len(q.Topics))
 	for i := range q.Topics {

@@ -12,6 +12,7 @@ import (
 const (
 	offsetFetchTopLevel = 2 // errors of the whole group, and null topics
 	offsetFetchBatched  = 8
+	offsetFetchEpochs   = 9 // members say who they are (KIP-848)
 	offsetFetchByID     = 10
 )
 
@@ -91,7 +92,10 @@ func (b *Broker) fetchGroup(
 	answered.Group = q.Group
 	view := b.cluster.View()
 	t := b.groups.token()
-	e := group.Fetch{Token: t, All: q.Topics == nil, Stable: stable}
+	e := group.Fetch{Token: t, All: q.Topics == nil, Stable: stable, Epoch: -1}
+	if version >= offsetFetchEpochs {
+		e.MemberID, e.Epoch = q.MemberID, q.MemberEpoch
+	}
 	if !e.All {
 		answered.Topics = make([]kmsg.OffsetFetchResponseGroupTopic, len(q.Topics))
 	}

@@ -56,7 +56,6 @@ func codeError(code int16) error { return kerr.ErrorForCode(code) }
 var differences = map[string]string{
 	"alter t cleanup.policy subtract delete": "a policy of nothing is not honoured, and so refused",
 	"alter t unknown operation":              "Kafka fails with UNKNOWN_SERVER_ERROR",
-	"alter group":                            "groups have no configs here yet",
 	"describe logger":                        "log levels are no configs here",
 	"list resources of all types":            "Kafka lists the brokers' loggers, too",
 	"fetch nothing in a session":             "Kafka opens a session of no partition",

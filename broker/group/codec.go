@@ -63,8 +63,8 @@ type decoded struct {
 	place  Place
 	offset *Offset
 	meta   *kmsg.GroupMetadataValue
-	// isGroup: the key is that of a group.
-	isGroup bool
+	// isGroup: the key is that of a group; isConsumer: it is one of a consumer group's.
+	isGroup, isConsumer bool
 }
 
 // decode reads a record. A key of a later kind is no error: it is not known.
@@ -77,6 +77,9 @@ func decode(r Record) (d decoded, err error) {
 		return decodeOffset(r)
 	case groupKey:
 		return decodeGroup(r)
+	case consumerGroupKey, consumerTopicsKey, consumerMemberKey, targetGroupKey, targetMemberKey,
+		consumerPlaceKey, consumerRegexKey:
+		return decoded{known: true, isConsumer: true}, nil
 	default:
 		return d, nil
 	}

@@ -80,7 +80,7 @@ func TestGroupsOfAllVersionsAreRead(t *testing.T) {
 
 func TestRecordsOfOtherKindsArePassedOver(t *testing.T) {
 	replay := NewReplay()
-	if err := replay.Apply(Record{Key: []byte{0, 3, 1, 2}, Value: []byte{9}}); err != nil || replay.Unknown != 1 {
+	if err := replay.Apply(Record{Key: []byte{0, 9, 1, 2}, Value: []byte{9}}); err != nil || replay.Unknown != 1 {
 		t.Errorf("got %v, %d unknown, want it to be counted", err, replay.Unknown)
 	}
 }

@@ -21,7 +21,7 @@ type MemberDescription struct {
 
 // Describe tells what the group is at the moment.
 func (m *Machine) Describe() Description {
-	if !m.Exists() {
+	if !m.Exists() || m.consumers != nil {
 		return Description{State: Dead}
 	}
 	d := Description{State: m.state, ProtocolType: m.protocolType}
@@ -44,10 +44,17 @@ func (m *Machine) Describe() Description {
 type Summary struct {
 	State        State
 	ProtocolType string
+	// Consumers: the group is of the KIP-848 protocol.
+	Consumers bool
 }
 
 // Summary tells the least of a group.
-func (m *Machine) Summary() Summary { return Summary{m.state, m.protocolType} }
+func (m *Machine) Summary() Summary {
+	if m.consumers != nil {
+		return Summary{m.consumerState(), consumerType, true}
+	}
+	return Summary{m.state, m.protocolType, false}
+}
 
 // record is the group as it is written down.
 func (m *Machine) record() Record {

@@ -1,5 +1,5 @@
-// Package group decides for consumer groups of the classic protocol, and knows the records in which
-// their state is kept. It is pure: a Machine is fed events and the time, and returns what is to be
+// Package group decides for consumer groups, of the classic protocol and of KIP-848, and knows the
+// records in which their state is kept. It is pure: a Machine is fed events and the time, and returns what is to be
 // answered and what is to be written.
 //
 //	request --> Step --+--> Effects.Replies   to the requests of these tokens, now or after the write
@@ -24,6 +24,24 @@
 // A group of which nothing is known is Empty without members, offsets and generation; it does not
 // exist for those who ask.
 //
+// # Groups of KIP-848
+//
+// Their members only beat. The coordinator divides the partitions (package assign), and leads each member
+// to its target in steps, so that nobody is given what another one may still use:
+//
+//	subscriptions, topics --> epoch of the group --> targets --> each member's place
+//
+//	settled -----------> unrevoked -----------------> unreleased ---------------> settled
+//	(a new target)  it gives back what goes,   it waits for what others    it has everything,
+//	                in its old epoch           have, in its new epoch      in its new epoch
+//
+// A group with members of the classic protocol becomes one of KIP-848 when such a member joins, and goes
+// back when the last one has left (migrate.go). In between, the coordinator answers the classic members'
+// joins and syncs itself, out of the same places (classic.go).
+//
+// Records are written so that the log may end after any of them: the epoch of the group before what it
+// began for, the epoch of the targets after the targets, what takes the group's other kind away last.
+//
 // # Records
 //
 // They are Kafka's own, so that tools which read `__consumer_offsets` work. All numbers are
@@ -36,4 +54,13 @@
 //	value  version (int16) | protocol type | generation (int32) | protocol | leader |
 //	       time of the state (int64, v2+) | members: id, instance (v3+), client id, host,
 //	       rebalance timeout (v1+), session timeout, subscription, assignment
+//
+// Those of KIP-848 have one version of values, with compact lengths and tags:
+//
+//	key    version 3  | group              epoch of the group, hash of its topics
+//	key    version 5  | group | member     what the member says of itself
+//	key    version 6  | group              epoch of the targets
+//	key    version 7  | group | member     the member's target
+//	key    version 8  | group | member     the member's place: epochs, state, what it holds since when
+//	key    version 16 | group | pattern    the topics that a pattern matches
 package group

@@ -32,6 +32,25 @@ var (
 	ErrMetadataTooLarge = errors.New("offset metadata is too large")
 	// ErrRecordTooLarge: the group does not fit one record, so this generation cannot be kept.
 	ErrRecordTooLarge = errors.New("group does not fit a record")
+	// ErrFencedEpoch: the member's epoch is not the group's idea of it; it gives up what it has and joins
+	// again.
+	ErrFencedEpoch = errors.New("member epoch is fenced")
+	// ErrStaleEpoch: the epoch that comes with offsets is not the member's present one; it asks again with
+	// the epoch that its next heartbeat tells.
+	ErrStaleEpoch = errors.New("member epoch is stale")
+	// ErrUnreleasedInstance: the instance id is another member's, which has not left.
+	ErrUnreleasedInstance = errors.New("instance id is still another member's")
+	// ErrUnsupportedAssignor: there is no such assignor.
+	ErrUnsupportedAssignor = errors.New("assignor is not among group.consumer.assignors")
+	// ErrInvalidPattern: the subscription's regular expression is none of RE2.
+	ErrInvalidPattern = errors.New("subscribed regular expression is not valid RE2")
+	// ErrNotConsumers: the group has members of the classic protocol and may not change.
+	ErrNotConsumers = errors.New("group is of the classic protocol and cannot be migrated")
+	// ErrUnknownTopics: members of the classic protocol hold partitions of topics that are not known here:
+	// they are newer than what this node knows, or deleted. It is a matter of time.
+	ErrUnknownTopics = errors.New("members hold topics that the coordinator does not know")
+	// ErrOldCommit: a member of a consumer group commits in a version that has no member epochs.
+	ErrOldCommit = errors.New("consumer group takes no commits before version 9")
 	// ErrMalformed: a record of the log is none of ours, or damaged.
 	ErrMalformed = errors.New("record of a group is malformed")
 )

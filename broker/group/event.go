@@ -124,7 +124,9 @@ type Commit struct {
 	Instance *string
 	// Generation is negative for those who are not members.
 	Generation int32
-	Offsets    []CommitOffset
+	// KnowsEpochs: the request is of a version that tells member epochs (OffsetCommit v9).
+	KnowsEpochs bool
+	Offsets     []CommitOffset
 }
 
 // CommitOffset is one offset to keep. CommittedAt is filled in by the Machine.
@@ -142,6 +144,10 @@ type Fetch struct {
 	// All asks for every offset of the group, otherwise Places says which.
 	All    bool
 	Places []Place
+	// MemberID and Epoch are those of a member of a consumer group that asks (OffsetFetch v9); nobody's
+	// is nil and negative.
+	MemberID *string
+	Epoch    int32
 	// Stable asks which of the offsets an open transaction may change.
 	Stable bool
 }

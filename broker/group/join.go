@@ -5,9 +5,14 @@ import "bytes"
 // join takes a member in, or again. The answer comes when the generation begins.
 func (m *Machine) join(e Join, now Time, fx *Effects) {
 	session := int64(e.SessionMillis)
+	if m.consumers != nil && len(m.consumers.members) == 0 {
+		m.dissolve(fx) // nobody is left whose protocol would matter
+	}
 	switch {
 	case session < m.cfg.SessionMinMillis || session > m.cfg.SessionMaxMillis:
 		fx.refuse(e.Token, ErrInvalidSessionTimeout)
+	case m.consumers != nil:
+		m.joinConsumers(e, now, fx)
 	case e.MemberID != "" && !m.Exists():
 		fx.refuse(e.Token, ErrUnknownMember)
 	case m.full(e):

@@ -21,6 +21,8 @@ type Config struct {
 	RetentionMillis int64
 	// RecordBytesMax is the largest record that can be appended.
 	RecordBytesMax int
+	// Consumers is what groups of the KIP-848 protocol may do.
+	Consumers ConsumerConfig
 }
 
 // State is what a group is doing.
@@ -34,11 +36,15 @@ const (
 	Stable
 	// Dead is not a state of a Machine: it is what those hear who ask for a group that does not exist.
 	Dead
+	// Assigning and Reconciling are states of consumer groups: the partitions are about to be divided, or
+	// members are on their way to what they are to have.
+	Assigning
+	Reconciling
 )
 
 // String is Kafka's name of the state.
 func (s State) String() string {
-	return [...]string{"Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead"}[s]
+	return [...]string{"Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead", "Assigning", "Reconciling"}[s]
 }
 
 const (
@@ -96,6 +102,14 @@ type Machine struct {
 	syncBy int64
 	// wake is a time before which no timer is due.
 	wake int64
+
+	// consumers is set while the group is one of the KIP-848 protocol. All fields above but the offsets
+	// and wake are then those of a group without members.
+	consumers *consumers
+	// catalog is what topics there are, nil until that is told.
+	catalog *Catalog
+	// debris are deletions of records that belong to nothing.
+	debris []Record
 }
 
 // member is one member of a group.
@@ -135,7 +149,7 @@ func (m *Machine) Name() string { return m.name }
 // Exists reports whether there is anything to know of the group.
 func (m *Machine) Exists() bool {
 	return m.kept || m.generation > 0 || len(m.members) > 0 || len(m.pending) > 0 || len(m.offsets) > 0 ||
-		len(m.undecided.byProducer) > 0
+		m.consumers != nil || len(m.debris) > 0 || len(m.undecided.byProducer) > 0
 }
 
 // Wake is the time, on the monotonic clock, before which Tick does nothing.
@@ -148,6 +162,8 @@ func (m *Machine) Step(e Event, now Time, fx *Effects) {
 		return
 	}
 	switch e := e.(type) {
+	case ConsumerHeartbeat:
+		m.consumerHeartbeat(e, now, fx)
 	case Join:
 		m.join(e, now, fx)
 	case Sync:
@@ -187,6 +203,8 @@ func (m *Machine) Tick(now Time, fx *Effects) {
 	if now.Mono < m.wake {
 		return
 	}
+	m.clear(fx)
+	m.tickConsumers(now, fx)
 	for id, lapses := range m.pending {
 		if lapses <= now.Mono {
 			delete(m.pending, id)
@@ -235,6 +253,10 @@ func (m *Machine) rewind() {
 			m.wake = min(m.wake, one.expires)
 		}
 	}
+	m.rewindConsumers()
+	if len(m.debris) > 0 {
+		m.wake = 0
+	}
 }
 
 // Rearm gives every member a whole session from now on: for a coordinator that was not there to hear
@@ -246,6 +268,7 @@ func (m *Machine) Rearm(now Time) {
 	for id := range m.pending {
 		m.pending[id] = max(m.pending[id], now.Mono+m.cfg.SessionMinMillis)
 	}
+	m.rearmConsumers(now)
 	m.rewind()
 }
 
@@ -303,6 +326,10 @@ func byNumber(a, b *member) int {
 
 // heartbeat notes that a member lives, and tells it to join if it must.
 func (m *Machine) heartbeat(e Heartbeat, now Time, fx *Effects) {
+	if m.consumers != nil {
+		m.heartbeatConsumers(e, now, fx)
+		return
+	}
 	one, err := m.validate(e.MemberID, e.Instance)
 	switch {
 	case err != nil:

@@ -36,10 +36,16 @@ func (m *Machine) commit(e Commit, now Time, fx *Effects) {
 
 // mayCommit judges who commits, and returns the member if it is one.
 func (m *Machine) mayCommit(e Commit) (*member, error) {
+	if m.consumers != nil {
+		return nil, m.mayCommitConsumers(&e)
+	}
 	if e.Generation < 0 && m.state == Empty {
 		return nil, nil
 	}
 	if !m.Exists() {
+		if e.KnowsEpochs {
+			return nil, ErrUnknownGroup
+		}
 		return nil, ErrIllegalGeneration
 	}
 	if e.Generation < 0 && e.MemberID == "" && e.Instance == nil {
@@ -60,6 +66,10 @@ func (m *Machine) mayCommit(e Commit) (*member, error) {
 
 // fetch tells what was committed.
 func (m *Machine) fetch(e Fetch, fx *Effects) {
+	if err := m.mayFetch(&e); err != nil {
+		fx.refuse(e.Token, err)
+		return
+	}
 	if e.All {
 		fx.reply(e.Token, &Fetched{Offsets: m.Offsets()})
 		return
@@ -98,7 +108,7 @@ func (m *Machine) deleteOffsets(e DeleteOffsets, fx *Effects) {
 	case !m.Exists():
 		fx.refuse(e.Token, ErrUnknownGroup)
 		return
-	case m.state != Empty && m.protocolType != consumerType:
+	case m.consumers == nil && m.state != Empty && m.protocolType != consumerType:
 		// What others are subscribed to is not for us to know.
 		fx.refuse(e.Token, ErrNotEmpty)
 		return
@@ -125,10 +135,18 @@ func (m *Machine) forget(at Place, fx *Effects) {
 
 // Subscribed reports whether members are, or may be, subscribed to the topic.
 func (m *Machine) Subscribed(topic string) bool {
+	if m.consumers != nil {
+		return m.named()[topic]
+	}
 	if m.state == Empty {
 		return false
 	}
 	return m.subscribed == nil || m.subscribed[topic]
+}
+
+// Populated reports whether the group has members.
+func (m *Machine) Populated() bool {
+	return len(m.members) > 0 || m.state != Empty || m.consumers != nil && len(m.consumers.members) > 0
 }
 
 // delete takes the group away, with all its offsets.
@@ -136,7 +154,7 @@ func (m *Machine) delete(e Delete, now Time, fx *Effects) {
 	switch {
 	case !m.Exists():
 		fx.refuse(e.Token, ErrUnknownGroup)
-	case len(m.members) > 0 || m.state != Empty:
+	case m.Populated():
 		fx.refuse(e.Token, ErrNotEmpty)
 	default:
 		m.vanish(now, fx)
@@ -152,6 +170,10 @@ func (m *Machine) vanish(now Time, fx *Effects) {
 	m.forgetUndecided(fx)
 	if m.kept {
 		fx.Records = append(fx.Records, Record{Key: keyOfGroup(m.name)})
+	}
+	m.clear(fx)
+	if m.consumers != nil {
+		m.dissolve(fx)
 	}
 	m.kept, m.generation, m.protocolType = false, 0, ""
 	clear(m.pending)
@@ -171,7 +193,7 @@ func (m *Machine) Sweep(now Time, gone func(topic string, id [16]byte) bool, fx 
 	for _, at := range doomed {
 		m.forget(at, fx)
 	}
-	if m.kept && m.state == Empty && len(m.offsets) == 0 && len(m.pending) == 0 &&
+	if (m.kept || m.consumers != nil) && !m.Populated() && len(m.offsets) == 0 && len(m.pending) == 0 &&
 		len(m.undecided.byProducer) == 0 &&
 		now.Wall-m.since >= m.cfg.RetentionMillis {
 		m.vanish(now, fx)

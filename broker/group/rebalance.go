@@ -142,6 +142,10 @@ func (m *Machine) keep(fx *Effects) bool {
 // sync takes the leader's assignment, or gives a member its own. Before the leader's has come,
 // members wait for it.
 func (m *Machine) sync(e Sync, now Time, fx *Effects) {
+	if m.consumers != nil {
+		m.syncConsumers(e, now, fx)
+		return
+	}
 	one, err := m.validate(e.MemberID, e.Instance)
 	switch {
 	case err != nil:
@@ -218,6 +222,10 @@ func (m *Machine) syncTimeIsUp(now Time, fx *Effects) {
 
 // leave takes members out, each by itself, and then looks what that means for the others.
 func (m *Machine) leave(e Leave, now Time, fx *Effects) {
+	if m.consumers != nil {
+		m.leaveConsumers(e, now, fx)
+		return
+	}
 	left := &Left{Errs: make([]error, len(e.Members))}
 	gone := false
 	for i, who := range e.Members {

@@ -13,8 +13,26 @@ type Replay struct {
 }
 
 type replayed struct {
-	meta    *kmsg.GroupMetadataValue
-	offsets map[Place]Offset
+	meta      *kmsg.GroupMetadataValue
+	offsets   map[Place]Offset
+	consumers *replayedConsumers
+}
+
+// group is what is known of a group, perhaps nothing yet.
+func (r *Replay) group(name string) *replayed {
+	g := r.groups[name]
+	if g == nil {
+		g = &replayed{offsets: map[Place]Offset{}, consumers: newReplayedConsumers()}
+		r.groups[name] = g
+	}
+	return g
+}
+
+// drop forgets a group of which nothing is left.
+func (r *Replay) drop(name string) {
+	if g := r.groups[name]; g.meta == nil && len(g.offsets) == 0 && g.consumers.nothing() {
+		delete(r.groups, name)
+	}
 }
 
 // NewReplay returns the replay of a partition that holds nothing yet.
@@ -31,13 +49,11 @@ func (r *Replay) Apply(record Record) error {
 	case !d.known:
 		r.Unknown++
 		return nil
+	case d.isConsumer:
+		return r.applyConsumer(record)
 	}
 	r.overtake(&d)
-	g := r.groups[d.group]
-	if g == nil {
-		g = &replayed{offsets: map[Place]Offset{}}
-		r.groups[d.group] = g
-	}
+	g := r.group(d.group)
 	switch {
 	case d.isGroup:
 		g.meta = d.meta
@@ -47,9 +63,7 @@ func (r *Replay) Apply(record Record) error {
 	default:
 		delete(g.offsets, d.place)
 	}
-	if g.meta == nil && len(g.offsets) == 0 {
-		delete(r.groups, d.group)
-	}
+	r.drop(d.group)
 	return nil
 }
 
@@ -71,6 +85,7 @@ func (r *Replay) Machines(cfg *Config, now Time) map[string]*Machine {
 	for name, g := range r.groups {
 		m := New(cfg, name)
 		m.restore(g.meta, now)
+		m.restoreConsumers(g.consumers, now)
 		m.offsets = g.offsets
 		m.rewind()
 		machines[name] = m

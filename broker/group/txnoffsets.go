@@ -118,7 +118,13 @@ func (m *Machine) Producers() []int64 { return slices.Sorted(maps.Keys(m.undecid
 // generation (KIP-447), also while it waits for its assignment: what it has consumed before is its own.
 func (m *Machine) txnCommit(e TxnCommit, now Time, fx *Effects) {
 	if e.Generation >= 0 || e.MemberID != "" || e.Instance != nil {
-		one, err := m.mayCommit(Commit{MemberID: e.MemberID, Instance: e.Instance, Generation: e.Generation})
+		one, err := m.mayCommit(Commit{
+			MemberID: e.MemberID, Instance: e.Instance, Generation: e.Generation, Offsets: e.Offsets,
+			KnowsEpochs: m.consumers != nil, // the generation is an epoch then
+		})
+		if errors.Is(err, ErrStaleEpoch) {
+			err = ErrIllegalGeneration // TxnOffsetCommit has no other word for it before version 6
+		}
 		if err != nil && !errors.Is(err, ErrRebalancing) {
 			fx.refuse(e.Token, err)
 			return
@@ -190,11 +196,7 @@ func (r *Replay) ApplyIn(producer int64, record Record) error {
 func (r *Replay) Decide(producer int64, commit bool) {
 	for name, u := range r.undecided {
 		for at, o := range u.decide(producer, commit) {
-			g := r.groups[name]
-			if g == nil {
-				g = &replayed{offsets: map[Place]Offset{}}
-				r.groups[name] = g
-			}
+			g := r.group(name)
 			g.offsets[at] = o.Offset
 		}
 		if len(u.byProducer) == 0 {

@@ -10,6 +10,8 @@ const (
 	// BrokerConfigs belong to the broker whose id in decimal is the name, or, under the empty name,
 	// to all brokers that have no value of their own.
 	BrokerConfigs ConfigKind = 2
+	// GroupConfigs belong to the consumer group of that name, whether or not it exists yet.
+	GroupConfigs ConfigKind = 3
 )
 
 // AnyEpoch in a ConfigChange stands for whatever the epoch is.

@@ -67,6 +67,8 @@ var apis = []API{
 	{Key: 64, Name: "UnregisterBroker", Advertised: 0, Min: 0, Max: 0},
 	{Key: 65, Name: "DescribeTransactions", Advertised: 0, Min: 0, Max: 0},
 	{Key: 66, Name: "ListTransactions", Advertised: 0, Min: 0, Max: 2},
+	{Key: 68, Name: "ConsumerGroupHeartbeat", Advertised: 0, Min: 0, Max: 1},
+	{Key: 69, Name: "ConsumerGroupDescribe", Advertised: 0, Min: 0, Max: 1},
 	{Key: 74, Name: "ListConfigResources", Advertised: 0, Min: 0, Max: 1},
 	{Key: 75, Name: "DescribeTopicPartitions", Advertised: 0, Min: 0, Max: 0},
 	{Key: 80, Name: "AddRaftVoter", Advertised: 0, Min: 0, Max: 1},

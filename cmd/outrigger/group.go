@@ -32,6 +32,8 @@ type groupView struct {
 	Group        string            `json:"group"`
 	State        string            `json:"state"`
 	ProtocolType string            `json:"protocol_type"`
+	Protocol     string            `json:"protocol"`
+	Epoch        int32             `json:"epoch,omitempty"`
 	Coordinator  int32             `json:"coordinator"`
 	Assignor     string            `json:"assignor,omitempty"`
 	Members      []groupMemberView `json:"members,omitempty"`
@@ -43,6 +45,7 @@ type groupMemberView struct {
 	Instance   *string `json:"instance,omitempty"`
 	ClientID   string  `json:"client_id"`
 	Host       string  `json:"host"`
+	Epoch      int32   `json:"epoch,omitempty"`
 	Partitions int     `json:"partitions"`
 }
 
@@ -68,10 +71,19 @@ func (f *groupFlags) list() *cobra.Command {
 				if err != nil {
 					return fmt.Errorf("list groups: %w", err)
 				}
+				consumers, err := admin.ListGroupsByType(ctx, []string{consumerGroup})
+				if err != nil {
+					return fmt.Errorf("list groups: %w", err)
+				}
 				views := []groupView{}
 				for _, g := range listed.Sorted() {
+					protocol := classicGroup
+					if _, is := consumers[g.Group]; is {
+						protocol = consumerGroup
+					}
 					views = append(views, groupView{
 						Group: g.Group, State: g.State, ProtocolType: g.ProtocolType, Coordinator: g.Coordinator,
+						Protocol: protocol,
 					})
 				}
 				if f.asJSON {
@@ -88,9 +100,9 @@ func writeGroupList(out io.Writer, views []groupView) error {
 		return nil
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "GROUP\tSTATE\tTYPE\tCOORDINATOR")
+	fmt.Fprintln(table, "GROUP\tSTATE\tTYPE\tPROTOCOL\tCOORDINATOR")
 	for _, v := range views {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\n", v.Group, v.State, orDash(v.ProtocolType), v.Coordinator)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\n", v.Group, v.State, orDash(v.ProtocolType), v.Protocol, v.Coordinator)
 	}
 	return table.Flush()
 }
@@ -122,15 +134,18 @@ func (f *groupFlags) describe() *cobra.Command {
 }
 
 func describeGroups(ctx context.Context, admin *kadm.Client, names []string) ([]groupView, error) {
-	views := []groupView{}
 	if len(names) == 0 {
 		listed, err := admin.ListGroups(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("list groups: %w", err)
 		}
 		if names = listed.Groups(); len(names) == 0 {
-			return views, nil
+			return []groupView{}, nil
 		}
+	}
+	views, names, err := describeConsumers(ctx, admin, names)
+	if err != nil || len(names) == 0 {
+		return views, err
 	}
 	lags, err := admin.Lag(ctx, names...)
 	if err != nil {
@@ -146,12 +161,13 @@ func describeGroups(ctx context.Context, admin *kadm.Client, names []string) ([]
 		}
 		views = append(views, viewGroup(lag))
 	}
+	slices.SortFunc(views, func(a, b groupView) int { return strings.Compare(a.Group, b.Group) })
 	return views, nil
 }
 
 func viewGroup(lag kadm.DescribedGroupLag) groupView {
 	view := groupView{
-		Group: lag.Group, State: lag.State, ProtocolType: lag.ProtocolType,
+		Group: lag.Group, State: lag.State, ProtocolType: lag.ProtocolType, Protocol: classicGroup,
 		Coordinator: lag.Coordinator.NodeID, Assignor: lag.Protocol,
 	}
 	for _, m := range lag.Members {
@@ -182,8 +198,8 @@ func writeGroups(out io.Writer, views []groupView) error {
 		if i > 0 {
 			fmt.Fprintln(table)
 		}
-		fmt.Fprintf(table, "%s\n  %s, type %s, coordinator %d, %d members%s\n", v.Group, v.State,
-			orDash(v.ProtocolType), v.Coordinator, len(v.Members), assignorText(v.Assignor))
+		fmt.Fprintf(table, "%s\n  %s, type %s, %s protocol, coordinator %d, %d members%s\n", v.Group, v.State,
+			orDash(v.ProtocolType), v.Protocol, v.Coordinator, len(v.Members), assignorText(v.Assignor))
 		if len(v.Members) > 0 {
 			fmt.Fprintln(table, "  MEMBER\tINSTANCE\tCLIENT\tHOST\tPARTITIONS")
 		}

@@ -103,7 +103,11 @@ func (r *resetFlags) run(ctx context.Context, admin *kadm.Client, group string) 
 	if err := described[group].Err; err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, explainGroup("describe group "+group, err)
 	}
-	if n := len(described[group].Members); n > 0 {
+	consumers, err := admin.DescribeConsumerGroups(ctx, group)
+	if err != nil {
+		return nil, fmt.Errorf("describe group %s: %w", group, err)
+	}
+	if n := len(described[group].Members) + len(consumers[group].Members); n > 0 {
 		return nil, fmt.Errorf("group %s has %d members; stop its consumers first, or they would overwrite the new offsets", group, n)
 	}
 	committed, err := admin.FetchOffsets(ctx, group)

@@ -45,6 +45,8 @@ func (b *Batch) alterConfigs(c *topic.ConfigChange) Status {
 		return b.alterTopicConfigs(c)
 	case topic.BrokerConfigs:
 		return b.alterBrokerConfigs(c)
+	case topic.GroupConfigs:
+		return b.alterGroupConfigs(c)
 	default:
 		return Refused
 	}
@@ -101,6 +103,38 @@ func (b *Batch) alterBrokerConfigs(c *topic.ConfigChange) Status {
 	b.im.configs = b.im.configs.with(after, orderConfigured(c.Kind, c.Name))
 	b.inherit()
 	return OK
+}
+
+// groupConfigsMax is how many groups may have configs of their own: anybody can name groups, and what was
+// set once keeps its epoch.
+const groupConfigsMax = 10_000
+
+// alterGroupConfigs: they mean nothing to the image.
+func (b *Batch) alterGroupConfigs(c *topic.ConfigChange) Status {
+	if c.Name == "" {
+		return Refused
+	}
+	before := b.im.Configs(c.Kind, c.Name)
+	if status, decided := compareConfigs(before, c); decided {
+		return status
+	}
+	if before.Epoch == 0 && len(b.im.Configured(c.Kind)) >= groupConfigsMax {
+		return InvalidConfig
+	}
+	after := configured{c.Kind, c.Name, topic.ConfigSet{Values: maps.Clone(c.Values), Epoch: before.Epoch + 1}}
+	b.im.configs = b.im.configs.with(after, orderConfigured(c.Kind, c.Name))
+	return OK
+}
+
+// Configured names the resources of a kind for which something is, or was, set, sorted.
+func (im *Image) Configured(kind topic.ConfigKind) []string {
+	var names []string
+	for c := range im.configs.all() {
+		if c.kind == kind {
+			names = append(names, c.name)
+		}
+	}
+	return names
 }
 
 // forgetConfigs unsets what was set for a broker that is gone.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"maps"
 	"math"
+	"slices"
 	"testing"
 
 	"outrigger/broker/topic"
@@ -48,6 +49,28 @@ func TestConfigsAreComparedAndSet(t *testing.T) {
 	w.gets(InvalidConfig, configureBrokers("1", 2, minimum("1")))
 	w.gets(InvalidConfig, configureBrokers("", 0, minimum("none")))
 	w.gets(Refused, AlterConfigs{Changes: []topic.ConfigChange{{Kind: 99, Name: "x"}}})
+}
+
+// TestGroupsHaveConfigsOfTheirOwn, by compare-and-set, and they are in a snapshot.
+func TestGroupsHaveConfigsOfTheirOwn(t *testing.T) {
+	w := newWorld(t, 1)
+	change := func(name string, epoch int32, values map[string]string) AlterConfigs {
+		return AlterConfigs{Changes: []topic.ConfigChange{{
+			Kind: topic.GroupConfigs, Name: name, Epoch: epoch, Values: values,
+		}}}
+	}
+	session := map[string]string{"consumer.session.timeout.ms": "50000"}
+	w.must(change("b", 0, session))
+	w.must(change("a", 0, session))
+	w.gets(Stale, change("a", 0, nil))
+	w.must(change("a", 1, nil))
+	w.gets(Refused, change("", 0, session))
+	if got := w.im.Configured(topic.GroupConfigs); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("configured: got %v, want a and b", got)
+	}
+	if got := w.im.Configs(topic.GroupConfigs, "b"); !maps.Equal(got.Values, session) || got.Epoch != 1 {
+		t.Errorf("configs of b: got %+v, want %v in epoch 1", got, session)
+	}
 }
 
 // TestBrokersConfigsAreInherited by topics that are silent, over the defaults of the controller, and

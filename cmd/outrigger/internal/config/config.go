@@ -73,6 +73,19 @@ type Groups struct {
 	InitialDelay           time.Duration
 	SessionMin, SessionMax time.Duration
 	MembersMax             int
+	// Consumers is for groups of the consumer protocol.
+	Consumers ConsumerGroups
+}
+
+// ConsumerGroups is what groups of the consumer protocol (KIP-848) may do.
+type ConsumerGroups struct {
+	MembersMax        int
+	Session, Interval time.Duration
+	// The bounds of what a group may be given as its own.
+	SessionMin, SessionMax, IntervalMin, IntervalMax time.Duration
+	// Assignors has the default first, Migration is one of Kafka's names.
+	Assignors []string
+	Migration string
 }
 
 // Transactions is what transactional producers may do, and where their state is kept.
@@ -326,7 +339,17 @@ func (b *builder) groups(brokers int) Groups {
 		SessionMin:        b.millis(keyGroupSessionMin),
 		SessionMax:        b.millis(keyGroupSessionMax),
 		MembersMax:        int(b.number(keyGroupSize)),
+		Consumers: ConsumerGroups{
+			MembersMax: int(b.number(keyConsumerSize)),
+			Session:    b.millis(keyConsumerSession), Interval: b.millis(keyConsumerInterval),
+			SessionMin: b.millis(keyConsumerSessionMin), SessionMax: b.millis(keyConsumerSessionMax),
+			IntervalMin: b.millis(keyConsumerBeatMin), IntervalMax: b.millis(keyConsumerBeatMax),
+			Assignors: splitList(b.text(keyConsumerAssignors)), Migration: b.text(keyConsumerMigration),
+		},
 	}
+	b.below(keyConsumerInterval, keyConsumerSession)
+	b.below(keyConsumerBeatMin, keyConsumerSessionMin)
+	b.below(keyConsumerBeatMax, keyConsumerSessionMin)
 	if g.SessionMax < g.SessionMin {
 		b.refuse(&Refusal{keyGroupSessionMax, b.text(keyGroupSessionMax),
 			fmt.Sprintf("it is below %s=%s", keyGroupSessionMin, b.text(keyGroupSessionMin))})
@@ -397,6 +420,13 @@ func (b *builder) millis(key string) time.Duration {
 }
 
 func (b *builder) flag(key string) bool { return strings.EqualFold(b.text(key), "true") }
+
+// below refuses a number that is not below that of another key.
+func (b *builder) below(key, other string) {
+	if b.number(key) >= b.number(other) {
+		b.refuse(&Refusal{key, b.text(key), fmt.Sprintf("it is not below %s=%s", other, b.text(other))})
+	}
+}
 
 func (b *builder) addresses(key string) []Address {
 	var addresses []Address

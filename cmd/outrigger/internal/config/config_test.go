@@ -59,6 +59,12 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 				Partitions: 50, ReplicationFactor: 1, Retention: 7 * 24 * time.Hour, RetentionCheck: 10 * time.Minute,
 				CommitTimeout: 5 * time.Second, MetadataBytesMax: 4096, InitialDelay: 3 * time.Second,
 				SessionMin: 6 * time.Second, SessionMax: 30 * time.Minute, MembersMax: 2147483647,
+				Consumers: ConsumerGroups{
+					MembersMax: 2147483647, Session: 45 * time.Second, Interval: 5 * time.Second,
+					SessionMin: 45 * time.Second, SessionMax: time.Minute,
+					IntervalMin: 5 * time.Second, IntervalMax: 15 * time.Second,
+					Assignors: []string{"uniform", "range"}, Migration: "bidirectional",
+				},
 			},
 			Transactions: Transactions{
 				Partitions: 50, ReplicationFactor: 1, TimeoutMax: 15 * time.Minute, Expiration: 7 * 24 * time.Hour,

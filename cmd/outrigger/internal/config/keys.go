@@ -71,6 +71,15 @@ const (
 	keyGroupSessionMin     = "group.min.session.timeout.ms"
 	keyGroupSessionMax     = "group.max.session.timeout.ms"
 	keyGroupSize           = "group.max.size"
+	keyConsumerSize        = "group.consumer.max.size"
+	keyConsumerSession     = "group.consumer.session.timeout.ms"
+	keyConsumerInterval    = "group.consumer.heartbeat.interval.ms"
+	keyConsumerSessionMin  = "group.consumer.min.session.timeout.ms"
+	keyConsumerSessionMax  = "group.consumer.max.session.timeout.ms"
+	keyConsumerBeatMin     = "group.consumer.min.heartbeat.interval.ms"
+	keyConsumerBeatMax     = "group.consumer.max.heartbeat.interval.ms"
+	keyConsumerAssignors   = "group.consumer.assignors"
+	keyConsumerMigration   = "group.consumer.migration.policy"
 	keyTxnPartitions       = "transaction.state.log.num.partitions"
 	keyTxnReplication      = "transaction.state.log.replication.factor"
 	keyTxnTimeoutMax       = "transaction.max.timeout.ms"
@@ -192,6 +201,26 @@ func groupKeys() []Key {
 			Doc: "The longest session timeout that a member may ask for."},
 		{Name: keyGroupSize, Kind: Integer, Default: "2147483647", Min: 1, Max: math.MaxInt32,
 			Doc: "Members of one group."},
+		{Name: keyConsumerSize, Kind: Integer, Default: "2147483647", Min: 1, Max: math.MaxInt32,
+			Doc: "Members of one group of the consumer protocol (KIP-848)."},
+		{Name: keyConsumerSession, Kind: Integer, Default: "45000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "A member of the consumer protocol that is silent for this long is taken out."},
+		{Name: keyConsumerInterval, Kind: Integer, Default: "5000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "How often members of the consumer protocol are told to beat; below " + keyConsumerSession + "."},
+		{Name: keyConsumerSessionMin, Kind: Integer, Default: "45000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "The shortest consumer.session.timeout.ms that a group may be given as its own."},
+		{Name: keyConsumerSessionMax, Kind: Integer, Default: "60000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "The longest consumer.session.timeout.ms that a group may be given as its own."},
+		{Name: keyConsumerBeatMin, Kind: Integer, Default: "5000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "The shortest consumer.heartbeat.interval.ms that a group may be given as its own."},
+		{Name: keyConsumerBeatMax, Kind: Integer, Default: "15000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "The longest consumer.heartbeat.interval.ms that a group may be given as its own; below " +
+				keyConsumerSessionMin + "."},
+		{Name: keyConsumerAssignors, Kind: List, Default: "uniform,range", OneOf: []string{"uniform", "range"},
+			Doc: "Who may divide partitions for the consumer protocol; the first one where no member has a wish."},
+		{Name: keyConsumerMigration, Kind: Choice, Default: "bidirectional",
+			OneOf: []string{"bidirectional", "upgrade", "downgrade", "disabled"},
+			Doc:   "Which way groups with members may change between the classic and the consumer protocol."},
 	}
 }
 
@@ -296,10 +325,7 @@ var inertIntegers = []string{
 	"server.max.startup.time.ms", "quota.window.num", "quota.window.size.seconds",
 	"replication.quota.window.num", "replication.quota.window.size.seconds",
 	"group.coordinator.threads", "group.coordinator.append.linger.ms",
-	"group.consumer.session.timeout.ms", "group.consumer.min.session.timeout.ms",
-	"group.consumer.max.session.timeout.ms", "group.consumer.heartbeat.interval.ms",
-	"group.consumer.min.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms",
-	"group.consumer.max.size", "group.share.delivery.count.limit", "group.share.max.groups",
+	"group.share.delivery.count.limit", "group.share.max.groups",
 	"group.share.max.size", "group.share.record.lock.duration.ms", "group.share.session.timeout.ms",
 	"group.share.heartbeat.interval.ms", "group.share.partition.max.record.locks",
 	"offsets.topic.segment.bytes",
@@ -325,8 +351,7 @@ var inertTexts = []string{
 	"log.message.format.version",
 	"inter.broker.protocol.version", "log.cleaner.io.max.bytes.per.second",
 	"log.cleaner.min.cleanable.ratio", "log.cleaner.io.buffer.load.factor",
-	"group.coordinator.rebalance.protocols", "group.consumer.assignors",
-	"group.consumer.migration.policy", "max.connections.per.ip.overrides", "metric.reporters",
+	"group.coordinator.rebalance.protocols", "max.connections.per.ip.overrides", "metric.reporters",
 	"early.start.listeners", "create.topic.policy.class.name", "alter.config.policy.class.name",
 	"client.quota.callback.class", "super.users", "allow.everyone.if.no.acl.found", "principal.builder.class",
 	"sasl.enabled.mechanisms", "sasl.mechanism.inter.broker.protocol",

@@ -274,7 +274,11 @@ func groupConfig(g config.Groups) broker.GroupConfig {
 		Partitions: g.Partitions, ReplicationFactor: g.ReplicationFactor, InitialDelay: g.InitialDelay,
 		SessionMin: g.SessionMin, SessionMax: g.SessionMax, MembersMax: g.MembersMax,
 		MetadataBytesMax: g.MetadataBytesMax, Retention: g.Retention, RetentionCheck: g.RetentionCheck,
-		CommitTimeout: g.CommitTimeout,
+		CommitTimeout: g.CommitTimeout, ConsumerMembersMax: g.Consumers.MembersMax,
+		ConsumerSession: g.Consumers.Session, ConsumerInterval: g.Consumers.Interval,
+		ConsumerSessions:  broker.Span{Min: g.Consumers.SessionMin, Max: g.Consumers.SessionMax},
+		ConsumerIntervals: broker.Span{Min: g.Consumers.IntervalMin, Max: g.Consumers.IntervalMax},
+		Assignors:         g.Consumers.Assignors, Migration: broker.Migration(g.Consumers.Migration),
 	}
 	if g.InitialDelay == 0 {
 		c.InitialDelay = -1

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// How tools call the protocols that groups are of.
+const (
+	classicGroup  = "classic"
+	consumerGroup = "consumer"
+)
+
+// describeConsumers describes those of the named groups that are of the consumer protocol (KIP-848), and
+// returns the names of the others.
+func describeConsumers(
+	ctx context.Context, admin *kadm.Client, names []string,
+) (views []groupView, others []string, err error) {
+	described, err := admin.DescribeConsumerGroups(ctx, names...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("describe groups: %w", err)
+	}
+	for _, name := range names {
+		switch g, found := described[name]; {
+		case !found || errors.Is(g.Err, kerr.GroupIDNotFound):
+			others = append(others, name)
+		case g.Err != nil:
+			return nil, nil, explainGroup("describe group "+name, g.Err)
+		default:
+			view, err := viewConsumers(ctx, admin, &g)
+			if err != nil {
+				return nil, nil, err
+			}
+			views = append(views, view)
+		}
+	}
+	return views, others, nil
+}
+
+// viewConsumers adds offsets and lag, as the classic description has them, to a consumer group.
+func viewConsumers(ctx context.Context, admin *kadm.Client, g *kadm.DescribedConsumerGroup) (groupView, error) {
+	view := groupView{
+		Group: g.Group, State: g.State, ProtocolType: "consumer", Protocol: consumerGroup,
+		Coordinator: g.Coordinator.NodeID, Assignor: g.AssignorName, Epoch: g.Epoch,
+	}
+	committed, err := admin.FetchOffsets(ctx, g.Group)
+	if err != nil {
+		return view, explainGroup("fetch offsets of "+g.Group, err)
+	}
+	owners := map[string]map[int32]string{}
+	for _, t := range committed.Offsets().TopicsSet().Topics() {
+		owners[t] = map[int32]string{}
+	}
+	committed.Each(func(o kadm.OffsetResponse) { owners[o.Topic][o.Partition] = "" })
+	for i := range g.Members {
+		m := &g.Members[i]
+		view.Members = append(view.Members, viewConsumer(m))
+		for _, p := range m.Assignment.IntoList() {
+			if owners[p.Topic] == nil {
+				owners[p.Topic] = map[int32]string{}
+			}
+			for _, partition := range p.Partitions {
+				owners[p.Topic][partition] = m.MemberID
+			}
+		}
+	}
+	if len(owners) == 0 {
+		return view, nil // without names, the ends of all topics would be listed
+	}
+	topics := slices.Sorted(maps.Keys(owners))
+	ends, err := admin.ListEndOffsets(ctx, topics...)
+	if err != nil {
+		return view, fmt.Errorf("list ends of %s: %w", topicsText(topics), err)
+	}
+	for _, topic := range topics {
+		for _, partition := range slices.Sorted(maps.Keys(owners[topic])) {
+			view.Offsets = append(view.Offsets, viewOffset(topic, partition, owners, committed, ends))
+		}
+	}
+	return view, nil
+}
+
+func viewConsumer(m *kadm.ConsumerGroupMember) groupMemberView {
+	one := groupMemberView{
+		Member: m.MemberID, Instance: m.InstanceID, ClientID: m.ClientID, Host: m.ClientHost, Epoch: m.MemberEpoch,
+	}
+	for _, p := range m.Assignment.IntoList() {
+		one.Partitions += len(p.Partitions)
+	}
+	return one
+}
+
+func viewOffset(
+	topic string, partition int32, owners map[string]map[int32]string,
+	committed kadm.OffsetResponses, ends kadm.ListedOffsets,
+) groupOffsetView {
+	one := groupOffsetView{
+		Topic: topic, Partition: partition, Committed: -1, End: -1, Lag: -1, Member: owners[topic][partition],
+	}
+	if o, ok := committed.Lookup(topic, partition); ok && o.At >= 0 {
+		one.Committed = o.At
+	}
+	switch end, ok := ends.Lookup(topic, partition); {
+	case !ok:
+		one.Error = kerr.UnknownTopicOrPartition.Message
+	case end.Err != nil:
+		one.Error = end.Err.Error()
+	default:
+		one.End = end.Offset
+		one.Lag = max(end.Offset-max(one.Committed, 0), 0)
+	}
+	return one
+}
