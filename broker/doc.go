@@ -33,6 +33,20 @@
 // fenced by the epoch, and answers by lease and mandate: two shards of one partition may run for a
 // moment, but only one of them has an effect or says anything.
 //
+// # Transactions
+//
+// They are coordinated likewise, by the leaders of `__transaction_state`, with one txn.Machine for each
+// transactional id:
+//
+//	produce, offsets -- may I? --> shard: Add, Verify          (this broker's, or another's: AddPartitionsToTxn)
+//	EndTxn --------------------> shard: End --> record of the decision, committed
+//	                                              |
+//	   partition leaders <-- WriteTxnMarkers -- marker sender, until all have confirmed --> record: complete
+//
+// What is open in a partition, and what was aborted there, its log derives from its batches; a marker in a
+// partition of the offsets topic is written by the shard of its groups, which decide with it. A leader asks
+// the coordinator about a batch under a guard that a marker breaks; see partition.Guard.
+//
 // # Goroutines
 //
 //	goroutine   started by   owns alone                              ends
@@ -40,8 +54,10 @@
 //	acceptor    Run          one listening socket                    when the socket is closed
 //	serve       acceptor     one connection and its reading half     on EOF, bad input, idleness, ctx
 //	writer      serve        the writing half, head of the queue     when the queue is closed
-//	coordinator Run          the table of shards                     when ctx and its shards end
-//	shard       coordinator  the machines of one partition's groups  when it is deposed, or ctx ends
+//	shards      Run          the table of shards of one topic        when ctx and its shards end
+//	shard       shards       the machines of one partition           when it is deposed, or ctx ends
+//	markers     Run          the markers that are to be sent         when ctx and its requests end
+//	request     markers      one request for markers to one broker   with its answer, or at its deadline
 //
 // serve waits for its writer, acceptors and connections are waited for by Run. Callbacks of the
 // partition log only store a result and signal; they run on the log's goroutines.
@@ -53,7 +69,9 @@
 //	connections, per node and per address         the new connection is closed and counted
 //	frame size                                    the connection is closed and counted
 //	requests waiting for one shard                COORDINATOR_NOT_AVAILABLE
-//	records of groups not committed               the shard waits for room, then starts again
+//	records of a shard not committed              the shard waits for room, then starts again
+//	requests to one other broker                  further ones wait, until their deadline
+//	aborted transactions in one partition         it takes no new transaction
 //	topics with metrics of their own              further ones are counted together
 //	remembered (address, reason) of bad input     further ones are counted, not logged
 package broker

@@ -333,7 +333,7 @@ func stage(ctx context.Context, h *harness, number, member int) error {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchMaxWait(50*time.Millisecond), kgo.MetadataMinAge(10*time.Millisecond),
 		// A member that leaves while the coordinator moves is not heard, and missed after its session.
-		kgo.SessionTimeout(time.Second), kgo.HeartbeatInterval(100*time.Millisecond),
+		kgo.SessionTimeout(3*time.Second), kgo.HeartbeatInterval(200*time.Millisecond),
 		kgo.RecordPartitioner(kgo.RoundRobinPartitioner()),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 5 * time.Millisecond }),
 	)

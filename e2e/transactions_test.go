@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -177,7 +178,37 @@ func TestExactlyOnceChainSurvivesKilledBrokers(t *testing.T) {
 	leave()
 	c.members.Wait()
 	c.decided(20 * time.Second)
+	c.abortsByHand()
 	if all := c.collect(context.Background(), records); len(all) != records {
 		t.Errorf("records at the end: got %d, want %d", len(all), records)
+	}
+}
+
+// abortsByHand has an operator abort a transaction whose producer is stuck.
+func (c *chain) abortsByHand() {
+	stuck, err := kgo.NewClient(kgo.SeedBrokers(c.kafka...), kgo.TransactionalID("stuck"), kgo.DefaultProduceTopic(chainTopic(3)))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer stuck.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := stuck.BeginTransaction(); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := stuck.ProduceSync(ctx, kgo.StringRecord("never committed")).FirstErr(); err != nil {
+		c.t.Fatal(err)
+	}
+	if out := c.run("txn", "list", "--state", "Ongoing", "--bootstrap-server", c.kafka[0]); !strings.Contains(out, "stuck") {
+		c.t.Errorf("txn list: got %q, want the stuck transaction in it", out)
+	}
+	if out := c.run("txn", "abort", "stuck", "--bootstrap-server", c.kafka[1]); !strings.Contains(out, "aborted") {
+		c.t.Errorf("txn abort: got %q", out)
+	}
+	if out := c.run("txn", "describe", "stuck", "--bootstrap-server", c.kafka[2]); !strings.Contains(out, "CompleteAbort") {
+		c.t.Errorf("txn describe: got %q, want it aborted", out)
+	}
+	if err := stuck.EndTransaction(ctx, kgo.TryCommit); err == nil {
+		c.t.Error("a transaction that was aborted by hand is committed")
 	}
 }
