@@ -223,12 +223,14 @@ var faults = []fault{
 	{wal.ErrFull, codeNotEnoughReplicas, codeRequestTimedOut},
 	{wal.ErrFailed, codeStorageError, codeRequestTimedOut},
 	{wal.ErrDamaged, codeStorageError, codeRequestTimedOut},
+	{wal.ErrMoved, codeStorageError, codeRequestTimedOut}, // whoever reads looks it up again
 	{wal.ErrTooLarge, codeMessageTooLarge, codeRequestTimedOut},
 	{wal.ErrClosed, codeNotLeaderOrFollower, codeRequestTimedOut},
 	{wal.ErrNoSpace, codeStorageError, codeRequestTimedOut},
 	{wal.ErrNotDurable, codeStorageError, codeRequestTimedOut},
 	{wal.ErrEnd, codeStorageError, codeRequestTimedOut},
-	{wal.ErrMoved, codeStorageError, codeRequestTimedOut},
+	// The log asks again at the new place by itself; if that were missed, so may the client.
+	{wal.ErrMoved, codeRequestTimedOut, codeRequestTimedOut},
 	// What a batch may have wrong; all are found before anything is appended. CORRUPT_MESSAGE is
 	// retriable, since the bytes were damaged on their way.
 	{batch.ErrCorrupt, codeCorruptMessage, codeRequestTimedOut},

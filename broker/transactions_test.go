@@ -489,3 +489,14 @@ func TestTransactionalProducerIsToldItsTimeoutIsTooLong(t *testing.T) {
 		t.Errorf("init: %v", err)
 	}
 }
+
+// TestOffsetsCanBeAddedBeforeAnyGroupWasLookedFor: the topic that keeps them is created then.
+func TestOffsetsCanBeAddedBeforeAnyGroupWasLookedFor(t *testing.T) {
+	h := startTransactions(t)
+	h.create("t", 1)
+	c := h.dial()
+	who := h.begin(c, "tx", 1)
+	q := kmsg.NewPtrAddOffsetsToTxnRequest()
+	q.Version, q.TransactionalID, q.ProducerID, q.ProducerEpoch, q.Group = 3, "tx", who.ProducerID, who.ProducerEpoch, "g"
+	expectCode(t, "add offsets", c.ask(q).(*kmsg.AddOffsetsToTxnResponse).ErrorCode, codeNone)
+}

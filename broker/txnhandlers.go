@@ -161,7 +161,7 @@ func (b *Broker) addOffsetsToTxn(
 	ctx context.Context, r *request, q *kmsg.AddOffsetsToTxnRequest,
 ) kmsg.Response {
 	response := kmsg.NewPtrAddOffsetsToTxnResponse()
-	p, ok := b.offsetsPartition(q.Group)
+	p, ok := b.offsetsPartition(ctx, q.Group)
 	if !ok {
 		response.ErrorCode = int16(codeCoordinatorNotAvailable)
 		b.meters.failure("AddOffsetsToTxn", codeCoordinatorNotAvailable)
@@ -175,9 +175,11 @@ func (b *Broker) addOffsetsToTxn(
 	return response
 }
 
-// offsetsPartition is the partition that keeps a group's offsets.
-func (b *Broker) offsetsPartition(group string) (txn.Partition, bool) {
-	t, ok := b.cluster.View().TopicByName(offsetsTopic)
+// offsetsPartition is the partition that keeps a group's offsets. A client may ask for it before it has
+// asked for the group's coordinator, so the topic may have to be created.
+func (b *Broker) offsetsPartition(ctx context.Context, group string) (txn.Partition, bool) {
+	view, _, _ := b.coordinatorView(ctx, coordinatorGroup, 1)
+	t, ok := view.TopicByName(offsetsTopic)
 	if !ok {
 		return txn.Partition{}, false
 	}

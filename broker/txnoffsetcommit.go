@@ -72,7 +72,7 @@ func (b *Broker) commitInTransaction(
 	ctx context.Context, r *request, q *kmsg.TxnOffsetCommitRequest, e group.TxnCommit,
 ) (*group.Committed, code) {
 	shard := b.groups.shardOf(q.Group)
-	at, ok := b.offsetsPartition(q.Group)
+	at, ok := b.offsetsPartition(ctx, q.Group)
 	if shard == nil || !ok {
 		return nil, b.groupCode("TxnOffsetCommit", errNotCoordinator)
 	}

@@ -40,7 +40,8 @@ func (d *dialogue) groups() {
 			return err
 		}
 		if err := codeError(r.(*kmsg.HeartbeatResponse).ErrorCode); !errors.Is(err, kerr.UnknownMemberID) {
-			return err
+			// while Kafka loads a group it answers heartbeats without an error
+			return fmt.Errorf("a stranger's heartbeat is answered with: %w", errors.Join(err, errors.New("not UNKNOWN_MEMBER_ID")))
 		}
 		return nil
 	})

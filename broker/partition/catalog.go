@@ -132,6 +132,9 @@ func encodeRun(run []extent) []byte {
 	return b
 }
 
+// packOfRun is the number of the pack that a run lies in.
+func packOfRun(b []byte) uint64 { return (&decoder{b: b}).uint64() &^ wal.PackBit }
+
 // decodeRun calls fn with every extent of a run.
 func decodeRun(base topic.Offset, b []byte, fn func(extent)) error {
 	d := decoder{b: b}

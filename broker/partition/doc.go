@@ -21,7 +21,8 @@
 // assigned and the record handed to the WAL before the mutex is let go. So the order of the WAL is
 // the order of offsets, and a refused batch leaves neither a hole nor a reservation behind.
 //
-// Everything in memory is derived from the records of the WAL and is rebuilt from them at Open:
+// Everything in memory is derived from the records of the WAL and is rebuilt from them at Open, on top of
+// what the catalog holds of those that were drained (see drain.go):
 //
 //	Data           the batch: index, epochs, producers, log end
 //	Truncate       cut everything from this offset on

@@ -234,7 +234,7 @@ func (d *drain) flush() error {
 func (d *drain) commit(next wal.Start, pack wal.Pack) error {
 	next.NextPack = d.nextPack
 	if d.pack != nil {
-		next.NextPack = pack.Number + 1
+		next.NextPack = pack.Number + packStep
 	}
 	edits := []catalog.Edit{{Key: []byte{keyStart}, Value: encodeStart(next)}}
 	if d.pack != nil {
@@ -294,13 +294,7 @@ func (d *drain) edits(p topic.Partition, s *shadow) ([]catalog.Edit, error) {
 		key := partitionKey(keyLog, p)
 		return append(edits, catalog.Edit{Key: key, Until: append(slices.Clone(key), 0)}), nil
 	}
-	var run []extent
-	put := func() {
-		if len(run) > 0 {
-			edits = append(edits, catalog.Edit{Key: runKey(p, run[0].base), Value: encodeRun(run)})
-		}
-		run = run[:0]
-	}
+	var run runs
 	for i := range s.log.mu.index.len() {
 		e := *s.log.mu.index.at(i)
 		if !s.fresh && e.base < s.from {
@@ -310,13 +304,9 @@ func (d *drain) edits(p topic.Partition, s *shadow) ([]catalog.Edit, error) {
 			return nil, fmt.Errorf("drain file %d: the batch at %d of %v lies at %v, and is needed",
 				d.file, e.base, p, e.at)
 		}
-		if len(run) > 0 && !e.continues(run[len(run)-1]) {
-			put()
-		}
-		run = append(run, e)
+		run.add(p, e)
 	}
-	put()
-	return append(edits, catalog.Edit{Key: partitionKey(keyLog, p), Value: s.log.encodeLog()}), nil
+	return append(append(edits, run.done(p)...), catalog.Edit{Key: partitionKey(keyLog, p), Value: s.log.encodeLog()}), nil
 }
 
 // needs reports whether the batch r must outlive its file: its partition is there, and no durable log

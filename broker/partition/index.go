@@ -33,8 +33,8 @@ func (e extent) end() topic.Offset { return e.base + topic.Offset(e.count) }
 // the copy of 48 MB.
 const chunkLength = 512
 
-// index is the list of a log's extents in offset order. For now every extent is one batch in the
-// WAL; packs and segments will be extents of the same list.
+// index is the list of a log's extents in offset order. Every extent is one batch, in a pack or in the
+// WAL; what is drained comes first.
 type index struct {
 	// chunks are all full but the last. gone counts the extents dropped from the front of the first.
 	chunks [][]extent

@@ -132,8 +132,10 @@ func (s *Store) Tick() {
 
 // tickDrain wakes the drainer if something waits and it is time.
 func (s *Store) tickDrain(now time.Duration) {
-	sealed, _ := s.walLog.Sealed()
-	due := s.pace.due(now, s.walLog.End(), s.walLog.FileBytes(), sealed.Waiting, s.walLog.BytesMax())
+	quiet := s.pace.quiet(now, s.walLog.End(), s.walLog.FileBytes())
+	s.quiet.Store(quiet)
+	_, sealed := s.walLog.Sealed()
+	due := sealed && (quiet || s.pressed())
 	if !due && s.dropped.Load() == s.swept.Load() && !s.doomed.Load() {
 		return
 	}

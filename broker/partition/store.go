@@ -60,9 +60,10 @@ type Store struct {
 	swept atomic.Uint64
 	// doomed: packs wait for a sync before they go.
 	doomed atomic.Bool
-	// pace belongs to the goroutine that calls Tick.
+	// pace belongs to the goroutine that calls Tick; quiet is what it found.
 	pace    drainPace
-	drained struct{ files, bytes, packs, packBytes atomic.Int64 }
+	quiet   atomic.Bool
+	drained struct{ files, bytes, packs, packBytes, repacked atomic.Int64 }
 	// drainNow tells Run's drainer to look; one token.
 	drainNow chan struct{}
 
@@ -128,7 +129,7 @@ func newStore(cfg Config) *Store {
 	s.mu.passed = map[wal.Position]bool{}
 	s.damageFound = make(chan struct{}, 1)
 	s.drainNow = make(chan struct{}, 1)
-	s.drainer = drainer{store: s, nextPack: 1, packs: map[uint64]wal.Pack{}}
+	s.drainer = drainer{store: s, nextPack: packStep, packs: map[uint64]wal.Pack{}}
 	s.mu.observer = cfg.Observer
 	s.savedAt, s.expiredAt = cfg.Now(), cfg.Now()
 	s.lease.Store(math.MinInt64)

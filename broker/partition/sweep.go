@@ -27,6 +27,14 @@ func (d *drainer) sweep() error {
 		}
 		d.doomedBy, _ = d.store.walLog.Sequences()
 		d.store.swept.Store(dropped)
+		if len(d.doomed) == 0 {
+			again, err := d.repack(used)
+			if again {
+				d.store.swept.Store(dropped - 1)
+			}
+			d.count()
+			return err
+		}
 	}
 	if _, synced := d.store.walLog.Sequences(); synced < d.doomedBy {
 		d.store.doomed.Store(len(d.doomed) > 0)
@@ -49,7 +57,7 @@ func (d *drainer) sweep() error {
 	return nil
 }
 
-// packsInUse counts the bytes of the batches that lie in each pack. It is not settled while a crash
+// packsInUse counts the bytes of the records that are needed of each pack. It is not settled while a crash
 // could bring batches back that were dropped.
 func (s *Store) packsInUse() (used map[uint64]int64, settled bool) {
 	s.mu.RLock()
@@ -70,8 +78,7 @@ func (s *Store) packsInUse() (used map[uint64]int64, settled bool) {
 func (l *Log) packsInUse(used map[uint64]int64) (settled bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	settling := l.mu.cuts.pending.len() > 0 || l.mu.startDurable != l.mu.start || l.mu.resets > 0
-	if settling && l.store.cfg.mutant != SweepsByMemory {
+	if !l.settledLocked() && l.store.cfg.mutant != SweepsByMemory {
 		return false
 	}
 	for i := range l.mu.settled {
@@ -79,9 +86,15 @@ func (l *Log) packsInUse(used map[uint64]int64) (settled bool) {
 		if e.at.File&wal.PackBit == 0 {
 			break
 		}
-		used[e.at.File&^wal.PackBit] += int64(e.bytes)
+		used[e.at.File&^wal.PackBit] += int64(e.encoded)
 	}
 	return true
+}
+
+// settledLocked reports whether no crash can bring batches back that were dropped, short of a loss of
+// power under an interval.
+func (l *Log) settledLocked() bool {
+	return l.mu.cuts.pending.len() == 0 && l.mu.startDurable == l.mu.start && l.mu.resets == 0
 }
 
 // count publishes what there is, for metrics.
@@ -109,15 +122,16 @@ func (d *drainer) makeRoom(full error) (again bool, err error) {
 type DrainStats struct {
 	// Files and Bytes count what was drained since Open: files of the WAL, and bytes copied into packs.
 	Files, Bytes int64
-	// Packs and PackBytes are what there is now.
-	Packs, PackBytes int64
+	// Packs and PackBytes are what there is now, Repacked counts those that were written anew.
+	Packs, PackBytes, Repacked int64
 	// WaitingBytes is what could be drained, ChainBytes and SpareBytes the size of the WAL's files.
 	WaitingBytes, ChainBytes, SpareBytes int64
 }
 
 func (s *Store) drainStats() DrainStats {
 	d := DrainStats{Files: s.drained.files.Load(), Bytes: s.drained.bytes.Load(),
-		Packs: s.drained.packs.Load(), PackBytes: s.drained.packBytes.Load()}
+		Packs: s.drained.packs.Load(), PackBytes: s.drained.packBytes.Load(),
+		Repacked: s.drained.repacked.Load()}
 	if s.walLog != nil {
 		sealed, _ := s.walLog.Sealed()
 		d.WaitingBytes = sealed.Waiting
@@ -136,13 +150,10 @@ type drainPace struct {
 // drainQuiet is the rate of appends, in bytes per second, below which the disk counts as idle.
 const drainQuiet = 4 << 20
 
-// due reports whether a file should be drained now.
-func (p *drainPace) due(now time.Duration, end wal.Position, fileBytes, waiting, bound int64) bool {
+// quiet reports whether little was appended since it was asked last.
+func (p *drainPace) quiet(now time.Duration, end wal.Position, fileBytes int64) bool {
 	elapsed := now - p.at
 	appended := int64(end.File-p.end.File)*fileBytes + end.Offset - p.end.Offset
 	p.at, p.end = now, end
-	if waiting == 0 || elapsed <= 0 {
-		return false
-	}
-	return waiting*2 >= bound || appended < int64(elapsed.Seconds()*drainQuiet)
+	return elapsed > 0 && appended < int64(elapsed.Seconds()*drainQuiet)
 }

@@ -121,7 +121,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.SpaceRetry, defaultSpaceRetry)
 	setDefault(&c.Scrub.BytesPerSecond, defaultScrubRate)
 	setDefault(&c.Start.File, 1)
-	setDefault(&c.Start.NextPack, 1)
+	setDefault(&c.Start.NextPack, firstPack)
 	return c
 }
 

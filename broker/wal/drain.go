@@ -14,8 +14,8 @@ type Start struct {
 	// Sequence and CRC are those of the last group before it, which the first one there names.
 	Sequence uint64
 	CRC      uint32
-	// NextPack is the number of the next pack, 1 for the first. One of that number or a lower one that
-	// nobody knows is a leftover.
+	// NextPack is the number of the next pack that a drain makes, 65,536 for the first. One of that number
+	// or a lower one that nobody knows is a leftover.
 	NextPack uint64
 }
 

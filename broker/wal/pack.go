@@ -30,11 +30,17 @@ type Pack struct {
 	Bytes int64
 }
 
+// RecordBytes is the encoded length of all its records.
+func (p Pack) RecordBytes() int64 { return p.Bytes - blockBytes }
+
 func (p Pack) extent() extent {
 	return extent{number: p.Number | PackBit, session: p.Session, end: p.Bytes}
 }
 
 const packMagic uint32 = 'O' | 'R'<<8 | 'W'<<16 | 'P'<<24
+
+// firstPack is what Start.NextPack is unless a drain has said more.
+const firstPack = 1 << 16
 
 // packWriteBytes is how much of a pack is written at once.
 const packWriteBytes = 1 << 20

@@ -174,12 +174,12 @@ func TestUnknownPacksAreRemovedOnlyIfADrainCanHaveLeftThem(t *testing.T) {
 	d := openDrainable(t, fs, wal.Start{}, nil, nil)
 	d.append(80)
 	_, _, _, _ = d.drain(1)
-	_, _, _, _ = d.drain(9)
+	_, _, _, _ = d.drain(9 << 16)
 	fs = fs.Restart()
 	d = openDrainable(t, fs, wal.Start{}, nil, nil)
 	names, err := fs.List(dir)
 	if err != nil || slices.Contains(names, "00000000000000000001.pack") ||
-		!slices.Contains(names, "00000000000000000009.pack.orphan") {
+		!slices.Contains(names, fmt.Sprintf("%020d.pack.orphan", 9<<16)) {
 		t.Fatalf("after the start: %q, %v", names, err)
 	}
 	if got := d.scan(); got != 80 {

@@ -75,7 +75,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	logs := logFlags{}
 	logs.register(root)
-	root.AddCommand(newDev(&logs), newStart(&logs), newStatus(), newCluster(), newTopic(), newGroup(), newWAL(), newFrame(),
+	root.AddCommand(newDev(&logs), newStart(&logs), newStatus(), newCluster(), newTopic(), newGroup(), newTxn(), newWAL(), newFrame(),
 		newBench(&logs), newNemesis(&logs), newVersion())
 	return root
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -159,6 +161,25 @@ func (c *cluster) admin() (*kadm.Client, error) {
 		return nil, err
 	}
 	return kadm.NewClient(client), nil
+}
+
+// coordinates waits until groups are: the first to ask has their topic made, and is told to ask again, for
+// which kafkajs has little patience in a transaction.
+func (c *cluster) coordinates(ctx context.Context) error {
+	adm, err := c.admin()
+	if err != nil {
+		return err
+	}
+	defer adm.Close()
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	return eventually(ctx, func() error {
+		found, err := adm.DescribeGroups(ctx, "first")
+		if err = errorOf(err, found.Error()); errors.Is(err, kerr.GroupIDNotFound) {
+			return nil // said by one that has loaded its groups
+		}
+		return err
+	})
 }
 
 // topic makes one, and one of fewer replicas where there are fewer brokers.

@@ -54,11 +54,7 @@ var rows = []row{
 
 // notYet are the rows that brokers do not serve yet. A cell of theirs that passes fails the test, so that
 // the list stays true.
-var notYet = map[string]string{
-	rowConsumerGroup: "KIP-848", rowCommit: "transactions", rowAbort: "transactions", rowFence: "transactions",
-	rowReadCommitted: "transactions", rowCopy: "transactions", rowAdminTransactions: "transactions",
-	rowDeleteRecords: "DeleteRecords",
-}
+var notYet = map[string]string{rowConsumerGroup: "KIP-848"}
 
 const (
 	cellWithin   = 60 * time.Second
@@ -104,6 +100,9 @@ func TestEveryClientIsAtHome(t *testing.T) {
 	c := &cluster{kafka: strings.Split(*against, ",")}
 	if *against == "" {
 		c = startCluster(t, "--set", "group.initial.rebalance.delay.ms=0", "--set", "auto.leader.rebalance.enable=false")
+	}
+	if err := c.coordinates(ctx); err != nil {
+		t.Fatal(err)
 	}
 	began := time.Now()
 	t.Run("cells", func(t *testing.T) {

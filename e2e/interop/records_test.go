@@ -338,21 +338,24 @@ func transacts(ctx context.Context, c *cluster, cl *client, name string, script 
 	return c.committed(ctx, topic, want...)
 }
 
-// committed requires that exactly these values are, in any order.
+// committed waits until exactly these values are, in any order: that a transaction is decided is told
+// before its markers are written.
 func (c *cluster) committed(ctx context.Context, topic string, want ...string) error {
-	read, err := c.read(ctx, topic, true)
-	if err != nil {
-		return err
-	}
-	var got []string
-	for _, r := range read {
-		got = append(got, r.value)
-	}
-	slices.Sort(got)
-	if !slices.Equal(got, slices.Sorted(slices.Values(want))) {
-		return fmt.Errorf("committed are %q, want %q", got, want)
-	}
-	return nil
+	return eventually(ctx, func() error {
+		read, err := c.read(ctx, topic, true)
+		if err != nil {
+			return err
+		}
+		var got []string
+		for _, r := range read {
+			got = append(got, r.value)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, slices.Sorted(slices.Values(want))) {
+			return fmt.Errorf("committed are %q, want %q", got, want)
+		}
+		return nil
+	})
 }
 
 func commits(ctx context.Context, c *cluster, cl *client) error {
@@ -475,17 +478,11 @@ func copies(ctx context.Context, c *cluster, cl *client) error {
 	} else if err := copyByWords(ctx, c, cl, [4]string{source, target, group, target}, wrote); err != nil {
 		return err
 	}
-	read, err := c.read(ctx, target, true)
-	if err != nil {
-		return err
+	var values []string
+	for _, r := range wrote {
+		values = append(values, r.value)
 	}
-	for i := range read {
-		read[i].key = ""
-	}
-	for i := range wrote {
-		wrote[i].key = ""
-	}
-	if err := sameValues(read, wrote); err != nil {
+	if err := c.committed(ctx, target, values...); err != nil {
 		return err
 	}
 	adm, err := c.admin()

@@ -76,9 +76,11 @@ func (b *broker) turnDrain() error {
 		b.w.count.drained++
 		b.want(partPrepare)
 	}
-	if after := b.store.Stats().Drain; after.Packs < before.Packs {
+	after := b.store.Stats().Drain
+	if after.Packs < before.Packs {
 		b.w.count.packsRemoved++
 	}
+	b.w.count.repacked += uint64(after.Repacked - before.Repacked)
 	return nil
 }
 

@@ -91,6 +91,10 @@ func (l *load) newProducer(index int) (*producer, error) {
 // slotsMax bounds the records of a producer that wait for answers, however small they are.
 const slotsMax = 1 << 18
 
+// produceWithin is how long a broker may take to answer, as with the Java client (request.timeout.ms): a
+// request that is given up sooner is made again, and a slow broker has its load twice.
+const produceWithin = 30 * time.Second
+
 func slotsOf(f Load) int { return min(max(1, f.BufferBytes/f.RecordBytes), slotsMax) }
 
 func (l *load) producerOptions() []kgo.Opt {
@@ -102,6 +106,7 @@ func (l *load) producerOptions() []kgo.Opt {
 		kgo.ProducerBatchMaxBytes(int32(f.BatchBytes)),
 		kgo.MaxBufferedRecords(slotsOf(f)+1), // ours is the bound
 		kgo.RecordDeliveryTimeout(f.Delivery),
+		kgo.ProduceRequestTimeout(produceWithin),
 		kgo.UnknownTopicRetries(-1),
 		kgo.WithHooks(l.batches),
 	)

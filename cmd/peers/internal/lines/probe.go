@@ -104,6 +104,24 @@ func (r *Runner) awaitHealthy(ctx context.Context, c *system.Cluster) error {
 	return errors.Join(err, deleted.Err)
 }
 
+// prime makes a topic, and returns when each partition has acknowledged a record and has all replicas in sync.
+func prime(ctx context.Context, client *kgo.Client, topic string, partitions int32) error {
+	ctx, cancel := context.WithTimeout(ctx, primedWithin)
+	defer cancel()
+	if err := create(ctx, client, topic, partitions); err != nil {
+		return err
+	}
+	var records []*kgo.Record
+	for p := range partitions {
+		records = append(records, &kgo.Record{Topic: topic, Partition: p, Value: []byte("first")})
+	}
+	if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		return fmt.Errorf("write to each partition of %s: %w", topic, err)
+	}
+	admin := kadm.NewClient(client)
+	return eventually(ctx, "see all replicas of "+topic, func() error { return inSync(ctx, admin, topic) })
+}
+
 // inSync wants three brokers, and all replicas of a topic in sync.
 func inSync(ctx context.Context, admin *kadm.Client, topic string) error {
 	metadata, err := admin.Metadata(ctx, topic)
