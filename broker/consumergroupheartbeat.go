@@ -31,8 +31,10 @@ func (b *Broker) consumerGroupHeartbeat(
 		return response
 	}
 	response.MemberID, response.MemberEpoch = &beat.MemberID, beat.Epoch
-	_, interval := b.consumerTimes(b.cluster.View(), q.Group)
-	response.HeartbeatIntervalMillis = int32(interval.Milliseconds())
+	if beat.Epoch >= memberEpochJoins { // who has left beats no more
+		_, interval := b.consumerTimes(b.cluster.View(), q.Group)
+		response.HeartbeatIntervalMillis = int32(interval.Milliseconds())
+	}
 	if beat.Assigned != nil {
 		response.Assignment = &kmsg.ConsumerGroupHeartbeatResponseAssignment{Topics: assignedTopics(*beat.Assigned)}
 	}

@@ -20,7 +20,7 @@ func startGroups(tb testing.TB, edit ...func(*Config)) *harness {
 	return start(tb, append([]func(*Config){quick}, edit...)...)
 }
 
-// coordinates waits until this broker coordinates a group.
+// coordinates waits until this broker coordinates groups, in the present epochs.
 func (h *harness) coordinates(name string) {
 	h.Helper()
 	q := kmsg.NewPtrFindCoordinatorRequest()
@@ -30,7 +30,8 @@ func (h *harness) coordinates(name string) {
 			return false
 		}
 		for _, shard := range h.groups.table.Load().shards {
-			if shard == nil || !shard.loaded.Load() {
+			// One of an older epoch is loaded, too, until the coordinator has noticed the move.
+			if shard == nil || !shard.loaded.Load() || shard.over() || shard.epoch != shard.log.State().Role.Epoch {
 				return false
 			}
 		}

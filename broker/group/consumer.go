@@ -371,7 +371,7 @@ func (m *Machine) consumerLeave(e *ConsumerHeartbeat, now Time, fx *Effects) {
 func (m *Machine) leaver(e *ConsumerHeartbeat) (*consumer, error) {
 	g := m.consumers
 	if g == nil {
-		return nil, ErrUnknownMember
+		return nil, ErrUnknownGroup
 	}
 	one := g.members[e.MemberID]
 	if e.Instance != nil {
