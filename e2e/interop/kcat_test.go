@@ -126,8 +126,7 @@ func (k *kcatTransactions) ask(ctx context.Context, fields ...string) (answer []
 		err = k.running.finish(ctx)
 		k.running = nil
 	case "abort":
-		err = errors.Join(k.running.cmd.Process.Signal(syscall.SIGINT))
-		<-k.running.done
+		err = k.running.interrupt(ctx)
 		k.running = nil
 	default:
 		err = errors.ErrUnsupported

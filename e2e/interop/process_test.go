@@ -140,6 +140,29 @@ func (p *process) write(line string) error {
 	return nil
 }
 
+// interrupt ends it by a signal. A tool that takes the signal just before it waits for input notices only
+// when there is no more of it.
+func (p *process) interrupt(ctx context.Context) error {
+	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		return fmt.Errorf("interrupt %s: %w", p.cmd.Path, err)
+	}
+	soon, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	select {
+	case <-p.done:
+		return nil
+	case <-soon.Done():
+		_ = p.stdin.Close() // it may be closed already
+	}
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		p.kill()
+		return fmt.Errorf("%s does not end when it is interrupted: %w: %s", p.cmd.Path, context.Cause(ctx), p.complaint())
+	}
+}
+
 // finish ends its input, and waits until it has ended as it should.
 func (p *process) finish(ctx context.Context) error {
 	_ = p.stdin.Close() // it may be closed, and has then been told
