@@ -114,12 +114,14 @@ func (w *World) flows() bool {
 			return false
 		}
 	}
+	still := map[topic.Partition]bool{}
 	for t := range im.All() {
 		for i, placement := range t.Partitions {
 			p := topic.Partition{Topic: t.ID, Index: int32(i)}
 			there := w.there(placement)
 			if there < im.MinInSync(t, placement) || w.orphaned(p, placement) {
-				continue // it may rightly stand still
+				still[p] = true // and rightly so
+				continue
 			}
 			if len(placement.ISR) != there || placement.Leader == topic.NoNode || !w.settled(t, p, placement) {
 				return false
@@ -133,7 +135,9 @@ func (w *World) flows() bool {
 		w.quiet = true // everything takes writes: now let it come to rest
 		return false
 	}
-	return !slices.ContainsFunc(w.producers, func(p *producer) bool { return p.sending != nil })
+	return !slices.ContainsFunc(w.producers, func(p *producer) bool {
+		return p.sending != nil && !still[p.sending.partition]
+	})
 }
 
 // orphaned reports whether everybody who could lead was lost, or must be waited for. Which disks a new
