@@ -334,6 +334,8 @@ func stage(ctx context.Context, h *harness, number, member int) error {
 		kgo.FetchMaxWait(50*time.Millisecond), kgo.MetadataMinAge(10*time.Millisecond),
 		// A member that leaves while the coordinator moves is not heard, and missed after its session.
 		kgo.SessionTimeout(3*time.Second), kgo.HeartbeatInterval(200*time.Millisecond),
+		// Nor does it end its transaction if it leaves in the midst of it.
+		kgo.TransactionTimeout(3*time.Second),
 		kgo.RecordPartitioner(kgo.RoundRobinPartitioner()),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 5 * time.Millisecond }),
 	)
