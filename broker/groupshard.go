@@ -132,24 +132,7 @@ func replayBatch(replay *group.Replay, b []byte) (topic.Offset, error) {
 
 // serve has turns until ctx ends or the shard must.
 func (s *groupShard) serve(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	calls := make([]*groupCall, 0, turnMax)
-	for {
-		calls = calls[:0]
-		select {
-		case call := <-s.mailbox:
-			calls = append(calls, call)
-		case <-s.settled:
-		case <-timer.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if err := s.turn(ctx, more(s.mailbox, calls)); err != nil {
-			return err
-		}
-		timer.Reset(time.Duration(max(1, s.wake-s.now().Mono)) * time.Millisecond)
-	}
+	return turns(ctx, s.mailbox, s.settled, s.turn, func() int64 { return s.wake - s.now().Mono })
 }
 
 // turn carries out requests and timers, appends what they have decided, and answers.

@@ -452,6 +452,32 @@ func await[C, R any](
 	}
 }
 
+// turns has a shard take its turns until ctx ends or one fails: when a call comes, when what was appended is
+// settled, and when its timers are due: wait says after every turn in how many milliseconds.
+func turns[C any](
+	ctx context.Context, mailbox <-chan C, settled <-chan struct{}, turn func(context.Context, []C) error,
+	wait func() int64,
+) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	calls := make([]C, 0, turnMax)
+	for {
+		calls = calls[:0]
+		select {
+		case call := <-mailbox:
+			calls = append(calls, call)
+		case <-settled:
+		case <-timer.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := turn(ctx, more(mailbox, calls)); err != nil {
+			return err
+		}
+		timer.Reset(time.Duration(max(1, wait())) * time.Millisecond)
+	}
+}
+
 // more takes what else waits in a mailbox, so that it shares one append.
 func more[C any](mailbox <-chan C, calls []C) []C {
 	for len(calls) < turnMax {

@@ -20,18 +20,28 @@ func (m *Machine) commit(e Commit, now Time, fx *Effects) {
 	if one != nil {
 		m.alive(one, now)
 	}
-	done := &Committed{Errs: make([]error, len(e.Offsets))}
-	for i, o := range e.Offsets {
+	fx.reply(e.Token, m.keepOffsets(e.Offsets, now, fx, func(p Place, o Offset) {
+		m.offsets[p] = o
+		m.overtake(p)
+	}))
+}
+
+// keepOffsets records the offsets of a commit, each unless its metadata is too large, and puts them where they
+// belong.
+func (m *Machine) keepOffsets(
+	offsets []CommitOffset, now Time, fx *Effects, put func(Place, Offset),
+) *Committed {
+	done := &Committed{Errs: make([]error, len(offsets))}
+	for i, o := range offsets {
 		if len(o.Metadata) > m.cfg.MetadataBytesMax {
 			done.Errs[i] = ErrMetadataTooLarge
 			continue
 		}
 		o.CommittedAt = now.Wall
-		m.offsets[o.Place] = o.Offset
-		m.overtake(o.Place)
+		put(o.Place, o.Offset)
 		fx.Records = append(fx.Records, offsetRecord(m.name, o.Place, o.Offset))
 	}
-	fx.reply(e.Token, done)
+	return done
 }
 
 // mayCommit judges who commits, and returns the member if it is one.

@@ -133,17 +133,9 @@ func (m *Machine) txnCommit(e TxnCommit, now Time, fx *Effects) {
 			m.alive(one, now)
 		}
 	}
-	done := &Committed{Errs: make([]error, len(e.Offsets))}
-	for i, o := range e.Offsets {
-		if len(o.Metadata) > m.cfg.MetadataBytesMax {
-			done.Errs[i] = ErrMetadataTooLarge
-			continue
-		}
-		o.CommittedAt = now.Wall
-		m.undecided.put(e.ProducerID, o.Place, o.Offset)
-		fx.Records = append(fx.Records, offsetRecord(m.name, o.Place, o.Offset))
-	}
-	fx.reply(e.Token, done)
+	fx.reply(e.Token, m.keepOffsets(e.Offsets, now, fx, func(p Place, o Offset) {
+		m.undecided.put(e.ProducerID, p, o)
+	}))
 }
 
 // decide makes a transaction's offsets the group's, or forgets them.

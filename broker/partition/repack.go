@@ -64,11 +64,14 @@ func (d *drainer) repackOne(old wal.Pack, number uint64) (again bool, err error)
 	}
 	edits := []catalog.Edit{{Key: packKey(number), Value: encodePack(pack)},
 		{Key: packKey(old.Number), Until: append(packKey(old.Number), 0)}}
-	runs, err := d.repackedRuns(old.Number, moves)
-	if err != nil {
-		return false, err
+	for _, p := range slices.SortedFunc(maps.Keys(moves), comparePartitions) {
+		more, err := d.repackedRuns(p, old.Number, moves[p])
+		if err != nil {
+			return false, err
+		}
+		edits = append(edits, more...)
 	}
-	if err := d.store.cfg.Catalog.Apply(append(edits, runs...)); err != nil {
+	if err := d.store.cfg.Catalog.Apply(edits); err != nil {
 		return false, fmt.Errorf("record that pack %d was written anew: %w", old.Number, err)
 	}
 	d.packs[number] = pack
@@ -139,19 +142,20 @@ func (d *drainer) copyResidents(
 	return pack, moves, nil
 }
 
-// repackedRuns are the runs of the old pack with their batches' new places. A batch that was not copied
-// lies nowhere from now on: a record that is not drained yet drops it.
+// repackedRuns are a partition's runs in the old pack with their batches' new places. A batch that was not
+// copied lies nowhere from now on: a record that is not drained yet drops it. Partitions of which nothing
+// was copied keep their runs until then, as when a pack is removed.
 func (d *drainer) repackedRuns(
-	old uint64, moves map[topic.Partition][]moved,
+	p topic.Partition, old uint64, moves []moved,
 ) (edits []catalog.Edit, err error) {
-	err = d.store.cfg.Catalog.Range([]byte{keyRun}, []byte{keyRun + 1}, func(key, value []byte) error {
-		p, base, err := parseRunKey(key)
+	to := make(map[topic.Offset]wal.Position, len(moves))
+	for _, m := range moves {
+		to[m.base] = m.to
+	}
+	err = d.store.cfg.Catalog.Range(runKey(p, 0), runsEnd(p), func(key, value []byte) error {
+		_, base, err := parseRunKey(key)
 		if err != nil || packOfRun(value) != old {
 			return err
-		}
-		to := map[topic.Offset]wal.Position{}
-		for _, m := range moves[p] {
-			to[m.base] = m.to
 		}
 		edits = append(edits, catalog.Edit{Key: slices.Clone(key), Until: append(slices.Clone(key), 0)})
 		var run runs

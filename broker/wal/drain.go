@@ -91,11 +91,8 @@ func (l *Log) ReadSealed(number uint64, fn func(Placed) error) (next Start, err 
 	if err = errors.Join(err, w.close()); err != nil {
 		return Start{}, fmt.Errorf("drain file %d: %w", number, err)
 	}
-	return Start{File: l.after(number), Sequence: w.chain.sequence, CRC: w.chain.crc}, nil
+	return Start{File: number + 1, Sequence: w.chain.sequence, CRC: w.chain.crc}, nil
 }
-
-// after is the first file that the chain may run through behind a sealed one.
-func (l *Log) after(number uint64) uint64 { return number + 1 }
 
 // begin is the chain before the first file.
 func (l *Log) begin() chain {
@@ -125,7 +122,7 @@ func (l *Log) Retire(start Start) error {
 		return !e.pack() && e.number < start.File
 	})
 	l.mu.Unlock()
-	err := l.recycle(start)
+	err := l.recycle()
 	nudge(l.makeFile)
 	return err
 }
@@ -133,7 +130,7 @@ func (l *Log) Retire(start Start) error {
 // recycle makes spares of the drained files, as many as are wanted, and removes the others. The names
 // are durable before anybody writes to a spare: else a crash could bring a drained file's name back over
 // what was written.
-func (l *Log) recycle(start Start) error {
+func (l *Log) recycle() error {
 	var spares []string
 	for len(l.drained) > 0 {
 		number := l.drained[0]

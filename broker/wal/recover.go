@@ -238,7 +238,7 @@ func (l *Log) tidy(w *walk, others []string) error {
 			return err
 		}
 	}
-	return l.recycle(l.cfg.Start)
+	return l.recycle()
 }
 
 // tidyOther takes in a file that is not of the chain. What was drained is left to recycle.
@@ -250,13 +250,12 @@ func (l *Log) tidyOther(name string) error {
 		}
 		return nil
 	}
-	number, pack := parseName(name, packSuffix)
-	_, drained := parseName(name, fileSuffix)
-	switch {
-	case drained:
-		number, _ := parseName(name, fileSuffix)
+	if number, ok := parseName(name, fileSuffix); ok {
 		l.drained = append(l.drained, number)
 		return nil
+	}
+	number, pack := parseName(name, packSuffix)
+	switch {
 	case pack && l.knowsPack(number), !pack && !strings.HasSuffix(name, unfinishedSuffix):
 		return nil
 	case pack && number > l.cfg.Start.NextPack:
