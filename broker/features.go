@@ -22,16 +22,19 @@ const featureMetadata = "metadata.version"
 // featureGroup stands for groups of KIP-848.
 const featureGroup = "group.version"
 
+// featureShare stands for share groups (KIP-932).
+const featureShare = "share.version"
+
 // featureTransaction has clients use the protocol of KIP-890.
 const featureTransaction = "transaction.version"
 
 // features are finalized from the start, sorted by name. Clients take a feature's absence for "do not
 // use it", so only what exists may stand here.
-var features = []feature{{featureGroup, 1}, {featureMetadata, 33}, {featureTransaction, txn.BumpsEpochs}}
+var features = []feature{{featureGroup, 1}, {featureMetadata, 33}, {featureShare, 1}, {featureTransaction, txn.BumpsEpochs}}
 
 // featuresEpoch must grow with every change of the table: clients believe the answer with the larger
 // one.
-const featuresEpoch = 3
+const featuresEpoch = 4
 
 // addFeatures completes an ApiVersions response.
 func addFeatures(response *kmsg.ApiVersionsResponse) {

@@ -292,7 +292,7 @@ func inertKeys() []Key {
 
 // Table returns every key that is not unknown, those in force first.
 func Table() []Key {
-	return slices.Concat(kafkaKeys(), topicKeys(), groupKeys(), ownKeys(), inertKeys())
+	return slices.Concat(kafkaKeys(), topicKeys(), groupKeys(), shareKeys(), ownKeys(), inertKeys())
 }
 
 var inertIntegers = []string{
