@@ -41,6 +41,8 @@ const (
 	keyScrubInterval       = "log.scrub.interval.ms"
 	keyScrubRate           = "log.scrub.bytes.per.second"
 	keyWALRetained         = "wal.retained.bytes"
+	keyCleanerBuffer       = "log.cleaner.dedupe.buffer.size"
+	keyCleanerBackoff      = "log.cleaner.backoff.ms"
 	keyWALFile             = "wal.file.bytes"
 	keyHeartbeat           = "replica.heartbeat.interval.ms"
 	keyLeaderTimeout       = "replica.leader.timeout.ms"
@@ -236,6 +238,10 @@ func ownKeys() []Key {
 			Doc: "How long to wait between two readings of the whole log in search of damage; 0 for none."},
 		{Name: keyScrubRate, Kind: Integer, Default: "4194304", Unit: "bytes", Min: 65536, Max: 1 << 40,
 			Doc: "How fast the log is read in search of damage; slower while records wait for the disk."},
+		{Name: keyCleanerBuffer, Kind: Integer, Default: "134217728", Unit: "bytes", Min: 1 << 10, Max: 1 << 40,
+			Doc: "The memory that the keys of a compaction may take up; with more keys it takes several turns."},
+		{Name: keyCleanerBackoff, Kind: Integer, Default: "15000", Unit: "ms", Max: math.MaxInt64 / 1_000_000,
+			Doc: "How long after a look for logs to compact the next one comes."},
 		{Name: keyWALRetained, Kind: Integer, Default: "8589934592", Unit: "bytes", Min: 1 << 20, Max: 1 << 50,
 			Doc: "The most that the write-ahead log takes up: full files wait there until the disk is idle, and " +
 				"from half of this on they are drained at once. At the bound producers wait. At least four files."},
@@ -306,8 +312,7 @@ var inertIntegers = []string{
 	"log.flush.scheduler.interval.ms", "log.flush.offset.checkpoint.interval.ms",
 	"log.flush.start.offset.checkpoint.interval.ms",
 	"log.message.timestamp.difference.max.ms",
-	"log.cleaner.threads", "log.cleaner.dedupe.buffer.size", "log.cleaner.io.buffer.size",
-	"log.cleaner.backoff.ms",
+	"log.cleaner.threads", "log.cleaner.io.buffer.size",
 	"log.local.retention.ms", "log.local.retention.bytes",
 	"replica.fetch.max.bytes", "replica.fetch.min.bytes", "replica.fetch.wait.max.ms",
 	"replica.fetch.response.max.bytes", "replica.fetch.backoff.ms", "replica.socket.timeout.ms",
