@@ -355,7 +355,7 @@ var inertTexts = []string{
 	"controller.quorum.bootstrap.servers", "controller.quorum.auto.join.enable", "metadata.log.dir",
 	"log.message.format.version",
 	"inter.broker.protocol.version", "log.cleaner.io.max.bytes.per.second",
-	"log.cleaner.min.cleanable.ratio", "log.cleaner.io.buffer.load.factor",
+	"log.cleaner.io.buffer.load.factor",
 	"group.coordinator.rebalance.protocols", "max.connections.per.ip.overrides", "metric.reporters",
 	"early.start.listeners", "create.topic.policy.class.name", "alter.config.policy.class.name",
 	"client.quota.callback.class", "super.users", "allow.everyone.if.no.acl.found", "principal.builder.class",
