@@ -41,6 +41,9 @@ func (l *Log) read(from topic.Offset, bytesMax int, minOne, stable bool) (ReadRe
 		}
 		loaded, err = l.load(pieces)
 	}
+	if loaded == 0 && errors.Is(err, errRewritten) {
+		return result, fmt.Errorf("read batches from %d: the log is rewritten again and again: %w", from, wal.ErrMoved)
+	}
 	if err != nil && (loaded == 0 || !errors.Is(err, wal.ErrDamaged) && !errors.Is(err, errRewritten)) {
 		return result, fmt.Errorf("read batches from %d: %w", from, err)
 	}
