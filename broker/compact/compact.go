@@ -22,8 +22,9 @@ type Config struct {
 	Limit int64
 	// Aborted are the aborted transactions with records below Limit, in any order.
 	Aborted []Aborted
-	// Newest is, of each producer whose state the partition keeps, the offset of its newest record.
-	Newest map[int64]int64
+	// Newest are, of each producer whose state the partition keeps, the offsets of the records that tell it:
+	// its newest one, and its newest marker.
+	Newest map[int64][]int64
 }
 
 // KeyBytes is what one remembered key costs, roughly: hash and offset, in a map that grows by doubling.
@@ -236,14 +237,15 @@ func (p *Pass) clean(b []byte, h batch.Header) ([]byte, error) {
 	return out, nil
 }
 
-// tells reports whether a batch is the newest of a producer: its state must stay in the log. So must
+// tells reports whether a batch tells the state of its producer, which must stay in the log. So must
 // whatever begins at or above the end of the pass.
 func (p *Pass) tells(h batch.Header) bool {
 	if h.BaseOffset >= p.End() && !h.Spans() {
 		return true
 	}
-	newest, known := p.cfg.Newest[h.ProducerID]
-	return h.ProducerID >= 0 && known && h.BaseOffset <= newest && newest <= h.LastOffset()
+	return h.ProducerID >= 0 && slices.ContainsFunc(p.cfg.Newest[h.ProducerID], func(newest int64) bool {
+		return h.BaseOffset <= newest && newest <= h.LastOffset()
+	})
 }
 
 // cleanData drops records of a batch of data.
