@@ -22,13 +22,6 @@ import (
 	"outrigger/sidecar/bus"
 )
 
-// The directories of the write-ahead log and of the catalog of what was drained from it, below the data
-// directory.
-const (
-	walDir     = "wal"
-	catalogDir = "catalog"
-)
-
 const (
 	// A log file holds at least four of the largest batches.
 	walShare = 4
@@ -100,7 +93,7 @@ func (n *node) assemble(ctx context.Context) error {
 	}
 	n.web.stage("recovering the write-ahead log")
 	clock := monotonic()
-	if n.catalog, err = catalog.Open(n.dir.Path(catalogDir), n.Logger, n.Died); err != nil {
+	if n.catalog, err = catalog.Open(n.dir.Path(datadir.Catalog), n.Logger, n.Died); err != nil {
 		return n.explainCatalog(err)
 	}
 	logs, err := n.openLogs(n.logConfig(clock))
@@ -204,7 +197,7 @@ func (n *node) logConfig(clock func() time.Duration) partition.Config {
 	return partition.Config{
 		WAL: wal.Config{
 			FS:        wal.OS(),
-			Dir:       n.dir.Path(walDir),
+			Dir:       n.dir.Path(datadir.WAL),
 			Session:   n.session,
 			Logger:    n.Logger,
 			FileBytes: fileBytes,
