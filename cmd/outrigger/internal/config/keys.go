@@ -40,6 +40,7 @@ const (
 	keyDamagePolicy        = "log.damage.policy"
 	keyScrubInterval       = "log.scrub.interval.ms"
 	keyScrubRate           = "log.scrub.bytes.per.second"
+	keyDiskFreeMin         = "log.disk.free.min"
 	keyWALRetained         = "wal.retained.bytes"
 	keyWALFile             = "wal.file.bytes"
 	keyHeartbeat           = "replica.heartbeat.interval.ms"
@@ -236,6 +237,9 @@ func ownKeys() []Key {
 			Doc: "How long to wait between two readings of the whole log in search of damage; 0 for none."},
 		{Name: keyScrubRate, Kind: Integer, Default: "4194304", Unit: "bytes", Min: 65536, Max: 1 << 40,
 			Doc: "How fast the log is read in search of damage; slower while records wait for the disk."},
+		{Name: keyDiskFreeMin, Kind: Integer, Default: "-1", Unit: "bytes", Min: -1, Max: 1 << 50,
+			Doc: "Producers wait while the file system of the data has less than this free, until a quarter more is; " +
+				"-1 is a twentieth of the file system, at most 1 GiB; 0 for no such bound."},
 		{Name: keyWALRetained, Kind: Integer, Default: "8589934592", Unit: "bytes", Min: 1 << 20, Max: 1 << 50,
 			Doc: "The most that the write-ahead log takes up: full files wait there until the disk is idle, and " +
 				"from half of this on they are drained at once. At the bound producers wait. At least four files."},
