@@ -40,6 +40,19 @@ func (b *Broker) retainOnce(ctx context.Context, now time.Time) {
 	}
 }
 
+// compaction says how a partition is compacted here, leader or not; ok is false if it is not.
+func (b *Broker) compaction(p topic.Partition) (c partition.Compaction, ok bool) {
+	view := b.cluster.View()
+	t, known := view.TopicByID(p.Topic)
+	if !known {
+		return c, false
+	}
+	s := b.settingsOf(view, t)
+	c = s.compaction
+	c.Now = time.Now().UnixMilli()
+	return c, s.cleanup.compact
+}
+
 // retainWait is how long one deletion may wait for room in the log. The next round comes.
 const retainWait = time.Second
 

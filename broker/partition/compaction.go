@@ -104,6 +104,7 @@ func (d *drainer) compact(bytes int64) (more bool, err error) {
 		took, err = c.step()
 		bytes -= took
 	}
+	d.store.compactions.permille.Store(c.progress())
 	if err == nil && c.now != nil {
 		return true, nil
 	}
@@ -206,7 +207,10 @@ func (l *Log) cleanableLocked(r Compaction, number uint64) (n int, limit topic.O
 	if n = l.placedLocked(wal.Position{File: number | wal.PackBit}); n == 0 {
 		return 0, 0
 	}
-	limit = min(l.mu.index.at(n-1).end(), l.lastStableLocked())
+	limit = l.mu.index.at(n - 1).end()
+	if l.store.cfg.mutant != CompactsUncommitted {
+		limit = min(limit, l.lastStableLocked())
+	}
 	if r.LagMin > 0 {
 		young := l.mu.index.reaching(r.Now-r.LagMin.Milliseconds()+1, n)
 		if young < n {
@@ -304,11 +308,14 @@ type CompactionStats struct {
 	Logs, ReadBytes, SavedBytes int64
 	// Uncleanable counts the logs that cannot be compacted.
 	Uncleanable int64
+	// Progress is how far the log has come that is compacted now, from 0 to 1.
+	Progress float64
 }
 
 func (s *Store) compactionStats() CompactionStats {
 	return CompactionStats{Logs: s.compactions.logs.Load(), ReadBytes: s.compactions.read.Load(),
-		SavedBytes: s.compactions.saved.Load(), Uncleanable: s.compactions.uncleanable.Load()}
+		SavedBytes: s.compactions.saved.Load(), Uncleanable: s.compactions.uncleanable.Load(),
+		Progress: float64(s.compactions.permille.Load()) / 1000}
 }
 
 // errUncleanable: a batch cannot be taken apart, although its checksum is right.
@@ -426,6 +433,18 @@ func (c *compaction) turn() error {
 	c.done = append(c.done, now)
 	c.choose()
 	return nil
+}
+
+// progress is how much of the log at hand was done, in thousandths.
+func (c *compaction) progress() int64 {
+	if c.now == nil {
+		return 0
+	}
+	done, all := c.now.next, len(c.now.was)
+	if !c.now.learned {
+		return int64(500 * done / max(1, all))
+	}
+	return int64(500 + 500*done/max(1, all))
 }
 
 // abandon removes what was written.

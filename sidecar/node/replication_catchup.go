@@ -113,8 +113,10 @@ func (r *Replication) feedFromMemory(p *peer, s *slot) (more, cold bool) {
 
 func (r *Replication) feed(p *peer, s *slot, from *partition.Entry) bool {
 	fed, next := false, *from
-	if at, lags := s.machine.Lag(p.node); lags {
-		next = from.From(at)
+	if at, lags := s.machine.Lag(p.node); lags && r.cfg.mutant != FeedsWholeSpans {
+		if next = from.From(at); next.Base != from.Base {
+			r.counters.SpansCut++
+		}
 	}
 	e := entry(&next)
 	r.step(s, func(fx *replica.Effects) { fed = s.machine.Feed(p.node, e, fx) })

@@ -150,6 +150,10 @@ type WAL struct {
 	DiskFreeMin int64
 	// RetainedBytes is the most that the log's files take up, FileBytes the size of one.
 	RetainedBytes, FileBytes int64
+	// CleanerBytes bounds the memory of a compaction, CleanerBackoff is how long after a look for logs to
+	// compact the next one comes.
+	CleanerBytes   int64
+	CleanerBackoff time.Duration
 }
 
 // How many heartbeats, and how many ticks, a timeout spans at the least.
@@ -399,6 +403,8 @@ func (b *builder) wal() WAL {
 		DiskFreeMin:         b.number(keyDiskFreeMin),
 		RetainedBytes:       b.number(keyWALRetained),
 		FileBytes:           b.number(keyWALFile),
+		CleanerBytes:        b.number(keyCleanerBuffer),
+		CleanerBackoff:      b.millis(keyCleanerBackoff),
 	}
 	switch {
 	case w.FlushAlways && b.text(keyFlushInterval) != "":

@@ -213,6 +213,8 @@ func (n *node) logConfig(clock func() time.Duration) partition.Config {
 		},
 		Catalog:              n.catalog,
 		ProducerIDExpiration: n.Config.Kafka.ProducerExpiration,
+		CompactBytesMax:      n.Config.WAL.CleanerBytes,
+		CompactBackoff:       n.Config.WAL.CleanerBackoff,
 		Now:                  clock,
 		Logger:               n.Logger,
 	}
