@@ -12,10 +12,10 @@ import (
 func TestCompactionGoesByTheTopicAndItsReplicas(t *testing.T) {
 	h := startTuned(t)
 	p := topic.Partition{Topic: h.cluster.log(t, "t", 0).Partition().Topic}
-	if _, ok := h.Broker.compaction(p); ok {
+	if _, ok := h.compaction(p); ok {
 		t.Error("a topic of cleanup.policy=delete is compacted")
 	}
-	if _, ok := h.Broker.compaction(topic.Partition{Topic: topic.ID{9}}); ok {
+	if _, ok := h.compaction(topic.Partition{Topic: topic.ID{9}}); ok {
 		t.Error("a topic that is not there is compacted")
 	}
 	h.set(configCleanupPolicy, "compact,delete")
@@ -23,7 +23,7 @@ func TestCompactionGoesByTheTopicAndItsReplicas(t *testing.T) {
 	h.set(configMinLag, "7")
 	h.set(configDeleteRetention, "9")
 	before := time.Now().UnixMilli()
-	c, ok := h.Broker.compaction(p)
+	c, ok := h.compaction(p)
 	if !ok || c.DirtyRatio != 0.25 || c.LagMin != 7*time.Millisecond || c.LagMax != anyTime ||
 		c.DeleteRetention != 9*time.Millisecond || c.Now < before || c.Hold {
 		t.Errorf("got %+v, %v", c, ok)
@@ -36,7 +36,7 @@ func TestCompactionGoesByTheTopicAndItsReplicas(t *testing.T) {
 			v.topics[i] = &changed
 		}
 	})
-	if c, ok := h.Broker.compaction(p); !ok || !c.Hold {
+	if c, ok := h.compaction(p); !ok || !c.Hold {
 		t.Errorf("a replica is not in sync: got %+v, %v, want tombstones to be held", c, ok)
 	}
 }
