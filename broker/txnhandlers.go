@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -221,6 +222,9 @@ func (b *Broker) describeTransactions(
 			return txn.Description{State: txn.Dead}
 		})
 		d, _ := result.(txn.Description)
+		if id == "" {
+			err = fmt.Errorf("%w: the transactional id is empty", errInvalidRequest)
+		}
 		if err == nil && d.State == txn.Dead {
 			err = txn.ErrUnknownID
 		}
