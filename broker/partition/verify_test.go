@@ -2,14 +2,17 @@ package partition
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"outrigger/broker/catalog"
 	"outrigger/broker/catalog/catalogtest"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
+	"outrigger/broker/wal/waltest"
 )
 
 // walOf makes a WAL of these records, whose checksums hold.
@@ -147,5 +150,45 @@ func TestVerifyComparesTheCatalogWithThePacks(t *testing.T) {
 				t.Errorf("got %+v, want %q", found.Damage, c.reason)
 			}
 		})
+	}
+}
+
+// Whatever a store did, with drains, cuts, log starts, removals and compactions, and however it ended,
+// nothing is wrong with what it leaves.
+func TestVerifyFindsNothingWrongWithWhatAStoreLeaves(t *testing.T) {
+	batches, packs := int64(0), 0
+	for seed := uint64(1); seed <= 6; seed++ {
+		fs, table := waltest.New(), &catalogtest.Catalog{}
+		random := rand.New(rand.NewPCG(seed, 5))
+		for session := range uint64(4) {
+			h, err := openCompacting(t, fs, seed*10+session, table, 0.25, int64(2+seed))
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.draining = random
+			h.clock.advance(time.Duration(session) * 20 * time.Second)
+			h.epoch = topic.Epoch(1 + 1000*session)
+			h.run(800)
+			how := "closed"
+			switch random.IntN(3) {
+			case 0:
+				h.close()
+			case 1:
+				how, fs = "killed", fs.Restart()
+			case 2:
+				how, fs = "without power", fs.Crash(random)
+			}
+			found, err := Verify(Verification{FS: fs, Dir: "wal", Catalog: table})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(found.Damage) > 0 {
+				t.Fatalf("seed %d, session %d, %s: got %+v, want no damage", seed, session, how, found.Damage)
+			}
+			batches, packs = batches+found.Batches, packs+found.Packs
+		}
+	}
+	if batches < 1000 || packs < 20 {
+		t.Errorf("looked at %d batches and %d packs: too few", batches, packs)
 	}
 }

@@ -40,6 +40,7 @@ const (
 	keyDamagePolicy        = "log.damage.policy"
 	keyScrubInterval       = "log.scrub.interval.ms"
 	keyScrubRate           = "log.scrub.bytes.per.second"
+	keyDiskFreeMin         = "log.disk.free.min"
 	keyWALRetained         = "wal.retained.bytes"
 	keyCleanerBuffer       = "log.cleaner.dedupe.buffer.size"
 	keyCleanerBackoff      = "log.cleaner.backoff.ms"
@@ -238,6 +239,9 @@ func ownKeys() []Key {
 			Doc: "How long to wait between two readings of the whole log in search of damage; 0 for none."},
 		{Name: keyScrubRate, Kind: Integer, Default: "4194304", Unit: "bytes", Min: 65536, Max: 1 << 40,
 			Doc: "How fast the log is read in search of damage; slower while records wait for the disk."},
+		{Name: keyDiskFreeMin, Kind: Integer, Default: "-1", Unit: "bytes", Min: -1, Max: 1 << 50,
+			Doc: "Producers wait while the file system of the data has less than this free, until a quarter more is; " +
+				"-1 is a twentieth of the file system, at most 1 GiB; 0 for no such bound."},
 		{Name: keyCleanerBuffer, Kind: Integer, Default: "134217728", Unit: "bytes", Min: 1 << 10, Max: 1 << 40,
 			Doc: "The memory that the keys of a compaction may take up; with more keys it takes several turns."},
 		{Name: keyCleanerBackoff, Kind: Integer, Default: "15000", Unit: "ms", Max: math.MaxInt64 / 1_000_000,

@@ -93,6 +93,9 @@ func (n *node) assemble(ctx context.Context) error {
 	}
 	n.web.stage("recovering the write-ahead log")
 	clock := monotonic()
+	if err := n.guardSpace(); err != nil {
+		return err
+	}
 	if n.catalog, err = catalog.Open(n.dir.Path(datadir.Catalog), n.Logger, n.Died); err != nil {
 		return n.explainCatalog(err)
 	}
@@ -158,6 +161,7 @@ func (n *node) runLogs(ctx context.Context) error {
 		case err := <-ended:
 			return err
 		case <-timer.C:
+			n.watchSpace()
 			n.logs.Tick()
 			timer.Reset(next())
 		}
@@ -203,6 +207,7 @@ func (n *node) logConfig(clock func() time.Duration) partition.Config {
 			FileBytes: fileBytes,
 			FilesMax:  files,
 			SparesMax: files / walSparesShare,
+			Room:      n.guard.Room,
 			Sync:      wal.Policy{Interval: n.Config.WAL.FlushInterval},
 			Scrub:     wal.Scrub{Interval: n.Config.WAL.ScrubInterval, BytesPerSecond: n.Config.WAL.ScrubBytesPerSecond},
 		},
@@ -242,7 +247,7 @@ func (n *node) brokerConfig() broker.Config {
 		Requests:    broker.RequestLimits{BytesMax: int32(kafka.RequestBytesMax), FetchBytesMax: int32(kafka.FetchBytesMax), FollowerReads: kafka.FollowerReads},
 	}
 	if n.dir != nil {
-		cfg.LogDir = broker.LogDir{Path: n.dir.Path(), Space: n.dir.Space}
+		cfg.LogDir = broker.LogDir{Path: n.dir.Path(), Space: n.dir.Space, Low: n.guard.Low}
 	}
 	if cfg.Requests.FetchSessionsMax = kafka.FetchSessionsMax; kafka.FetchSessionsMax == 0 {
 		cfg.Requests.FetchSessionsMax = -1

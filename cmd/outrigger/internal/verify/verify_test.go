@@ -300,9 +300,9 @@ func TestEveryFlippedBitIsReportedOrMeansNothing(t *testing.T) {
 	path := build(t)
 	want, err := contents(t, duplicate(t, path))
 	must(t, err)
-	perFile := 60
+	perFile := 24
 	if testing.Short() {
-		perFile = 10
+		perFile = 6
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	reported, dead := 0, 0
