@@ -201,6 +201,9 @@ func (b *Broker) endTxn(ctx context.Context, r *request, q *kmsg.EndTxnRequest) 
 		}
 	})
 	response.ErrorCode = int16(b.txnCode("EndTxn", err, r.Version >= fencedSince))
+	if err == nil {
+		b.meters.ended(q.Commit)
+	}
 	if err == nil && version >= txn.BumpsEpochs {
 		response.ProducerID, response.ProducerEpoch = identity.ID, identity.Epoch
 	}

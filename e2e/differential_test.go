@@ -91,6 +91,7 @@ func TestAnswersAreThoseOfKafka(t *testing.T) {
 	if len(ours) != len(theirs) {
 		t.Fatalf("got %d answers, Kafka gave %d", len(ours), len(theirs))
 	}
+	t.Logf("%d steps", len(ours))
 	for i := range ours {
 		reason, meant := differences[ours[i].step]
 		switch same := ours[i].answer == theirs[i].answer; {

@@ -96,6 +96,7 @@ func (g *consumers) namesOf(one *consumer, into map[string]bool) {
 func (m *Machine) bump(fx *Effects) {
 	g := m.consumers
 	g.epoch++
+	m.rebalances++
 	g.hash = 0
 	if m.catalog != nil {
 		g.hash = m.catalog.hash(m.named())
