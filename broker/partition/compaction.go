@@ -42,6 +42,9 @@ type Compaction struct {
 	DeleteRetention time.Duration
 	// Now is the time, in milliseconds since 1970.
 	Now int64
+	// Hold keeps tombstones and markers whatever their age: a replica may lack them, and keep what they
+	// end.
+	Hold bool
 }
 
 // CompactBy sets who says how a partition is compacted; not at all unless it is ok. It may be called by any
@@ -242,7 +245,7 @@ func (c *cleaning) begin(number uint64, keysMax int) {
 	}
 	c.from = max(l.mu.compacted, l.mu.start)
 	config := compact.Config{Now: c.rules.Now, DeleteRetention: c.rules.DeleteRetention.Milliseconds(),
-		KeysMax: keysMax, Limit: int64(limit), Newest: l.mu.producers.telling()}
+		Hold: c.rules.Hold, KeysMax: keysMax, Limit: int64(limit), Newest: l.mu.producers.telling()}
 	for _, a := range l.mu.producers.transactions.aborted {
 		if a.First < limit {
 			config.Aborted = append(config.Aborted, compact.Aborted{ProducerID: a.ProducerID,
