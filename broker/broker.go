@@ -64,6 +64,7 @@ func New(
 	b.troubles = newTroubles(logger)
 	b.creations.inFlight = map[string]*creation{}
 	b.ids.turn = make(chan struct{}, 1)
+	logs.CompactBy(b.compaction)
 	b.census.perIP = map[string]int{}
 	b.sessions = newFetchSessions(cfg.Requests.FetchSessionsMax, rand.Uint64())
 	b.groups = newCoordinator(b)
@@ -85,7 +86,7 @@ func New(
 		}
 		b.sockets = sockets
 	}
-	for _, collector := range slices.Concat(b.meters.collectors(), b.sessions.collectors(), []prometheus.Collector{newInventory(b)}) {
+	for _, collector := range slices.Concat(b.meters.collectors(), b.sessions.collectors(), []prometheus.Collector{newInventory(b), newCoordination(b)}) {
 		if err := registerer.Register(collector); err != nil {
 			return nil, errors.Join(fmt.Errorf("register metrics: %w", err), b.sockets.Close())
 		}

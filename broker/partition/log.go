@@ -53,6 +53,11 @@ type Log struct {
 		prepared    *producerTable
 		preparedEnd topic.Offset
 
+		// compacted is how far the log was compacted. uncleanable: it cannot be. Below pinned nothing may be
+		// cut now, since a compaction is being recorded.
+		compacted, pinned topic.Offset
+		uncleanable       bool
+
 		// bytes is the size of all batches, room.unacked of those above the high watermark.
 		bytes              int64
 		savedHighWatermark topic.Offset

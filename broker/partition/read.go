@@ -35,7 +35,16 @@ func (l *Log) read(from topic.Offset, bytesMax int, minOne, stable bool) (ReadRe
 		return result, err
 	}
 	loaded, err := l.load(pieces)
-	if err != nil && (loaded == 0 || !errors.Is(err, wal.ErrDamaged)) {
+	for tries := 0; loaded == 0 && errors.Is(err, errRewritten) && tries < rereadsMax; tries++ {
+		if pieces, result, err = l.committedPieces(from, bytesMax, minOne, stable); err != nil || len(pieces) == 0 {
+			return result, err
+		}
+		loaded, err = l.load(pieces)
+	}
+	if loaded == 0 && errors.Is(err, errRewritten) {
+		return result, fmt.Errorf("read batches from %d: the log is rewritten again and again: %w", from, wal.ErrMoved)
+	}
+	if err != nil && (loaded == 0 || !errors.Is(err, wal.ErrDamaged) && !errors.Is(err, errRewritten)) {
 		return result, fmt.Errorf("read batches from %d: %w", from, err)
 	}
 	pieces = pieces[:loaded] // What lies before a damaged batch is as good as ever.
@@ -45,6 +54,12 @@ func (l *Log) read(from topic.Offset, bytesMax int, minOne, stable bool) (ReadRe
 	}
 	return result, nil
 }
+
+// rereadsMax is how often a read begins anew because the log was compacted meanwhile.
+const rereadsMax = 8
+
+// errRewritten: a batch is not there any more as it was, since the log was compacted or its start has moved.
+var errRewritten = fmt.Errorf("batch was rewritten: %w", ErrOffsetOutOfRange)
 
 // piece is a batch that is to be read. What memory holds of it is there already; the rest can be
 // read after the mutex was let go, since the WAL never rewrites what is durable.
@@ -234,11 +249,12 @@ func (l *Log) locate(p *piece) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := l.mu.index.covering(p.base)
-	if i >= l.mu.settled || l.mu.index.at(i).base != p.base || l.mu.index.at(i).epoch != p.epoch {
-		return fmt.Errorf("the batch at %d is gone: %w", p.base, ErrOffsetOutOfRange)
+	if i >= l.mu.settled || l.mu.index.at(i).base != p.base || l.mu.index.at(i).epoch != p.epoch ||
+		l.mu.index.at(i).count != p.count {
+		return fmt.Errorf("the batch at %d is gone: %w", p.base, errRewritten)
 	}
-	if now := l.mu.index.at(i).at; now != p.at {
-		p.at = now
+	if now := *l.mu.index.at(i); now.at != p.at {
+		p.extent = now // which may hold fewer records
 		return nil
 	}
 	return fmt.Errorf("the batch at %d lies at %v, where nothing is: %w", p.base, p.at, wal.ErrDamaged)
