@@ -101,7 +101,7 @@ type shareShard struct {
 
 func newShareShard(c *shareCoordinator, log *partition.Log, epoch topic.Epoch) *shareShard {
 	return &shareShard{
-		shareCoordinator: c, shardCore: newShardCore(c.broker, log, epoch), mailbox: make(chan *shareCall, mailboxMax),
+		shareCoordinator: c, shardCore: newShardCore(c.broker, shareTopic, log, epoch), mailbox: make(chan *shareCall, mailboxMax),
 	}
 }
 
