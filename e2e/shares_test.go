@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -214,6 +215,13 @@ func TestShareGroupOutlivesKilledBrokersAndMembers(t *testing.T) {
 		return nil
 	})
 	s.done(kadm.NewClient(client))
+	if out := s.run("group", "list", "--bootstrap-server", s.kafka[0]); !strings.Contains(out, "share") {
+		t.Errorf("group list: got %q, want a share group in it", out)
+	}
+	if out := s.run("group", "describe", s.group, "--bootstrap-server", s.kafka[2]); !strings.Contains(out, "share protocol") ||
+		!strings.Contains(out, s.topic) {
+		t.Errorf("group describe: got %q, want a share group with topic %s", out, s.topic)
+	}
 	stop()
 	working.Wait()
 	again := 0
