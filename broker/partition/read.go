@@ -254,7 +254,10 @@ func (l *Log) locate(p *piece) error {
 		return fmt.Errorf("the batch at %d is gone: %w", p.base, errRewritten)
 	}
 	if now := *l.mu.index.at(i); now.at != p.at {
-		p.extent = now // which may hold fewer records
+		if now.bytes != p.bytes {
+			return fmt.Errorf("the batch at %d has changed: %w", p.base, errRewritten)
+		}
+		p.extent = now
 		return nil
 	}
 	return fmt.Errorf("the batch at %d lies at %v, where nothing is: %w", p.base, p.at, wal.ErrDamaged)
