@@ -53,6 +53,11 @@ type Log struct {
 		prepared    *producerTable
 		preparedEnd topic.Offset
 
+		// expected are offsets where reads from disk have ended: who reads from there on reads on.
+		// expectedNext is the place of the next one that is learned of.
+		expected     [expectedMax]topic.Offset
+		expectedNext int
+
 		// bytes is the size of all batches, room.unacked of those above the high watermark.
 		bytes              int64
 		savedHighWatermark topic.Offset

@@ -51,6 +51,8 @@ func (l *Log) read(from topic.Offset, bytesMax int, minOne, stable bool) (ReadRe
 type piece struct {
 	extent
 	payload []byte
+	// borrowed: the payload was lent, and is not kept here.
+	borrowed bool
 }
 
 func (l *Log) committedPieces(

@@ -252,22 +252,30 @@ func parseRecord(b []byte, seed uint32) (Record, int64, error) {
 	if recordCRC(b[:n], seed) != endian.Uint32(b[4:]) {
 		return Record{}, n, errChecksum
 	}
-	r := Record{
+	r, length, err := decodeRecord(b)
+	if err != nil {
+		return Record{}, n, err
+	}
+	if length > 0 {
+		r.Payload = b[recordHeaderBytes : recordHeaderBytes+length : recordHeaderBytes+length]
+	}
+	return r, n, nil
+}
+
+// decodeRecord decodes the header of a record that was verified, and the length of its payload.
+func decodeRecord(b []byte) (r Record, length int, err error) {
+	r = Record{
 		Kind:  Kind(b[0]),
 		Count: int32(endian.Uint32(b[12:])),
 		Epoch: topic.Epoch(endian.Uint32(b[36:])),
 		Base:  topic.Offset(endian.Uint64(b[40:])),
 	}
 	if !r.Kind.known() || b[1]|b[2]|b[3] != 0 {
-		return Record{}, n, errFormat
+		return Record{}, 0, errFormat
 	}
 	copy(r.Partition.Topic[:], b[16:32])
 	r.Partition.Index = int32(endian.Uint32(b[32:]))
-	length := endian.Uint32(b[8:])
-	if length > 0 {
-		r.Payload = b[recordHeaderBytes : recordHeaderBytes+length : recordHeaderBytes+length]
-	}
-	return r, n, nil
+	return r, int(endian.Uint32(b[8:])), nil
 }
 
 // eachRecord decodes the records of the verified group b that lies at the given place. The payloads

@@ -148,6 +148,8 @@ type WAL struct {
 	ScrubBytesPerSecond int64
 	// RetainedBytes is the most that the log's files take up, FileBytes the size of one.
 	RetainedBytes, FileBytes int64
+	// CacheBytes bounds the memory for reads of what is in memory no more.
+	CacheBytes int64
 }
 
 // How many heartbeats, and how many ticks, a timeout spans at the least.
@@ -396,6 +398,7 @@ func (b *builder) wal() WAL {
 		ScrubBytesPerSecond: b.number(keyScrubRate),
 		RetainedBytes:       b.number(keyWALRetained),
 		FileBytes:           b.number(keyWALFile),
+		CacheBytes:          b.number(keyWALCache),
 	}
 	switch {
 	case w.FlushAlways && b.text(keyFlushInterval) != "":
