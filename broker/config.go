@@ -70,6 +70,16 @@ type LogDir struct {
 	Path string
 	// Space returns the size of the file system and what is left of it, in bytes; nil if nobody knows.
 	Space func() (total, usable int64, err error)
+	// Low, if set, says why producers have to wait for space on the disk, "" if they need not. It is asked
+	// for every produce request.
+	Low func() string
+}
+
+func (d *LogDir) low() string {
+	if d.Low == nil {
+		return ""
+	}
+	return d.Low()
 }
 
 // ConnectionLimits bounds connections.

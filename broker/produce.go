@@ -27,7 +27,7 @@ const (
 // produce judges and appends all batches of the request, and returns what to wait for. It runs on
 // the connection's reader and is what keeps a client's records in order.
 func (b *Broker) produce(ctx context.Context, r *request, q *kmsg.ProduceRequest) *produceWait {
-	turn := appendTurn{parent: ctx, most: b.appendWait(q)}
+	turn := appendTurn{parent: ctx, most: b.appendWait(q), low: b.config.LogDir.low()}
 	defer turn.end()
 	view := b.cluster.View()
 	w := newProduceWait(b, r, q)
@@ -77,6 +77,8 @@ type appendTurn struct {
 	most   time.Duration
 	ctx    context.Context
 	cancel context.CancelFunc
+	// low is why nothing is taken: the disk lacks space.
+	low string
 }
 
 // never has ended: who appends with it tries, and does not wait.
@@ -124,6 +126,13 @@ type place struct{ topic, partition int }
 func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target, s *topicSettings) {
 	if to.code != codeNone {
 		w.fail(at.topic, at.partition, to.code)
+		return
+	}
+	if turn.low != "" {
+		// NOT_ENOUGH_REPLICAS is what all clients take for "not persisted, try again". After
+		// KAFKA_STORAGE_ERROR they look for another leader, and there is none: this one is well. What the
+		// coordinators write, by which groups go on, does not come this way.
+		w.refuse(at, codeNotEnoughReplicas, turn.low)
 		return
 	}
 	records := w.request.Topics[at.topic].Partitions[at.partition].Records

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -305,6 +306,39 @@ func TestTooFewReplicasRefuseBeforeTheAppend(t *testing.T) {
 	log.Assume(partition.Role{Leading: true, Ready: true})
 	p = onlyProduced(c.ask(produceOf(9, "few", 0, 1, plainBatch("a"))))
 	expectCode(t, "acks=1 without a lease", p.ErrorCode, codeNotLeaderOrFollower)
+}
+
+// TestLowDiskRefusesProducersAlone: nothing is appended, they hear why, and fetches are served.
+func TestLowDiskRefusesProducersAlone(t *testing.T) {
+	low := atomic.Bool{}
+	h := start(t, func(c *Config) {
+		c.LogDir.Low = func() string {
+			if low.Load() {
+				return "disk is low"
+			}
+			return ""
+		}
+	})
+	h.create("low", 1)
+	c := h.dial()
+	produce := func() kmsg.ProduceResponseTopicPartition {
+		return onlyProduced(c.ask(produceOf(9, "low", 0, -1, plainBatch("a"))))
+	}
+	onlyCode(t, "with space", produce().ErrorCode)
+	low.Store(true)
+	p := produce()
+	expectCode(t, "without space", p.ErrorCode, codeNotEnoughReplicas)
+	if p.ErrorMessage == nil || *p.ErrorMessage != "disk is low" {
+		t.Errorf("got message %v, want why", p.ErrorMessage)
+	}
+	if end := h.cluster.log(t, "low", 0).State().LogEnd; end != 1 {
+		t.Errorf("log ends at %d, want 1", end)
+	}
+	if got := onlyFetched(c.ask(fetchOf(12, "low", 0, 0))); got.ErrorCode != 0 || len(got.RecordBatches) == 0 {
+		t.Errorf("fetch: got code %d and %d bytes, want the record", got.ErrorCode, len(got.RecordBatches))
+	}
+	low.Store(false)
+	onlyCode(t, "with space again", produce().ErrorCode)
 }
 
 // TestPartitionThatIsNotOpenYetIsRetried: the image names it, its log does not exist.

@@ -15,6 +15,8 @@ import (
 const (
 	configCleanupPolicy    = "cleanup.policy"
 	configCompression      = "compression.type"
+	configDeleteRetention  = "delete.retention.ms"
+	configDirtyRatio       = "min.cleanable.dirty.ratio"
 	configGzipLevel        = "compression.gzip.level"
 	configLz4Level         = "compression.lz4.level"
 	configZstdLevel        = "compression.zstd.level"
@@ -73,7 +75,7 @@ var topicKeys = []topicKey{
 		honoured: longWithin(-131072, 22), about: "How hard zstd works where compression.type asks for it.",
 	},
 	{
-		name: "delete.retention.ms", kind: kmsg.ConfigTypeLong, standard: "86400000",
+		name: configDeleteRetention, kind: kmsg.ConfigTypeLong, standard: "86400000",
 		broker: "log.cleaner.delete.retention.ms", honoured: longFrom(0),
 		about: "How long compaction keeps the tombstone of a key.",
 	},
@@ -129,7 +131,7 @@ var topicKeys = []topicKey{
 		about: "LogAppendTime: batches bear the time of their append in place of the producer's.",
 	},
 	{
-		name: "min.cleanable.dirty.ratio", kind: kmsg.ConfigTypeDouble, standard: "0.5",
+		name: configDirtyRatio, kind: kmsg.ConfigTypeDouble, standard: "0.5",
 		broker: "log.cleaner.min.cleanable.ratio", honoured: fraction,
 		about: "How much of a log must be new before it is compacted.",
 	},
@@ -295,6 +297,16 @@ func (d defaults) long(set map[string]string, name string) int64 {
 		n, _ = strconv.ParseInt(key.standard, 10, 64)
 	}
 	return n
+}
+
+// real is the value in force of a key whose values are fractions.
+func (d defaults) real(set map[string]string, name string) float64 {
+	x, err := strconv.ParseFloat(d.text(set, name), 64)
+	if err != nil {
+		key, _ := findTopicKey(name)
+		x, _ = strconv.ParseFloat(key.standard, 64)
+	}
+	return x
 }
 
 // find implements configRules.

@@ -17,6 +17,8 @@ type topicSettings struct {
 	messageBytesMax int
 	cleanup         cleanupPolicy
 	retention       partition.Retention
+	// compaction says how, if cleanup says that.
+	compaction partition.Compaction
 	// appendTime: batches bear the time of their append.
 	appendTime bool
 	// before and after bound timestamps, as distances from now; anyTime is no bound.
@@ -130,6 +132,10 @@ func newTopicSettings(own map[string]string, d defaults, bytesMax int) *topicSet
 	s.retention = partition.Retention{BytesMax: d.long(own, configRetentionBytes), AgeMax: anyTime}
 	if age := d.long(own, configRetentionMillis); age >= 0 {
 		s.retention.AgeMax = millis(age)
+	}
+	s.compaction = partition.Compaction{
+		DirtyRatio: d.real(own, configDirtyRatio), DeleteRetention: millis(d.long(own, configDeleteRetention)),
+		LagMin: millis(d.long(own, configMinLag)), LagMax: millis(d.long(own, configMaxLag)),
 	}
 	kind := d.text(own, configCompression)
 	s.recompresses = kind != "producer"

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -47,13 +49,30 @@ func TestDrainedRecordsOutliveKills(t *testing.T) {
 		}
 	}
 
+	if code := c.verify(0); code != 2 {
+		t.Errorf("verify of a running broker ends with %d, want 2", code)
+	}
+
 	c.kill9()
+	for i := range c.http {
+		c.eventually(10*time.Second, "the killed brokers let go of their directories, and verify finds nothing", func() error {
+			if code := c.verify(i); code != 0 {
+				return fmt.Errorf("verify of killed broker %d ends with %d, want 0", i+1, code)
+			}
+			return nil
+		})
+	}
 	began = time.Now()
 	c.launch()
 	c.healthy(30 * time.Second)
 	t.Logf("all brokers serve %s after they were killed", time.Since(began).Round(time.Millisecond))
 	ledger.check(t, c.kafka, "bulk", partitions)
 	c.stop()
+	for i := range c.http {
+		if code := c.verify(i); code != 0 {
+			t.Errorf("verify of stopped broker %d ends with %d, want 0", i+1, code)
+		}
+	}
 	c.sameLogs("bulk")
 
 	c.launch()
@@ -68,4 +87,19 @@ func TestDrainedRecordsOutliveKills(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// verify has the directory of broker i verified, and returns the exit code.
+func (c *cluster) verify(i int) int {
+	c.t.Helper()
+	out, err := exec.Command(c.bin, "verify", c.brokerDir(i)).CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		c.t.Fatal(err)
+	}
+	if exit == nil {
+		return 0
+	}
+	c.t.Logf("verify of broker %d: %s", i+1, out)
+	return exit.ExitCode()
 }

@@ -28,6 +28,10 @@ func (s *Sidecar) event(kind string, fields map[string]any) {
 	}
 }
 
+// Event tells operators what happened on this node outside of the sidecar, as `sidecar.event.<kind>`. It
+// never blocks. The map is the sidecar's from then on.
+func (s *Sidecar) Event(kind string, fields map[string]any) { s.event(kind, fields) }
+
 // tellEvents publishes events on the operators' account.
 func (s *Sidecar) tellEvents(ctx context.Context) error {
 	var events []event

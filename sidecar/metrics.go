@@ -68,6 +68,7 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 		return uint64(s.cfg.Logs.Stats().Scrub.Damage)
 	})
 	drainMetrics(r, s.cfg.Logs.Stats)
+	compactionMetrics(r, s.cfg.Logs.Stats)
 	r.gauge("damaged_replicas", "Replicas here in which a batch is damaged on disk.", func() float64 {
 		return float64(len(s.cfg.Logs.Damaged()))
 	})
@@ -77,6 +78,24 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 	r.gauge("raft_term", "Term of the metadata Raft.", func() float64 { return float64(s.status.Load().Term) })
 	r.gauge("raft_commit_index", "Commit index of the metadata Raft.", func() float64 { return float64(s.status.Load().Commit) })
 	return m
+}
+
+// compactionMetrics tell what compaction does.
+func compactionMetrics(r register, stats func() partition.Stats) {
+	r.read("compacted_logs_total", "Times that a partition's log was compacted.", func() uint64 {
+		return uint64(stats().Compaction.Logs)
+	})
+	r.read("compaction_read_bytes_total", "Bytes that compaction has read of logs.", func() uint64 {
+		return uint64(stats().Compaction.ReadBytes)
+	})
+	r.read("compaction_saved_bytes_total", "Bytes by which logs became smaller.", func() uint64 {
+		return uint64(max(0, stats().Compaction.SavedBytes))
+	})
+	r.gauge("uncleanable_partitions", "Partitions whose logs hold what compaction cannot read.", func() float64 {
+		return float64(stats().Compaction.Uncleanable)
+	})
+	r.gauge("compaction_progress", "How far the compaction under way has come, from 0 to 1; 0 while there is none.",
+		func() float64 { return stats().Compaction.Progress })
 }
 
 // drainMetrics tell how the write-ahead log and the packs fill and empty.

@@ -39,6 +39,11 @@ func Open(dir string, logger *slog.Logger, died func(error)) (*Catalog, error) {
 	if err := pebblefs.MakeDir(vfs.Default, dir); err != nil {
 		return nil, fmt.Errorf("make catalog: %w", err)
 	}
+	if err := pebblefs.CheckLogs(vfs.Default, dir); errors.Is(err, pebblefs.ErrLost) {
+		return nil, fmt.Errorf("open catalog: %w: %w", ErrDamaged, err)
+	} else if err != nil {
+		return nil, fmt.Errorf("open catalog: %w", err)
+	}
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	options := &pebble.Options{
@@ -56,6 +61,19 @@ func Open(dir string, logger *slog.Logger, died func(error)) (*Catalog, error) {
 		return nil, fmt.Errorf("open catalog %s: %w", dir, err)
 	}
 	return &Catalog{db: db}, nil
+}
+
+// Look opens the table in dir for reading, and verifies all of it; closed says that it was closed in good
+// order. The catalog is nil if there is damage.
+func Look(dir string, closed bool) (*Catalog, []pebblefs.Bad, error) {
+	db, bad, err := pebblefs.Look(vfs.Default, dir, closed, cacheBytes)
+	if err != nil {
+		return nil, nil, fmt.Errorf("verify catalog: %w", err)
+	}
+	if db == nil {
+		return nil, bad, nil
+	}
+	return &Catalog{db: db}, nil, nil
 }
 
 // Range calls fn with every pair from `from` on and below until, in the order of the keys. Key and value

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -90,5 +91,37 @@ func TestDamagedCatalogIsRefused(t *testing.T) {
 	}
 	if c, err := open(t, dir); !errors.Is(err, catalog.ErrDamaged) {
 		t.Fatalf("open: got %v, %v; want ErrDamaged", c, err)
+	}
+}
+
+// A flipped bit takes the edits behind it away, and Pebble says nothing.
+func TestFlippedBitInTheLogIsDamage(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "catalog")
+	c, err := open(t, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"a", "b"} {
+		if err := c.Apply([]catalog.Edit{{Key: []byte(key), Value: []byte("value of " + key)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil || len(logs) != 1 {
+		t.Fatalf("got logs %v, %v", logs, err)
+	}
+	content, err := os.ReadFile(logs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[bytes.Index(content, []byte("value of a"))] ^= 1
+	if err := os.WriteFile(logs[0], content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, dir); !errors.Is(err, catalog.ErrDamaged) {
+		t.Errorf("got %v, want %v", err, catalog.ErrDamaged)
 	}
 }

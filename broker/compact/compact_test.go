@@ -33,11 +33,11 @@ type model struct {
 	batches []modelBatch
 	// aborted says what became of each transaction.
 	aborted []bool
-	newest  map[int64]int64
+	newest  map[int64][]int64
 }
 
 // pass is what a pass is to do to the records of [0, end), after learning those of [from, end).
-func (m *model) pass(from, end, now, retention int64) {
+func (m *model) pass(from, end, now, retention int64, hold bool) {
 	dead := func(b modelBatch) bool { return b.transaction >= 0 && !b.control && m.aborted[b.transaction] }
 	newest := map[string]int64{}
 	alive := map[int]bool{} // transactions of which there is a batch before the pass
@@ -62,7 +62,7 @@ func (m *model) pass(from, end, now, retention int64) {
 			case alive[b.transaction] || len(b.records) == 0:
 			case b.horizon == 0:
 				b.horizon = now + retention
-			case b.horizon <= now:
+			case b.horizon <= now && !hold:
 				b.records = nil
 			}
 		} else {
@@ -72,7 +72,7 @@ func (m *model) pass(from, end, now, retention int64) {
 					return false
 				}
 				gone := dead(b) || r.key == "-" || newest[r.key] > r.offset ||
-					r.value == "-" && b.horizon != 0 && b.horizon <= now
+					r.value == "-" && b.horizon != 0 && b.horizon <= now && !hold
 				tombstone = tombstone || !gone && r.value == "-"
 				return gone
 			})
@@ -80,8 +80,8 @@ func (m *model) pass(from, end, now, retention int64) {
 				b.horizon = now + retention
 			}
 		}
-		newestHere, known := m.newest[b.producer]
-		if len(b.records) > 0 || known && b.base <= newestHere && newestHere <= b.last {
+		tells := slices.ContainsFunc(m.newest[b.producer], func(n int64) bool { return b.base <= n && n <= b.last })
+		if len(b.records) > 0 || tells {
 			left = append(left, b)
 		}
 	}
@@ -181,7 +181,7 @@ func (w *writer) put(b *batch.Builder, of modelBatch) {
 	w.next = of.last + 1
 	w.log, w.model.batches = append(w.log, raw), append(w.model.batches, of)
 	if !of.control && b.ProducerID >= 0 {
-		w.model.newest[b.ProducerID] = of.last
+		w.model.newest[b.ProducerID] = []int64{of.last}
 	}
 }
 
@@ -286,7 +286,7 @@ func view(t *rapid.T, log [][]byte, aborted []Aborted) map[string]string {
 // what the model holds, and whoever reads all of it ends up with the same.
 func TestCompactionAgreesWithTheSimplestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := &writer{T: t, open: map[int64]int{}, model: model{newest: map[int64]int64{}}}
+		w := &writer{T: t, open: map[int64]int{}, model: model{newest: map[int64][]int64{}}}
 		for range rapid.IntRange(1, 25).Draw(t, "batches") {
 			switch rapid.IntRange(0, 5).Draw(t, "what") {
 			case 0:
@@ -307,8 +307,9 @@ func TestCompactionAgreesWithTheSimplestModel(t *testing.T) {
 			if from == limit && rapid.Bool().Draw(t, "again") {
 				from = 0
 			}
+			hold := rapid.Bool().Draw(t, "hold")
 			p := NewPass(Config{
-				Now: now, DeleteRetention: 50, KeysMax: rapid.IntRange(1, 6).Draw(t, "keys"), Limit: limit,
+				Now: now, DeleteRetention: 50, Hold: hold, KeysMax: rapid.IntRange(1, 6).Draw(t, "keys"), Limit: limit,
 				Aborted: aborted, Newest: w.model.newest,
 			}, from)
 			more := true
@@ -341,7 +342,7 @@ func TestCompactionAgreesWithTheSimplestModel(t *testing.T) {
 			}
 			dense(t, left, w.next)
 			w.log = left
-			w.model.pass(from, p.End(), now, 50)
+			w.model.pass(from, p.End(), now, 50, hold)
 			if got := described(t, w.log); got != w.model.String() {
 				t.Fatalf("after a pass from %d to %d the log is\n%swant\n%s", from, p.End(), got, w.model.String())
 			}
@@ -356,7 +357,7 @@ func TestCompactionAgreesWithTheSimplestModel(t *testing.T) {
 // What a whole pass leaves, said without a model.
 func TestWholePassLeavesOneRecordOfEachKey(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := &writer{T: t, open: map[int64]int{}, model: model{newest: map[int64]int64{}}}
+		w := &writer{T: t, open: map[int64]int{}, model: model{newest: map[int64][]int64{}}}
 		for range rapid.IntRange(1, 20).Draw(t, "batches") {
 			w.data()
 		}
@@ -368,7 +369,7 @@ func TestWholePassLeavesOneRecordOfEachKey(t *testing.T) {
 		var bytesLeft int
 		for round := range 3 { // the third is behind every horizon that the second could set
 			p := NewPass(Config{Now: int64(1000 + 100*round), DeleteRetention: 50, KeysMax: 100, Limit: w.next,
-				Aborted: aborted, Newest: map[int64]int64{}}, 0)
+				Aborted: aborted, Newest: map[int64][]int64{}}, 0)
 			for _, raw := range w.log {
 				if _, err := p.Learn(raw); err != nil {
 					t.Fatal(err)

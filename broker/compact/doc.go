@@ -16,12 +16,13 @@
 //   - of each key the newest record that the pass knows of, under its own offset;
 //   - a tombstone, which is a record without a value, as long as it is the newest, until its batch's delete
 //     horizon has passed. The first pass that keeps one sets the horizon: Now + DeleteRetention. So whoever
-//     reads the whole log within that time learns of the deletion;
+//     reads the whole log within that time learns of the deletion. So must a replica that was away: while
+//     one is, Hold keeps all of them;
 //   - nothing of an aborted transaction, and nothing without a key;
 //   - the marker of a transaction as long as anything of it is there. Then it gets a horizon as tombstones
 //     do, for somebody may be reading the transaction's records, and goes when that has passed;
-//   - of a batch that holds the newest record of a producer at least the empty batch: the producer's state
-//     is derived from it.
+//   - of a batch that tells the state of a producer, its newest or its newest marker, at least the empty
+//     batch: the state is derived from it.
 //
 // Where a batch is dropped, an empty one without a producer stands for its offsets, and for those of its
 // dropped neighbours of the same leader epoch: the log has no gaps, so it is replicated, replayed and cut as

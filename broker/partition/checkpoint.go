@@ -20,6 +20,7 @@ import (
 //	  4 transactions that are not done, or began behind one that is not: id 8, epoch 2, first 8, last 8,
 //	               stable 8, 1 if aborted plus 2 if done 1, each
 //	  5 aborted transactions: id 8, first 8, last 8, stable 8, each
+//	  6 compacted up to 8; only of a log that was
 func (l *Log) encodeLog() []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -42,7 +43,13 @@ func (l *Log) encodeLog() []byte {
 	})
 	b = appendSection(b, sectionProducers, l.mu.producers.encode)
 	b = appendSection(b, sectionTransactions, l.mu.producers.transactions.encode)
-	return appendSection(b, sectionAborted, l.mu.producers.transactions.encodeAborted)
+	b = appendSection(b, sectionAborted, l.mu.producers.transactions.encodeAborted)
+	if l.mu.compacted == 0 {
+		return b
+	}
+	return appendSection(b, sectionCompacted, func(b []byte) []byte {
+		return binary.BigEndian.AppendUint64(b, uint64(l.mu.compacted))
+	})
 }
 
 const (
@@ -53,6 +60,7 @@ const (
 	sectionProducers    = 3
 	sectionTransactions = 4
 	sectionAborted      = 5
+	sectionCompacted    = 6
 )
 
 func appendSection(b []byte, kind byte, content func([]byte) []byte) []byte {
@@ -92,6 +100,8 @@ func (l *Log) decodeLog(b []byte) error {
 			l.mu.producers.transactions.decode(&section)
 		case sectionAborted:
 			l.mu.producers.transactions.decodeAborted(&section)
+		case sectionCompacted:
+			l.mu.compacted = topic.Offset(section.uint64())
 		default:
 			return fmt.Errorf("%w: section %d of a log", errCatalog, kind)
 		}

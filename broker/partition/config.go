@@ -30,6 +30,12 @@ type Config struct {
 	// unless set. A longer one costs nothing but a lower high watermark after a crash, until the
 	// leader tells the present one.
 	HighWatermarkCheckpoint time.Duration
+	// CompactBytesMax bounds the memory of keys in a compaction, 128 MiB unless set
+	// (log.cleaner.dedupe.buffer.size). With more keys than fit, it takes several turns.
+	CompactBytesMax int64
+	// CompactBackoff is how long after a look for logs to compact the next one comes, 15 s unless set
+	// (log.cleaner.backoff.ms).
+	CompactBackoff time.Duration
 	// Catalog keeps where drained data lies. Without one nothing is drained, and the WAL grows for ever.
 	Catalog Catalog
 	// Observer is told what is sealed and what is durable. It may be nil, or be set later.
@@ -54,6 +60,7 @@ const (
 	keyReason        = "reason"
 	keyLogEnd        = "log_end"
 	keyHighWatermark = "high_watermark"
+	keySaved         = "saved_bytes"
 )
 
 // Forever is a lease that does not end.
@@ -65,6 +72,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.ProducersMax, 5000)
 	setDefault(&c.ProducerIDExpiration, 24*time.Hour)
 	setDefault(&c.HighWatermarkCheckpoint, 5*time.Second)
+	setDefault(&c.CompactBytesMax, 128<<20)
+	setDefault(&c.CompactBackoff, 15*time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

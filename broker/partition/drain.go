@@ -45,6 +45,8 @@ type drainer struct {
 	stuck bool
 	// full says that the last try found no space.
 	full bool
+	// compaction is the one under way, nil if none is.
+	compaction *compaction
 }
 
 // moved is a batch that was copied into a pack.

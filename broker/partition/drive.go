@@ -68,6 +68,16 @@ func (d *Driver) Drain() (drained bool, err error) {
 	return drained, err
 }
 
+// Compact goes on compacting, by about so many bytes that are read, and reports whether there is more to do.
+// Errors are those of Drain.
+func (d *Driver) Compact(bytes int64) (more bool, err error) {
+	more, err = d.store.drainer.compact(bytes)
+	if err != nil && !errors.Is(err, wal.ErrNoSpace) {
+		return false, d.store.end(err)
+	}
+	return more, err
+}
+
 // Scrub verifies the next stretch of the WAL and reports whether a pass ended with it. What it finds is
 // in Store.Damaged.
 func (d *Driver) Scrub() (passed bool) { return errors.Is(d.scrub.Turn(), io.EOF) }
@@ -84,5 +94,5 @@ func (d *Driver) judge(err error) error {
 // drained, and every wait ends.
 func (d *Driver) Close() error {
 	d.store.saveHighWatermarks()
-	return d.store.end(d.wal.Close())
+	return d.store.end(errors.Join(d.store.drainer.stop(), d.wal.Close()))
 }

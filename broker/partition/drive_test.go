@@ -61,6 +61,8 @@ type hand struct {
 	// draining, if set, says when a file is drained; drained counts them.
 	draining *rand.Rand
 	drained  int
+	// keyed: records have keys and nothing committed is cut; compacting: logs are compacted as well.
+	keyed, compacting bool
 }
 
 func (h *hand) Sealed(entries []Entry) {
@@ -87,10 +89,12 @@ func openHand(t *testing.T, fs *waltest.FS, seed uint64) (*hand, error) {
 }
 
 // openDraining opens a hand whose store has a catalog, unless that is nil.
-func openDraining(t *testing.T, fs *waltest.FS, seed uint64, catalog Catalog) (*hand, error) {
+func openDraining(
+	t *testing.T, fs *waltest.FS, seed uint64, catalog Catalog, adjust ...func(*Config),
+) (*hand, error) {
 	t.Helper()
 	h := &hand{t: t, random: rand.New(rand.NewPCG(seed, 3)), fs: fs, clock: &clock{}, epoch: 1}
-	store, err := Open(Config{
+	cfg := Config{
 		WAL: wal.Config{FS: fs, Dir: "wal", Session: topic.Session(seed), FileBytes: 64 << 10,
 			GroupBytesMax: 8 << 10, SparesMax: 2, Cache: wal.Cache{BytesMax: 64 << 10, ChunkBytes: 4 << 10}},
 		TailBytesMax:            2 << 10,
@@ -98,7 +102,11 @@ func openDraining(t *testing.T, fs *waltest.FS, seed uint64, catalog Catalog) (*
 		Catalog:                 catalog,
 		Observer:                h,
 		Now:                     h.clock.now,
-	})
+	}
+	for _, fn := range adjust {
+		fn(&cfg)
+	}
+	store, err := Open(cfg)
 	if err != nil {
 		return h, err
 	}
@@ -160,18 +168,23 @@ func (h *hand) append(l *Log) {
 	for i := range value {
 		value[i] = byte(h.random.Uint32())
 	}
-	s := spec{value: value, idempotent: true, producer: h.random.Int64N(1 << 40)}
+	s := spec{value: value, idempotent: true, producer: h.random.Int64N(1 << 40), timestamp: int64(h.clock.now() / time.Millisecond)}
+	if h.keyed {
+		s.key, s.tombstone = []byte{byte(h.random.IntN(6))}, h.random.IntN(8) == 0
+		s.count = 1 + h.random.Int32N(3)
+	}
 	state := l.State()
 	if !state.Role.Leading {
 		epoch := max(h.epoch, state.TailEpoch)
 		if kind := h.random.IntN(6); kind < 3 {
 			s.transactional, s.producer = true, h.random.Int64N(4)
-			if kind == 0 {
+			if kind == 0 || h.keyed && kind == 1 {
+				s.count = 1
 				s.marker = &batch.Marker{Commit: h.random.IntN(2) == 0, CoordinatorEpoch: 1}
 			}
 		}
 		h.tolerate("replicate", l.AppendReplica(Entry{Partition: l.partition, Epoch: epoch,
-			PrevEpoch: state.TailEpoch, Base: state.LogEnd, Count: 1,
+			PrevEpoch: state.TailEpoch, Base: state.LogEnd, Count: s.length(),
 			Payload: placed(s, state.LogEnd, epoch)}))
 		return
 	}
@@ -195,10 +208,14 @@ func (h *hand) step() {
 			h.drained++
 		}
 	}
+	if h.compacting && h.draining.IntN(10) == 0 {
+		_, err := h.driver.Compact(h.draining.Int64N(20 << 10))
+		h.tolerate("compact", err)
+	}
 	i := h.random.IntN(len(h.logs))
 	l := h.logs[i]
 	state := l.State()
-	if h.random.IntN(100) == 0 {
+	if h.random.IntN(100) == 0 && (!h.keyed || h.random.IntN(10) == 0) {
 		h.tolerate("remove", h.store.Remove(l.partition))
 		h.logs[i], h.digests[i] = h.store.Create(l.partition), logDigest{}
 		l, state = h.logs[i], h.logs[i].State()
@@ -225,14 +242,31 @@ func (h *hand) step() {
 	default:
 		h.tolerate("complete", h.driver.Complete())
 	}
-	h.history = append(h.history, moment{h.counter.records, h.digest()})
+	if !h.keyed {
+		h.history = append(h.history, moment{h.counter.records, h.digest()})
+	}
 	h.count()
 }
 
 // shorten cuts a log, or moves its start.
 func (h *hand) shorten(l *Log, state State) {
 	to := topic.Offset(h.random.IntN(int(state.LogEnd) + 1))
-	switch kind := h.random.IntN(8); {
+	kind := h.random.IntN(8)
+	switch { // a compacted log is not cut below what is committed, and starts seldom move
+	case h.keyed && kind >= 4:
+		l.mu.Lock()
+		to, _ = l.boundaryLocked(max(to, state.HighWatermark))
+		l.mu.Unlock()
+		if to < state.HighWatermark {
+			return // it lies within a batch
+		}
+	case h.keyed:
+		to /= 4
+		if h.random.IntN(6) > 0 {
+			return
+		}
+	}
+	switch {
 	case kind == 0 && state.Role.Leading:
 		_, _, err := l.DeleteRecords(expired(), min(to, state.HighWatermark))
 		if !errors.Is(err, ErrNotReady) {

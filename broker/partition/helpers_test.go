@@ -29,7 +29,12 @@ type spec struct {
 	transactional bool
 	marker        *batch.Marker
 	value         []byte
+	// key is none unless set; tombstone is no value.
+	key       []byte
+	tombstone bool
 }
+
+func (s spec) length() int32 { return max(1, s.count) }
 
 // build makes the bytes of a record batch as a producer sends it.
 func build(s spec) []byte {
@@ -40,7 +45,7 @@ func build(s spec) []byte {
 		}
 		return b
 	}
-	s.count = max(1, s.count)
+	s.count = s.length()
 	if !s.idempotent {
 		s.producer, s.epoch, s.sequence = -1, -1, -1
 	}
@@ -67,9 +72,8 @@ func build(s spec) []byte {
 		record := []byte{0}                            // attributes
 		record = binary.AppendVarint(record, int64(i)) // timestamp delta
 		record = binary.AppendVarint(record, int64(i)) // offset delta
-		record = binary.AppendVarint(record, -1)       // no key
-		record = binary.AppendVarint(record, int64(len(s.value)))
-		record = append(record, s.value...)
+		record = appendBytes(record, s.key, s.key == nil)
+		record = appendBytes(record, s.value, s.tombstone)
 		record = binary.AppendVarint(record, 0) // no headers
 		b = binary.AppendVarint(b, int64(len(record)))
 		b = append(b, record...)
@@ -77,6 +81,13 @@ func build(s spec) []byte {
 	binary.BigEndian.PutUint32(b[8:], uint32(len(b)-12))
 	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
 	return b
+}
+
+func appendBytes(record, b []byte, null bool) []byte {
+	if null {
+		return binary.AppendVarint(record, -1)
+	}
+	return append(binary.AppendVarint(record, int64(len(b))), b...)
 }
 
 // placed is a batch as a leader made it: at base, in epoch.

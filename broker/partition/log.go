@@ -58,6 +58,11 @@ type Log struct {
 		expected     [expectedMax]topic.Offset
 		expectedNext int
 
+		// compacted is how far the log was compacted. uncleanable: it cannot be. Below pinned nothing may be
+		// cut now, since a compaction is being recorded.
+		compacted, pinned topic.Offset
+		uncleanable       bool
+
 		// bytes is the size of all batches, room.unacked of those above the high watermark.
 		bytes              int64
 		savedHighWatermark topic.Offset

@@ -69,21 +69,32 @@ func (l *Log) knowsLatestLocked() bool { return !l.mu.role.Leading || l.mu.role.
 func (l *Log) OffsetForTime(
 	ts int64,
 ) (offset topic.Offset, found int64, epoch topic.Epoch, err error) {
-	p, ok, err := l.batchReaching(ts)
-	if !ok {
-		return topic.NoOffset, noTimestamp, topic.NoEpoch, err
+	return l.find(ts)
+}
+
+// find answers the two above: at newestTimestamp it finds the largest.
+func (l *Log) find(ts int64) (offset topic.Offset, found int64, epoch topic.Epoch, err error) {
+	for range rereadsMax {
+		p, ok, none := l.batchReaching(ts)
+		if !ok {
+			return topic.NoOffset, noTimestamp, topic.NoEpoch, none
+		}
+		wanted := ts
+		if ts == newestTimestamp {
+			wanted = p.latest
+		}
+		offset, found, epoch, err = l.findInBatch(p, wanted)
+		if !errors.Is(err, errRewritten) {
+			return offset, found, epoch, err
+		}
 	}
-	return l.findInBatch(p, ts)
+	return offset, found, epoch, err
 }
 
 // MaxTimestamp finds the first committed record that bears the largest timestamp, with the same
 // results as OffsetForTime.
 func (l *Log) MaxTimestamp() (offset topic.Offset, found int64, epoch topic.Epoch, err error) {
-	p, ok, err := l.batchReaching(newestTimestamp)
-	if !ok {
-		return topic.NoOffset, noTimestamp, topic.NoEpoch, err
-	}
-	return l.findInBatch(p, p.latest)
+	return l.find(newestTimestamp)
 }
 
 // newestTimestamp asks batchReaching for the largest timestamp that there is.

@@ -22,6 +22,8 @@ const (
 	RetiresTooEarly
 	// SweepsByMemory removes packs that nobody needs as of now, whatever a crash would bring back.
 	SweepsByMemory
+	// CompactsUncommitted drops records because of others that may yet be cut.
+	CompactsUncommitted
 	// HighWatermarkFalls stores a high watermark as it comes; part of a mutant of several packages.
 	HighWatermarkFalls
 )
@@ -34,7 +36,7 @@ func Break(cfg *Config, bug Mutant, log wal.Mutant) {
 
 var mutantNames = [...]string{"sound", "followers-forget-producers", "waits-outlive-epochs",
 	"counts-unsynced-resets", "starts-stay-in-memory", "retires-too-early",
-	"sweeps-by-memory", "high-watermark-falls"}
+	"sweeps-by-memory", "compacts-uncommitted", "high-watermark-falls"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }
@@ -42,5 +44,5 @@ func (m Mutant) String() string { return mutantNames[m] }
 // Mutants lists all bugs that show by themselves.
 func Mutants() []Mutant {
 	return []Mutant{FollowersForgetProducers, WaitsOutliveEpochs, CountsUnsyncedResets, StartsStayInMemory,
-		RetiresTooEarly, SweepsByMemory}
+		RetiresTooEarly, SweepsByMemory, CompactsUncommitted}
 }

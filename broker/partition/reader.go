@@ -2,7 +2,6 @@ package partition
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"outrigger/broker/topic"
@@ -49,17 +48,17 @@ type Query struct {
 // Read is Log.Read, or Log.ReadCommitted, but that Batches are pieces of memory, in order, that together
 // are whole batches, and hold only until Release.
 func (r *Reader) Read(l *Log, q Query) (ReadResult, error) {
-	pieces, result, err := l.committedPieces(q.From, q.BytesMax, q.MinOne, q.Decided)
+	var batches [][]byte
+	pieces, result, err := l.read(q, func(pieces []piece) (count int, err error) {
+		batches, count, err = r.gather(l, pieces, q.MinOne)
+		return count, err
+	})
 	if err != nil || len(pieces) == 0 {
 		return result, err
 	}
-	batches, count, err := r.gather(l, pieces, q.MinOne)
-	if err != nil && (count == 0 || !errors.Is(err, wal.ErrDamaged)) {
-		return result, fmt.Errorf("read batches from %d: %w", q.From, err)
-	}
 	result.Batches = batches
-	if count > 0 && pieces[count-1].borrowed {
-		l.readAhead(q.From, pieces[:count])
+	if pieces[len(pieces)-1].borrowed {
+		l.readAhead(q.From, pieces)
 	}
 	return result, nil
 }

@@ -26,6 +26,9 @@ const repackShare = 2
 // repack writes one pack anew, if there is one that is worth it and the disk is quiet. It reports whether
 // there may be more to do.
 func (d *drainer) repack(used map[uint64]int64) (again bool, err error) {
+	if d.compaction != nil {
+		return true, nil // It knows where its batches lie.
+	}
 	for _, number := range slices.Sorted(maps.Keys(d.packs)) {
 		next := number + 1
 		if _, taken := d.packs[next]; taken || next%packStep == 0 || used[number]*repackShare > d.packs[number].RecordBytes() {
@@ -172,6 +175,9 @@ func (d *drainer) repackedRuns(
 	return edits, err
 }
 
+// runBatches is how many batches a run has at most, so that none is large.
+const runBatches = 4096
+
 // runs gathers extents into runs.
 type runs struct {
 	edits []catalog.Edit
@@ -179,7 +185,7 @@ type runs struct {
 }
 
 func (r *runs) add(p topic.Partition, e extent) {
-	if len(r.open) > 0 && !e.continues(r.open[len(r.open)-1]) {
+	if n := len(r.open); n > 0 && (n == runBatches || !e.continues(r.open[n-1])) {
 		r.end(p)
 	}
 	r.open = append(r.open, e)

@@ -51,10 +51,10 @@ func (s *Store) drain(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return s.drainer.stop()
 		case <-s.drainNow:
 		}
-		for ctx.Err() == nil {
+		for due := s.drainDue.Load(); due && ctx.Err() == nil; {
 			drained, err := s.drainer.turn()
 			if errors.Is(err, wal.ErrNoSpace) {
 				drained, err = s.drainer.makeRoom(err)
@@ -62,12 +62,25 @@ func (s *Store) drain(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("drain node WAL: %w", err)
 			}
-			if !drained || !s.pressed() {
-				break
+			due = drained && s.pressed()
+		}
+		for due := s.compactDue.Swap(false); due && ctx.Err() == nil; {
+			more, err := s.drainer.compact(compactSliceBytes)
+			if errors.Is(err, wal.ErrNoSpace) {
+				more, err = false, nil // the drain tells, and makes room
 			}
+			if err != nil {
+				return fmt.Errorf("compact logs: %w", err)
+			}
+			s.compacting.Store(s.drainer.compaction != nil)
+			due = more && s.quiet.Load()
 		}
 	}
 }
+
+// compactSliceBytes is how much a compaction reads at once, before something else has its turn. While the
+// disk is not quiet, that is once in a second.
+const compactSliceBytes = 8 << 20
 
 // pressed reports whether so much waits to be drained that it is done whatever else wants the disk.
 func (s *Store) pressed() bool {
@@ -135,8 +148,14 @@ func (s *Store) tickDrain(now time.Duration) {
 	quiet := s.pace.quiet(now, s.walLog.End(), s.walLog.FileBytes())
 	s.quiet.Store(quiet)
 	_, sealed := s.walLog.Sealed()
-	due := sealed && (quiet || s.pressed())
-	if !due && s.dropped.Load() == s.swept.Load() && !s.doomed.Load() {
+	due := sealed && (quiet || s.pressed()) || s.dropped.Load() != s.swept.Load() || s.doomed.Load()
+	s.drainDue.Store(due)
+	if s.compacting.Load() || now-s.compactedAt >= s.cfg.CompactBackoff {
+		s.compactedAt = now
+		s.compactDue.Store(true)
+		due = true
+	}
+	if !due {
 		return
 	}
 	select {

@@ -167,7 +167,11 @@ func (l *Log) Reset(to topic.Offset, epoch topic.Epoch) error {
 		return fmt.Errorf("reset the log to %d: %w", to, wal.ErrFull)
 	}
 	l.mu.Lock()
-	if err := l.followingLocked(); err != nil {
+	err := l.followingLocked()
+	if err == nil && l.mu.pinned > 0 {
+		err = fmt.Errorf("reset the log to %d while it is compacted: %w", to, wal.ErrFull)
+	}
+	if err != nil {
 		l.mu.Unlock()
 		l.store.appender.Release(wal.Follower, size)
 		return err

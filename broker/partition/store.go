@@ -64,6 +64,13 @@ type Store struct {
 	pace    drainPace
 	quiet   atomic.Bool
 	drained struct{ files, bytes, packs, packBytes, repacked atomic.Int64 }
+	// rules say how partitions are compacted, compactions what was done.
+	rules       atomic.Pointer[func(topic.Partition) (Compaction, bool)]
+	compactions struct{ logs, read, saved, uncleanable, permille atomic.Int64 }
+	// drainDue and compactDue say what for, compacting that a compaction is under way, and compactedAt is
+	// when the last look for one was. That belongs to the goroutine that calls Tick.
+	drainDue, compactDue, compacting atomic.Bool
+	compactedAt                      time.Duration
 	// drainNow tells Run's drainer to look; one token.
 	drainNow chan struct{}
 
@@ -248,6 +255,8 @@ type Stats struct {
 	TailBytes int64
 	// Drain is how far the draining of the WAL has come.
 	Drain DrainStats
+	// Compaction is what was compacted.
+	Compaction CompactionStats
 	// Scrub is how far the WAL's scrub has come.
 	Scrub wal.ScrubStats
 	// Cache is what Readers were lent.
@@ -259,7 +268,7 @@ func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return Stats{Partitions: len(s.mu.logs), TailBytes: s.tail.bytes.Load(), Scrub: s.scrubStats(), Drain: s.drainStats(),
-		Cache: s.cacheStats()}
+		Compaction: s.compactionStats(), Cache: s.cacheStats()}
 }
 
 func (s *Store) cacheStats() wal.CacheStats {

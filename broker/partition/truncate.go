@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"errors"
 	"fmt"
 
 	"outrigger/broker/batch"
@@ -106,6 +107,9 @@ func (l *Log) planCut(to topic.Offset) (end topic.Offset, belowCommitted bool, e
 	if end == l.mu.end {
 		return topic.NoOffset, false, nil
 	}
+	if end < l.mu.pinned {
+		return topic.NoOffset, false, fmt.Errorf("cut to %d while the log is compacted: %w", end, wal.ErrFull)
+	}
 	return end, end < l.mu.highWatermark, nil
 }
 
@@ -153,7 +157,7 @@ func (l *Log) cut(r wal.Record, producers *producerTable) bool {
 	l.mu.Lock()
 	end, _ := l.boundaryLocked(r.Base)
 	belowCommitted := end < l.mu.highWatermark
-	if l.followingLocked() != nil || end != r.Base || belowCommitted != (producers != nil) {
+	if l.followingLocked() != nil || end != r.Base || belowCommitted != (producers != nil) || end < l.mu.pinned {
 		l.mu.Unlock()
 		return false
 	}
@@ -197,6 +201,7 @@ func (l *Log) cutLocked(to topic.Offset, producers *producerTable) {
 		l.mu.prepared = nil // In use now, or made from batches in whose place others may come.
 	}
 	l.mu.committed = min(l.mu.committed, kept)
+	l.mu.compacted = min(l.mu.compacted, end)
 	l.mu.savedHighWatermark = min(l.mu.savedHighWatermark, end)
 	if producers != nil {
 		l.mu.producers = producers
@@ -212,12 +217,16 @@ func (l *Log) cutLocked(to topic.Offset, producers *producerTable) {
 // lies below highWatermark is committed.
 func (l *Log) rebuildProducers(end, highWatermark topic.Offset) (*producerTable, error) {
 	producers := newProducerTable(l.store.cfg.ProducersMax)
+	rereads := 0
 	for from := topic.Offset(0); ; {
 		pieces := l.pieces(from, end, rebuildBytes)
 		if len(pieces) == 0 {
 			return producers, nil
 		}
-		if _, err := l.load(pieces); err != nil {
+		if _, err := l.load(pieces); errors.Is(err, errRewritten) && rereads < rereadsMax {
+			rereads++
+			continue
+		} else if err != nil {
 			return nil, fmt.Errorf("rebuild producer state: %w", err)
 		}
 		for _, p := range pieces {

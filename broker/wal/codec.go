@@ -264,18 +264,24 @@ func parseRecord(b []byte, seed uint32) (Record, int64, error) {
 
 // decodeRecord decodes the header of a record that was verified, and the length of its payload.
 func decodeRecord(b []byte) (r Record, length int, err error) {
-	r = Record{
+	r, _ = unverified(b)
+	if !r.Kind.known() || b[1]|b[2]|b[3] != 0 {
+		return Record{}, 0, errFormat
+	}
+	return r, int(endian.Uint32(b[8:])), nil
+}
+
+// unverified decodes the header of the record at the start of b, and says how long the whole would be.
+func unverified(b []byte) (Record, int64) {
+	r := Record{
 		Kind:  Kind(b[0]),
 		Count: int32(endian.Uint32(b[12:])),
 		Epoch: topic.Epoch(endian.Uint32(b[36:])),
 		Base:  topic.Offset(endian.Uint64(b[40:])),
 	}
-	if !r.Kind.known() || b[1]|b[2]|b[3] != 0 {
-		return Record{}, 0, errFormat
-	}
 	copy(r.Partition.Topic[:], b[16:32])
 	r.Partition.Index = int32(endian.Uint32(b[32:]))
-	return r, int(endian.Uint32(b[8:])), nil
+	return r, encodedLen(int(endian.Uint32(b[8:])))
 }
 
 // eachRecord decodes the records of the verified group b that lies at the given place. The payloads

@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -185,6 +186,39 @@ func TestDriverWaitsForSpace(t *testing.T) {
 	}
 	if d.Ready() != 3 {
 		t.Fatalf("%d files are ready, want 3", d.Ready())
+	}
+}
+
+// Files are made ahead only where there is room, be it for a spare; the one in use is made in any case.
+func TestFilesAheadWaitForRoom(t *testing.T) {
+	low := true
+	var asked []int64
+	cfg := small(waltest.New())
+	cfg.Room = func(bytes int64) error {
+		asked = append(asked, bytes)
+		if low {
+			return fmt.Errorf("%w: kept free", wal.ErrNoSpace)
+		}
+		return nil
+	}
+	d := drive(t, cfg)
+	if d.Ready() != 1 || len(asked) != 0 {
+		t.Fatalf("%d files are ready after a start, asked for %d, want the one in use and no question", d.Ready(), asked)
+	}
+	if err := d.Prepare(); !errors.Is(err, wal.ErrNoSpace) || errors.Is(err, wal.ErrFailed) {
+		t.Fatalf("prepare without room: got %v, want %v", err, wal.ErrNoSpace)
+	}
+	d.must(data(1, 100)) // what was promised is there
+	d.Disk()
+	d.complete()
+	low = false
+	for d.Wanted() {
+		if err := d.Prepare(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d.Ready() != 3 || asked[0] != cfg.FileBytes {
+		t.Fatalf("%d files are ready, asked for %d, want 3 of %d bytes", d.Ready(), asked, cfg.FileBytes)
 	}
 }
 

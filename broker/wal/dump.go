@@ -202,8 +202,8 @@ func (d *dump) group(f *walked, h GroupHeader, b []byte, at Position) error {
 // something says that the next group was synced, that is damage, and it goes on from the next group
 // with a higher sequence.
 func (d *dump) judge() error {
-	last := chain{}
-	if d.walk.start.File > 1 && len(d.groups) > 0 {
+	last := d.walk.start.chain()
+	if last == (chain{}) && d.walk.start.File > 1 && len(d.groups) > 0 {
 		last = chain{sequence: d.groups[0].chain.sequence - 1, crc: d.groups[0].previous}
 	}
 	end := Position{File: d.walk.start.File, Offset: blockBytes}

@@ -146,6 +146,9 @@ func (l *Log) christen(file File, name string, number, first, synced uint64) err
 
 // blank returns a file of full size whose blocks have all been written: a spare, or a new one.
 func (l *Log) blank(ctx context.Context, number uint64) (File, string, error) {
+	if err := l.room(); err != nil {
+		return nil, "", err
+	}
 	for {
 		name, ok := l.takeSpare()
 		if !ok {
@@ -169,6 +172,20 @@ func (l *Log) blank(ctx context.Context, number uint64) (File, string, error) {
 		return nil, "", errors.Join(err, file.Close(), l.cfg.FS.Remove(name))
 	}
 	return file, name, nil
+}
+
+// room asks whether the disk has room for one more file ahead.
+func (l *Log) room() error {
+	l.mu.Lock()
+	bytes, ahead := l.cfg.FileBytes, len(l.mu.segments) > 0
+	if len(l.mu.spares) > 0 {
+		bytes = 0
+	}
+	l.mu.Unlock()
+	if !ahead || l.cfg.Room == nil {
+		return nil
+	}
+	return l.cfg.Room(bytes)
 }
 
 // openSpare returns nil for a spare of another size, which it removes.

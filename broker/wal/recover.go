@@ -127,6 +127,9 @@ func (w *walk) recover(replay func(Placed) error) error {
 		if err := w.follow(f, f.size, replayGroup(replay)); err != nil {
 			return err
 		}
+		if w.progress != nil {
+			w.progress(f.size)
+		}
 	}
 	return w.judge()
 }

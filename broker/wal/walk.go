@@ -23,6 +23,8 @@ type walk struct {
 	// floor is the highest sequence that anything valid says was synced, and witness says where.
 	floor   uint64
 	witness string
+	// progress, if set, is told how many bytes were passed.
+	progress func(bytes int64)
 }
 
 // walked is one file of a walk.

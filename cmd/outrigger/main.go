@@ -5,6 +5,7 @@
 //	outrigger status         what the cluster says of itself, over NATS
 //	outrigger topic          create, list, describe and delete topics, over Kafka's protocol
 //	outrigger wal dump DIR   what lies in a node's write-ahead log
+//	outrigger verify DIR     check all files of a broker that is stopped
 //	outrigger frame          what a replication frame on stdin says
 //	outrigger bench          measure a Kafka-compatible cluster, and verify what was measured
 //	outrigger nemesis        break a cluster of its own, and judge what clients were told
@@ -75,7 +76,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	logs := logFlags{}
 	logs.register(root)
-	root.AddCommand(newDev(&logs), newStart(&logs), newStatus(), newCluster(), newTopic(), newGroup(), newTxn(), newWAL(), newFrame(),
+	root.AddCommand(newDev(&logs), newStart(&logs), newStatus(), newCluster(), newTopic(), newGroup(), newTxn(), newWAL(), newVerify(), newFrame(),
 		newBench(&logs), newNemesis(&logs), newVersion())
 	return root
 }

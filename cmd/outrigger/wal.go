@@ -101,7 +101,7 @@ func dumpWAL(to io.Writer, dir string, asJSON bool) error {
 			writeErr = line.write(out, asJSON)
 		}
 	}
-	damage, err := wal.Dump(wal.OS(), dir, func(r wal.DumpRecord) {
+	damage, err := wal.Dump(wal.ReadOnly(), dir, func(r wal.DumpRecord) {
 		found++
 		line := lineOf(r)
 		write(line)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 
+	"outrigger/broker/batch"
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
@@ -477,7 +478,8 @@ func (r *Replication) contradicts(s *slot, section *frame.Section) bool {
 		return false
 	}
 	have := &entries[0]
-	if have.Base != section.Base || have.Epoch != section.RecordEpoch || bytes.Equal(have.Payload, section.Payload) {
+	if have.Base != section.Base || have.Epoch != section.RecordEpoch || bytes.Equal(have.Payload, section.Payload) ||
+		batch.Agree(have.Payload, section.Payload) { // one of the two was compacted
 		return false
 	}
 	r.note(replica.Event{

@@ -101,7 +101,7 @@ func (r *Replication) feedFromMemory(p *peer, s *slot) (more, cold bool) {
 		if !p.window.Open() || r.throttled(p, s, false) {
 			return true, false
 		}
-		if r.feed(p, s, entry(&entries[i])) {
+		if r.feed(p, s, &entries[i]) {
 			sent = true
 		}
 	}
@@ -111,8 +111,14 @@ func (r *Replication) feedFromMemory(p *peer, s *slot) (more, cold bool) {
 	return lags && sent, false
 }
 
-func (r *Replication) feed(p *peer, s *slot, e replica.Entry) bool {
-	fed := false
+func (r *Replication) feed(p *peer, s *slot, from *partition.Entry) bool {
+	fed, next := false, *from
+	if at, lags := s.machine.Lag(p.node); lags && r.cfg.mutant != FeedsWholeSpans {
+		if next = from.From(at); next.Base != from.Base {
+			r.counters.SpansCut++
+		}
+	}
+	e := entry(&next)
 	r.step(s, func(fx *replica.Effects) { fed = s.machine.Feed(p.node, e, fx) })
 	if fed {
 		r.spend(p, s, len(e.Payload))
@@ -192,7 +198,7 @@ func (r *Replication) Scanned(to topic.NodeID, entries []partition.Entry, next w
 	for i := range entries {
 		s := r.slots[entries[i].Partition]
 		if s != nil && c.isCold[s] && !r.throttled(p, s, false) {
-			r.feed(p, s, entry(&entries[i]))
+			r.feed(p, s, &entries[i])
 		}
 	}
 	c.cursor = next

@@ -15,6 +15,8 @@ type Counters struct {
 	Cuts          uint64
 	// Mended are the cuts that took a damaged batch away.
 	Mended uint64
+	// SpansCut are the spans of dropped records that followers were given the rest of.
+	SpansCut uint64
 	// Evicted are the logs dropped since the replica was moved elsewhere.
 	Evicted    uint64
 	Faults     uint64

@@ -85,7 +85,7 @@ func (s *Store) loadPieces() error {
 	if err := errors.Join(it.Error(), it.Close()); err != nil {
 		return err
 	}
-	if len(rubbish) == 0 {
+	if len(rubbish) == 0 || s.looking {
 		return nil
 	}
 	return s.commit("remove unnamed snapshots", false, func(w *pebble.Batch) error {

@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -92,8 +93,12 @@ func FuzzLostBatch(f *testing.F) {
 			f.Fatal(err)
 		}
 	}
-	b, err := readFile(fs, testDir+"/000002.log")
+	file, err := fs.Open(testDir + "/000002.log")
 	if err != nil {
+		f.Fatal(err)
+	}
+	b, err := io.ReadAll(file)
+	if err := errors.Join(err, file.Close()); err != nil {
 		f.Fatal(err)
 	}
 	if at, _, lost := lostBatch(b, 2); lost || at != len(b) {

@@ -53,6 +53,8 @@ type Store struct {
 	have     uint64 // staged bytes
 	nextSlot uint64
 	failed   bool
+	// looking: the store is open for reading.
+	looking bool
 	// written counts the batches, synced is the last that was on stable storage: see checkLogs.
 	written, synced uint64
 }

@@ -91,6 +91,7 @@ type broker struct {
 	triggers     []election.Request
 	ticks        int64
 	evicted      uint64
+	spansCut     uint64
 
 	beatAt      map[topic.NodeID]*node.Heartbeat
 	asked       map[uint64]topic.Member
@@ -154,6 +155,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 		return nil, err
 	}
 	b.store = store
+	store.CompactBy(w.compaction)
 	if b.drive, err = store.Drive(); err != nil {
 		return nil, err
 	}
@@ -430,6 +432,8 @@ func (b *broker) turnData() {
 	b.ticks = ticks
 	b.w.count.evictedLogs += b.repl.Counters().Evicted - b.evicted
 	b.evicted = b.repl.Counters().Evicted
+	b.w.count.spansCut += b.repl.Counters().SpansCut - b.spansCut
+	b.spansCut = b.repl.Counters().SpansCut
 	for _, q := range b.repl.Scans() {
 		b.w.later(b.h, b.w.between(100, 2_000), func() {
 			out := node.Scanned{To: q.To}

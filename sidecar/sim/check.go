@@ -255,6 +255,7 @@ func (c *checker) sends(h *host, m raft.Message) {
 
 // finish looks at the whole history once more.
 func (c *checker) finish() {
+	c.keepsNewest()
 	for _, value := range slices.Sorted(maps.Keys(c.ackedAt)) {
 		index := c.ackedAt[value]
 		if index > uint64(len(c.ledger)) || c.ledger[index-1].value != value {

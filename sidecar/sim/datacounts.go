@@ -18,6 +18,7 @@ type dataCounts struct {
 	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides, secondLosses            uint64
 	preferred, reassigned, cancels, movesRefused, movesFinished, voted, evictedLogs                     uint64
 	deletions, deletionsDone, resets, drained, packsRemoved, repacked                                   uint64
+	compactions, spansCut                                                                               uint64
 }
 
 func (c *dataCounts) verdict(v election.Verdict) {
@@ -112,6 +113,6 @@ func (c *dataCounts) rare() []Rare {
 		{"scrub_passes", c.scrubPasses}, {"scrub_found", c.scrubFound}, {"drained_files", c.drained}, {"packs_removed", c.packsRemoved}, {"packs_written_anew", c.repacked}, {"strides", c.strides}, {"second_losses", c.secondLosses},
 		{"reassigned", c.reassigned}, {"reassignments_cancelled", c.cancels}, {"reassignments_refused", c.movesRefused},
 		{"reassignments_finished", c.movesFinished}, {"voters_set", c.voted}, {"evicted_logs", c.evictedLogs},
-		{"deletions", c.deletions}, {"deletions_done", c.deletionsDone}, {"log_resets", c.resets},
+		{"deletions", c.deletions}, {"deletions_done", c.deletionsDone}, {"log_resets", c.resets}, {"compactions", c.compactions}, {"spans_cut", c.spansCut},
 	}
 }

@@ -174,7 +174,8 @@ func (c *checker) watermark(b *broker, p topic.Partition, log *partition.Log, st
 		}
 		before := judged
 		for _, bytes := range result.Batches {
-			c.readBatch(b.h, p, bytes, func(offset topic.Offset) { judged = max(judged, offset+1) })
+			_, end := c.readBatch(b.h, p, bytes)
+			judged = max(judged, end)
 		}
 		if judged == before {
 			break // the batch reaches beyond the high watermark
@@ -244,21 +245,25 @@ func (c *checker) leadsPartition(b *broker, p topic.Partition, state partition.S
 	}
 }
 
-// readBatch takes what was read below a high watermark.
-func (c *checker) readBatch(h *host, p topic.Partition, bytes []byte, each func(topic.Offset)) {
+// readBatch takes what was read below a high watermark, and tells which offsets it is about.
+func (c *checker) readBatch(h *host, p topic.Partition, bytes []byte) (base, end topic.Offset) {
 	header, err := batch.ParseHeader(bytes)
 	if err != nil {
 		c.fail("%s serves a batch of %v that does not parse: %v", h, p, err)
-		return
+		return 0, 0
+	}
+	base, end = topic.Offset(header.BaseOffset), topic.Offset(header.LastOffset())+1
+	if int(header.Records) < int(end-base) && !c.w.compacted(p) {
+		c.fail("%s serves %d records from %d to %d of %v, which is not compacted", h, header.Records, base, end, p)
 	}
 	for r, err := range batch.Records(bytes) {
 		if err != nil || len(r.Value) != 8 {
 			c.fail("%s serves a record of %v that does not parse: %v", h, p, err)
-			return
+			return base, end
 		}
 		c.learn(h, p, topic.Offset(r.Offset), record{binary.BigEndian.Uint64(r.Value), header.PartitionLeaderEpoch})
-		each(topic.Offset(r.Offset))
 	}
+	return base, end
 }
 
 // learn compares a committed record with what is known of its offset and of its value.

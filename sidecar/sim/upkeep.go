@@ -81,7 +81,7 @@ func (b *broker) turnDrain() error {
 		b.w.count.packsRemoved++
 	}
 	b.w.count.repacked += uint64(after.Repacked - before.Repacked)
-	return nil
+	return b.turnCompaction()
 }
 
 // turnScrub reads a stretch of the log in search of damage.

@@ -112,6 +112,8 @@ type mix struct {
 	badDisks          bool // errors, full and slow disks
 	// interval: logs are synced now and then, and what was written is acknowledged before.
 	interval bool
+	// compacts: some topics are compacted.
+	compacts bool
 	// strides: while the parts of a node are calm, several ticks pass together, as in production.
 	strides bool
 }
@@ -170,6 +172,7 @@ func (m *mix) whole(r *rand.Rand) {
 	m.clientLossPercent = pick(0, 0, 2, 10)
 	m.silentDeaths, m.badDisks = r.IntN(3) == 0, r.IntN(3) == 0
 	m.interval, m.strides = r.IntN(4) == 0, r.IntN(2) == 0
+	m.compacts = r.IntN(2) == 0
 	m.syncMicros = int64(pick(100, 1_000, 4_000))
 	m.clientMicros = int64(pick(1, 2, 5)) * 1_000
 }

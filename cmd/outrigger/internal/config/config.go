@@ -146,10 +146,16 @@ type WAL struct {
 	// none; ScrubBytesPerSecond is how fast it is read.
 	ScrubInterval       time.Duration
 	ScrubBytesPerSecond int64
+	// DiskFreeMin is the space that producers leave free on the disk, -1 for what suits its size.
+	DiskFreeMin int64
 	// RetainedBytes is the most that the log's files take up, FileBytes the size of one.
 	RetainedBytes, FileBytes int64
 	// CacheBytes bounds the memory for reads of what is in memory no more.
 	CacheBytes int64
+	// CleanerBytes bounds the memory of a compaction, CleanerBackoff is how long after a look for logs to
+	// compact the next one comes.
+	CleanerBytes   int64
+	CleanerBackoff time.Duration
 }
 
 // How many heartbeats, and how many ticks, a timeout spans at the least.
@@ -396,9 +402,12 @@ func (b *builder) wal() WAL {
 		RefuseDamaged:       b.text(keyDamagePolicy) == "refuse",
 		ScrubInterval:       b.millis(keyScrubInterval),
 		ScrubBytesPerSecond: b.number(keyScrubRate),
+		DiskFreeMin:         b.number(keyDiskFreeMin),
 		RetainedBytes:       b.number(keyWALRetained),
 		FileBytes:           b.number(keyWALFile),
 		CacheBytes:          b.number(keyWALCache),
+		CleanerBytes:        b.number(keyCleanerBuffer),
+		CleanerBackoff:      b.millis(keyCleanerBackoff),
 	}
 	switch {
 	case w.FlushAlways && b.text(keyFlushInterval) != "":

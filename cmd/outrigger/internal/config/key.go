@@ -23,6 +23,8 @@ const (
 	Choice
 	// List is a comma-separated list; with OneOf, of those.
 	List
+	// Fraction is a number from 0 to 1.
+	Fraction
 )
 
 // Effect says what setting a key does.
@@ -70,6 +72,10 @@ func (k Key) check(value string) string {
 	case Choice:
 		if !slices.Contains(k.OneOf, value) {
 			return "want one of " + strings.Join(k.OneOf, ", ")
+		}
+	case Fraction:
+		if x, err := strconv.ParseFloat(value, 64); err != nil || !(x >= 0 && x <= 1) {
+			return "want a number from 0 to 1"
 		}
 	case List:
 		for _, element := range splitList(value) {

@@ -40,7 +40,10 @@ const (
 	keyDamagePolicy        = "log.damage.policy"
 	keyScrubInterval       = "log.scrub.interval.ms"
 	keyScrubRate           = "log.scrub.bytes.per.second"
+	keyDiskFreeMin         = "log.disk.free.min"
 	keyWALRetained         = "wal.retained.bytes"
+	keyCleanerBuffer       = "log.cleaner.dedupe.buffer.size"
+	keyCleanerBackoff      = "log.cleaner.backoff.ms"
 	keyWALFile             = "wal.file.bytes"
 	keyWALCache            = "wal.cache.bytes"
 	keyHeartbeat           = "replica.heartbeat.interval.ms"
@@ -237,6 +240,13 @@ func ownKeys() []Key {
 			Doc: "How long to wait between two readings of the whole log in search of damage; 0 for none."},
 		{Name: keyScrubRate, Kind: Integer, Default: "4194304", Unit: "bytes", Min: 65536, Max: 1 << 40,
 			Doc: "How fast the log is read in search of damage; slower while records wait for the disk."},
+		{Name: keyDiskFreeMin, Kind: Integer, Default: "-1", Unit: "bytes", Min: -1, Max: 1 << 50,
+			Doc: "Producers wait while the file system of the data has less than this free, until a quarter more is; " +
+				"-1 is a twentieth of the file system, at most 1 GiB; 0 for no such bound."},
+		{Name: keyCleanerBuffer, Kind: Integer, Default: "134217728", Unit: "bytes", Min: 1 << 10, Max: 1 << 40,
+			Doc: "The memory that the keys of a compaction may take up; with more keys it takes several turns."},
+		{Name: keyCleanerBackoff, Kind: Integer, Default: "15000", Unit: "ms", Max: math.MaxInt64 / 1_000_000,
+			Doc: "How long after a look for logs to compact the next one comes."},
 		{Name: keyWALRetained, Kind: Integer, Default: "8589934592", Unit: "bytes", Min: 1 << 20, Max: 1 << 50,
 			Doc: "The most that the write-ahead log takes up: full files wait there until the disk is idle, and " +
 				"from half of this on they are drained at once. At the bound producers wait. At least four files."},
@@ -311,8 +321,7 @@ var inertIntegers = []string{
 	"log.flush.scheduler.interval.ms", "log.flush.offset.checkpoint.interval.ms",
 	"log.flush.start.offset.checkpoint.interval.ms",
 	"log.message.timestamp.difference.max.ms",
-	"log.cleaner.threads", "log.cleaner.dedupe.buffer.size", "log.cleaner.io.buffer.size",
-	"log.cleaner.backoff.ms",
+	"log.cleaner.threads", "log.cleaner.io.buffer.size",
 	"log.local.retention.ms", "log.local.retention.bytes",
 	"replica.fetch.max.bytes", "replica.fetch.min.bytes", "replica.fetch.wait.max.ms",
 	"replica.fetch.response.max.bytes", "replica.fetch.backoff.ms", "replica.socket.timeout.ms",
@@ -355,7 +364,7 @@ var inertTexts = []string{
 	"controller.quorum.bootstrap.servers", "controller.quorum.auto.join.enable", "metadata.log.dir",
 	"log.message.format.version",
 	"inter.broker.protocol.version", "log.cleaner.io.max.bytes.per.second",
-	"log.cleaner.min.cleanable.ratio", "log.cleaner.io.buffer.load.factor",
+	"log.cleaner.io.buffer.load.factor",
 	"group.coordinator.rebalance.protocols", "max.connections.per.ip.overrides", "metric.reporters",
 	"early.start.listeners", "create.topic.policy.class.name", "alter.config.policy.class.name",
 	"client.quota.callback.class", "super.users", "allow.everyone.if.no.acl.found", "principal.builder.class",

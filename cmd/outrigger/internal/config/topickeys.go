@@ -63,6 +63,8 @@ func topicKeys() []Key {
 			Doc: "How long a record is safe from compaction, where a topic does not say."},
 		{Name: "log.cleaner.max.compaction.lag.ms", Kind: Integer, Default: everMillis, Unit: "ms", Min: 1, Max: math.MaxInt64,
 			Doc: "How long a record may wait for compaction, where a topic does not say."},
+		{Name: "log.cleaner.min.cleanable.ratio", Kind: Fraction, Default: "0.5",
+			Doc: "A log is compacted once more than this share of it was not yet, where a topic does not say."},
 	}
 }
 
@@ -78,6 +80,7 @@ var inherited = map[string]string{
 	"log.cleaner.delete.retention.ms":   "delete.retention.ms",
 	"log.cleaner.min.compaction.lag.ms": "min.compaction.lag.ms",
 	"log.cleaner.max.compaction.lag.ms": "max.compaction.lag.ms",
+	"log.cleaner.min.cleanable.ratio":   "min.cleanable.dirty.ratio",
 }
 
 // topicConfigs are the defaults of topics that the operator has set otherwise than Kafka, by the names of

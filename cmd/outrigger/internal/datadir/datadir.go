@@ -24,6 +24,13 @@ const (
 	private   = 0o600
 )
 
+// The directories below a data directory that others own.
+const (
+	WAL      = "wal"
+	Catalog  = "catalog"
+	Metadata = "metadata"
+)
+
 // Dir is a data directory that this process holds.
 type Dir struct {
 	path     string
@@ -112,6 +119,11 @@ func (d *Dir) load(owner Owner) error {
 		return unreadable(d.path, err)
 	}
 	d.wasLazy = d.identity.Lazy
+	if has, _ := summed(content); !has { // an earlier version wrote it
+		if err := d.writeMeta(); err != nil {
+			return err
+		}
+	}
 	if err := d.takeCleanMark(); err != nil {
 		return err
 	}

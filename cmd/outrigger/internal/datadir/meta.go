@@ -1,9 +1,11 @@
 package datadir
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"strconv"
 
 	"github.com/magiconair/properties"
@@ -38,11 +40,30 @@ type formatError struct{ version string }
 
 func (e *formatError) Error() string { return "its format version is " + e.version }
 
+// checksumKey begins the last line: the CRC-32C of all that comes before it. Directories of earlier
+// versions have none, and earlier versions pass over it.
+const checksumKey = "checksum="
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // encode writes meta.properties.
 func (id Identity) encode() []byte {
-	return fmt.Appendf(nil, "# Written by Outrigger. A broker refuses a directory whose ids are not its own.\n"+
+	b := fmt.Appendf(nil, "# Written by Outrigger. A broker refuses a directory whose ids are not its own.\n"+
 		"format=%s\nformat.version=%d\ncluster.id=%s\nnode.id=%d\ndisk.id=%s\nlog.id=%s\nflush.lazy=%t\n",
 		formatName, FormatVersion, id.Cluster, id.Node, id.Disk, id.Log, id.Lazy)
+	return fmt.Appendf(b, "%s%08x\n", checksumKey, crc32.Checksum(b, castagnoli))
+}
+
+// summed reports whether meta.properties has a checksum. One that it does not match is an error.
+func summed(content []byte) (bool, error) {
+	at := bytes.LastIndex(content, []byte("\n"+checksumKey)) + 1
+	if at == 0 {
+		return false, nil
+	}
+	if want := fmt.Sprintf("%s%08x\n", checksumKey, crc32.Checksum(content[:at], castagnoli)); string(content[at:]) != want {
+		return true, fmt.Errorf("the last line is %q, want %q", content[at:], want)
+	}
+	return true, nil
 }
 
 // decode reads meta.properties.
@@ -62,6 +83,9 @@ func decode(content []byte) (Identity, error) {
 	node, err := strconv.ParseInt(values["node.id"], 10, 32)
 	if err != nil || node < 0 {
 		return Identity{}, fmt.Errorf("node.id is %q", values["node.id"])
+	}
+	if _, err := summed(content); err != nil {
+		return Identity{}, err
 	}
 	id := Identity{Cluster: values["cluster.id"], Node: topic.NodeID(node), Lazy: values["flush.lazy"] == "true"}
 	if id.Disk, err = decodeID(values, "disk.id"); err != nil {

@@ -22,13 +22,6 @@ import (
 	"outrigger/sidecar/bus"
 )
 
-// The directories of the write-ahead log and of the catalog of what was drained from it, below the data
-// directory.
-const (
-	walDir     = "wal"
-	catalogDir = "catalog"
-)
-
 const (
 	// A log file holds at least four of the largest batches.
 	walShare = 4
@@ -100,7 +93,10 @@ func (n *node) assemble(ctx context.Context) error {
 	}
 	n.web.stage("recovering the write-ahead log")
 	clock := monotonic()
-	if n.catalog, err = catalog.Open(n.dir.Path(catalogDir), n.Logger, n.Died); err != nil {
+	if err := n.guardSpace(); err != nil {
+		return err
+	}
+	if n.catalog, err = catalog.Open(n.dir.Path(datadir.Catalog), n.Logger, n.Died); err != nil {
 		return n.explainCatalog(err)
 	}
 	logs, err := n.openLogs(n.logConfig(clock))
@@ -165,6 +161,7 @@ func (n *node) runLogs(ctx context.Context) error {
 		case err := <-ended:
 			return err
 		case <-timer.C:
+			n.watchSpace()
 			n.logs.Tick()
 			timer.Reset(next())
 		}
@@ -204,18 +201,21 @@ func (n *node) logConfig(clock func() time.Duration) partition.Config {
 	return partition.Config{
 		WAL: wal.Config{
 			FS:        wal.OS(),
-			Dir:       n.dir.Path(walDir),
+			Dir:       n.dir.Path(datadir.WAL),
 			Session:   n.session,
 			Logger:    n.Logger,
 			FileBytes: fileBytes,
 			FilesMax:  files,
 			SparesMax: files / walSparesShare,
 			Cache:     wal.Cache{BytesMax: n.Config.WAL.CacheBytes},
+			Room:      n.guard.Room,
 			Sync:      wal.Policy{Interval: n.Config.WAL.FlushInterval},
 			Scrub:     wal.Scrub{Interval: n.Config.WAL.ScrubInterval, BytesPerSecond: n.Config.WAL.ScrubBytesPerSecond},
 		},
 		Catalog:              n.catalog,
 		ProducerIDExpiration: n.Config.Kafka.ProducerExpiration,
+		CompactBytesMax:      n.Config.WAL.CleanerBytes,
+		CompactBackoff:       n.Config.WAL.CleanerBackoff,
 		Now:                  clock,
 		Logger:               n.Logger,
 	}
@@ -248,7 +248,7 @@ func (n *node) brokerConfig() broker.Config {
 		Requests:    broker.RequestLimits{BytesMax: int32(kafka.RequestBytesMax), FetchBytesMax: int32(kafka.FetchBytesMax), FollowerReads: kafka.FollowerReads},
 	}
 	if n.dir != nil {
-		cfg.LogDir = broker.LogDir{Path: n.dir.Path(), Space: n.dir.Space}
+		cfg.LogDir = broker.LogDir{Path: n.dir.Path(), Space: n.dir.Space, Low: n.guard.Low}
 	}
 	if cfg.Requests.FetchSessionsMax = kafka.FetchSessionsMax; kafka.FetchSessionsMax == 0 {
 		cfg.Requests.FetchSessionsMax = -1

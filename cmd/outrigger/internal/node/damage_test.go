@@ -34,7 +34,7 @@ func (f movingFS) Rename(from, to string) error {
 func damagedLog(t *testing.T, dir *datadir.Dir, session *topic.Session) partition.Config {
 	t.Helper()
 	cfg := partition.Config{
-		WAL: wal.Config{Dir: dir.Path(walDir), FileBytes: 1 << 20},
+		WAL: wal.Config{Dir: dir.Path(datadir.WAL), FileBytes: 1 << 20},
 		Now: monotonic(),
 	}
 	p := topic.Partition{Topic: topic.ID{1}}
@@ -122,7 +122,7 @@ func TestDamagedLogIsRenamedBeforeAnythingIsSetAside(t *testing.T) {
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	aside, err := filepath.Glob(n.dir.Path(walDir, "quarantine-*", "00000000000000000001.wal"))
+	aside, err := filepath.Glob(n.dir.Path(datadir.WAL, "quarantine-*", "00000000000000000001.wal"))
 	if err != nil || len(aside) != 1 {
 		t.Errorf("got %v, %v, want the damaged file set aside", aside, err)
 	}

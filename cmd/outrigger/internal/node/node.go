@@ -73,6 +73,8 @@ type replication interface {
 	Ready() error
 	// Resign moves leadership away before a stop. It gives up when its context ends.
 	Resign(context.Context) error
+	// Event tells operators what happened here. It never blocks.
+	Event(kind string, fields map[string]any)
 }
 
 // node is one broker process. Its fields are filled in the order of assemble; whatever is still nil
@@ -85,6 +87,9 @@ type node struct {
 
 	sockets *broker.Sockets
 	dir     *datadir.Dir
+	// guard watches the space of its disk; low is what was last told of it.
+	guard   *datadir.Guard
+	low     bool
 	web     *web
 	nats    *natsconf.Server
 	bus     *bus.Bus

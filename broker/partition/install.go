@@ -1,0 +1,277 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"outrigger/broker/batch"
+	"outrigger/broker/catalog"
+	"outrigger/broker/topic"
+)
+
+// settled reports whether no crash can bring anything back that the logs have dropped meanwhile.
+func (c *compaction) settled() bool {
+	if reported, synced := c.store.walLog.Sequences(); synced < reported {
+		return false
+	}
+	for _, one := range c.done {
+		one.log.mu.Lock()
+		settled := one.log.settledLocked()
+		one.log.mu.Unlock()
+		if !settled {
+			return false
+		}
+	}
+	c.store.mu.RLock()
+	defer c.store.mu.RUnlock()
+	return len(c.store.mu.removing) == 0
+}
+
+// commit makes the compaction count: in the catalog, then in the live logs. Until both have it, the logs
+// refuse to be cut into what it is about: a crash would find the cut behind batches that have no boundary
+// there.
+func (c *compaction) commit() error {
+	c.done = slices.DeleteFunc(c.done, func(one *cleaning) bool { return !one.hold() })
+	defer func() {
+		for _, one := range c.done {
+			one.log.release()
+		}
+	}()
+	var edits []catalog.Edit
+	installs := false
+	for _, one := range c.done {
+		more, err := c.store.compacted(one)
+		if err != nil {
+			return err
+		}
+		edits = append(edits, more...)
+		installs = installs || one.installs
+	}
+	if !installs {
+		return errors.Join(c.abandon(), c.record(edits))
+	}
+	pack, err := c.pack.Finish()
+	if err != nil {
+		return fmt.Errorf("finish a compacted pack: %w", err)
+	}
+	c.pack = nil // The catalog may name it from here on, whatever an error says.
+	edits = append(edits, catalog.Edit{Key: packKey(pack.Number), Value: encodePack(pack)})
+	c.packs[pack.Number] = pack
+	c.store.walLog.Adopt(pack)
+	return c.record(edits)
+}
+
+// record makes the edits durable, and then has the logs go by them.
+func (c *compaction) record(edits []catalog.Edit) error {
+	if len(edits) == 0 {
+		return nil
+	}
+	if err := c.store.cfg.Catalog.Apply(edits); err != nil {
+		return fmt.Errorf("record a compaction: %w", err)
+	}
+	read, saved := int64(0), int64(0)
+	for _, one := range c.done {
+		saved += one.log.install(one)
+		read += one.pass.Stats().Bytes
+	}
+	c.store.dropped.Add(1)
+	c.count()
+	c.store.compactions.logs.Add(int64(len(c.done)))
+	c.store.compactions.read.Add(read)
+	c.store.compactions.saved.Add(saved)
+	c.store.cfg.Logger.Info("logs compacted", keyPartitions, len(c.done), keyBytes, read, keySaved, saved)
+	return nil
+}
+
+// hold reports whether the log still has what was compacted, but for what lies below its start, and keeps
+// it from being cut there until release. (A cut of what is not committed may fall there as well.)
+func (c *cleaning) hold() bool {
+	l := c.log
+	if l.store.Log(l.partition) != l {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.failed != nil || len(l.mu.damaged) > 0 || l.mu.index.len() == 0 {
+		return false
+	}
+	gone := c.below(l.mu.index.at(0).base)
+	left := c.was[gone:]
+	if len(left) == 0 || len(left) > l.mu.settled {
+		return false
+	}
+	for i, e := range left {
+		if now := l.mu.index.at(i); now.base != e.base || now.at != e.at || now.count != e.count {
+			return false
+		}
+	}
+	l.mu.pinned = left[len(left)-1].end()
+	return true
+}
+
+// below counts the batches that were there before an offset.
+func (c *cleaning) below(offset topic.Offset) int {
+	n, _ := slices.BinarySearchFunc(c.was, offset, func(e extent, to topic.Offset) int { return int(e.base - to) })
+	return n
+}
+
+func (l *Log) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.pinned = 0
+}
+
+// compacted are the edits of the catalog for a log: its runs, and what else is known of it as of the
+// drained part of the WAL. The catalog may know of more batches than the log: before those that were
+// compacted, if the record that moved the log start is not drained yet, and behind them, if that of a cut
+// is not. A crash comes back to them before that record drops them.
+func (s *Store) compacted(one *cleaning) ([]catalog.Edit, error) {
+	p := one.log.partition
+	drained := newLog(s, p)
+	if err := s.restoreLog(drained); err != nil {
+		return nil, err
+	}
+	drained.mu.compacted = one.end()
+	drained.commitLocked(one.end(), nil) // Whoever reads after a restart must find what superseded the rest.
+	drained.mu.producers.transactions.forget(one.unmarked)
+	edits := []catalog.Edit{{Key: partitionKey(keyLog, p), Value: drained.encodeLog()}}
+	if !one.changed {
+		one.recorded = true
+		return edits, nil
+	}
+	if err := s.restoreRuns(drained); err != nil {
+		return nil, err
+	}
+	before, behind, ok := one.beside(&drained.mu.index)
+	if !ok {
+		return nil, nil // Its batches lie elsewhere than was thought.
+	}
+	one.recorded, one.installs = true, true
+	var run runs
+	for _, list := range [][]extent{before, one.out, behind} {
+		for _, e := range list {
+			run.add(p, e)
+		}
+	}
+	return append(append(edits, catalog.Edit{Key: runKey(p, 0), Until: runsEnd(p)}), run.done(p)...), nil
+}
+
+// end is where the compaction of the log ended.
+func (c *cleaning) end() topic.Offset { return topic.Offset(c.pass.End()) }
+
+// beside splits what the catalog has of a log around the batches that were compacted. It is not ok if they
+// are not there.
+func (c *cleaning) beside(x *index) (before, behind []extent, ok bool) {
+	first := c.out[0].base
+	last := c.out[len(c.out)-1].end()
+	i := 0
+	for ; i < x.len() && x.at(i).end() <= first; i++ {
+		before = append(before, *x.at(i))
+	}
+	gone := 0
+	if i < x.len() {
+		gone = c.below(x.at(i).base) // the catalog may have dropped them
+	}
+	for _, was := range c.was[gone:] {
+		if i >= x.len() || x.at(i).base != was.base || x.at(i).at != was.at {
+			return nil, nil, false
+		}
+		i++
+	}
+	for ; i < x.len(); i++ {
+		behind = append(behind, *x.at(i))
+	}
+	return before, behind, gone < len(c.was) && (len(behind) == 0 || behind[0].base == last)
+}
+
+// install takes in that the catalog has the compaction, and says how many bytes less the log has.
+func (l *Log) install(one *cleaning) (saved int64) {
+	if l.store.Log(l.partition) != l || !one.recorded {
+		return 0
+	}
+	if one.installs {
+		saved = l.replace(one)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.compacted = min(one.end(), l.mu.end)
+	l.mu.producers.transactions.forget(one.unmarked)
+	return saved
+}
+
+// replace exchanges the front of the index, and says how many bytes less the log has.
+func (l *Log) replace(one *cleaning) (saved int64) {
+	var fresh index
+	l.mu.Lock()
+	start := l.mu.start
+	l.mu.Unlock()
+	for _, e := range one.out {
+		if e.end() > start {
+			fresh.push(e)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.failed != nil || l.mu.index.len() == 0 {
+		return 0
+	}
+	if drop := fresh.covering(l.mu.start); drop > 0 {
+		fresh.drop(drop) // the start has moved meanwhile
+	}
+	old := l.mu.index
+	was := len(one.was) - one.below(old.at(0).base)
+	now := fresh.len()
+	for i := range was {
+		saved += int64(old.at(i).bytes)
+	}
+	for i := range now {
+		saved -= int64(fresh.at(i).bytes)
+	}
+	for i := was; i < old.len(); i++ {
+		e := *old.at(i)
+		e.latest = e.newest // the index makes the running maximum of it
+		fresh.push(e)
+	}
+	l.mu.index = fresh
+	l.mu.committed += now - was
+	l.mu.settled += now - was
+	l.mu.bytes -= saved
+	for l.mu.tail.len() > fresh.len()-now {
+		l.mu.tail.pop()
+	}
+	return saved
+}
+
+// forget forgets the aborted transactions of which nothing is left, not even the marker: a reader that was
+// told of one would wait for that.
+func (t *transactionTable) forget(unmarked map[topic.Offset]bool) {
+	if len(unmarked) == 0 {
+		return
+	}
+	t.aborted = slices.DeleteFunc(t.aborted, func(a AbortedTransaction) bool { return unmarked[a.Last] })
+}
+
+// From is the entry from an offset on, for a follower whose log ends there: of a batch that stands for
+// offsets whose records were dropped, what is left of those. Any other entry is returned as it is.
+func (e Entry) From(offset topic.Offset) Entry {
+	end := e.Base + topic.Offset(e.Count)
+	if offset <= e.Base || offset >= end {
+		return e
+	}
+	rest, ok := spanFrom(e.Payload, offset)
+	if !ok {
+		return e
+	}
+	e.PrevEpoch, e.Base, e.Count, e.Payload = e.Epoch, offset, int32(end-offset), rest
+	return e
+}
+
+// spanFrom is what is left of a batch without records from an offset on.
+func spanFrom(b []byte, offset topic.Offset) ([]byte, bool) {
+	h, err := batch.ParseHeader(b)
+	if err != nil || !h.Spans() {
+		return nil, false
+	}
+	return batch.Span(int64(offset), h.LastOffset(), h.PartitionLeaderEpoch), true
+}
