@@ -251,3 +251,27 @@ func TestOnlyReadersThatGoOnAreReadAheadOf(t *testing.T) {
 		}
 	}
 }
+
+// What a Reader passes on from disk costs no memory but the list of it.
+func TestLentBytesAreNotCopied(t *testing.T) {
+	_, l := longLog(t, waltest.New(), wal.Cache{BytesMax: 16 << 20, ChunkBytes: 512 << 10}, 40)
+	var reader Reader
+	lent := 0
+	read := func() {
+		got, err := reader.Read(l, Query{From: 2, BytesMax: 30 * 20_100, MinOne: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lent = len(bytes.Join(got.Batches, nil))
+		reader.Release()
+	}
+	read()
+	joined := testing.Benchmark(func(b *testing.B) {
+		for range b.N {
+			read()
+		}
+	})
+	if got := int(joined.AllocedBytesPerOp()) - lent; lent < 25*20_000 || got > 32<<10 {
+		t.Errorf("%d bytes are allocated to read %d", got, lent)
+	}
+}
