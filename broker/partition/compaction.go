@@ -71,6 +71,9 @@ type compaction struct {
 	queue []dirty
 	done  []*cleaning
 	now   *cleaning
+	// over: all was written, when the group overBy was the newest that is durable.
+	over   bool
+	overBy uint64
 }
 
 // dirty is a log that is worth a compaction.
@@ -145,7 +148,7 @@ func (d *drainer) stop() error {
 
 // beginCompaction finds a log that is worth it, nil if there is none.
 func (d *drainer) beginCompaction() *compaction {
-	highest := uint64(0)
+	highest := d.compacted
 	for number := range d.packs {
 		highest = max(highest, number)
 	}
@@ -391,7 +394,7 @@ func (c *compaction) add(batches ...[]byte) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errUncleanable, err)
 		}
-		e := extent{base: topic.Offset(h.BaseOffset), newest: h.MaxTimestamp, latest: h.MaxTimestamp,
+		e := extent{base: topic.Offset(h.BaseOffset), newest: newestOf(h), latest: newestOf(h),
 			count: h.LastOffsetDelta + 1, epoch: topic.Epoch(h.PartitionLeaderEpoch), bytes: int32(len(b))}
 		r := wal.Record{Kind: wal.Data, Partition: c.now.log.partition, Epoch: e.epoch, Base: e.base,
 			Count: e.count, Payload: b}

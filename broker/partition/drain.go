@@ -45,8 +45,10 @@ type drainer struct {
 	stuck bool
 	// full says that the last try found no space.
 	full bool
-	// compaction is the one under way, nil if none is.
+	// compaction is the one under way, nil if none is. compacted is the number of the last one's pack: it is
+	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction
+	compacted  uint64
 }
 
 // moved is a batch that was copied into a pack.

@@ -10,9 +10,14 @@ import (
 	"outrigger/broker/topic"
 )
 
-// settled reports whether no crash can bring anything back that the logs have dropped meanwhile.
+// settled reports whether no crash can bring anything back that the logs had dropped when their turn was
+// over. What is appended since then is not waited for: under an interval there is always something.
 func (c *compaction) settled() bool {
-	if reported, synced := c.store.walLog.Sequences(); synced < reported {
+	reported, synced := c.store.walLog.Sequences()
+	if !c.over {
+		c.over, c.overBy = true, reported
+	}
+	if synced < c.overBy {
 		return false
 	}
 	for _, one := range c.done {
@@ -57,7 +62,7 @@ func (c *compaction) commit() error {
 	}
 	c.pack = nil // The catalog may name it from here on, whatever an error says.
 	edits = append(edits, catalog.Edit{Key: packKey(pack.Number), Value: encodePack(pack)})
-	c.packs[pack.Number] = pack
+	c.packs[pack.Number], c.compacted = pack, pack.Number
 	c.store.walLog.Adopt(pack)
 	return c.record(edits)
 }
@@ -234,12 +239,15 @@ func (l *Log) replace(one *cleaning) (saved int64) {
 		fresh.push(e)
 	}
 	l.mu.index = fresh
-	l.mu.committed += now - was
+	l.mu.committed = fresh.covering(l.mu.highWatermark)
 	l.mu.settled += now - was
 	l.mu.bytes -= saved
 	for l.mu.tail.len() > fresh.len()-now {
 		l.mu.tail.pop()
 	}
+	// What was found damaged since the log was held lies elsewhere now, and is good there.
+	rewritten := one.was[len(one.was)-1].end()
+	l.mu.damaged = slices.DeleteFunc(l.mu.damaged, func(base topic.Offset) bool { return base < rewritten })
 	return saved
 }
 

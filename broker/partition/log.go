@@ -53,6 +53,11 @@ type Log struct {
 		prepared    *producerTable
 		preparedEnd topic.Offset
 
+		// expected are offsets where reads from disk have ended: who reads from there on reads on.
+		// expectedNext is the place of the next one that is learned of.
+		expected     [expectedMax]topic.Offset
+		expectedNext int
+
 		// compacted is how far the log was compacted. uncleanable: it cannot be. Below pinned nothing may be
 		// cut now, since a compaction is being recorded.
 		compacted, pinned topic.Offset
@@ -220,8 +225,8 @@ func (l *Log) removedLocked() bool { return errors.Is(l.mu.failed, ErrRemoved) }
 func (l *Log) extendLocked(h batch.Header, r wal.Record) {
 	l.mu.index.push(extent{
 		base:    r.Base,
-		latest:  h.MaxTimestamp,
-		newest:  h.MaxTimestamp,
+		latest:  newestOf(h),
+		newest:  newestOf(h),
 		count:   r.Count,
 		epoch:   r.Epoch,
 		bytes:   int32(len(r.Payload)),
