@@ -190,7 +190,8 @@ func (v *verifier) metadata() error {
 	return nil
 }
 
-// replay decodes the image and the entries behind it, and applies those that are known to be committed.
+// replay decodes the image and applies the entries behind it. The last ones may not be committed: how far that
+// goes is told late, and what they would do is nothing worse than what the others do.
 func (v *verifier) replay(c raftstore.Content) error {
 	identity := v.dir.Identity
 	if v.dir.Damage == nil {
@@ -222,7 +223,7 @@ func (v *verifier) replay(c raftstore.Content) error {
 			}
 		}
 		switch {
-		case e.Index <= image.AppliedIndex() || e.Index > c.Hard.Commit:
+		case e.Index <= image.AppliedIndex():
 		case command != nil:
 			batch.Apply(e.Index, command)
 		default:
