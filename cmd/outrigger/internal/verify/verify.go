@@ -183,7 +183,9 @@ func (v *verifier) metadata() error {
 		return nil
 	}
 	v.report.Checked.Entries = len(content.Entries)
-	if err := v.replay(content); err != nil {
+	if err := v.replay(content); errors.Is(err, cluster.ErrLevel) {
+		return err
+	} else if err != nil {
 		v.damaged(Damage{File: datadir.Metadata, Byte: -1, Reason: err.Error(), Remedy: remedyRefill})
 	}
 	v.report.Checked.Topics = v.image.TopicCount()
@@ -231,6 +233,9 @@ func (v *verifier) replay(c raftstore.Content) error {
 		}
 	}
 	v.image = batch.Image()
+	if err := v.image.CheckLevel(); err != nil {
+		return err
+	}
 	if err := v.image.Check(); err != nil {
 		return fmt.Errorf("cluster image at %d: %w", v.image.AppliedIndex(), err)
 	}
