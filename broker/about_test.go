@@ -149,9 +149,10 @@ func TestProducersAreDescribedFromTheLog(t *testing.T) {
 		t.Errorf("got %+v, want the idempotent producer alone", all)
 	}
 	q := kmsg.NewPtrDescribeProducersRequest()
-	q.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: "a", Partitions: []int32{5}}}
+	q.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: "a", Partitions: []int32{5}}, {Topic: "a/b", Partitions: []int32{0}}}
 	r := c.ask(q).(*kmsg.DescribeProducersResponse)
 	expectCode(t, "no such partition", r.Topics[0].Partitions[0].ErrorCode, codeUnknownTopicOrPartition)
+	expectCode(t, "no such name", r.Topics[1].Partitions[0].ErrorCode, codeInvalidTopic)
 }
 
 // TestFeaturesHaveOneLevel: what holds anyway may be asked for, and nothing else.
@@ -161,9 +162,9 @@ func TestFeaturesHaveOneLevel(t *testing.T) {
 		updates []kmsg.UpdateFeaturesRequestFeatureUpdate
 		want    code
 	}{
-		{[]kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureMetadata, MaxVersionLevel: features[1].level}}, codeNone},
+		{[]kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureMetadata, MaxVersionLevel: features[1].level, UpgradeType: 3}}, codeNone},
 		{[]kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureMetadata, MaxVersionLevel: 25, UpgradeType: 2}}, codeInvalidUpdateVersion},
-		{[]kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: "no.such.version", MaxVersionLevel: 1}}, codeInvalidUpdateVersion},
+		{[]kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: "no.such.version", MaxVersionLevel: 1, UpgradeType: 1}}, codeInvalidUpdateVersion},
 		{nil, codeNone},
 	} {
 		for version := range int16(3) {
@@ -179,6 +180,47 @@ func TestFeaturesHaveOneLevel(t *testing.T) {
 	}
 }
 
+// TestFormatLevelIsRaisedByRequest, never lowered, and not beyond what this broker and all others speak.
+func TestFormatLevelIsRaisedByRequest(t *testing.T) {
+	h := start(t, func(c *Config) { c.Levels = topic.Levels{Min: 1, Max: 3} })
+	c := h.dial()
+	lacking := fmt.Errorf("finalize: %w: brokers [2]", topic.ErrLevelLacking)
+	for _, step := range []struct {
+		level    int16
+		validate bool
+		lacks    bool
+		want     code
+		after    uint16
+	}{
+		{level: 1, want: codeNone, after: 1},
+		{level: 2, validate: true, want: codeNone, after: 1},
+		{level: 2, lacks: true, want: codeInvalidUpdateVersion, after: 1},
+		{level: 2, want: codeNone, after: 2},
+		{level: 1, want: codeInvalidUpdateVersion, after: 2},
+		{level: 4, want: codeInvalidUpdateVersion, after: 2},
+		{level: 3, want: codeNone, after: 3},
+	} {
+		h.cluster.broken.Store(nil)
+		if step.lacks {
+			h.cluster.broken.Store(&lacking)
+		}
+		q := kmsg.NewPtrUpdateFeaturesRequest()
+		q.Version, q.ValidateOnly = 2, step.validate
+		q.FeatureUpdates = []kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureFormat, MaxVersionLevel: step.level, UpgradeType: 1}}
+		expectCode(t, fmt.Sprintf("%+v", step), c.ask(q).(*kmsg.UpdateFeaturesResponse).ErrorCode, step.want)
+		if got := h.cluster.View().Level(); got != step.after {
+			t.Errorf("%+v: got level %d", step, got)
+		}
+	}
+	q := kmsg.NewPtrApiVersionsRequest()
+	q.Version, q.ClientSoftwareName, q.ClientSoftwareVersion = 4, "test", "1"
+	r := c.ask(q).(*kmsg.ApiVersionsResponse)
+	if r.FinalizedFeatures[2].Name != featureFormat || r.FinalizedFeatures[2].MaxVersionLevel != 3 ||
+		r.SupportedFeatures[2].MinVersion != 1 || r.SupportedFeatures[2].MaxVersion != 3 || r.FinalizedFeaturesEpoch != featuresEpoch+3 {
+		t.Errorf("got %+v, %+v, epoch %d", r.FinalizedFeatures, r.SupportedFeatures, r.FinalizedFeaturesEpoch)
+	}
+}
+
 // TestQuorumWithoutAControllerIsRetriable.
 func TestQuorumWithoutAControllerIsRetriable(t *testing.T) {
 	h := start(t)
@@ -186,4 +228,26 @@ func TestQuorumWithoutAControllerIsRetriable(t *testing.T) {
 	h.cluster.broken.Store(&broken)
 	q := kmsg.NewPtrDescribeQuorumRequest()
 	expectCode(t, "describe quorum", h.dial().ask(q).(*kmsg.DescribeQuorumResponse).ErrorCode, codeNotController)
+}
+
+// TestFeaturesAreNotChangedInUnknownWays: a level that holds anyway is refused if the way to it is unknown.
+func TestFeaturesAreNotChangedInUnknownWays(t *testing.T) {
+	c := start(t).dial()
+	for _, way := range []int8{0, 4, -1} {
+		q := kmsg.NewPtrUpdateFeaturesRequest()
+		q.Version = 2
+		q.FeatureUpdates = []kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureMetadata, MaxVersionLevel: features[1].level, UpgradeType: way}}
+		expectCode(t, fmt.Sprint("way ", way), c.ask(q).(*kmsg.UpdateFeaturesResponse).ErrorCode, codeInvalidUpdateVersion)
+	}
+}
+
+// TestRefusedDescribeClusterNamesTheBrokersEndpoint, as Kafka does: a refusal does not repeat what was asked.
+func TestRefusedDescribeClusterNamesTheBrokersEndpoint(t *testing.T) {
+	q := kmsg.NewPtrDescribeClusterRequest()
+	q.Version, q.EndpointType = 2, endpointControllers
+	r := start(t).dial().ask(q).(*kmsg.DescribeClusterResponse)
+	expectCode(t, "describe controllers", r.ErrorCode, codeMismatchedEndpointType)
+	if r.EndpointType != endpointBrokers {
+		t.Errorf("endpoint type: got %d, want %d", r.EndpointType, endpointBrokers)
+	}
 }

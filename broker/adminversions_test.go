@@ -46,7 +46,7 @@ func (v *versions) fillAbout(q kmsg.Request) {
 		q.Topics = []kmsg.DescribeQuorumRequestTopic{{Topic: metadataTopic,
 			Partitions: []kmsg.DescribeQuorumRequestTopicPartition{{Partition: 0}, {Partition: 1}}}}
 	case *kmsg.UpdateFeaturesRequest:
-		q.FeatureUpdates = []kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureMetadata, MaxVersionLevel: 33}}
+		q.FeatureUpdates = []kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureMetadata, MaxVersionLevel: 33, UpgradeType: upgradeRaises}}
 	case *kmsg.ElectLeadersRequest:
 		q.Topics = []kmsg.ElectLeadersRequestTopic{{Topic: known, Partitions: []int32{0, 9}}}
 	case *kmsg.ListPartitionReassignmentsRequest:

@@ -76,7 +76,7 @@ func New(
 		}
 		b.sockets = sockets
 	}
-	for _, collector := range slices.Concat(b.meters.collectors(), b.sessions.collectors(), []prometheus.Collector{newInventory(b)}) {
+	for _, collector := range slices.Concat(b.meters.collectors(), b.sessions.collectors(), []prometheus.Collector{newInventory(b), newCoordination(b)}) {
 		if err := registerer.Register(collector); err != nil {
 			return nil, errors.Join(fmt.Errorf("register metrics: %w", err), b.sockets.Close())
 		}

@@ -31,6 +31,9 @@ func (b *Broker) consumerGroupDescribe(
 			shown.AuthorizedOperations = operationsGroup
 		}
 		d, err := b.describeConsumers(ctx, name)
+		if name == "" {
+			d, err = nil, group.ErrInvalidGroupID
+		}
 		if err == nil && d == nil {
 			err = group.ErrUnknownGroup
 			shown.ErrorMessage = kmsg.StringPtr("Group " + name + " is not a consumer group.")

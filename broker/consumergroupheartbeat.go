@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -95,10 +96,10 @@ func judgeConsumerHeartbeat(version int16, q *kmsg.ConsumerGroupHeartbeatRequest
 		bad bool
 		why string
 	}{
-		{q.MemberID == "" && (version >= consumerHeartbeatNames || !joins), "the member id is empty"},
-		{q.Group == "", "the group id is empty"},
-		{q.InstanceID != nil && *q.InstanceID == "", "the instance id is empty"},
-		{q.RackID != nil && *q.RackID == "", "the rack id is empty"},
+		{blank(q.MemberID) && (version >= consumerHeartbeatNames || !joins), "the member id is empty"},
+		{blank(q.Group), "the group id is empty"},
+		{q.InstanceID != nil && blank(*q.InstanceID), "the instance id is empty"},
+		{q.RackID != nil && blank(*q.RackID), "the rack id is empty"},
 		{q.MemberEpoch < memberEpochAway, "the member epoch is below -2"},
 		{q.MemberEpoch == memberEpochAway && q.InstanceID == nil, "epoch -2 is for members with an instance id"},
 		{joins && q.RebalanceTimeoutMillis == -1, "a member that joins must tell its rebalance timeout"},
@@ -112,3 +113,6 @@ func judgeConsumerHeartbeat(version int16, q *kmsg.ConsumerGroupHeartbeatRequest
 	}
 	return nil
 }
+
+// blank names nobody.
+func blank(s string) bool { return strings.TrimSpace(s) == "" }

@@ -292,3 +292,17 @@ func TestCatalogStaysTheSameUntilTopicsChange(t *testing.T) {
 		t.Error("catalog does not change with a topic")
 	}
 }
+
+// TestNamelessGroupsAreRefused: of no name, and of one of blanks where members say it.
+func TestNamelessGroupsAreRefused(t *testing.T) {
+	h := startConsumers(t)
+	c := h.dial()
+	describe := kmsg.NewPtrConsumerGroupDescribeRequest()
+	describe.Version, describe.Groups = 1, []string{""}
+	expectCode(t, "describe", c.ask(describe).(*kmsg.ConsumerGroupDescribeResponse).Groups[0].ErrorCode, codeInvalidGroupID)
+	expectCode(t, "delete offsets", c.ask(kmsg.NewPtrOffsetDeleteRequest()).(*kmsg.OffsetDeleteResponse).ErrorCode, codeInvalidGroupID)
+	beat := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	beat.Version, beat.Group, beat.MemberID, beat.RebalanceTimeoutMillis = 1, " ", "m", 1000
+	beat.SubscribedTopicNames, beat.Topics = []string{"t"}, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+	expectCode(t, "beat", c.ask(beat).(*kmsg.ConsumerGroupHeartbeatResponse).ErrorCode, codeInvalidRequest)
+}

@@ -50,7 +50,8 @@ func groupPartition(name string, partitions int) int32 {
 		}
 		hash = 31*hash + r
 	}
-	return (hash & 0x7fffffff) % int32(partitions)
+	// The absolute value: Kafka clears the sign of other hashes, but not of this one.
+	return max(hash, -hash, 0) % int32(partitions)
 }
 
 // do has a group take a request, whose token is t, and waits for the reply: at most for limit, which

@@ -45,7 +45,7 @@ func fetchOffsets(name string) *kmsg.OffsetFetchRequest {
 func TestGroupsArePlacedAsKafkaPlacesThem(t *testing.T) {
 	for name, want := range map[string]int32{
 		"": 0, "a": 97 % 50, "hello": 99162322 % 50, "polygenelubricants": 0, "é": 233 % 50,
-		"\U0001F600": 1772899 % 50,
+		"\U0001F600": 1772899 % 50, "diff-txg-new": 1993862802 % 50,
 	} {
 		if got := groupPartition(name, 50); got != want {
 			t.Errorf("%q: got %d, want %d", name, got, want)

@@ -29,13 +29,13 @@ func (b *Broker) describeCluster(
 ) kmsg.Response {
 	view := b.cluster.View()
 	response := kmsg.NewPtrDescribeClusterResponse()
-	response.ControllerID, response.EndpointType = -1, q.EndpointType
+	response.ControllerID = -1
 	if why, message := judgeEndpointType(q.EndpointType); why != codeNone {
 		response.ErrorCode, response.ErrorMessage = int16(why), kmsg.StringPtr(message)
 		b.meters.failure("DescribeCluster", why)
 		return response
 	}
-	response.ClusterID = view.ClusterID()
+	response.ClusterID, response.EndpointType = view.ClusterID(), q.EndpointType
 	response.ControllerID = b.controller(view, r.listener)
 	if q.IncludeClusterAuthorizedOperations {
 		response.ClusterAuthorizedOperations = operationsCluster

@@ -24,6 +24,9 @@ func (b *Broker) describeProducers(
 			p := kmsg.NewDescribeProducersResponseTopicPartition()
 			p.Partition, p.ActiveProducers = index, []kmsg.DescribeProducersResponseTopicPartitionActiveProducer{}
 			at := b.resolve(t, index)
+			if topic.ValidateName(asked.Topic) != nil {
+				at.code = codeInvalidTopic
+			}
 			if p.ErrorCode = int16(at.code); at.code != codeNone {
 				b.meters.failure("DescribeProducers", at.code)
 			} else {

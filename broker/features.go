@@ -72,7 +72,17 @@ func (b *Broker) addFeatures(response *kmsg.ApiVersionsResponse) {
 	}
 }
 
-const updateFeaturesWhole = 2 // from here on there is one error for all features
+const (
+	updateFeaturesWays  = 1 // from here on an update says how it changes a level
+	updateFeaturesWhole = 2 // from here on there is one error for all features
+)
+
+// How a level may be changed (KIP-584); the last lowers it even if something is lost.
+const (
+	upgradeRaises = iota + 1
+	upgradeLowers
+	upgradeLowersAnyway
+)
 
 // updateFeatures raises the format level, and accepts what holds anyway: every other feature has one level
 // in this version. As in Kafka, one bad update refuses all.
@@ -84,7 +94,7 @@ func (b *Broker) updateFeatures(
 	named := map[string]bool{}
 	for i := range q.FeatureUpdates {
 		update := &q.FeatureUpdates[i]
-		err := b.judgeFeature(update.Feature, update.MaxVersionLevel)
+		err := b.judgeFeature(r.Version, update)
 		if named[update.Feature] {
 			err = fmt.Errorf("%w: feature %q is named twice", errInvalidRequest, update.Feature)
 		}
@@ -124,9 +134,14 @@ func (b *Broker) raise(ctx context.Context, updates []kmsg.UpdateFeaturesRequest
 	return nil
 }
 
-func (b *Broker) judgeFeature(name string, level int16) error {
+func (b *Broker) judgeFeature(version int16, update *kmsg.UpdateFeaturesRequestFeatureUpdate) error {
+	name, level := update.Feature, update.MaxVersionLevel
+	if version >= updateFeaturesWays && (update.UpgradeType < upgradeRaises || update.UpgradeType > upgradeLowersAnyway) {
+		return fmt.Errorf("%w: %d is none of the ways in which a level changes: %d raises it, %d and %d lower it",
+			errFeatureLevel, update.UpgradeType, upgradeRaises, upgradeLowers, upgradeLowersAnyway)
+	}
 	for _, f := range b.features() {
-		if f.name == name && f.name == featureFormat && level != f.level {
+		if f.name == name && f.name == featureFormat {
 			return judgeFormat(f, level)
 		}
 		if f.name == name && f.level != level {

@@ -70,7 +70,7 @@ type turnReply struct {
 
 func newGroupShard(c *coordinator, log *partition.Log, epoch topic.Epoch) *groupShard {
 	return &groupShard{
-		coordinator: c, shardCore: newShardCore(c.broker, log, epoch),
+		coordinator: c, shardCore: newShardCore(c.broker, offsetsTopic, log, epoch),
 		mailbox: make(chan *groupCall, mailboxMax), calls: map[group.Token]*groupCall{},
 		undecided: undecidedGroups{},
 	}
@@ -224,6 +224,9 @@ func (s *groupShard) collect(g *shownGroup, producer *transactionOf) {
 		s.replies = append(s.replies, turnReply{g, r})
 	}
 	s.fx.Reset()
+	if n := g.TakeRebalances(); n > 0 {
+		s.broker.meters.rebalances.Add(float64(n))
+	}
 	s.wake = min(s.wake, g.Wake())
 	if !g.Exists() && (g.last == nil || g.last.done) {
 		delete(s.groups, g.Name())

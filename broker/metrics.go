@@ -26,6 +26,11 @@ type meters struct {
 
 	acceptErrors prometheus.Counter
 
+	// What coordinators do, as long as this process lives.
+	rebalances, commits prometheus.Counter
+	txnEnds             *prometheus.CounterVec
+	loads               *prometheus.HistogramVec
+
 	topics topicMeters
 	apis   map[int16]*apiMeter
 	other  *apiMeter
@@ -61,7 +66,15 @@ func newMeters(limits MetricLimits) *meters {
 		retained:     counter("outrigger_broker_retention_deleted_bytes_total", "Bytes of batches that retention has deleted, as leader."),
 		redirected:   counter("outrigger_broker_fetches_redirected_total", "Partitions to be read from a nearer follower."),
 		acceptErrors: counter("outrigger_broker_accept_errors_total", "Errors of accept."),
-		apis:         map[int16]*apiMeter{},
+		rebalances:   counter(groupMetrics+"group_completed_rebalance_count", "Rebalances of groups coordinated here."),
+		commits:      counter(groupMetrics+"offset_commit_count", "Offsets committed here."),
+		txnEnds:      counters("outrigger_transactions_ended_total", "Transactions ended by their producers.", "outcome"),
+		loads: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "outrigger_coordinator_load_seconds",
+			Help:    "Time to read a partition of a coordinator's topic from its start.",
+			Buckets: []float64{.001, .01, .1, 1, 10, 60},
+		}, []string{"topic"}),
+		apis: map[int16]*apiMeter{},
 	}
 	m.topics.init(limits.Topics)
 	for _, api := range wire.Supported() {
@@ -83,6 +96,15 @@ func (m *meters) api(key int16) *apiMeter {
 	return m.other
 }
 
+// ended counts the end of a transaction; asked for twice it counts twice.
+func (m *meters) ended(commit bool) {
+	outcome := "abort"
+	if commit {
+		outcome = "commit"
+	}
+	m.txnEnds.WithLabelValues(outcome).Inc()
+}
+
 // failure counts an error code that a client is told.
 func (m *meters) failure(api string, why code) {
 	if why != codeNone {
@@ -96,7 +118,7 @@ func (m *meters) topic(name string) *topicMeter { return m.topics.of(name) }
 func (m *meters) collectors() []prometheus.Collector {
 	all := []prometheus.Collector{
 		m.requests, m.errors, m.totalTime, m.badInput, m.connections, m.accepted, m.refused,
-		m.idleClosed, m.redirected, m.retained, m.acceptErrors,
+		m.idleClosed, m.redirected, m.retained, m.acceptErrors, m.rebalances, m.commits, m.txnEnds, m.loads,
 	}
 	for _, v := range m.topics.all() {
 		all = append(all, v)

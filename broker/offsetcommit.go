@@ -31,6 +31,9 @@ func (b *Broker) offsetCommit(
 			one = committed.Errs[i]
 		}
 		*slot = int16(b.groupCode("OffsetCommit", one))
+		if one == nil {
+			b.meters.commits.Inc()
+		}
 	}
 	return response
 }

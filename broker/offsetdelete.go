@@ -13,6 +13,10 @@ func (b *Broker) offsetDelete(
 	ctx context.Context, _ *request, q *kmsg.OffsetDeleteRequest,
 ) kmsg.Response {
 	response := kmsg.NewPtrOffsetDeleteResponse()
+	if q.Group == "" {
+		response.ErrorCode = int16(b.groupCode("OffsetDelete", group.ErrInvalidGroupID))
+		return response
+	}
 	e, slots := b.planOffsetDelete(q, response)
 	result, err := b.groups.do(ctx, q.Group, e.Token, e, groupWait)
 	if why := b.groupCode("OffsetDelete", err); why != codeNone {

@@ -40,7 +40,9 @@ func (b *Broker) retainOnce(ctx context.Context, now time.Time) {
 	}
 }
 
-// compaction says how a partition is compacted here, leader or not; ok is false if it is not.
+// compaction says how a partition is compacted here, leader or not; ok is false if it is not. While a replica
+// is away, nothing goes that tells of a deletion: 1. It has a key. 2. The tombstone comes, and goes after
+// delete.retention.ms. 3. The replica comes back, is sent what is left, and keeps the key.
 func (b *Broker) compaction(p topic.Partition) (c partition.Compaction, ok bool) {
 	view := b.cluster.View()
 	t, known := view.TopicByID(p.Topic)
@@ -50,6 +52,10 @@ func (b *Broker) compaction(p topic.Partition) (c partition.Compaction, ok bool)
 	s := b.settingsOf(view, t)
 	c = s.compaction
 	c.Now = time.Now().UnixMilli()
+	if int(p.Index) < len(t.Partitions) {
+		placement := t.Partitions[p.Index]
+		c.Hold = len(placement.ISR) < len(placement.Replicas)
+	}
 	return c, s.cleanup.compact
 }
 

@@ -158,8 +158,10 @@ func (c *shards[S]) shardOf(name string) (s S) {
 // it is on the in-sync replicas.
 type shardCore struct {
 	broker *Broker
-	log    *partition.Log
-	epoch  topic.Epoch
+	// name is the topic's.
+	name  string
+	log   *partition.Log
+	epoch topic.Epoch
 	// loaded: the log was replayed, requests are taken.
 	loaded atomic.Bool
 	// ended is closed when the shard answers nobody any more.
@@ -213,9 +215,9 @@ type parked struct {
 // untilCommitted is a wait that is not given up before the shard is.
 const untilCommitted = math.MaxInt64
 
-func newShardCore(b *Broker, log *partition.Log, epoch topic.Epoch) shardCore {
+func newShardCore(b *Broker, name string, log *partition.Log, epoch topic.Epoch) shardCore {
 	return shardCore{
-		broker: b, log: log, epoch: epoch, ended: make(chan struct{}), settled: make(chan struct{}, 1),
+		broker: b, name: name, log: log, epoch: epoch, ended: make(chan struct{}), settled: make(chan struct{}, 1),
 	}
 }
 
@@ -236,8 +238,10 @@ func (s *shardCore) over() bool {
 // the machines have decided is not what the log says, and another shard begins with the log. Callers
 // notice by themselves that the shard has ended; gone is called when it has.
 func (s *shardCore) live(ctx context.Context, load, serve func(context.Context) error, gone func()) {
+	began := time.Now()
 	err := load(ctx)
 	if err == nil {
+		s.broker.meters.loads.WithLabelValues(s.name).Observe(time.Since(began).Seconds())
 		s.loaded.Store(true)
 		err = serve(ctx)
 	}

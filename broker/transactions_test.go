@@ -502,3 +502,17 @@ func TestOffsetsCanBeAddedBeforeAnyGroupWasLookedFor(t *testing.T) {
 	q.Version, q.TransactionalID, q.ProducerID, q.ProducerEpoch, q.Group = 3, "tx", who.ProducerID, who.ProducerEpoch, "g"
 	expectCode(t, "add offsets", c.ask(q).(*kmsg.AddOffsetsToTxnResponse).ErrorCode, codeNone)
 }
+
+// TestEmptyTransactionalIDsAreRefused, by whoever coordinates none, too.
+func TestEmptyTransactionalIDsAreRefused(t *testing.T) {
+	c := startTransactions(t).dial()
+	end := kmsg.NewPtrEndTxnRequest()
+	end.Version = 3
+	expectCode(t, "end", c.ask(end).(*kmsg.EndTxnResponse).ErrorCode, codeInvalidRequest)
+	add := kmsg.NewPtrAddOffsetsToTxnRequest()
+	add.Version, add.Group = 3, "g"
+	expectCode(t, "add offsets", c.ask(add).(*kmsg.AddOffsetsToTxnResponse).ErrorCode, codeInvalidRequest)
+	describe := kmsg.NewPtrDescribeTransactionsRequest()
+	describe.TransactionalIDs = []string{""}
+	expectCode(t, "describe", c.ask(describe).(*kmsg.DescribeTransactionsResponse).TransactionStates[0].ErrorCode, codeInvalidRequest)
+}

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -75,6 +76,9 @@ func (c *txnCoordinator) view(ctx context.Context, s *txnShard, look func(shownT
 func (c *txnCoordinator) ask(
 	ctx context.Context, s *txnShard, call *txnCall, limit time.Duration,
 ) (any, error) {
+	if call.event != nil && call.id == "" {
+		return nil, fmt.Errorf("%w: the transactional id is empty", errInvalidRequest)
+	}
 	if s == nil {
 		return nil, errNotCoordinator
 	}

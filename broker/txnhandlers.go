@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -200,6 +201,9 @@ func (b *Broker) endTxn(ctx context.Context, r *request, q *kmsg.EndTxnRequest) 
 		}
 	})
 	response.ErrorCode = int16(b.txnCode("EndTxn", err, r.Version >= fencedSince))
+	if err == nil {
+		b.meters.ended(q.Commit)
+	}
 	if err == nil && version >= txn.BumpsEpochs {
 		response.ProducerID, response.ProducerEpoch = identity.ID, identity.Epoch
 	}
@@ -221,6 +225,9 @@ func (b *Broker) describeTransactions(
 			return txn.Description{State: txn.Dead}
 		})
 		d, _ := result.(txn.Description)
+		if id == "" {
+			err = fmt.Errorf("%w: the transactional id is empty", errInvalidRequest)
+		}
 		if err == nil && d.State == txn.Dead {
 			err = txn.ErrUnknownID
 		}

@@ -58,7 +58,7 @@ type txnReply struct {
 
 func newTxnShard(c *txnCoordinator, log *partition.Log, epoch topic.Epoch) *txnShard {
 	return &txnShard{
-		txnCoordinator: c, shardCore: newShardCore(c.broker, log, epoch),
+		txnCoordinator: c, shardCore: newShardCore(c.broker, transactionsTopic, log, epoch),
 		mailbox: make(chan *txnCall, mailboxMax), calls: map[txn.Token]*txnCall{}, txns: shownTxns{},
 	}
 }

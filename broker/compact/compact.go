@@ -16,6 +16,8 @@ type Aborted struct{ ProducerID, First, Last int64 }
 type Config struct {
 	// Now is milliseconds since 1970, DeleteRetention is delete.retention.ms.
 	Now, DeleteRetention int64
+	// Hold: no horizon counts as passed, since there is a replica that may not have what is behind it.
+	Hold bool
 	// KeysMax bounds the keys that the pass remembers, at about KeyBytes each; at least one.
 	KeysMax int
 	// Limit is where the pass ends at the latest: no record at or above it is learned or dropped.
@@ -274,7 +276,7 @@ func (p *Pass) cleanData(b []byte, h batch.Header) ([]byte, int32, error) {
 func (p *Pass) judge(b []byte, h batch.Header) (kept, tombstones int32, err error) {
 	aborted := p.isAborted(h)
 	horizon, has := h.DeleteHorizon()
-	expired := has && horizon <= p.cfg.Now
+	expired := has && p.passed(horizon)
 	p.keep = p.keep[:0]
 	for r, err := range batch.Records(b) {
 		if err != nil {
@@ -300,6 +302,9 @@ func (p *Pass) superseded(r batch.Record) bool {
 	return known && newest > r.Offset
 }
 
+// passed reports whether what has a horizon may go.
+func (p *Pass) passed(horizon int64) bool { return horizon <= p.cfg.Now && !p.cfg.Hold }
+
 // horizon is the delete horizon of what is to go from now on. The zero would be none.
 func (p *Pass) horizon() int64 {
 	if p.cfg.DeleteRetention > math.MaxInt64-p.cfg.Now {
@@ -318,7 +323,7 @@ func (p *Pass) cleanMarker(b []byte, h batch.Header) ([]byte, int32, error) {
 	delete(p.open, h.ProducerID)
 	horizon, has := h.DeleteHorizon()
 	switch {
-	case something || h.Records == 0 || has && horizon > p.cfg.Now:
+	case something || h.Records == 0 || has && !p.passed(horizon):
 		return b, h.Records, nil
 	case has:
 		out, err := batch.Filter(b, 0, make([]bool, h.Records))

@@ -37,7 +37,7 @@ type model struct {
 }
 
 // pass is what a pass is to do to the records of [0, end), after learning those of [from, end).
-func (m *model) pass(from, end, now, retention int64) {
+func (m *model) pass(from, end, now, retention int64, hold bool) {
 	dead := func(b modelBatch) bool { return b.transaction >= 0 && !b.control && m.aborted[b.transaction] }
 	newest := map[string]int64{}
 	alive := map[int]bool{} // transactions of which there is a batch before the pass
@@ -62,7 +62,7 @@ func (m *model) pass(from, end, now, retention int64) {
 			case alive[b.transaction] || len(b.records) == 0:
 			case b.horizon == 0:
 				b.horizon = now + retention
-			case b.horizon <= now:
+			case b.horizon <= now && !hold:
 				b.records = nil
 			}
 		} else {
@@ -72,7 +72,7 @@ func (m *model) pass(from, end, now, retention int64) {
 					return false
 				}
 				gone := dead(b) || r.key == "-" || newest[r.key] > r.offset ||
-					r.value == "-" && b.horizon != 0 && b.horizon <= now
+					r.value == "-" && b.horizon != 0 && b.horizon <= now && !hold
 				tombstone = tombstone || !gone && r.value == "-"
 				return gone
 			})
@@ -307,8 +307,9 @@ func TestCompactionAgreesWithTheSimplestModel(t *testing.T) {
 			if from == limit && rapid.Bool().Draw(t, "again") {
 				from = 0
 			}
+			hold := rapid.Bool().Draw(t, "hold")
 			p := NewPass(Config{
-				Now: now, DeleteRetention: 50, KeysMax: rapid.IntRange(1, 6).Draw(t, "keys"), Limit: limit,
+				Now: now, DeleteRetention: 50, Hold: hold, KeysMax: rapid.IntRange(1, 6).Draw(t, "keys"), Limit: limit,
 				Aborted: aborted, Newest: w.model.newest,
 			}, from)
 			more := true
@@ -341,7 +342,7 @@ func TestCompactionAgreesWithTheSimplestModel(t *testing.T) {
 			}
 			dense(t, left, w.next)
 			w.log = left
-			w.model.pass(from, p.End(), now, 50)
+			w.model.pass(from, p.End(), now, 50, hold)
 			if got := described(t, w.log); got != w.model.String() {
 				t.Fatalf("after a pass from %d to %d the log is\n%swant\n%s", from, p.End(), got, w.model.String())
 			}

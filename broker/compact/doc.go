@@ -16,7 +16,8 @@
 //   - of each key the newest record that the pass knows of, under its own offset;
 //   - a tombstone, which is a record without a value, as long as it is the newest, until its batch's delete
 //     horizon has passed. The first pass that keeps one sets the horizon: Now + DeleteRetention. So whoever
-//     reads the whole log within that time learns of the deletion;
+//     reads the whole log within that time learns of the deletion. So must a replica that was away: while
+//     one is, Hold keeps all of them;
 //   - nothing of an aborted transaction, and nothing without a key;
 //   - the marker of a transaction as long as anything of it is there. Then it gets a horizon as tombstones
 //     do, for somebody may be reading the transaction's records, and goes when that has passed;

@@ -101,13 +101,10 @@ func (c *Catalog) assignmentOf(slots assign.Slots) []byte {
 func (m *Machine) joinConsumers(e Join, now Time, fx *Effects) {
 	g := m.consumers
 	var said subscription
-	understood := e.ProtocolType == consumerType && len(e.Protocols) > 0
-	if understood {
+	known := e.ProtocolType == consumerType && len(e.Protocols) > 0
+	understood := known
+	if known {
 		said, understood = readSubscription(e.Protocols[0].Metadata)
-	}
-	if !understood {
-		fx.refuse(e.Token, ErrInconsistentProtocol)
-		return
 	}
 	id := e.MemberID
 	if id == "" {
@@ -118,6 +115,8 @@ func (m *Machine) joinConsumers(e Join, now Time, fx *Effects) {
 		fixed = g.members[g.statics[*e.Instance]]
 	}
 	switch {
+	case !known:
+		fx.refuse(e.Token, ErrInconsistentProtocol)
 	case fixed == nil && g.members[id] == nil && len(g.members) >= m.cfg.Consumers.MembersMax:
 		fx.refuse(e.Token, ErrGroupFull)
 	case e.MemberID == "" && e.Instance == nil && e.NamesFirst:
@@ -128,9 +127,25 @@ func (m *Machine) joinConsumers(e Join, now Time, fx *Effects) {
 		fx.refuse(e.Token, ErrFencedInstance)
 	case e.MemberID != "" && e.Instance != nil && fixed == nil:
 		fx.refuse(e.Token, ErrUnknownMember)
+	case !understood:
+		fx.refuse(e.Token, ErrInconsistentProtocol)
+	case !m.describesClassic(id, &e, said):
+		fx.refuse(e.Token, ErrRecordTooLarge)
 	default:
 		m.admitClassic(id, &e, said, now, fx)
 	}
+}
+
+// describesClassic reports whether what a member of the classic protocol says of itself fits a record.
+func (m *Machine) describesClassic(id string, e *Join, said subscription) bool {
+	one := consumer{
+		id: id, instance: e.Instance, rack: said.rack, clientID: e.ClientID, host: e.Host, names: said.names,
+		classic: &classicMember{protocols: e.Protocols},
+	}
+	if known := m.former(id, e.Instance); known != nil {
+		one.place = known.place
+	}
+	return m.keeps(&one)
 }
 
 // admitClassic takes a member of the classic protocol in, or takes over what it says now.
@@ -158,6 +173,10 @@ func (m *Machine) admitClassic(id string, e *Join, said subscription, now Time, 
 	m.renew(one, now)
 	owned := m.catalog.owned(said)
 	m.advance(one, was, &owned, now, fx)
+	if m.consumers.undivided(one.id) {
+		fx.refuse(e.Token, ErrRecordTooLarge)
+		return
+	}
 	fx.reply(e.Token, &Joined{
 		MemberID: one.id, Generation: one.epoch, ProtocolType: consumerType, Protocol: e.Protocols[0].Name,
 	})

@@ -79,6 +79,10 @@ type consumers struct {
 	patterns map[string][]string
 	// targetKept: the log holds a targetEpoch.
 	targetKept bool
+	// refused is the epoch that could not be divided, since the members in over would have got more than
+	// fits a record. The others go on with what they had.
+	refused int32
+	over    map[string]bool
 }
 
 // consumer is one member of such a group.
@@ -136,6 +140,10 @@ func (m *Machine) consumerHeartbeat(e ConsumerHeartbeat, now Time, fx *Effects) 
 	one.session = e.SessionMillis
 	m.renew(one, now)
 	m.advance(one, news, e.Owned, now, fx)
+	if m.consumers.undivided(one.id) {
+		fx.refuse(e.Token, ErrRecordTooLarge)
+		return
+	}
 	beat := &ConsumerBeat{MemberID: one.id, Epoch: one.epoch}
 	if e.whole() || !news.assigned.slots.Equal(one.assigned.slots) {
 		// A copy: the answer may wait for its record while the member's place moves on.
@@ -154,6 +162,9 @@ func (m *Machine) mayBeat(e *ConsumerHeartbeat) error {
 		if _, err := compile(*e.Pattern); err != nil {
 			return ErrInvalidPattern
 		}
+	}
+	if !m.describes(e) {
+		return ErrRecordTooLarge
 	}
 	g := m.consumers
 	if g == nil {
@@ -174,6 +185,8 @@ func (m *Machine) mayBeat(e *ConsumerHeartbeat) error {
 		return ErrUnreleasedInstance
 	case fixed != nil && fixed.id != e.MemberID && e.Epoch != joinEpoch:
 		return ErrFencedInstance
+	case fixed == nil && e.Instance != nil && e.Epoch != joinEpoch:
+		return ErrUnknownMember
 	case one == nil || e.Epoch == joinEpoch:
 		return nil
 	case e.Epoch > one.epoch,

@@ -56,6 +56,21 @@ func (m *Machine) Summary() Summary {
 	return Summary{m.state, m.protocolType, false}
 }
 
+// Members is how many members the group has, of either protocol.
+func (m *Machine) Members() int {
+	if m.consumers != nil {
+		return len(m.consumers.members)
+	}
+	return len(m.members)
+}
+
+// TakeRebalances is how many rebalances there were since it was called last: generations of the classic
+// protocol, and epochs of the other.
+func (m *Machine) TakeRebalances() (n int) {
+	n, m.rebalances = m.rebalances, 0
+	return n
+}
+
 // record is the group as it is written down.
 func (m *Machine) record() Record {
 	v := kmsg.NewGroupMetadataValue()

@@ -71,7 +71,7 @@ func (m *Machine) match(pattern string, now Time, fx *Effects) {
 		return
 	}
 	m.consumers.patterns[pattern] = topics
-	fx.Records = append(fx.Records, patternRecord(m.name, pattern, topics, now.Wall))
+	fx.Records = append(fx.Records, m.fittingPattern(pattern, topics, now))
 }
 
 // named are the topics that members subscribe to, by name or pattern, whether they exist or not.
@@ -96,6 +96,7 @@ func (g *consumers) namesOf(one *consumer, into map[string]bool) {
 func (m *Machine) bump(fx *Effects) {
 	g := m.consumers
 	g.epoch++
+	m.rebalances++
 	g.hash = 0
 	if m.catalog != nil {
 		g.hash = m.catalog.hash(m.named())
@@ -107,11 +108,15 @@ func (m *Machine) bump(fx *Effects) {
 // log that ends before it makes the next coordinator divide again.
 func (m *Machine) divide(fx *Effects) {
 	g := m.consumers
-	if m.catalog == nil || g.targetEpoch >= g.epoch {
+	if m.catalog == nil || g.targetEpoch >= g.epoch || g.refused == g.epoch {
 		return
 	}
 	ordered := g.ordered()
 	targets := m.assignor()(m.assignable(ordered))
+	if g.over = m.overfull(ordered, targets); g.over != nil {
+		g.refused = g.epoch
+		return
+	}
 	for i, one := range ordered {
 		if one.targeted && one.target.Equal(targets[i]) {
 			continue

@@ -30,8 +30,11 @@ var (
 	ErrSubscribed = errors.New("group is subscribed to the topic")
 	// ErrMetadataTooLarge: the metadata of a commit is longer than allowed.
 	ErrMetadataTooLarge = errors.New("offset metadata is too large")
-	// ErrRecordTooLarge: the group does not fit one record, so this generation cannot be kept.
-	ErrRecordTooLarge = errors.New("group does not fit a record")
+	// ErrRecordTooLarge: the group, or the member, does not fit one record, so this generation cannot be kept.
+	// The message stands beside the error code: what helps is more members, fewer partitions or topics for
+	// each, or a larger message.max.bytes.
+	ErrRecordTooLarge = errors.New("does not fit a record of the offsets topic: spread it over more members, " +
+		"subscribe to less, or raise message.max.bytes")
 	// ErrFencedEpoch: the member's epoch is not the group's idea of it; it gives up what it has and joins
 	// again.
 	ErrFencedEpoch = errors.New("member epoch is fenced")

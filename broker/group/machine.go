@@ -100,6 +100,8 @@ type Machine struct {
 	}
 	// syncBy is until when all members must have asked for their assignment.
 	syncBy int64
+	// rebalances counts those that nobody has asked for yet.
+	rebalances int
 	// wake is a time before which no timer is due.
 	wake int64
 

@@ -30,6 +30,9 @@ func (m *Machine) mayBecome(e *ConsumerHeartbeat) error {
 			return err
 		}
 	}
+	if !m.mayConvert() {
+		return ErrRecordTooLarge
+	}
 	return nil
 }
 

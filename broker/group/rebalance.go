@@ -84,6 +84,7 @@ func (m *Machine) complete(now Time, fx *Effects) {
 	}
 	m.rebalance.first = false
 	m.generation++
+	m.rebalances++
 	if len(m.members) == 0 {
 		m.becomeEmpty(now, fx)
 		return

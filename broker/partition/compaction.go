@@ -1,9 +1,11 @@
 package partition
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"outrigger/broker/batch"
@@ -40,6 +42,9 @@ type Compaction struct {
 	DeleteRetention time.Duration
 	// Now is the time, in milliseconds since 1970.
 	Now int64
+	// Hold keeps tombstones and markers whatever their age: a replica may lack them, and keep what they
+	// end.
+	Hold bool
 }
 
 // CompactBy sets who says how a partition is compacted; not at all unless it is ok. It may be called by any
@@ -62,10 +67,17 @@ type compaction struct {
 	number uint64
 	pack   *wal.PackWriter
 	bytes  int64
-	// tried are the logs that had their turn, done those that are in the pack, now is the one at hand.
-	tried map[*Log]bool
+	// queue are the logs whose turn may come, done those that are in the pack, now is the one at hand.
+	queue []dirty
 	done  []*cleaning
 	now   *cleaning
+}
+
+// dirty is a log that is worth a compaction.
+type dirty struct {
+	log   *Log
+	rules Compaction
+	share float64
 }
 
 // cleaning is the compaction of one log.
@@ -137,38 +149,35 @@ func (d *drainer) beginCompaction() *compaction {
 	for number := range d.packs {
 		highest = max(highest, number)
 	}
-	c := &compaction{drainer: d, number: (highest/compactionSpan + 1) * compactionSpan, tried: map[*Log]bool{}}
-	if highest == 0 || c.number >= d.nextPack {
+	c := &compaction{drainer: d, number: (highest/compactionSpan + 1) * compactionSpan}
+	rules := d.store.rules.Load()
+	if rules == nil || highest == 0 || c.number >= d.nextPack {
 		return nil
 	}
+	for _, l := range d.store.snapshot() {
+		if r, ok := (*rules)(l.partition); ok {
+			if share := l.dirt(r, c.number); share > 0 {
+				c.queue = append(c.queue, dirty{l, r, share})
+			}
+		}
+	}
+	// Those of which the largest share is to be compacted come first.
+	slices.SortStableFunc(c.queue, func(a, b dirty) int { return cmp.Compare(b.share, a.share) })
 	if c.choose(); c.now == nil {
 		return nil
 	}
 	return c
 }
 
-// choose takes the log of which the largest share is to be compacted.
+// choose takes the next log, unless the pack is large enough.
 func (c *compaction) choose() {
 	c.now = nil
-	rules := c.store.rules.Load()
-	if rules == nil || c.bytes >= compactionPackBytes {
+	if len(c.queue) == 0 || c.bytes >= compactionPackBytes {
 		return
 	}
-	best := 0.0
-	for _, l := range c.store.snapshot() {
-		if c.tried[l] {
-			continue
-		}
-		if r, ok := (*rules)(l.partition); ok {
-			if dirt := l.dirt(r, c.number); dirt > best {
-				best, c.now = dirt, &cleaning{log: l, rules: r}
-			}
-		}
-	}
-	if c.now != nil {
-		c.tried[c.now.log] = true
-		c.now.begin(c.number, int(c.store.cfg.CompactBytesMax/compact.KeyBytes))
-	}
+	c.now = &cleaning{log: c.queue[0].log, rules: c.queue[0].rules}
+	c.queue = c.queue[1:]
+	c.now.begin(c.number, int(c.store.cfg.CompactBytesMax/compact.KeyBytes))
 }
 
 // dirt is the share of a log's bytes in packs below a number that is to be compacted; zero if it is not
@@ -236,7 +245,7 @@ func (c *cleaning) begin(number uint64, keysMax int) {
 	}
 	c.from = max(l.mu.compacted, l.mu.start)
 	config := compact.Config{Now: c.rules.Now, DeleteRetention: c.rules.DeleteRetention.Milliseconds(),
-		KeysMax: keysMax, Limit: int64(limit), Newest: l.mu.producers.telling()}
+		Hold: c.rules.Hold, KeysMax: keysMax, Limit: int64(limit), Newest: l.mu.producers.telling()}
 	for _, a := range l.mu.producers.transactions.aborted {
 		if a.First < limit {
 			config.Aborted = append(config.Aborted, compact.Aborted{ProducerID: a.ProducerID,

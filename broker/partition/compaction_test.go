@@ -8,12 +8,14 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"outrigger/broker/batch"
 	"outrigger/broker/catalog/catalogtest"
 	"outrigger/broker/topic"
+	"outrigger/broker/wal"
 	"outrigger/broker/wal/waltest"
 )
 
@@ -255,13 +257,7 @@ func sameViews(a, b []map[string]newest) bool {
 func TestPowerLossWhileCompactingLosesNothing(t *testing.T) {
 	const steps, seed = 1200, 6
 	open := func(fs *waltest.FS) (*hand, *catalogtest.Catalog, error) {
-		table := &catalogtest.Catalog{Durable: func(apply func()) error {
-			if _, err := fs.List("wal"); err != nil {
-				return err
-			}
-			apply()
-			return nil
-		}}
+		table := dyingCatalog(fs)
 		h, err := openCompacting(t, fs, seed, table, 0, 100)
 		h.draining = rand.New(rand.NewPCG(seed, 9))
 		return h, table, err
@@ -315,4 +311,108 @@ func TestPowerLossWhileCompactingLosesNothing(t *testing.T) {
 			t.Fatalf("change %d: compacting what was found changed what it tells", at)
 		}
 	}
+}
+
+// Everything at once, for the race detector: writers of keys, readers from the start, drains and
+// compactions. Every reader comes to know the newest value of each key at the end that it was told of.
+func TestReadersNeverMissTheNewestWhileLogsAreCompacted(t *testing.T) {
+	const writers, writes, keys = 3, 300, 7
+	ticks := &clock{}
+	s := openReal(t, waltest.New(), 1, func(c *Config) {
+		c.WAL.FileBytes, c.Catalog, c.CompactBackoff, c.Now = 64<<10, &catalogtest.Catalog{}, time.Millisecond, ticks.now
+		c.WAL.Cache = wal.Cache{BytesMax: 64 << 10, ChunkBytes: 4 << 10}
+	})
+	s.CompactBy(func(topic.Partition) (Compaction, bool) { return Compaction{LagMax: maxAge}, true })
+	l := leader(s, 0, 1)
+	stop := start(s)
+	done := make(chan struct{})
+	var work, background sync.WaitGroup
+	for writer := range writers {
+		work.Go(func() {
+			for i := range writes {
+				b := build(spec{key: []byte{byte((i + writer) % keys)}, value: make([]byte, 700), idempotent: true,
+					producer: int64(writer), sequence: int32(i)})
+				if _, err := appendDurable(l, b); err != nil {
+					t.Errorf("append: %v", err)
+					return
+				}
+				l.SetHighWatermark(l.State().DurableEnd)
+			}
+		})
+	}
+	background.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				ticks.advance(time.Second)
+				s.Tick()
+			}
+		}
+	})
+	for range 2 {
+		background.Go(func() {
+			for last := map[byte]int64{}; ; {
+				select {
+				case <-done:
+					return
+				default:
+					last = readKeys(t, l, last)
+				}
+			}
+		})
+	}
+	work.Wait()
+	for s.Stats().Compaction.Logs < 3 || s.Stats().Drain.WaitingBytes > 0 {
+		ticks.advance(time.Second)
+	}
+	close(done)
+	background.Wait()
+	if err := stop(); err != nil {
+		t.Fatalf("run: %v", err)
+	}
+	if got := len(readKeys(t, l, nil)); got != keys {
+		t.Errorf("got %d keys, want %d", got, keys)
+	}
+	t.Logf("%+v, %d batches are left of %d", s.Stats().Compaction, l.mu.index.len(), writers*writes)
+}
+
+// readKeys reads a log from its start, and wants no key to be older than it was before.
+func readKeys(t *testing.T, l *Log, before map[byte]int64) map[byte]int64 {
+	t.Helper()
+	found := map[byte]int64{}
+	var reader Reader
+	for from := topic.Offset(0); ; {
+		got, err := reader.Read(l, Query{From: from, BytesMax: 8 << 10, MinOne: true})
+		batches := whole(got.Batches)
+		if reader.Release(); err != nil {
+			t.Errorf("read at %d: %v", from, err)
+			return before
+		}
+		if len(batches) == 0 {
+			break
+		}
+		for _, b := range batches {
+			h, err := batch.ParseHeader(b)
+			if err != nil || topic.Offset(h.BaseOffset) > from || topic.Offset(h.LastOffset()) < from {
+				t.Errorf("read at %d: got a batch from %d to %d, %v", from, h.BaseOffset, h.LastOffset(), err)
+				return before
+			}
+			for r, err := range batch.Records(b) {
+				if err != nil {
+					t.Error(err)
+					return before
+				}
+				found[r.Key[0]] = r.Offset
+			}
+			from = topic.Offset(h.LastOffset()) + 1
+		}
+	}
+	for key, offset := range before {
+		if now, ok := found[key]; !ok || now < offset {
+			t.Errorf("key %d was at %d and is at %d", key, offset, now)
+		}
+	}
+	return found
 }

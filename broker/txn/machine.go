@@ -400,4 +400,15 @@ func (m *Machine) Describe() Description {
 	return d
 }
 
+// Progress is the state, and when the transaction began on the wall clock, -1 if there is none.
+func (m *Machine) Progress() (State, int64) {
+	switch {
+	case !m.kept:
+		return Dead, -1
+	case m.state == Ongoing || m.state.preparing():
+		return m.state, m.started
+	}
+	return m.state, -1
+}
+
 func (m *Machine) sortPartitions() { slices.SortFunc(m.partitions, compare) }

@@ -43,6 +43,9 @@ that kept the run from its end, 2 flags refused.`,
 	flags.IntVar(&f.Rate, "rate", 400, "records a second, all producers together")
 	flags.StringVar(&f.Data, "data", "", "empty directory for data, logs and history, which is kept; else a temporary one, kept on failure")
 	flags.StringVar(&f.Kinds, "faults", "", "kinds of faults to draw from, with commas between; all if empty")
+	flags.StringArrayVar(&f.Sets, "set", nil, "key=value for all brokers, may be repeated")
+	flags.StringArrayVar(&f.TopicConfigs, "topic-config", nil, "key=value for the topic, as retention.ms=60000, may be repeated")
+	flags.BoolVar(&f.Compacted, "compacted", false, "a topic beside it that is compacted, and judged by its keys")
 	flags.BoolVar(&f.JSON, "json", false, "print the report as one JSON object")
 	flags.StringVar(&f.Inside, flagInside, "", "the network that this process runs in")
 	if err := flags.MarkHidden(flagInside); err != nil {

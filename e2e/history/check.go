@@ -23,6 +23,9 @@ type checker struct {
 	sent map[Value]uint32
 	// elsewhere are the other offsets of values that were read at more than one.
 	elsewhere map[uint32][]int64
+	// retained are steps over what retention may have removed, retold says that they are being judged.
+	retained []passage
+	retold   bool
 	// told keeps an anomaly of a value from being told at each read.
 	told map[told]bool
 }
@@ -49,6 +52,7 @@ func Check(h *History) Verdict {
 	c.claimAcks()
 	c.claimReads()
 	c.followStreams()
+	c.judgePassages()
 	for _, l := range c.logs {
 		l.mergeGaps()
 	}

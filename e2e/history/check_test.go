@@ -152,6 +152,27 @@ func TestCheckerTellsEachAnomalyFromWhatIsLegal(t *testing.T) {
 				w.read(1, 2)
 			},
 		},
+		"passed over by a reader that retention overtook": {
+			rules: Rules{Retention: true},
+			do: func(w *world) {
+				w.acked(0, 1, 2, 3)
+				w.c.Seek(topicName, 0, 0)
+				w.read(2, 3)
+				w.c.Final(topicName, 0, Range{Asked: w.h.Now(), Start: 2, End: 3})
+				w.read(2, 3)
+			},
+		},
+		"passed over by a reader, and there when retention had stopped": {
+			rules: Rules{Retention: true},
+			do: func(w *world) {
+				w.acked(0, 1, 2, 3)
+				w.c.Seek(topicName, 0, 0)
+				w.read(2, 3)
+				w.c.Final(topicName, 0, Range{Asked: w.h.Now(), Start: 1, End: 3})
+				w.read(1, 2, 3)
+			},
+			want: []Kind{PollSkip},
+		},
 		"acknowledged, above the end of the final polls": {
 			do:   func(w *world) { w.acked(0, 1, 2); w.finals(1) },
 			want: []Kind{Unseen},

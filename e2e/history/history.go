@@ -32,7 +32,8 @@ type Rules struct {
 	// Holes: offsets may stay without a record, as transaction markers and aborted records leave them
 	// to a read-committed reader. Without it each offset below one that was read holds a record.
 	Holes bool `json:"holes,omitempty"`
-	// Retention: a partition may start above offset 0. Without it what is missing at the start is lost.
+	// Retention: a partition may start above offset 0, and a reader that is below the start goes on there.
+	// Without it what is missing at the start is lost.
 	Retention bool `json:"retention,omitempty"`
 }
 

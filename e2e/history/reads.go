@@ -222,12 +222,36 @@ func (c *checker) step(consumer int, r *Consumer, at *position, run *run) {
 	c.reached(at, run.partition, false)
 }
 
+// passage is a step over offsets that retention may have removed.
+type passage struct {
+	consumer int
+	at       position
+	run      *run
+	same     bool
+}
+
+// judgePassages reports those that went further than the start of the final polls: what was there then
+// was there before. What lies below may have been removed when the reader came, or only later: that
+// cannot be told.
+func (c *checker) judgePassages() {
+	c.retold = true
+	for _, p := range c.retained {
+		if final := c.logs[p.run.partition].final; final == nil || p.run.offset > final.Start {
+			c.judgeStep(p.consumer, &p.at, p.run, p.same)
+		}
+	}
+}
+
 // judgeStep reports a run that does not begin where the consumer stood.
 func (c *checker) judgeStep(consumer int, at *position, run *run, same bool) {
 	kind, offsets := PollNonmonotonic, []int64{at.next, run.offset}
 	if run.offset > at.next {
 		passed := span{at.next, run.offset}
 		log := c.logs[run.partition]
+		if c.history.rules.Retention && at.final == nil && !c.retold {
+			c.retained = append(c.retained, passage{consumer, *at, run, same})
+			return
+		}
 		log.gaps = append(log.gaps, passed)
 		if c.history.rules.Holes {
 			missed, ok := log.sureWithin(passed)

@@ -3,6 +3,7 @@ package interop
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ import (
 const (
 	rowProduce           = "produce"
 	rowConsume           = "consume"
+	rowCompacted         = "consume what was compacted"
 	rowGroup             = "group of three, members come and go"
 	rowStatic            = "static members"
 	rowCooperative       = "cooperative group"
@@ -44,7 +46,7 @@ type row struct {
 }
 
 var rows = []row{
-	{rowProduce, produces}, {rowConsume, consumes},
+	{rowProduce, produces}, {rowConsume, consumes}, {rowCompacted, consumesCompacted},
 	{rowGroup, groupOfThree}, {rowStatic, static}, {rowCooperative, cooperative}, {rowConsumerGroup, consumerGroup},
 	{rowKill, nil},
 	{rowCommit, commits}, {rowAbort, aborts}, {rowFence, fences}, {rowReadCommitted, readsCommitted}, {rowCopy, copies},
@@ -99,9 +101,10 @@ func TestEveryClientIsAtHome(t *testing.T) {
 	m := &matrix{ctx: ctx, columns: columns, cells: map[[2]string]cell{}}
 	c := &cluster{kafka: strings.Split(*against, ",")}
 	if *against == "" {
-		c = startCluster(t, "--set", "group.initial.rebalance.delay.ms=0", "--set", "auto.leader.rebalance.enable=false")
+		c = startCluster(t, "--set", "group.initial.rebalance.delay.ms=0", "--set", "auto.leader.rebalance.enable=false",
+			"--set", "wal.file.bytes=4194304", "--set", "wal.retained.bytes=33554432", "--set", "log.cleaner.backoff.ms=300")
 	}
-	if err := c.coordinates(ctx); err != nil {
+	if err := errors.Join(c.coordinates(ctx), c.compacts(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()

@@ -78,6 +78,7 @@ func newBrokers(o Options, n network, dir string, smallDisk int) []*broker {
 			"nats.cluster.secret=nemesis", "nats.ops.password=ops", "nats.sys.password=admin",
 			"http.listen=" + at + portHTTP, "min.insync.replicas=" + strconv.Itoa(minInSync),
 		}
+		b.settings = append(b.settings, o.Sets...)
 		all = append(all, b)
 	}
 	return all

@@ -191,7 +191,7 @@ func (c *campaign) awaitWhole(ctx context.Context) error {
 	err := eventually(ctx, wholeWithin, "a whole cluster", func() error {
 		c.reap()
 		c.progress.show(c)
-		return whole(ctx, c.brokers, c.load.partitions)
+		return whole(ctx, c.brokers, c.load.placed)
 	})
 	switch {
 	case ctx.Err() != nil:

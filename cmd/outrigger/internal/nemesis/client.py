@@ -2,7 +2,7 @@
 
 usage: client.py produce BOOTSTRAP TOPIC
        client.py tail BOOTSTRAP TOPIC PARTITIONS
-       client.py final BOOTSTRAP TOPIC ENDS        ENDS as in 120,44,0
+       client.py final BOOTSTRAP TOPIC RANGES      RANGES as in 0-120,7-44,0-0
 
 A producer reads {"id": 1, "p": 0, "v": "..."} and answers {"id": 1, "offset": 7} or
 {"id": 1, "error": "..."}. A reader prints one line for each poll: [[partition, offset, value], ...].
@@ -72,9 +72,12 @@ def tail(bootstrap, topic, partitions):
         poll(consumer)
 
 
-def final(bootstrap, topic, ends):
-    consumer = reader(bootstrap, topic, len(ends))
-    left = {p for p, end in enumerate(ends) if end > 0}
+def final(bootstrap, topic, ranges):
+    ends = [end for _, end in ranges]
+    consumer = reader(bootstrap, topic, len(ranges))
+    for p, (start, _) in enumerate(ranges):
+        consumer.seek(TopicPartition(topic, p), start)
+    left = {p for p, (start, end) in enumerate(ranges) if end > start}
     while left:
         for partition, offset, _ in poll(consumer):
             if offset + 1 >= ends[partition]:
@@ -88,7 +91,7 @@ def main(mode, bootstrap, topic, *rest):
     elif mode == "tail":
         tail(bootstrap, topic, int(rest[0]))
     else:
-        final(bootstrap, topic, [int(end) for end in rest[0].split(",")])
+        final(bootstrap, topic, [tuple(map(int, r.split("-"))) for r in rest[0].split(",")])
 
 
 if __name__ == "__main__":

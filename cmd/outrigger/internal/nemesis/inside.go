@@ -90,8 +90,13 @@ func assemble(ctx context.Context, o Options, logger *slog.Logger) (*campaign, e
 		report: &Report{Seed: o.Seed, Brokers: o.Brokers, Faults: map[Kind]int{}, Anomalies: []string{},
 			Notices: []string{"clock jumps are not among the faults: the simulator has them"}},
 	}
-	c.load = &load{topic: topicName, partitions: o.Partitions, rate: o.Rate, history: history.New(history.Config{}),
+	rules := history.Rules{Retention: o.retains()}
+	c.load = &load{topic: topicName, partitions: o.Partitions, rate: o.Rate, configs: o.configs(), placed: o.placed(),
+		history: history.New(history.Config{Rules: rules}), retains: o.retains(),
 		availability: newAvailability(o.Partitions), clock: clock}
+	if o.Compacted {
+		c.load.keys = &compacted{load: c.load}
+	}
 	for _, b := range c.brokers {
 		c.load.seeds = append(c.load.seeds, b.address+":"+portKafka)
 	}
@@ -133,18 +138,24 @@ func (c *campaign) carryOut(ctx context.Context) error {
 // finish asks everybody for what they have to say, one after the other.
 func (c *campaign) finish(ctx context.Context) {
 	var bounds map[int32]history.Range
+	var keyed topic.ID
 	steps := []struct {
 		name string
 		do   func() error
 	}{
 		{"last answers", c.load.end},
+		{"end of retention", func() error { return c.load.retainAll(ctx) }},
 		{"final polls", func() error { return c.load.finalPolls(ctx) }},
 		{"ends", func() (err error) {
 			bounds, err = c.load.bounds(ctx)
 			return err
 		}},
+		{"compacted topic", func() (err error) {
+			keyed, err = c.readKeys(ctx)
+			return err
+		}},
 		{"stop", c.stopAll},
-		{"comparison of logs", func() error { return c.compare(ctx, bounds) }},
+		{"comparison of logs", func() error { return c.compare(ctx, bounds, keyed) }},
 		{"scan of logs", c.scanLogs},
 		{"verdict", c.judge},
 	}
@@ -176,7 +187,7 @@ func (c *campaign) startAll(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.load.createTopic(ctx); err != nil {
+	if err := c.load.createTopics(ctx); err != nil {
 		return err
 	}
 	return c.awaitWhole(ctx)
@@ -198,17 +209,43 @@ func (c *campaign) stopAll() error {
 	return errors.Join(errs...)
 }
 
+// readKeys judges the compacted topic as clients see it, and returns its id.
+func (c *campaign) readKeys(ctx context.Context) (topic.ID, error) {
+	if c.load.keys == nil {
+		return topic.ID{}, nil
+	}
+	wrong, err := c.load.keys.final(ctx)
+	for _, w := range wrong {
+		c.wrong("compacted topic: %s", w)
+	}
+	if err != nil {
+		return topic.ID{}, err
+	}
+	return c.load.id(ctx, compactedName)
+}
+
 // compare looks into the directories of the stopped brokers.
-func (c *campaign) compare(ctx context.Context, bounds map[int32]history.Range) error {
+func (c *campaign) compare(ctx context.Context, bounds map[int32]history.Range, keyed topic.ID) error {
 	var replicas []map[topic.Partition][]storedBatch
 	for _, b := range c.brokers {
-		logs, err := storedLogs(ctx, b.dir)
+		logs, err := storedLogs(ctx, b.dir, keyed)
 		if err != nil {
 			return fmt.Errorf("broker %d: %w", b.node, err)
 		}
 		replicas = append(replicas, logs)
+		if c.load.keys == nil {
+			continue
+		}
+		wrong, records, err := c.load.keys.stored(logs, keyed)
+		if err != nil {
+			return fmt.Errorf("broker %d: %w", b.node, err)
+		}
+		c.notice("broker %d keeps %d of %d records of the compacted topic", b.node, records, c.load.keys.total())
+		for _, w := range wrong {
+			c.wrong("compacted topic on broker %d: %s", b.node, w)
+		}
 	}
-	same, wrong := compareLogs(replicas, bounds)
+	same, wrong := compareLogs(replicas, bounds, keyed)
 	c.report.LogBatches = same
 	for _, w := range wrong {
 		c.wrong("%s", w)

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"outrigger/broker/topic"
 	"outrigger/e2e/history"
 )
 
@@ -28,12 +29,20 @@ const (
 	// answersWithin is how long the last sends may take once the cluster is whole.
 	answersWithin = 60 * time.Second
 	finalWithin   = 5 * time.Minute
+	// retentionSettles is longer than a pass of retention that has begun with the configs of before.
+	retentionSettles = 5 * time.Second
 )
 
 // load is all clients, and what they were told.
 type load struct {
-	topic        string
-	partitions   int
+	topic      string
+	configs    map[string]string
+	partitions int
+	// placed counts those of all topics.
+	placed int
+	// retains: records go by themselves. keys is nil without a compacted topic.
+	retains      bool
+	keys         *compacted
 	rate         int
 	seeds        []string
 	python       string
@@ -70,6 +79,9 @@ func (l *load) begin(ctx context.Context) {
 	for i := range franzProducers {
 		name := fmt.Sprintf("franz-go producer %d", i+1)
 		l.running.Go(func() { l.franzProducer(sending, name, i) })
+	}
+	if l.keys != nil {
+		l.running.Go(func() { l.keys.run(sending) })
 	}
 	l.running.Go(func() { l.franzTail(reading) })
 	l.running.Go(func() { l.franzSpots(reading) })
@@ -129,17 +141,74 @@ func (l *load) errors() map[string]int {
 	return maps.Clone(l.mu.errors)
 }
 
-// createTopic waits for the brokers that it needs.
-func (l *load) createTopic(ctx context.Context) error {
+// createTopics waits for the brokers that they need.
+func (l *load) createTopics(ctx context.Context) error {
+	err := l.createTopic(ctx, l.topic, l.partitions, l.configs)
+	if err == nil && l.keys != nil {
+		err = l.createTopic(ctx, compactedName, compactedPartitions, compactedConfigs)
+	}
+	return err
+}
+
+func (l *load) createTopic(ctx context.Context, name string, partitions int, configs map[string]string) error {
+	client, err := kgo.NewClient(l.franzOptions()...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	admin, told := kadm.NewClient(client), map[string]*string{}
+	for key, value := range configs {
+		told[key] = &value
+	}
+	return eventually(ctx, startWithin, "topic created", func() error {
+		created, err := admin.CreateTopic(ctx, int32(partitions), replication, told, name)
+		return errors.Join(err, created.Err)
+	})
+}
+
+// id is the topic id of a name.
+func (l *load) id(ctx context.Context, name string) (topic.ID, error) {
+	client, err := kgo.NewClient(l.franzOptions()...)
+	if err != nil {
+		return topic.ID{}, err
+	}
+	defer client.Close()
+	topics, err := kadm.NewClient(client).ListTopics(ctx, name)
+	return topic.ID(topics[name].ID), errors.Join(err, topics[name].Err)
+}
+
+// retainAll stops retention, and returns when the starts have stood still for long enough that nothing of it
+// is under way: from then on everybody reads the same.
+func (l *load) retainAll(ctx context.Context) error {
+	if !l.retains {
+		return nil
+	}
 	client, err := kgo.NewClient(l.franzOptions()...)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	admin := kadm.NewClient(client)
-	return eventually(ctx, startWithin, "topic created", func() error {
-		created, err := admin.CreateTopic(ctx, int32(l.partitions), replication, nil, l.topic)
-		return errors.Join(err, created.Err)
+	forever := "-1"
+	return eventually(ctx, finalWithin, "retention stopped", func() error {
+		altered, err := admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{
+			{Name: retentionMillis, Value: &forever}, {Name: retentionBytes, Value: &forever},
+		}, l.topic)
+		for _, a := range altered {
+			err = errors.Join(err, a.Err)
+		}
+		before, err1 := l.bounds(ctx)
+		pause(ctx, retentionSettles)
+		after, err2 := l.bounds(ctx)
+		if err := errors.Join(err, err1, err2); err != nil {
+			return err
+		}
+		for p, b := range before {
+			if after[p].Start != b.Start {
+				return fmt.Errorf("partition %d begins at %d now, at %d before", p, after[p].Start, b.Start)
+			}
+		}
+		return nil
 	})
 }
 

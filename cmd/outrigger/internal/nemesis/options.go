@@ -29,6 +29,10 @@ type Flags struct {
 	// Kinds to draw from, with commas between; empty means all.
 	Kinds string
 	JSON  bool
+	// Sets are key=value for all brokers, TopicConfigs for the topic that is compared.
+	Sets, TopicConfigs []string
+	// Compacted: a topic that is compacted lies beside it.
+	Compacted bool
 	// Inside is the network that this process was started in; empty in the process that the user
 	// started.
 	Inside string
@@ -73,9 +77,50 @@ func (f Flags) Validate() error {
 	case f.Rate < 1 || f.Rate > rateMax:
 		return refuse("--rate", strconv.Itoa(f.Rate), fmt.Sprintf("want 1 to %d", rateMax))
 	}
+	for flag, pairs := range map[string][]string{"--set": f.Sets, "--topic-config": f.TopicConfigs} {
+		for _, pair := range pairs {
+			if key, _, ok := strings.Cut(pair, "="); !ok || key == "" {
+				return refuse(flag, pair, "want key=value")
+			}
+		}
+	}
+	if f.configs()["cleanup.policy"] == "compact" {
+		return refuse("--topic-config", "cleanup.policy=compact", "that topic's records have no keys: use --compacted")
+	}
 	_, err := f.kinds()
 	return err
 }
+
+// configs are those of the topic.
+func (f Flags) configs() map[string]string {
+	configs := map[string]string{}
+	for _, pair := range f.TopicConfigs {
+		key, value, _ := strings.Cut(pair, "=")
+		configs[key] = value
+	}
+	return configs
+}
+
+// retains reports whether records of the topic go by themselves.
+func (f Flags) retains() bool {
+	configs := f.configs()
+	_, byTime := configs[retentionMillis]
+	_, bySize := configs[retentionBytes]
+	return byTime || bySize
+}
+
+// placed is how many partitions there are.
+func (f Flags) placed() int {
+	if f.Compacted {
+		return f.Partitions + compactedPartitions
+	}
+	return f.Partitions
+}
+
+const (
+	retentionMillis = "retention.ms"
+	retentionBytes  = "retention.bytes"
+)
 
 // kinds reads --faults.
 func (f Flags) kinds() ([]Kind, error) {

@@ -246,15 +246,15 @@ func (r *pythonRecord) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, &[]any{&r.partition, &r.offset, &r.value})
 }
 
-// pythonFinal reads from offset 0 to the ends.
+// pythonFinal reads from the starts to the ends.
 func (l *load) pythonFinal(ctx context.Context, bounds map[int32]history.Range) error {
 	recorder := l.history.Consumer(history.ConsumerConfig{Name: pythonName + " final"})
-	var ends []string
+	var ranges []string
 	for p := range int32(l.partitions) {
 		recorder.Final(l.topic, p, bounds[p])
-		ends = append(ends, strconv.FormatInt(bounds[p].End, 10))
+		ranges = append(ranges, fmt.Sprintf("%d-%d", bounds[p].Start, bounds[p].End))
 	}
-	child, err := l.startPython("final", strings.Join(l.seeds, ","), l.topic, strings.Join(ends, ","))
+	child, err := l.startPython("final", strings.Join(l.seeds, ","), l.topic, strings.Join(ranges, ","))
 	if err != nil {
 		return err
 	}

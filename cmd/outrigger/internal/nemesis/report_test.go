@@ -96,7 +96,7 @@ func TestComparisonNamesTheReplicaThatDiffers(t *testing.T) {
 		return map[topic.Partition][]storedBatch{p: all}
 	}
 	bounds := map[int32]history.Range{0: {End: 4}}
-	same, wrong := compareLogs([]map[topic.Partition][]storedBatch{log(1, 2), log(1, 2, 9), log(1, 2)}, bounds)
+	same, wrong := compareLogs([]map[topic.Partition][]storedBatch{log(1, 2), log(1, 2, 9), log(1, 2)}, bounds, topic.ID{9})
 	if same != 2 || len(wrong) > 0 {
 		t.Errorf("equal below the end: got %d batches, %v", same, wrong)
 	}
@@ -110,7 +110,7 @@ func TestComparisonNamesTheReplicaThatDiffers(t *testing.T) {
 		if strings.Contains(name, "has 2") {
 			first = log(1)
 		}
-		_, wrong := compareLogs([]map[topic.Partition][]storedBatch{first, other, first}, bounds)
+		_, wrong := compareLogs([]map[topic.Partition][]storedBatch{first, other, first}, bounds, topic.ID{9})
 		if !strings.Contains(strings.Join(wrong, "\n"), name) {
 			t.Errorf("got %q, want it to say %q", wrong, name)
 		}
@@ -229,7 +229,8 @@ func TestFlagsThatCannotBeMeantAreRefused(t *testing.T) {
 	for name, change := range map[string]func(*Flags){
 		"--brokers": func(f *Flags) { f.Brokers = 2 }, "--minutes": func(f *Flags) { f.Minutes = 0 },
 		"--partitions": func(f *Flags) { f.Partitions = 0 }, "--rate": func(f *Flags) { f.Rate = 0 },
-		"--faults": func(f *Flags) { f.Kinds = "kill,flood" },
+		"--faults": func(f *Flags) { f.Kinds = "kill,flood" }, "--set": func(f *Flags) { f.Sets = []string{"wal"} },
+		"--topic-config": func(f *Flags) { f.TopicConfigs = []string{"cleanup.policy=compact"} },
 	} {
 		f := good
 		change(&f)
