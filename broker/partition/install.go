@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -273,6 +274,12 @@ func (e Entry) From(offset topic.Offset) Entry {
 	}
 	e.PrevEpoch, e.Base, e.Count, e.Payload = e.Epoch, offset, int32(end-offset), rest
 	return e
+}
+
+// Agrees reports whether the payload of another entry of the same offset and epoch can be that of e: they
+// are the same, or compaction has taken records away from one of them.
+func (e Entry) Agrees(payload []byte) bool {
+	return bytes.Equal(e.Payload, payload) || batch.Agree(e.Payload, payload)
 }
 
 // spanFrom is what is left of a batch without records from an offset on.
