@@ -87,7 +87,7 @@ func (s *scaled) profile(step string, i int) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return
 	}
-	resp, err := (&http.Client{Timeout: time.Minute}).Get("http://" + s.http[i] + "/debug/pprof/heap")
+	resp, err := (&http.Client{Timeout: time.Minute}).Get("http://" + s.http[i] + "/debug/pprof/heap?gc=1")
 	if err != nil {
 		s.t.Logf("profile: %v", err)
 		return
@@ -198,7 +198,7 @@ func (s *scaled) ledWithout(i, victim int) {
 func (s *scaled) restartAll() {
 	s.t.Helper()
 	for i := range s.processes {
-		s.fleet.start(i)
+		s.start(i)
 	}
 	for i := range s.processes {
 		s.eventually(scaleWithin, "broker "+strconv.Itoa(i+1)+" serves", func() error {
@@ -215,7 +215,6 @@ func (s *scaled) restartAll() {
 func TestTenThousandPartitions(t *testing.T) {
 	needScale(t)
 	s := &scaled{fleet: newFleet(t, 3, "http.debug.profiles=true", "min.insync.replicas=2")}
-	s.fleet.cluster.t = t
 	for i := range numberOf(t, scaleTopicsEnv, scaleTopics) {
 		s.names = append(s.names, fmt.Sprintf("scale-%04d", i))
 	}
@@ -240,7 +239,7 @@ func TestTenThousandPartitions(t *testing.T) {
 	}
 	s.step("writes everywhere", s.writeAll)
 	s.step("it serves again", func() {
-		s.fleet.start(victim)
+		s.start(victim)
 		s.serves(victim)
 	})
 	s.step("all in sync again", s.inSync)
@@ -303,7 +302,7 @@ func TestBrokerWithManyGigabytesRestartsInSeconds(t *testing.T) {
 		}
 	})
 	restart := func() {
-		s.fleet.start(0)
+		s.start(0)
 		s.eventually(scaleWithin, "it serves", func() error {
 			if !s.ready(0) {
 				return errors.New("it does not say so")
