@@ -256,13 +256,7 @@ func sameViews(a, b []map[string]newest) bool {
 func TestPowerLossWhileCompactingLosesNothing(t *testing.T) {
 	const steps, seed = 1200, 6
 	open := func(fs *waltest.FS) (*hand, *catalogtest.Catalog, error) {
-		table := &catalogtest.Catalog{Durable: func(apply func()) error {
-			if _, err := fs.List("wal"); err != nil {
-				return err
-			}
-			apply()
-			return nil
-		}}
+		table := dyingCatalog(fs)
 		h, err := openCompacting(t, fs, seed, table, 0, 100)
 		h.draining = rand.New(rand.NewPCG(seed, 9))
 		return h, table, err

@@ -77,13 +77,7 @@ func TestDrainedStoreReopensAsOneThatWasNeverDrained(t *testing.T) {
 func TestPowerLossWhileDrainingLosesNothing(t *testing.T) {
 	const steps, seed = 1000, 4
 	open := func(fs *waltest.FS) (*hand, *catalogtest.Catalog, error) {
-		table := &catalogtest.Catalog{Durable: func(apply func()) error {
-			if _, err := fs.List("wal"); err != nil {
-				return err
-			}
-			apply()
-			return nil
-		}}
+		table := dyingCatalog(fs)
 		h, err := openDraining(t, fs, seed, table)
 		h.draining = rand.New(rand.NewPCG(seed, 9))
 		return h, table, err
@@ -141,6 +135,17 @@ func TestPowerLossWhileDrainingLosesNothing(t *testing.T) {
 			t.Fatalf("change %d: draining what was found changed it", at)
 		}
 	}
+}
+
+// dyingCatalog is a catalog on the same disk as fs: when that has crashed, it takes nothing any more.
+func dyingCatalog(fs *waltest.FS) *catalogtest.Catalog {
+	return &catalogtest.Catalog{Durable: func(apply func()) error {
+		if _, err := fs.List("wal"); err != nil {
+			return err
+		}
+		apply()
+		return nil
+	}}
 }
 
 func show(l *Log) string {

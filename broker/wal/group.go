@@ -78,6 +78,7 @@ func (g *openGroup) finish(last chain, session topic.Session, synced uint64) cha
 		Previous:   last.crc,
 	}
 	putGroupHeader(g.buffer[:g.length], &h, g.bodyCRC)
+	g.group.CRC = h.CRC
 	return chain{sequence: h.Sequence, crc: h.CRC}
 }
 

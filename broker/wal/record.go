@@ -112,6 +112,8 @@ type Group struct {
 	Records  []Placed
 	// Bytes is what the group takes on disk, padding and header included.
 	Bytes int64
+	// CRC is the checksum of its header, which the next group names; it is known in Durable.
+	CRC uint32
 }
 
 // Sink hears of every group, in the order of the log. Both methods are called from the writer
