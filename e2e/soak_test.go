@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -115,9 +116,10 @@ func TestSoakStaysFlat(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), length)
 	defer cancel()
 	s.load(ctx)
-	s.watch(ctx)
+	warmUp := time.Duration(float64(length) * soakWarmUp)
+	s.watch(ctx, warmUp)
 	s.running.Wait()
-	s.judge(time.Duration(float64(length) * soakWarmUp))
+	s.judge(warmUp)
 }
 
 // soak is a cluster, its load, and what was seen of it.
@@ -127,7 +129,9 @@ type soak struct {
 	running sync.WaitGroup
 	// seen are the samples by gauge and broker.
 	seen [4][3][]sampled
-	mu   sync.Mutex
+	// first and last are what the brokers' directories held at the ends of the judged part, in MiB, by name.
+	first, last [3]map[string]float64
+	mu          sync.Mutex
 	// acked, read, committed and churned count what the clients did.
 	acked, read, committed, churned, failed int
 }
@@ -271,7 +275,7 @@ func (s *soak) churn(ctx context.Context, admin *kadm.Client) {
 }
 
 // watch samples until ctx ends.
-func (s *soak) watch(ctx context.Context) {
+func (s *soak) watch(ctx context.Context, warmUp time.Duration) {
 	began, ticker := time.Now(), time.NewTicker(soakSample)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
@@ -279,9 +283,13 @@ func (s *soak) watch(ctx context.Context) {
 		case <-ctx.Done():
 		case <-ticker.C:
 			for i, pid := range s.pids {
-				at := time.Since(began)
+				at, disk := time.Since(began), s.disk(i)
+				if s.first[i] == nil || at < warmUp {
+					s.first[i] = disk
+				}
+				s.last[i] = disk
 				for g, value := range []float64{
-					resident(s.t, pid), float64(descriptors(s.t, pid)), s.metric(i, "go_goroutines"), s.disk(i),
+					resident(s.t, pid), float64(descriptors(s.t, pid)), s.metric(i, "go_goroutines"), mibOf(disk),
 				} {
 					s.seen[g][i] = append(s.seen[g][i], sampled{at, value})
 				}
@@ -290,23 +298,30 @@ func (s *soak) watch(ctx context.Context) {
 	}
 }
 
-// disk is what a broker's directory holds, in MiB.
-func (s *soak) disk(i int) float64 {
-	var bytes int64
-	err := filepath.WalkDir(s.brokerDir(i), func(_ string, entry fs.DirEntry, err error) error {
+// disk is what a broker's directory holds, in MiB, by directory and kind of file.
+func (s *soak) disk(i int) map[string]float64 {
+	held := map[string]float64{}
+	err := filepath.WalkDir(s.brokerDir(i), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return ignoreGone(err)
 		}
 		info, err := entry.Info()
 		if err == nil {
-			bytes += info.Size()
+			held[filepath.Base(filepath.Dir(path))+"/*"+filepath.Ext(path)] += float64(info.Size()) / (1 << 20)
 		}
 		return ignoreGone(err)
 	})
 	if err != nil {
 		s.t.Fatalf("look at the disk of broker %d: %v", i+1, err)
 	}
-	return float64(bytes) / (1 << 20)
+	return held
+}
+
+func mibOf(held map[string]float64) (sum float64) {
+	for _, mib := range held {
+		sum += mib
+	}
+	return sum
 }
 
 // ignoreGone: files come and go while they are looked at.
@@ -325,6 +340,11 @@ func (s *soak) judge(warmUp time.Duration) {
 	}
 	if s.failed > 0 {
 		s.t.Errorf("%d requests failed in a cluster that nobody disturbed", s.failed)
+	}
+	for i := range s.first {
+		for _, kind := range slices.Sorted(maps.Keys(s.last[i])) {
+			s.t.Logf("broker %d, %-20s %6.1f to %6.1f MiB", i+1, kind, s.first[i][kind], s.last[i][kind])
+		}
 	}
 	for g, gauge := range soakGauges {
 		for i := range s.seen[g] {
