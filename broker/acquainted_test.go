@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 )
 
@@ -22,7 +23,7 @@ import (
 func TestBrokerThatKnowsNobodyKeepsClientsWaiting(t *testing.T) {
 	cluster := newSoleCluster(testNode)
 	b, err := New(Config{Node: testNode, Listeners: []Listener{{Name: "PLAINTEXT", Addresses: []string{"127.0.0.1:0"}}}},
-		cluster, openStore(t, cluster, 4<<20), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		cluster, openStore(t, cluster, func(*partition.Config) {}), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,6 +35,8 @@ type answer struct {
 	// batches are the record batches of a fetch, by topic and partition of the response, held by
 	// reference.
 	batches func(topic, partition int) [][]byte
+	// release, if set, is called once the answer is written or given up: the batches may be lent.
+	release func()
 }
 
 // work carries out a request. It runs on the connection's writer when the request has reached the

@@ -229,6 +229,8 @@ var faults = []fault{
 	{wal.ErrNoSpace, codeStorageError, codeRequestTimedOut},
 	{wal.ErrNotDurable, codeStorageError, codeRequestTimedOut},
 	{wal.ErrEnd, codeStorageError, codeRequestTimedOut},
+	// A reader reads by itself then.
+	{wal.ErrNotLent, codeStorageError, codeRequestTimedOut},
 	// The log asks again at the new place by itself; if that were missed, so may the client.
 	{wal.ErrMoved, codeRequestTimedOut, codeRequestTimedOut},
 	// What a batch may have wrong; all are found before anything is appended. CORRUPT_MESSAGE is

@@ -22,7 +22,8 @@ const (
 // In a session (see fetchSessions) all its partitions are read, and those that moved are told.
 //
 // A fetch runs when it has reached the head of its connection's queue. What it found while it waits
-// is kept by reference to the log; after a wake only the partitions that moved are read again.
+// is kept by reference to the log, or lent by it until the answer is written; after a wake only the
+// partitions that moved are read again.
 func (b *Broker) fetch(ctx context.Context, r *request) answer {
 	q := r.body.(*kmsg.FetchRequest)
 	session, why := b.sessions.begin(r.Version, q)
@@ -38,7 +39,7 @@ func (b *Broker) fetch(ctx context.Context, r *request) answer {
 	if !f.satisfied() {
 		f.wait(ctx)
 	}
-	return answer{response: f.response(), batches: f.batches}
+	return answer{response: f.response(), batches: f.batches, release: f.reader.Release}
 }
 
 func noBatches(int, int) [][]byte { return nil }
@@ -57,6 +58,8 @@ type fetch struct {
 	view                      View
 	wake                      chan struct{}
 	session                   sessionUse
+	// reader holds what was lent for the answer.
+	reader partition.Reader
 	// told are the slots of the answer's partitions by topic, nil for all of the request.
 	told [][]int
 }
@@ -142,11 +145,10 @@ func (f *fetch) readLog(s *fetchSlot) {
 	limit := max(0, min(int(s.asked.PartitionMaxBytes), f.bytesMax-f.bytes))
 	// The first batch of the whole answer is returned however large it is, or its reader would
 	// never get past it.
-	reads := s.target.log.Read
-	if f.body.IsolationLevel == readCommitted {
-		reads = s.target.log.ReadCommitted
-	}
-	read, err := reads(topic.Offset(s.asked.FetchOffset), limit, f.bytes == 0)
+	read, err := f.reader.Read(s.target.log, partition.Query{
+		From: topic.Offset(s.asked.FetchOffset), BytesMax: limit, MinOne: f.bytes == 0,
+		Decided: f.body.IsolationLevel == readCommitted,
+	})
 	if err != nil {
 		s.code = f.broker.judge("Fetch", err)
 		if s.code == codeOffsetOutOfRange && topic.Offset(s.asked.FetchOffset) > read.LogEnd &&
@@ -232,7 +234,7 @@ func (f *fetch) readMoved() {
 	}
 }
 
-// batches are the record batches of one partition of the answer.
+// batches are the record batches of one partition of the answer, in pieces.
 func (f *fetch) batches(topic, partition int) [][]byte {
 	if f.told != nil {
 		return f.slots[f.told[topic][partition]].read.Batches

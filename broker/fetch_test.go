@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"encoding/binary"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
+	"outrigger/broker/wal"
 )
 
 // bases are the base offsets of the batches in b.
@@ -405,4 +407,82 @@ func TestOffsetForLeaderEpochNeverGuesses(t *testing.T) {
 	}
 	h.cluster.move(t, "epochs", 0, topic.NoNode, 6)
 	expectCode(t, "no leader", ask(5, -1).ErrorCode, codeNotLeaderOrFollower)
+}
+
+// cold is a harness whose memory holds nothing of topic "cold", and how many batches of 40 KB that has.
+func cold(t *testing.T, edit ...func(*Config)) (h *harness, batches int64) {
+	t.Helper()
+	h = startWith(t, func(c *partition.Config) {
+		c.TailBytesMax = 1
+		c.WAL.FileBytes, c.WAL.Cache = 4<<20, wal.Cache{BytesMax: 1 << 20, ChunkBytes: 64 << 10}
+	}, edit...)
+	h.create("cold", 1)
+	c := h.dial()
+	for i := range int64(40) {
+		b := plainBatch(strings.Repeat(string(rune('a'+i%26)), 40_000))
+		if p := onlyProduced(c.ask(produceOf(9, "cold", 0, -1, b))); p.ErrorCode != 0 {
+			t.Fatalf("produce: %v", code(p.ErrorCode))
+		}
+	}
+	return h, 40
+}
+
+// TestFetchPassesOnWhatItWasLent, whole and in order, and gives it back when it was written.
+func TestFetchPassesOnWhatItWasLent(t *testing.T) {
+	h, batches := cold(t)
+	c := h.dial()
+	for offset := int64(0); offset < batches; {
+		got := onlyFetched(c.ask(fetchOf(12, "cold", 0, offset))).RecordBatches
+		found := bases(t, got)
+		if len(found) == 0 || found[0] != offset {
+			t.Fatalf("fetch from %d: got batches at %v", offset, found)
+		}
+		for i, base := range found {
+			if base != offset+int64(i) {
+				t.Fatalf("fetch from %d: got batches at %v", offset, found)
+			}
+			letter := byte('a' + base%26)
+			if b := got[i*len(got)/len(found):][:len(got)/len(found)]; bytes.Count(b, []byte{letter}) < 40_000 {
+				t.Errorf("batch at %d holds something else", base)
+			}
+		}
+		offset += int64(len(found))
+	}
+	eventually(t, "nothing is lent", func() bool { return h.store.Stats().Cache.Lent == 0 })
+	if stats := h.store.Stats().Cache; stats.Misses == 0 {
+		t.Errorf("nothing was lent at all: %+v", stats)
+	}
+}
+
+// TestClientThatTakesNothingHoldsItsShareAndNoMore: others get on meanwhile, and when it is gone all that
+// it was lent is back.
+func TestClientThatTakesNothingHoldsItsShareAndNoMore(t *testing.T) {
+	h, batches := cold(t)
+	stuffed, err := net.Dial("tcp", h.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stuffed.Close() }()
+	for range 60 {
+		q := formatter.AppendRequest(nil, fetchOf(12, "cold", 0, 0), 1)
+		_ = stuffed.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+		if _, err := stuffed.Write(q); err != nil {
+			break
+		}
+	}
+	eventually(t, "something is lent", func() bool { return h.store.Stats().Cache.Lent > 0 })
+	c := h.dial()
+	for offset := int64(0); offset < batches; {
+		found := bases(t, onlyFetched(c.ask(fetchOf(12, "cold", 0, offset))).RecordBatches)
+		if len(found) == 0 {
+			t.Fatalf("fetch from %d: got nothing", offset)
+		}
+		offset += int64(len(found))
+	}
+	if taken := h.store.Stats().Cache.Bytes; taken > 1<<20 {
+		t.Errorf("the cache has %d bytes, more than its bound", taken)
+	}
+	eventually(t, "the one client has its quarter at most", func() bool { return h.store.Stats().Cache.Lent <= 1<<18 })
+	_ = stuffed.Close()
+	eventually(t, "nothing is lent", func() bool { return h.store.Stats().Cache.Lent == 0 })
 }

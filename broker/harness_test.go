@@ -51,11 +51,17 @@ func start(tb testing.TB, edit ...func(*Config)) *harness {
 // startOver is start over WAL files of a size; a quarter of it bounds a batch.
 func startOver(tb testing.TB, fileBytes int64, edit ...func(*Config)) *harness {
 	tb.Helper()
+	return startWith(tb, func(c *partition.Config) { c.WAL.FileBytes = fileBytes }, edit...)
+}
+
+// startWith is start over a store of another configuration.
+func startWith(tb testing.TB, adjust func(*partition.Config), edit ...func(*Config)) *harness {
+	tb.Helper()
 	h := &harness{
 		TB: tb, cluster: newSoleCluster(testNode), registry: prometheus.NewRegistry(),
 		logged: &lockedBuffer{},
 	}
-	h.store = openStore(tb, h.cluster, fileBytes)
+	h.store = openStore(tb, h.cluster, adjust)
 	config := Config{
 		Node:      testNode,
 		Listeners: []Listener{{Name: "PLAINTEXT", Addresses: []string{"127.0.0.1:0"}}},
@@ -77,16 +83,16 @@ func startOver(tb testing.TB, fileBytes int64, edit ...func(*Config)) *harness {
 }
 
 // openStore opens and runs a store on a file system in memory.
-func openStore(tb testing.TB, cluster *soleCluster, fileBytes int64) *partition.Store {
+func openStore(tb testing.TB, cluster *soleCluster, adjust func(*partition.Config)) *partition.Store {
 	tb.Helper()
 	began := time.Now()
-	store, err := partition.Open(partition.Config{
-		WAL: wal.Config{
-			FS: waltest.New(), Dir: "wal", Session: 1, FileBytes: fileBytes,
-		},
+	config := partition.Config{
+		WAL:      wal.Config{FS: waltest.New(), Dir: "wal", Session: 1},
 		Observer: cluster, Now: func() time.Duration { return time.Since(began) },
 		Logger: slog.New(slog.DiscardHandler),
-	})
+	}
+	adjust(&config)
+	store, err := partition.Open(config)
 	if err != nil {
 		tb.Fatalf("open store: %v", err)
 	}

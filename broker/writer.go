@@ -54,6 +54,8 @@ type writer struct {
 	out      net.Buffers
 	outBytes int
 	scratch  []byte
+	// releases give back what the answers in out were lent.
+	releases []func()
 	// failed: the socket takes no more, or an answer was left out. From then on requests are only
 	// released.
 	failed bool
@@ -126,6 +128,9 @@ func (w *writer) encode(p *pending, a answer) {
 		for _, part := range wire.FetchFrame(p.CorrelationID, fetched, a.batches) {
 			w.append(part)
 		}
+		if a.release != nil {
+			w.releases = append(w.releases, a.release)
+		}
 		return
 	}
 	start := len(w.scratch)
@@ -150,6 +155,11 @@ func (w *writer) flush() {
 	}
 	clear(w.out)
 	w.out, w.outBytes = w.out[:0], 0
+	for _, release := range w.releases {
+		release()
+	}
+	clear(w.releases)
+	w.releases = w.releases[:0]
 	if cap(w.scratch) > scratchBytesMax {
 		w.scratch = nil
 	}

@@ -71,6 +71,7 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 		return uint64(s.cfg.Logs.Stats().Scrub.Damage)
 	})
 	drainMetrics(r, s.cfg.Logs.Stats)
+	cacheMetrics(r, s.cfg.Logs.Stats)
 	compactionMetrics(r, s.cfg.Logs.Stats)
 	r.gauge("damaged_replicas", "Replicas here in which a batch is damaged on disk.", func() float64 {
 		return float64(len(s.cfg.Logs.Damaged()))
@@ -121,6 +122,25 @@ func drainMetrics(r register, stats func() partition.Stats) {
 	} {
 		r.gauge(name, of.help, func() float64 { return float64(of.bytes(stats().Drain)) })
 	}
+}
+
+// cacheMetrics tell how consumers fare that read what is in memory no more.
+func cacheMetrics(r register, stats func() partition.Stats) {
+	for name, of := range map[string]struct {
+		help  string
+		count func(partition.Stats) int64
+	}{
+		"cache_hits_total":    {"Chunks of files that a consumer wanted and that were in the cache.", func(s partition.Stats) int64 { return s.Cache.Hits }},
+		"cache_misses_total":  {"Chunks of files that were read from disk, ahead or not.", func(s partition.Stats) int64 { return s.Cache.Misses }},
+		"cache_ahead_total":   {"Chunks of files that were read ahead of consumers.", func(s partition.Stats) int64 { return s.Cache.Ahead }},
+		"cache_refused_total": {"Chunks of files for which the cache had no room, since all of it was in use.", func(s partition.Stats) int64 { return s.Cache.Refused }},
+	} {
+		r.read(name, of.help, func() uint64 { return uint64(of.count(stats())) })
+	}
+	r.gauge("cache_bytes", "Memory of the cache of files.", func() float64 { return float64(stats().Cache.Bytes) })
+	r.gauge("cache_lent_bytes", "Memory of the cache of files that is on its way to consumers.", func() float64 {
+		return float64(stats().Cache.Lent)
+	})
 }
 
 func (m *metrics) counters() node.Counters { return *m.replication.Load() }

@@ -25,7 +25,7 @@ const abortedMax = 1 << 20
 // ReadCommitted is Read for a reader of decided transactions: it ends at the last stable offset, and
 // the result tells which transactions to leave out, by first offset.
 func (l *Log) ReadCommitted(from topic.Offset, bytesMax int, minOne bool) (ReadResult, error) {
-	return l.read(from, bytesMax, minOne, true)
+	return l.readOwned(Query{From: from, BytesMax: bytesMax, MinOne: minOne, Decided: true})
 }
 
 // within lists the aborted transactions with batches at or above from and below until, by first offset.

@@ -15,6 +15,7 @@ import (
 	"outrigger/broker/batch"
 	"outrigger/broker/catalog/catalogtest"
 	"outrigger/broker/topic"
+	"outrigger/broker/wal"
 	"outrigger/broker/wal/waltest"
 )
 
@@ -319,6 +320,7 @@ func TestReadersNeverMissTheNewestWhileLogsAreCompacted(t *testing.T) {
 	ticks := &clock{}
 	s := openReal(t, waltest.New(), 1, func(c *Config) {
 		c.WAL.FileBytes, c.Catalog, c.CompactBackoff, c.Now = 64<<10, &catalogtest.Catalog{}, time.Millisecond, ticks.now
+		c.WAL.Cache = wal.Cache{BytesMax: 64 << 10, ChunkBytes: 4 << 10}
 	})
 	s.CompactBy(func(topic.Partition) (Compaction, bool) { return Compaction{LagMax: maxAge}, true })
 	l := leader(s, 0, 1)
@@ -380,16 +382,18 @@ func TestReadersNeverMissTheNewestWhileLogsAreCompacted(t *testing.T) {
 func readKeys(t *testing.T, l *Log, before map[byte]int64) map[byte]int64 {
 	t.Helper()
 	found := map[byte]int64{}
+	var reader Reader
 	for from := topic.Offset(0); ; {
-		got, err := l.Read(from, 8<<10, true)
-		if err != nil {
+		got, err := reader.Read(l, Query{From: from, BytesMax: 8 << 10, MinOne: true})
+		batches := whole(got.Batches)
+		if reader.Release(); err != nil {
 			t.Errorf("read at %d: %v", from, err)
 			return before
 		}
-		if len(got.Batches) == 0 {
+		if len(batches) == 0 {
 			break
 		}
-		for _, b := range got.Batches {
+		for _, b := range batches {
 			h, err := batch.ParseHeader(b)
 			if err != nil || topic.Offset(h.BaseOffset) > from || topic.Offset(h.LastOffset()) < from {
 				t.Errorf("read at %d: got a batch from %d to %d, %v", from, h.BaseOffset, h.LastOffset(), err)

@@ -15,6 +15,10 @@
 //	                               │
 //	                               └── Observer ──> sidecar: ship what is sealed, ack what is durable
 //
+// What memory does not hold comes from the WAL in one of two ways: Read and Scan return memory that may be
+// kept; a Reader passes on what the WAL lends until the answer is written, and has it read ahead of who
+// reads on (reader.go).
+//
 // A Log has one short mutex, never held over I/O and never while a callback runs. What a batch goes
 // through: room below the bound on unacknowledged bytes, then space in the WAL, then the mutex: the
 // role, the lease, the gates and the producer's sequence are judged once more, the offset is

@@ -337,7 +337,13 @@ func (h *hammer) steer(flapping *Log) {
 }
 
 func (h *hammer) consume(l *Log) {
+	var reader Reader
 	for from := topic.Offset(0); !h.over(); {
+		_, err := reader.Read(l, Query{From: from, BytesMax: 2 << 10, MinOne: true})
+		if reader.Release(); err != nil && !errors.Is(err, ErrOffsetOutOfRange) {
+			h.Errorf("read by loan from %d: %v", from, err)
+			return
+		}
 		got, err := l.Read(from, 2<<10, true)
 		if errors.Is(err, ErrOffsetOutOfRange) {
 			h.Errorf("read from %d: %v", from, err)

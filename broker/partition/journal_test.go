@@ -162,6 +162,11 @@ func (j *journal) ReadRecord(at wal.Position, encodedLen int64) (wal.Record, err
 	return r, nil
 }
 
+// The journal has no cache.
+func (j *journal) Lend() *wal.Loan          { return nil }
+func (j *journal) Prefetch(at wal.Position) {}
+func (j *journal) ChunkBytes() int64        { return 512 << 10 }
+
 func (j *journal) Scan(from wal.Position, bytesMax int) ([]wal.Placed, wal.Position, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -53,6 +53,11 @@ type Log struct {
 		prepared    *producerTable
 		preparedEnd topic.Offset
 
+		// expected are offsets where reads from disk have ended: who reads from there on reads on.
+		// expectedNext is the place of the next one that is learned of.
+		expected     [expectedMax]topic.Offset
+		expectedNext int
+
 		// compacted is how far the log was compacted. uncleanable: it cannot be. Below pinned nothing may be
 		// cut now, since a compaction is being recorded.
 		compacted, pinned topic.Offset

@@ -25,34 +25,43 @@ type ReadResult struct {
 // watermark there is nothing to read; below the log start or above the log end the error is
 // ErrOffsetOutOfRange, and the offsets of the result hold all the same.
 func (l *Log) Read(from topic.Offset, bytesMax int, minOne bool) (ReadResult, error) {
-	return l.read(from, bytesMax, minOne, false)
+	return l.readOwned(Query{From: from, BytesMax: bytesMax, MinOne: minOne})
 }
 
-// read is Read, or ReadCommitted if stable is set.
-func (l *Log) read(from topic.Offset, bytesMax int, minOne, stable bool) (ReadResult, error) {
-	pieces, result, err := l.committedPieces(from, bytesMax, minOne, stable)
+// readOwned reads into memory that may be kept.
+func (l *Log) readOwned(q Query) (ReadResult, error) {
+	pieces, result, err := l.read(q, l.load)
 	if err != nil || len(pieces) == 0 {
 		return result, err
 	}
-	loaded, err := l.load(pieces)
-	for tries := 0; loaded == 0 && errors.Is(err, errRewritten) && tries < rereadsMax; tries++ {
-		if pieces, result, err = l.committedPieces(from, bytesMax, minOne, stable); err != nil || len(pieces) == 0 {
-			return result, err
-		}
-		loaded, err = l.load(pieces)
-	}
-	if loaded == 0 && errors.Is(err, errRewritten) {
-		return result, fmt.Errorf("read batches from %d: the log is rewritten again and again: %w", from, wal.ErrMoved)
-	}
-	if err != nil && (loaded == 0 || !errors.Is(err, wal.ErrDamaged) && !errors.Is(err, errRewritten)) {
-		return result, fmt.Errorf("read batches from %d: %w", from, err)
-	}
-	pieces = pieces[:loaded] // What lies before a damaged batch is as good as ever.
 	result.Batches = make([][]byte, len(pieces))
 	for i := range pieces {
 		result.Batches[i] = pieces[i].payload
 	}
 	return result, nil
+}
+
+// read finds the batches and has them taken from the disk, and returns those at the front that take has
+// brought: what lies before a damaged one is as good as ever. It begins anew if the log was compacted
+// meanwhile.
+func (l *Log) read(q Query, take func([]piece) (taken int, err error)) ([]piece, ReadResult, error) {
+	for tries := 0; ; tries++ {
+		pieces, result, err := l.committedPieces(q)
+		if err != nil || len(pieces) == 0 {
+			return nil, result, err
+		}
+		taken, err := take(pieces)
+		rewritten := errors.Is(err, errRewritten)
+		switch {
+		case err == nil, taken > 0 && (rewritten || errors.Is(err, wal.ErrDamaged)):
+			return pieces[:taken], result, nil
+		case rewritten && tries < rereadsMax:
+		case rewritten:
+			return nil, result, fmt.Errorf("read batches from %d: the log is rewritten again and again: %w", q.From, wal.ErrMoved)
+		default:
+			return nil, result, fmt.Errorf("read batches from %d: %w", q.From, err)
+		}
+	}
 }
 
 // rereadsMax is how often a read begins anew because the log was compacted meanwhile.
@@ -66,11 +75,11 @@ var errRewritten = fmt.Errorf("batch was rewritten: %w", ErrOffsetOutOfRange)
 type piece struct {
 	extent
 	payload []byte
+	// borrowed: the payload was lent, and is not kept here.
+	borrowed bool
 }
 
-func (l *Log) committedPieces(
-	from topic.Offset, bytesMax int, minOne, stable bool,
-) ([]piece, ReadResult, error) {
+func (l *Log) committedPieces(q Query) ([]piece, ReadResult, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	result := ReadResult{
@@ -82,16 +91,16 @@ func (l *Log) committedPieces(
 	switch {
 	case l.removedLocked():
 		return nil, result, ErrRemoved
-	case from < l.mu.start || from > l.mu.end:
+	case q.From < l.mu.start || q.From > l.mu.end:
 		return nil, result, ErrOffsetOutOfRange
 	}
-	first, until := l.mu.index.covering(from), l.mu.committed
-	if stable {
+	first, until := l.mu.index.covering(q.From), l.mu.committed
+	if q.Decided {
 		until = min(until, l.mu.index.covering(result.LastStable))
 	}
-	pieces := l.piecesLocked(first, until, bytesMax, minOne)
-	if stable && len(pieces) > 0 {
-		result.Aborted = l.mu.producers.transactions.within(from, pieces[len(pieces)-1].end())
+	pieces := l.piecesLocked(first, until, q.BytesMax, q.MinOne)
+	if q.Decided && len(pieces) > 0 {
+		result.Aborted = l.mu.producers.transactions.within(q.From, pieces[len(pieces)-1].end())
 	}
 	return pieces, result, nil
 }

@@ -87,10 +87,15 @@ type appender interface {
 	Append(b wal.Budget, r wal.Record)
 }
 
-// reader reads durable records back. Both methods may be called concurrently.
+// reader reads durable records back. Its methods may be called concurrently.
 type reader interface {
 	ReadRecord(at wal.Position, encodedLen int64) (wal.Record, error)
 	Scan(from wal.Position, bytesMax int) ([]wal.Placed, wal.Position, error)
+	// Lend begins a loan; nil lends nothing.
+	Lend() *wal.Loan
+	// Prefetch must not wait.
+	Prefetch(at wal.Position)
+	ChunkBytes() int64
 }
 
 // removals counts the Remove records of a partition that a pass has not met yet.
@@ -254,6 +259,8 @@ type Stats struct {
 	Compaction CompactionStats
 	// Scrub is how far the WAL's scrub has come.
 	Scrub wal.ScrubStats
+	// Cache is what Readers were lent.
+	Cache wal.CacheStats
 }
 
 // Stats returns the store's numbers.
@@ -261,7 +268,14 @@ func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return Stats{Partitions: len(s.mu.logs), TailBytes: s.tail.bytes.Load(), Scrub: s.scrubStats(), Drain: s.drainStats(),
-		Compaction: s.compactionStats()}
+		Compaction: s.compactionStats(), Cache: s.cacheStats()}
+}
+
+func (s *Store) cacheStats() wal.CacheStats {
+	if s.walLog == nil {
+		return wal.CacheStats{}
+	}
+	return s.walLog.CacheStats()
 }
 
 func (s *Store) scrubStats() wal.ScrubStats {

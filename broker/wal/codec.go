@@ -252,15 +252,23 @@ func parseRecord(b []byte, seed uint32) (Record, int64, error) {
 	if recordCRC(b[:n], seed) != endian.Uint32(b[4:]) {
 		return Record{}, n, errChecksum
 	}
-	r, _ := unverified(b)
-	if !r.Kind.known() || b[1]|b[2]|b[3] != 0 {
-		return Record{}, n, errFormat
+	r, length, err := decodeRecord(b)
+	if err != nil {
+		return Record{}, n, err
 	}
-	length := endian.Uint32(b[8:])
 	if length > 0 {
 		r.Payload = b[recordHeaderBytes : recordHeaderBytes+length : recordHeaderBytes+length]
 	}
 	return r, n, nil
+}
+
+// decodeRecord decodes the header of a record that was verified, and the length of its payload.
+func decodeRecord(b []byte) (r Record, length int, err error) {
+	r, _ = unverified(b)
+	if !r.Kind.known() || b[1]|b[2]|b[3] != 0 {
+		return Record{}, 0, errFormat
+	}
+	return r, int(endian.Uint32(b[8:])), nil
 }
 
 // unverified decodes the header of the record at the start of b, and says how long the whole would be.

@@ -78,6 +78,8 @@ type Config struct {
 	SpaceRetry time.Duration
 	// Scrub reads the log in search of damage while it runs; by default it does not.
 	Scrub Scrub
+	// Cache bounds the memory of reads by Loan.
+	Cache Cache
 	// Now is a monotonic clock, for the ages of records and for Sync.Interval; it may be called from
 	// any goroutine. By default it is the process's own, counted from Open.
 	Now func() time.Duration
@@ -124,6 +126,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.FilesAhead, defaultFilesAhead)
 	setDefault(&c.SpaceRetry, defaultSpaceRetry)
 	setDefault(&c.Scrub.BytesPerSecond, defaultScrubRate)
+	setDefault(&c.Cache.BytesMax, defaultCacheBytes)
+	setDefault(&c.Cache.ChunkBytes, defaultChunkBytes)
 	setDefault(&c.Start.File, 1)
 	setDefault(&c.Start.NextPack, firstPack)
 	return c
@@ -160,6 +164,9 @@ func (c Config) validate() error {
 			c.FilesMax, c.SparesMax, c.FilesAhead+2)
 	case c.FilesAhead < 2:
 		return fmt.Errorf("%d files ahead are too few, 2 is the least", c.FilesAhead)
+	case c.Cache.ChunkBytes%blockBytes != 0 || c.Cache.ChunkBytes < blockBytes || c.Cache.BytesMax < c.Cache.ChunkBytes:
+		return fmt.Errorf("a cache of %d bytes does not hold chunks of %d, a multiple of %d",
+			c.Cache.BytesMax, c.Cache.ChunkBytes, blockBytes)
 	case c.Sync.Interval < 0 || c.SpaceRetry < 0 || c.Scrub.Interval < 0 || c.Scrub.BytesPerSecond < 0:
 		return errors.New("a duration or a rate is negative")
 	}

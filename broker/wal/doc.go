@@ -28,6 +28,8 @@
 //	disk      started by Run; writes, syncs and closes files; at most two jobs under way
 //	preparer  started by Run; keeps FilesAhead files ready, waits for space on a full disk
 //	scrub     started by Run; sleeps, and now and then reads what is durable in search of damage
+//	ahead     two, started by Run; read what Prefetch was told of into the cache
+//	shrink    started by Run; sleeps, and gives back memory of the cache that nobody uses
 //
 // Run waits for the others. A Driver turns the first three by hand instead, from one goroutine, for
 // simulations: the same code, and the order of the steps is the caller's. One mutex guards the queue, the ledger and the table of files; it is
@@ -44,6 +46,19 @@
 // A crash before the commit leaves a pack that nobody knows, which Open removes; one after it leaves
 // files before the start, which Open recycles. A reader that comes late finds the file gone, or bytes of
 // its next life that fail their checksums: ErrMoved, and it asks for the new place.
+//
+// # Reads
+//
+// What nobody holds in memory any more is read in one of two ways. ReadRecord and Scan read into memory
+// of their own. A Loan reads whole chunks of files into a cache and lends its reader pieces of them until
+// they are on their way to a client; those who read the same region share its chunks, and what a reader
+// will want next is read ahead. Both read past the page cache and verify the checksum of every record.
+//
+//	Lend ──> Loan.Record ──> cache: chunk there, else read ──> pieces, until Release
+//	Prefetch ──> ahead ───────────^
+//
+// The memory of the cache is bounded. What is lent is not taken away: if all of it is lent, the answer is
+// ErrNotLent, and the reader makes do with little memory of its own.
 //
 // # Files
 //

@@ -134,6 +134,7 @@ func (l *Log) recycle() error {
 	var spares []string
 	for len(l.drained) > 0 {
 		number := l.drained[0]
+		l.cache.drop(number)
 		if err := l.handles.drop(number); err != nil {
 			return fmt.Errorf("close drained file %d: %w", number, err)
 		}

@@ -26,6 +26,8 @@ var (
 	// ErrMoved: what lay there was drained into a pack, or lies in a pack that is not needed any more.
 	// Whoever knows the record knows its new place.
 	ErrMoved = errors.New("record was moved")
+	// ErrNotLent: the cache of reads has no room, or was not to be filled. Read the record by itself.
+	ErrNotLent = errors.New("record is not lent")
 	// ErrNoSpace: what an FS says when the device is full. The log turns it into back-pressure.
 	ErrNoSpace = errors.New("no space left on device")
 )

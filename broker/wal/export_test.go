@@ -110,3 +110,17 @@ func MendRecord(b []byte, seed uint32) int64 {
 	endian.PutUint32(b[4:], recordCRC(b[:n], seed))
 	return n
 }
+
+// ReadAheadOne does what the goroutines of Run do for one chunk, if one is wanted.
+func (l *Log) ReadAheadOne() bool {
+	select {
+	case at := <-l.cache.ahead:
+		l.readAheadOne(at)
+		return true
+	default:
+		return false
+	}
+}
+
+// ShrinkCache passes one round of the cache.
+func (l *Log) ShrinkCache() { l.cache.shrink() }

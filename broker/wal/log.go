@@ -28,6 +28,7 @@ type Log struct {
 	makeFile chan struct{}
 	blocks   blockPool
 	handles  handleCache
+	cache    *cache
 
 	lockOnce sync.Once
 	lock     io.Closer
@@ -181,6 +182,7 @@ func (l *Log) Close() error {
 	}
 	l.mu.ledger.refuse(ErrClosed)
 	l.mu.Unlock()
+	l.cache.close()
 	return errors.Join(l.handles.close(), l.closeSegments(), l.unlock())
 }
 

@@ -159,6 +159,7 @@ func (l *Log) RemovePack(number uint64) error {
 	l.mu.Lock()
 	l.mu.extents = slices.DeleteFunc(l.mu.extents, func(e extent) bool { return e.number == number })
 	l.mu.Unlock()
+	l.cache.drop(number)
 	err := errors.Join(l.handles.drop(number), ignoreMissing(l.cfg.FS.Remove(l.nameOf(number))))
 	if err != nil {
 		return fmt.Errorf("remove pack %d: %w", number&^PackBit, err)

@@ -31,6 +31,7 @@ func Open(cfg Config) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{
+		cache:    newCache(cfg.Cache),
 		cfg:      cfg,
 		wake:     make(chan struct{}, 1),
 		makeFile: make(chan struct{}, 1),

@@ -26,6 +26,10 @@ func (l *Log) Run(ctx context.Context) error {
 		}
 	})
 	group.Go(func() { (&scrub{log: l}).run(beside) })
+	for range aheadReaders {
+		group.Go(func() { l.readAhead(beside) })
+	}
+	group.Go(func() { l.shrinkCache(beside) })
 	err = d.writer.run(ctx, broken)
 	if err != nil {
 		err = l.fail(err)

@@ -445,6 +445,13 @@ func (f *FS) Damage(name string, fn func([]byte) []byte) {
 	node.replace(fn(node.content()))
 }
 
+// Exists reports whether there is a file of that name.
+func (f *FS) Exists(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.names[name] != nil
+}
+
 // Delete takes a file away for good.
 func (f *FS) Delete(name string) {
 	f.mu.Lock()

@@ -45,6 +45,7 @@ const (
 	keyCleanerBuffer       = "log.cleaner.dedupe.buffer.size"
 	keyCleanerBackoff      = "log.cleaner.backoff.ms"
 	keyWALFile             = "wal.file.bytes"
+	keyWALCache            = "wal.cache.bytes"
 	keyHeartbeat           = "replica.heartbeat.interval.ms"
 	keyLeaderTimeout       = "replica.leader.timeout.ms"
 	keyRaftTick            = "raft.tick.ms"
@@ -251,6 +252,10 @@ func ownKeys() []Key {
 				"from half of this on they are drained at once. At the bound producers wait. At least four files."},
 		{Name: keyWALFile, Kind: Integer, Default: "67108864", Unit: "bytes", Min: 1 << 20, Max: 4 << 30,
 			Doc: "The size of a file of the write-ahead log; at least four times " + keyMessageBytes + "."},
+		{Name: keyWALCache, Kind: Integer, Default: "33554432", Unit: "bytes", Min: 1 << 20, Max: 1 << 40,
+			Doc: "The memory for what consumers read that is in memory no more: what is on its way to them, and what " +
+				"is read ahead. It is taken while they read and given back a minute after. A consumer has a quarter of " +
+				"it at most; one that finds none is served less at a time."},
 		{Name: keyHeartbeat, Kind: Integer, Default: "300", Unit: "ms", Min: 10, Max: 3_600_000,
 			Doc: "How often brokers tell each other that they live."},
 		{Name: keyLeaderTimeout, Kind: Integer, Default: "1200", Unit: "ms", Min: 50, Max: 3_600_000,

@@ -207,6 +207,7 @@ func (n *node) logConfig(clock func() time.Duration) partition.Config {
 			FileBytes: fileBytes,
 			FilesMax:  files,
 			SparesMax: files / walSparesShare,
+			Cache:     wal.Cache{BytesMax: n.Config.WAL.CacheBytes},
 			Room:      n.guard.Room,
 			Sync:      wal.Policy{Interval: n.Config.WAL.FlushInterval},
 			Scrub:     wal.Scrub{Interval: n.Config.WAL.ScrubInterval, BytesPerSecond: n.Config.WAL.ScrubBytesPerSecond},
