@@ -24,19 +24,27 @@ func (b *Broker) retain(ctx context.Context) {
 	}
 }
 
-// retainOnce looks at every partition that is led here.
+// retainOnce looks at every partition that is led here, and says in one line what it has deleted: there may
+// be thousands of partitions.
 func (b *Broker) retainOnce(ctx context.Context, now time.Time) {
 	view := b.cluster.View()
+	partitions, bytes := 0, int64(0)
 	for _, t := range view.Topics() {
 		s := b.settingsOf(view, t)
 		if !s.cleanup.delete {
 			continue
 		}
 		for i, placement := range t.Partitions {
-			if placement.Leader == b.config.Node {
-				b.retainPartition(ctx, t, int32(i), s.retention, now)
+			if placement.Leader != b.config.Node {
+				continue
+			}
+			if freed, deleted := b.retainPartition(ctx, t, int32(i), s.retention, now); deleted {
+				partitions, bytes = partitions+1, bytes+freed
 			}
 		}
+	}
+	if partitions > 0 {
+		b.logger.Info("records deleted by retention", keyPartitions, partitions, keyBytes, bytes)
 	}
 }
 
@@ -64,15 +72,15 @@ const retainWait = time.Second
 
 func (b *Broker) retainPartition(
 	ctx context.Context, t *topic.Topic, index int32, keep partition.Retention, now time.Time,
-) {
+) (freed int64, deleted bool) {
 	log := b.logs.Log(topic.Partition{Topic: t.ID, Index: index})
 	if log == nil {
-		return
+		return 0, false
 	}
 	before := log.State()
 	to := log.Expired(keep, now.UnixMilli())
 	if to <= before.LogStart {
-		return
+		return 0, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, retainWait)
 	defer cancel()
@@ -80,10 +88,11 @@ func (b *Broker) retainPartition(
 		if !errors.Is(err, partition.ErrNotLeader) && !errors.Is(err, partition.ErrNotReady) {
 			b.troubles.report("retention", codeBefore(err), err)
 		}
-		return
+		return 0, false
 	}
-	freed := before.Size - log.State().Size
-	b.meters.retained.Add(float64(max(0, freed)))
-	b.logger.Info("records deleted by retention", keyTopic, t.Name, keyPartition, index,
+	freed = max(0, before.Size-log.State().Size)
+	b.meters.retained.Add(float64(freed))
+	b.logger.Debug("records deleted by retention", keyTopic, t.Name, keyPartition, index,
 		keyLogStart, to, keyBytes, freed)
+	return freed, true
 }

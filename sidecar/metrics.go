@@ -64,6 +64,9 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 	r.read("scrub_bytes_total", "Bytes of the write-ahead log read in search of damage.", func() uint64 {
 		return uint64(s.cfg.Logs.Stats().Scrub.Bytes)
 	})
+	r.read("scrub_passes_total", "Readings of the whole write-ahead log in search of damage.", func() uint64 {
+		return uint64(s.cfg.Logs.Stats().Scrub.Passes)
+	})
 	r.read("scrub_damage_total", "Damaged places found in the write-ahead log since the start.", func() uint64 {
 		return uint64(s.cfg.Logs.Stats().Scrub.Damage)
 	})

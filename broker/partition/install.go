@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -172,7 +173,7 @@ func (c *cleaning) beside(x *index) (before, behind []extent, ok bool) {
 	last := c.out[len(c.out)-1].end()
 	i := 0
 	for ; i < x.len() && x.at(i).end() <= first; i++ {
-		before = append(before, *x.at(i))
+		before = append(before, x.at(i))
 	}
 	gone := 0
 	if i < x.len() {
@@ -185,7 +186,7 @@ func (c *cleaning) beside(x *index) (before, behind []extent, ok bool) {
 		i++
 	}
 	for ; i < x.len(); i++ {
-		behind = append(behind, *x.at(i))
+		behind = append(behind, x.at(i))
 	}
 	return before, behind, gone < len(c.was) && (len(behind) == 0 || behind[0].base == last)
 }
@@ -234,7 +235,7 @@ func (l *Log) replace(one *cleaning) (saved int64) {
 		saved -= int64(fresh.at(i).bytes)
 	}
 	for i := was; i < old.len(); i++ {
-		e := *old.at(i)
+		e := old.at(i)
 		e.latest = e.newest // the index makes the running maximum of it
 		fresh.push(e)
 	}
@@ -273,6 +274,12 @@ func (e Entry) From(offset topic.Offset) Entry {
 	}
 	e.PrevEpoch, e.Base, e.Count, e.Payload = e.Epoch, offset, int32(end-offset), rest
 	return e
+}
+
+// Agrees reports whether the payload of another entry of the same offset and epoch can be that of e: they
+// are the same, or compaction has taken records away from one of them.
+func (e Entry) Agrees(payload []byte) bool {
+	return bytes.Equal(e.Payload, payload) || batch.Agree(e.Payload, payload)
 }
 
 // spanFrom is what is left of a batch without records from an offset on.

@@ -1,6 +1,7 @@
 package nemesis
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -76,6 +77,8 @@ func newBrokers(o Options, n network, dir string, smallDisk int) []*broker {
 			"log.dirs=" + b.dir, "listeners=PLAINTEXT://" + at + portKafka,
 			"nats.client.listen=" + at + portNATS, "nats.cluster.listen=" + at + portCluster,
 			"nats.cluster.secret=nemesis", "nats.ops.password=ops", "nats.sys.password=admin",
+			// bits that flip in what nobody reads are found within the run
+			"log.scrub.interval.ms=5000", "log.scrub.bytes.per.second=67108864",
 			"http.listen=" + at + portHTTP, "min.insync.replicas=" + strconv.Itoa(minInSync),
 		}
 		b.settings = append(b.settings, o.Sets...)
@@ -222,4 +225,27 @@ func (b *broker) ready(ctx context.Context) error {
 		return errNotReady
 	}
 	return nil
+}
+
+const scrubPasses = "outrigger_scrub_passes_total "
+
+// scrubs is how often this run of the broker has read its whole log in search of damage.
+func (b *broker) scrubs(ctx context.Context) (int64, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.address+":"+portHTTP+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := probeClient.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), scrubPasses); ok {
+			n, err := strconv.ParseFloat(value, 64)
+			return int64(n), err
+		}
+	}
+	return 0, errors.Join(lines.Err(), fmt.Errorf("broker %d does not tell %q", b.node, scrubPasses))
 }

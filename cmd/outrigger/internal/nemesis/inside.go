@@ -21,6 +21,9 @@ import (
 
 const topicName = "nemesis"
 
+// scrubPassesMore: the pass that is under way may have begun before the last bit flipped.
+const scrubPassesMore = 2
+
 // ErrAnomalies: the run has found something; the report says what.
 var ErrAnomalies = errors.New("nemesis found anomalies")
 
@@ -154,6 +157,7 @@ func (c *campaign) finish(ctx context.Context) {
 			keyed, err = c.readKeys(ctx)
 			return err
 		}},
+		{"scrub", func() error { return c.scrubAll(ctx) }},
 		{"stop", c.stopAll},
 		{"comparison of logs", func() error { return c.compare(ctx, bounds, keyed) }},
 		{"scan of logs", c.scanLogs},
@@ -207,6 +211,28 @@ func (c *campaign) stopAll() error {
 		errs = append(errs, b.stop())
 	}
 	return errors.Join(errs...)
+}
+
+// scrubAll waits until every broker has read all it has in search of damage, since now, and what was found is
+// mended: what nobody has read yet may be damaged, and that is no anomaly.
+func (c *campaign) scrubAll(ctx context.Context) error {
+	for _, b := range c.brokers {
+		before := int64(-1)
+		err := eventually(ctx, wholeWithin, fmt.Sprintf("scrub of broker %d", b.node), func() error {
+			passes, err := b.scrubs(ctx)
+			if before < 0 && err == nil {
+				before = passes
+			}
+			if err == nil && passes < before+scrubPassesMore {
+				err = fmt.Errorf("%d of %d passes", passes-before, scrubPassesMore)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return c.awaitWhole(ctx)
 }
 
 // readKeys judges the compacted topic as clients see it, and returns its id.

@@ -1,0 +1,364 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// soakEnv is how long to soak; soakRateEnv how many records of 1 KiB a second.
+const (
+	soakEnv     = "OUTRIGGER_SOAK"
+	soakRateEnv = "OUTRIGGER_SOAK_RATE"
+)
+
+const (
+	soakTopic      = "soak"
+	soakPartitions = 12
+	soakRate       = 2000
+	soakSample     = 5 * time.Second
+	// soakWarmUp is the part of the time in which caches fill and retention begins; it is not judged.
+	soakWarmUp = 0.35
+	soakTick   = 20 * time.Millisecond
+)
+
+// gauged is one thing that must stay flat, in one unit; most is how much it may seem to have grown over the
+// judged part: a fifth of its median, or this, whichever is more.
+type gauged struct {
+	name string
+	most float64
+}
+
+var soakGauges = []gauged{{"memory MiB", 24}, {"descriptors", 8}, {"goroutines", 16}, {"disk MiB", 48}}
+
+// sampled is one gauge of one broker at one time.
+type sampled struct {
+	at    time.Duration
+	value float64
+}
+
+// slope is the median of the slopes between all pairs, in units a second (Theil and Sen): what comes and
+// goes, as garbage does, does not turn it.
+func slope(samples []sampled) float64 {
+	var all []float64
+	for i, a := range samples {
+		for _, b := range samples[i+1:] {
+			all = append(all, (b.value-a.value)/(b.at-a.at).Seconds())
+		}
+	}
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// flat judges samples: how much grew over their time by the fitted slope, and how much may have.
+func flat(samples []sampled, most float64) (grown, allowed float64) {
+	values := make([]float64, 0, len(samples))
+	for _, s := range samples {
+		values = append(values, s.value)
+	}
+	slices.Sort(values)
+	grown = slope(samples) * (samples[len(samples)-1].at - samples[0].at).Seconds()
+	return grown, max(most, values[len(values)/2]/5)
+}
+
+func TestSlopeSeesALeakThroughNoise(t *testing.T) {
+	var leak, saw []sampled
+	for i := range 120 {
+		at := time.Duration(i) * soakSample
+		noise := float64(i*7919%37) - 18
+		leak = append(leak, sampled{at, 100 + noise + 0.1*at.Seconds()})
+		saw = append(saw, sampled{at, 100 + float64(i*30%97)})
+	}
+	if grown, allowed := flat(leak, 24); grown <= allowed {
+		t.Errorf("a leak of 6 MiB a minute: got %.1f grown, %.1f allowed, want it to be seen", grown, allowed)
+	}
+	if grown, allowed := flat(saw, 24); grown > allowed || grown < -allowed {
+		t.Errorf("what comes and goes: got %.1f grown, want about none", grown)
+	}
+}
+
+// A cluster under a moderate load of every kind, with small files that are drained, retention and compaction,
+// keeps its memory, descriptors, goroutines and disk. `task soak` runs it for minutes.
+func TestSoakStaysFlat(t *testing.T) {
+	text := os.Getenv(soakEnv)
+	if text == "" {
+		t.Skipf("%s is not set: minutes of load", soakEnv)
+	}
+	length, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("%s: %v", soakEnv, err)
+	}
+	c := start(t, options{args: []string{
+		"--set", "wal.file.bytes=8388608", "--set", "wal.retained.bytes=41943040", "--set", "min.insync.replicas=2",
+		"--set", "log.retention.check.interval.ms=2000", "--set", "log.cleaner.backoff.ms=2000",
+	}})
+	s := &soak{cluster: c, rate: soakRate}
+	if text := os.Getenv(soakRateEnv); text != "" {
+		if s.rate, err = strconv.Atoi(text); err != nil {
+			t.Fatalf("%s: %v", soakRateEnv, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), length)
+	defer cancel()
+	s.load(ctx)
+	warmUp := time.Duration(float64(length) * soakWarmUp)
+	s.watch(ctx, warmUp)
+	s.running.Wait()
+	s.judge(warmUp)
+}
+
+// soak is a cluster, its load, and what was seen of it.
+type soak struct {
+	*cluster
+	rate    int
+	running sync.WaitGroup
+	// seen are the samples by gauge and broker.
+	seen [4][3][]sampled
+	// first and last are what the brokers' directories held at the ends of the judged part, in MiB, by name.
+	first, last [3]map[string]float64
+	mu          sync.Mutex
+	// acked, read, committed and churned count what the clients did.
+	acked, read, committed, churned, failed int
+}
+
+func (s *soak) client(extra ...kgo.Opt) *kgo.Client {
+	client, err := kgo.NewClient(clientOptions(s.kafka, extra...)...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return client
+}
+
+func (s *soak) count(what *int, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*what += n
+}
+
+// load starts all clients; they end with ctx.
+func (s *soak) load(ctx context.Context) {
+	admin := s.client()
+	s.t.Cleanup(admin.Close)
+	text := func(v string) *string { return &v }
+	for name, configs := range map[string]map[string]*string{
+		soakTopic:           {"retention.ms": text("20000")},
+		soakTopic + "-keys": {"cleanup.policy": text("compact"), "min.cleanable.dirty.ratio": text("0.05")},
+	} {
+		if _, err := kadm.NewClient(admin).CreateTopic(ctx, soakPartitions, 3, configs, name); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	s.running.Go(func() { s.produce(ctx, soakTopic, s.rate) })
+	s.running.Go(func() { s.produce(ctx, soakTopic+"-keys", s.rate/8) })
+	s.running.Go(func() { s.consume(ctx) })
+	s.running.Go(func() { s.transact(ctx) })
+	s.running.Go(func() { s.churn(ctx, kadm.NewClient(admin)) })
+}
+
+// produce sends at a rate; the compacted topic's keys are few.
+func (s *soak) produce(ctx context.Context, topic string, rate int) {
+	const keys = 500
+	client := s.client(kgo.RecordPartitioner(kgo.RoundRobinPartitioner()), kgo.ProducerLinger(5*time.Millisecond),
+		kgo.ProducerBatchCompression(kgo.NoCompression()))
+	defer client.Close()
+	ticker := time.NewTicker(soakTick)
+	defer ticker.Stop()
+	value, each, sent := make([]byte, 1<<10), max(1, rate*int(soakTick)/int(time.Second)), 0
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+			for range each {
+				sent++
+				r := &kgo.Record{Topic: topic, Key: []byte(strconv.Itoa(sent % keys)), Value: value}
+				client.Produce(ctx, r, func(_ *kgo.Record, err error) {
+					if err == nil {
+						s.count(&s.acked, 1)
+					} else if ctx.Err() == nil {
+						s.count(&s.failed, 1)
+					}
+				})
+			}
+		}
+	}
+	if err := client.Flush(within(s.t, time.Minute)); err != nil {
+		s.t.Errorf("flush: %v", err)
+	}
+}
+
+// consume reads as a group of one, which commits.
+func (s *soak) consume(ctx context.Context) {
+	client := s.client(kgo.ConsumerGroup("soak"), kgo.ConsumeTopics(soakTopic), kgo.AutoCommitInterval(time.Second))
+	defer client.Close()
+	for ctx.Err() == nil {
+		fetches := client.PollFetches(ctx)
+		s.count(&s.read, fetches.NumRecords())
+		fetches.EachError(func(_ string, _ int32, err error) {
+			if ctx.Err() == nil && !errors.Is(err, context.Canceled) {
+				s.count(&s.failed, 1)
+			}
+		})
+	}
+}
+
+// transact runs a transaction a second, each third aborted, with a new producer from time to time.
+func (s *soak) transact(ctx context.Context) {
+	const lifetime = 20
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	var client *kgo.Client
+	for n := 0; ctx.Err() == nil; n++ {
+		if n%lifetime == 0 {
+			if client != nil {
+				client.Close()
+			}
+			client = s.client(kgo.TransactionalID("soak"), kgo.DefaultProduceTopic(soakTopic))
+		}
+		select {
+		case <-ctx.Done():
+			client.Close()
+			return
+		case <-ticker.C:
+		}
+		err := client.BeginTransaction()
+		if err == nil {
+			err = client.ProduceSync(ctx, &kgo.Record{Value: []byte("in a transaction")}).FirstErr()
+		}
+		err = errors.Join(err, client.EndTransaction(ctx, kgo.TransactionEndTry(n%3 > 0 && err == nil)))
+		switch {
+		case err == nil:
+			s.count(&s.committed, 1)
+		case ctx.Err() == nil:
+			s.count(&s.failed, 1)
+		}
+	}
+	client.Close()
+}
+
+// churn makes topics and deletes them.
+func (s *soak) churn(ctx context.Context, admin *kadm.Client) {
+	ticker := time.NewTicker(5 * time.Second)
+	defer ticker.Stop()
+	for n := 0; ctx.Err() == nil; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		name := fmt.Sprint("soak-churn-", n)
+		_, err := admin.CreateTopic(ctx, soakPartitions, 3, nil, name)
+		if err == nil {
+			_, err = admin.DeleteTopic(ctx, name)
+		}
+		switch {
+		case err == nil:
+			s.count(&s.churned, 1)
+		case ctx.Err() == nil:
+			s.count(&s.failed, 1)
+		}
+	}
+}
+
+// watch samples until ctx ends.
+func (s *soak) watch(ctx context.Context, warmUp time.Duration) {
+	began, ticker := time.Now(), time.NewTicker(soakSample)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+			for i, pid := range s.pids {
+				at, disk := time.Since(began), s.disk(i)
+				if s.first[i] == nil || at < warmUp {
+					s.first[i] = disk
+				}
+				s.last[i] = disk
+				for g, value := range []float64{
+					resident(s.t, pid), float64(descriptors(s.t, pid)), s.metric(i, "go_goroutines"), mibOf(disk),
+				} {
+					s.seen[g][i] = append(s.seen[g][i], sampled{at, value})
+				}
+			}
+		}
+	}
+}
+
+// disk is what a broker's directory holds, in MiB, by directory and kind of file.
+func (s *soak) disk(i int) map[string]float64 {
+	held := map[string]float64{}
+	err := filepath.WalkDir(s.brokerDir(i), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return ignoreGone(err)
+		}
+		info, err := entry.Info()
+		if err == nil {
+			held[filepath.Base(filepath.Dir(path))+"/*"+filepath.Ext(path)] += float64(info.Size()) / (1 << 20)
+		}
+		return ignoreGone(err)
+	})
+	if err != nil {
+		s.t.Fatalf("look at the disk of broker %d: %v", i+1, err)
+	}
+	return held
+}
+
+func mibOf(held map[string]float64) (sum float64) {
+	for _, mib := range held {
+		sum += mib
+	}
+	return sum
+}
+
+// ignoreGone: files come and go while they are looked at.
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (s *soak) judge(warmUp time.Duration) {
+	s.t.Logf("%d records acknowledged, %d read, %d transactions, %d topics made and deleted, %d failures",
+		s.acked, s.read, s.committed, s.churned, s.failed)
+	if s.acked == 0 || s.read == 0 || s.committed == 0 || s.churned == 0 {
+		s.t.Error("a part of the load did nothing, so nothing is proved")
+	}
+	if s.failed > 0 {
+		s.t.Errorf("%d requests failed in a cluster that nobody disturbed", s.failed)
+	}
+	for i := range s.first {
+		for _, kind := range slices.Sorted(maps.Keys(s.last[i])) {
+			s.t.Logf("broker %d, %-20s %6.1f to %6.1f MiB", i+1, kind, s.first[i][kind], s.last[i][kind])
+		}
+	}
+	for g, gauge := range soakGauges {
+		for i := range s.seen[g] {
+			judged := slices.DeleteFunc(slices.Clone(s.seen[g][i]), func(a sampled) bool { return a.at < warmUp })
+			if len(judged) < 10 {
+				s.t.Fatalf("%d samples of %s are too few to judge: soak for longer", len(judged), gauge.name)
+			}
+			grown, allowed := flat(judged, gauge.most)
+			first, last := judged[0], judged[len(judged)-1]
+			s.t.Logf("broker %d, %-12s %8.1f to %8.1f, fitted %+.2f a minute, %+.1f in %v", i+1, gauge.name, first.value, last.value,
+				60*slope(judged), grown, (last.at - first.at).Round(time.Second))
+			if grown > allowed {
+				s.t.Errorf("broker %d: %s grew by %.1f in %v, want at most %.1f", i+1, gauge.name, grown, last.at-first.at, allowed)
+			}
+		}
+	}
+}
