@@ -24,6 +24,9 @@ const featureMetadata = "metadata.version"
 // featureGroup stands for groups of KIP-848.
 const featureGroup = "group.version"
 
+// featureShare stands for share groups (KIP-932).
+const featureShare = "share.version"
+
 // featureTransaction has clients use the protocol of KIP-890.
 const featureTransaction = "transaction.version"
 
@@ -33,13 +36,14 @@ const featureFormat = "outrigger.format"
 
 // features are finalized from the start, sorted by name. Clients take a feature's absence for "do not
 // use it", so only what exists may stand here.
-var features = []feature{fixed(featureGroup, 1), fixed(featureMetadata, 33), {name: featureFormat}, fixed(featureTransaction, txn.BumpsEpochs)}
+var features = []feature{fixed(featureGroup, 1), fixed(featureMetadata, 33), {name: featureFormat}, fixed(featureShare, 1),
+	fixed(featureTransaction, txn.BumpsEpochs)}
 
 func fixed(name string, level int16) feature { return feature{name, level, level, level} }
 
 // featuresEpoch, and the format level on top, must grow with every change of the table: clients believe
 // the answer with the larger one.
-const featuresEpoch = 3
+const featuresEpoch = 4
 
 // features are those of the table as they are now.
 func (b *Broker) features() []feature {

@@ -224,6 +224,18 @@ func (n *node) logConfig(clock func() time.Duration) partition.Config {
 
 func roundUp(bytes, unit int64) int64 { return (bytes + unit - 1) / unit * unit }
 
+func shareConfig(s config.Shares) broker.ShareConfig {
+	return broker.ShareConfig{
+		Partitions: s.Partitions, ReplicationFactor: s.ReplicationFactor, SnapshotUpdates: s.SnapshotUpdates,
+		WriteTimeout: s.WriteTimeout, MembersMax: s.MembersMax, SessionsMax: s.SessionsMax,
+		Session: s.Session, Sessions: broker.Span{Min: s.SessionMin, Max: s.SessionMax},
+		Interval: s.Interval, Intervals: broker.Span{Min: s.IntervalMin, Max: s.IntervalMax},
+		Lock: s.Lock, Locks: broker.Span{Min: s.LockMin, Max: s.LockMax},
+		Deliveries: s.Deliveries, DeliveriesMin: s.DeliveriesMin, DeliveriesMax: s.DeliveriesMax,
+		Held: s.Held, HeldMin: s.HeldMin, HeldMax: s.HeldMax,
+	}
+}
+
 func (n *node) brokerConfig() broker.Config {
 	kafka := n.Config.Kafka
 	cfg := broker.Config{
@@ -242,6 +254,7 @@ func (n *node) brokerConfig() broker.Config {
 			RetentionCheck:    kafka.RetentionCheck,
 		},
 		Groups: groupConfig(kafka.Groups),
+		Shares: shareConfig(kafka.Shares),
 		Transactions: broker.TransactionConfig{
 			Partitions: kafka.Transactions.Partitions, ReplicationFactor: kafka.Transactions.ReplicationFactor,
 			TimeoutMax: kafka.Transactions.TimeoutMax, Expiration: kafka.Transactions.Expiration,
