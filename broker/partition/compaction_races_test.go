@@ -388,11 +388,15 @@ func TestCompactionKeepsWhatWasDrainedMeanwhile(t *testing.T) {
 	p.drain()
 	p.compact()
 	for name, l := range map[string]*Log{"": p.one, " after a loss of power": p.crashed()} {
-		l.mu.Lock()
-		n, first, last := l.mu.index.len(), *l.mu.index.at(0), *l.mu.index.at(l.mu.index.len() - 1)
-		l.mu.Unlock()
-		if first.base != 0 || last.end() != 5 || n > 5 {
-			t.Errorf("the log has %d batches from %d to %d%s, want all from 0 to 5", n, first.base, last.end(), name)
+		next := topic.Offset(0)
+		for _, b := range l.pieces(0, 5, 1<<20) {
+			if b.base != next {
+				t.Errorf("a batch at %d%s, want one at %d", b.base, name, next)
+			}
+			next = b.end()
+		}
+		if next != 5 {
+			t.Errorf("the batches end at %d%s, want 5", next, name)
 		}
 	}
 }
