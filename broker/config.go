@@ -31,6 +31,8 @@ type Config struct {
 	Transactions TransactionConfig
 	// Metrics bounds the cardinality of what /metrics shows.
 	Metrics MetricLimits
+	// Levels are the format levels that this broker speaks, the first alone unless set.
+	Levels topic.Levels
 	// LogDir tells of the data directory.
 	LogDir LogDir
 	// Properties is the node's whole configuration as it is in force, for DescribeConfigs.

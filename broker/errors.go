@@ -269,6 +269,7 @@ var faults = []fault{
 	{errNobodyToElect, codeEligibleNotAvailable, codeEligibleNotAvailable},
 	// What a cluster does not have.
 	{errFeatureLevel, codeInvalidUpdateVersion, codeInvalidUpdateVersion},
+	{topic.ErrLevelLacking, codeInvalidUpdateVersion, codeInvalidUpdateVersion},
 	{errSecurityDisabled, codeSecurityDisabled, codeSecurityDisabled},
 	{errResourceNotFound, codeResourceNotFound, codeResourceNotFound},
 	{errDuplicateResource, codeDuplicateResource, codeDuplicateResource},

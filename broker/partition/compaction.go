@@ -244,7 +244,7 @@ func (c *cleaning) begin(number uint64, keysMax int) {
 	n, limit := l.cleanableLocked(c.rules, number)
 	c.was = make([]extent, n)
 	for i := range n {
-		c.was[i] = *l.mu.index.at(i)
+		c.was[i] = l.mu.index.at(i)
 	}
 	c.from = max(l.mu.compacted, l.mu.start)
 	config := compact.Config{Now: c.rules.Now, DeleteRetention: c.rules.DeleteRetention.Milliseconds(),

@@ -351,7 +351,7 @@ func TestCompactionHealsDamageOfWhatItHasRead(t *testing.T) {
 	p.append(p.one, at(1), at(2), at(1))
 	p.drain()
 	p.one.mu.Lock()
-	old := *p.one.mu.index.at(1)
+	old := p.one.mu.index.at(1)
 	p.one.mu.Unlock()
 	table := p.store.cfg.Catalog
 	p.store.cfg.Catalog = &slowCatalog{Catalog: table, before: func() { p.one.noteDamage(old) }}

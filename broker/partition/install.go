@@ -172,7 +172,7 @@ func (c *cleaning) beside(x *index) (before, behind []extent, ok bool) {
 	last := c.out[len(c.out)-1].end()
 	i := 0
 	for ; i < x.len() && x.at(i).end() <= first; i++ {
-		before = append(before, *x.at(i))
+		before = append(before, x.at(i))
 	}
 	gone := 0
 	if i < x.len() {
@@ -185,7 +185,7 @@ func (c *cleaning) beside(x *index) (before, behind []extent, ok bool) {
 		i++
 	}
 	for ; i < x.len(); i++ {
-		behind = append(behind, *x.at(i))
+		behind = append(behind, x.at(i))
 	}
 	return before, behind, gone < len(c.was) && (len(behind) == 0 || behind[0].base == last)
 }
@@ -234,7 +234,7 @@ func (l *Log) replace(one *cleaning) (saved int64) {
 		saved -= int64(fresh.at(i).bytes)
 	}
 	for i := was; i < old.len(); i++ {
-		e := *old.at(i)
+		e := old.at(i)
 		e.latest = e.newest // the index makes the running maximum of it
 		fresh.push(e)
 	}

@@ -120,7 +120,7 @@ func (l *Log) batchReaching(ts int64) (p piece, ok bool, err error) {
 	i := l.mu.index.reaching(ts, l.mu.committed)
 	switch {
 	case i < l.mu.committed:
-		return piece{extent: *l.mu.index.at(i), payload: l.heldLocked(i)}, true, nil
+		return piece{extent: l.mu.index.at(i), payload: l.heldLocked(i)}, true, nil
 	case !ready:
 		return piece{}, false, ErrNotReady
 	}

@@ -77,6 +77,8 @@ type Wire interface {
 
 // Image is what replication reads of the cluster image.
 type Image interface {
+	// Level is the finalized format level.
+	Level() uint16
 	// Brokers lists the live ones.
 	Brokers() []topic.Broker
 	// All walks the topics by name, TopicCount counts them.

@@ -19,6 +19,7 @@ import (
 	"outrigger/cmd/outrigger/internal/datadir"
 	"outrigger/cmd/outrigger/internal/port"
 	"outrigger/natsconf"
+	"outrigger/sidecar"
 	"outrigger/sidecar/bus"
 )
 
@@ -228,6 +229,7 @@ func (n *node) brokerConfig() broker.Config {
 	cfg := broker.Config{
 		Node:    n.Config.Node.ID,
 		Sockets: n.sockets,
+		Levels:  sidecar.Levels(),
 		Topics: broker.TopicDefaults{
 			AutoCreateOff:     !kafka.Topics.AutoCreate,
 			DeleteOff:         !kafka.Topics.Deletable,
