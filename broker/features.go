@@ -36,10 +36,8 @@ const featureFormat = "outrigger.format"
 
 // features are finalized from the start, sorted by name. Clients take a feature's absence for "do not
 // use it", so only what exists may stand here.
-var features = []feature{
-	fixed(featureGroup, 1), fixed(featureMetadata, 33), {name: featureFormat},
-	fixed(featureShare, 1), fixed(featureTransaction, txn.BumpsEpochs),
-}
+var features = []feature{fixed(featureGroup, 1), fixed(featureMetadata, 33), {name: featureFormat}, fixed(featureShare, 1),
+	fixed(featureTransaction, txn.BumpsEpochs)}
 
 func fixed(name string, level int16) feature { return feature{name, level, level, level} }
 

@@ -2,6 +2,8 @@ package partition
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -16,6 +18,8 @@ import (
 // press is a driven store of which the log `one` is compacted, as often as it is told to.
 type press struct {
 	testing.TB
+	fs     *waltest.FS
+	table  *catalogtest.Catalog
 	store  *Store
 	driver *Driver
 	one    *Log
@@ -25,9 +29,9 @@ type press struct {
 
 func newPress(tb testing.TB, adjust ...func(*Config)) *press {
 	tb.Helper()
-	p := &press{TB: tb, rules: Compaction{LagMax: maxAge}}
-	p.store = openReal(tb, waltest.New(), 1, append([]func(*Config){func(c *Config) {
-		c.WAL.FileBytes, c.Catalog, c.TailBytesMax = 64<<10, &catalogtest.Catalog{}, 1
+	p := &press{TB: tb, fs: waltest.New(), table: &catalogtest.Catalog{}, rules: Compaction{LagMax: maxAge}}
+	p.store = openReal(tb, p.fs, 1, append([]func(*Config){func(c *Config) {
+		c.WAL.FileBytes, c.Catalog, c.TailBytesMax = 64<<10, p.table, 1
 	}}, adjust...)...)
 	p.store.CompactBy(func(q topic.Partition) (Compaction, bool) { return p.rules, q.Index == 0 })
 	var err error
@@ -37,6 +41,15 @@ func newPress(tb testing.TB, adjust ...func(*Config)) *press {
 	p.one = p.store.Create(topic.Partition{Topic: p0.Topic, Index: 0})
 	p.filler = leader(p.store, 1, 1)
 	return p
+}
+
+// crashed is the log as a loss of power leaves it.
+func (p *press) crashed() *Log {
+	p.Helper()
+	s := openReal(p, p.fs.Crash(rand.New(rand.NewPCG(1, 2))), 2, func(c *Config) {
+		c.WAL.FileBytes, c.Catalog = 64<<10, p.table.Clone()
+	})
+	return s.Log(p.one.partition)
 }
 
 func (p *press) lead() { leader(p.store, 0, 1) }
@@ -186,6 +199,9 @@ func TestReaderIsNotToldOfAnAbortedTransactionWhoseMarkerIsGone(t *testing.T) {
 	}
 	if known := len(p.one.mu.producers.transactions.aborted); known != 0 {
 		t.Fatalf("%d aborted transactions are known, want none: the marker has not gone", known)
+	}
+	if found := p.crashed().mu.producers.transactions.aborted; len(found) != 0 {
+		t.Errorf("after a loss of power %+v are known, whose markers are gone", found)
 	}
 	for _, a := range got.Aborted {
 		marked := false
@@ -342,5 +358,95 @@ func TestCompactionHealsDamageOfWhatItHasRead(t *testing.T) {
 	p.compact()
 	if s := p.one.State(); s.Damaged {
 		t.Errorf("the batch at %d is still taken for damaged", s.DamagedAt)
+	}
+}
+
+// What superseded the records that are gone is committed for whoever reads after a loss of power, which
+// takes back what else was known of the high watermark.
+func TestPowerLossLeavesWhatSupersededTheRestCommitted(t *testing.T) {
+	p := newPress(t)
+	p.lead()
+	p.append(p.one, at(1), at(2), at(1), at(2))
+	p.drain()
+	p.compact()
+	l := p.crashed()
+	if got := l.State().HighWatermark; got != 4 || l.mu.compacted != 4 {
+		t.Errorf("the high watermark is %d, compacted up to %d, want 4, 4", got, l.mu.compacted)
+	}
+}
+
+// A file is drained between two slices of a compaction, which knows nothing of its batches.
+func TestCompactionKeepsWhatWasDrainedMeanwhile(t *testing.T) {
+	p := newPress(t)
+	p.lead()
+	p.append(p.one, at(1), at(2), at(1))
+	p.drain()
+	if more, err := p.driver.Compact(1); err != nil || !more {
+		t.Fatalf("the first slice: %v, %v, want more", more, err)
+	}
+	p.append(p.one, at(2), at(3))
+	p.drain()
+	p.compact()
+	for name, l := range map[string]*Log{"": p.one, " after a loss of power": p.crashed()} {
+		next := topic.Offset(0)
+		for _, b := range l.pieces(0, 5, 1<<20) {
+			if b.base != next {
+				t.Errorf("a batch at %d%s, want one at %d", b.base, name, next)
+			}
+			next = b.end()
+		}
+		if next != 5 {
+			t.Errorf("the batches end at %d%s, want 5", next, name)
+		}
+	}
+}
+
+// While a compaction is being recorded nothing is cut that it is about: the catalog would have batches
+// across the cut.
+func TestNothingIsCutIntoACompactionThatIsBeingRecorded(t *testing.T) {
+	for name, cut := range map[string]func(l *Log) error{
+		"truncate": func(l *Log) error { return l.Truncate(2) },
+		"reset":    func(l *Log) error { return l.Reset(2, 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPress(t)
+			p.follow(placed(at(1), 0, 1), placed(at(1), 1, 1), placed(at(1), 2, 1), placed(at(1), 3, 1))
+			p.one.SetHighWatermark(3)
+			p.drain()
+			var refused error
+			p.store.cfg.Catalog = &slowCatalog{Catalog: p.table, before: func() { refused = cut(p.one) }}
+			p.compact()
+			if !errors.Is(refused, wal.ErrFull) {
+				t.Errorf("cut while a compaction is recorded: %v, want wal.ErrFull", refused)
+			}
+			if err := cut(p.one); err != nil {
+				t.Errorf("cut afterwards: %v", err)
+			}
+		})
+	}
+}
+
+// Batches are compacted of which memory has the bytes still.
+func TestTailOfACompactedLogHoldsItsOwnBatches(t *testing.T) {
+	p := newPress(t, func(c *Config) { c.TailBytesMax = 1 << 20 })
+	p.lead()
+	p.append(p.one, at(1), at(2), at(1), at(2))
+	p.drain()
+	p.append(p.one, at(1))
+	p.compact()
+	got, err := p.one.Read(0, 1<<20, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := int64(0)
+	for _, b := range got.Batches {
+		h, err := batch.ParseHeader(b)
+		if err != nil || h.BaseOffset != next {
+			t.Errorf("a batch from %d to %d, %v; want one from %d on", h.BaseOffset, h.LastOffset(), err, next)
+		}
+		next = h.LastOffset() + 1
+	}
+	if next != 5 {
+		t.Errorf("the batches end at %d, want 5", next)
 	}
 }
