@@ -180,6 +180,47 @@ func TestFeaturesHaveOneLevel(t *testing.T) {
 	}
 }
 
+// TestFormatLevelIsRaisedByRequest, never lowered, and not beyond what this broker and all others speak.
+func TestFormatLevelIsRaisedByRequest(t *testing.T) {
+	h := start(t, func(c *Config) { c.Levels = topic.Levels{Min: 1, Max: 3} })
+	c := h.dial()
+	lacking := fmt.Errorf("finalize: %w: brokers [2]", topic.ErrLevelLacking)
+	for _, step := range []struct {
+		level    int16
+		validate bool
+		lacks    bool
+		want     code
+		after    uint16
+	}{
+		{level: 1, want: codeNone, after: 1},
+		{level: 2, validate: true, want: codeNone, after: 1},
+		{level: 2, lacks: true, want: codeInvalidUpdateVersion, after: 1},
+		{level: 2, want: codeNone, after: 2},
+		{level: 1, want: codeInvalidUpdateVersion, after: 2},
+		{level: 4, want: codeInvalidUpdateVersion, after: 2},
+		{level: 3, want: codeNone, after: 3},
+	} {
+		h.cluster.broken.Store(nil)
+		if step.lacks {
+			h.cluster.broken.Store(&lacking)
+		}
+		q := kmsg.NewPtrUpdateFeaturesRequest()
+		q.Version, q.ValidateOnly = 2, step.validate
+		q.FeatureUpdates = []kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureFormat, MaxVersionLevel: step.level, UpgradeType: 1}}
+		expectCode(t, fmt.Sprintf("%+v", step), c.ask(q).(*kmsg.UpdateFeaturesResponse).ErrorCode, step.want)
+		if got := h.cluster.View().Level(); got != step.after {
+			t.Errorf("%+v: got level %d", step, got)
+		}
+	}
+	q := kmsg.NewPtrApiVersionsRequest()
+	q.Version, q.ClientSoftwareName, q.ClientSoftwareVersion = 4, "test", "1"
+	r := c.ask(q).(*kmsg.ApiVersionsResponse)
+	if r.FinalizedFeatures[2].Name != featureFormat || r.FinalizedFeatures[2].MaxVersionLevel != 3 ||
+		r.SupportedFeatures[2].MinVersion != 1 || r.SupportedFeatures[2].MaxVersion != 3 || r.FinalizedFeaturesEpoch != featuresEpoch+3 {
+		t.Errorf("got %+v, %+v, epoch %d", r.FinalizedFeatures, r.SupportedFeatures, r.FinalizedFeaturesEpoch)
+	}
+}
+
 // TestQuorumWithoutAControllerIsRetriable.
 func TestQuorumWithoutAControllerIsRetriable(t *testing.T) {
 	h := start(t)

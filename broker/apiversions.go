@@ -28,7 +28,7 @@ func (b *Broker) apiVersions(
 		row.ApiKey, row.MinVersion, row.MaxVersion = api.Key, api.Advertised, api.Max
 		response.ApiKeys = append(response.ApiKeys, row)
 	}
-	addFeatures(response)
+	b.addFeatures(response)
 	return response
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,7 +34,12 @@ type Broker struct {
 	ids       producerIDs
 	groups    *coordinator
 	txns      *txnCoordinator
-	peers     *peers
+	// shareStates keeps what share groups make of partitions, shares is what those make of the ones that
+	// this broker leads.
+	shareStates *shareCoordinator
+	shares      *sharePartitions
+	opened      atomic.Uint64 // connections, to number them
+	peers       *peers
 	// memory holds the bytes of large requests in flight.
 	memory   *semaphore.Weighted
 	census   census
@@ -63,10 +69,14 @@ func New(
 	b.sessions = newFetchSessions(cfg.Requests.FetchSessionsMax, rand.Uint64())
 	b.groups = newCoordinator(b)
 	b.txns = newTxnCoordinator(b)
+	b.shareStates = newShareCoordinator(b)
+	b.shares = newSharePartitions(b)
 	b.peers = newPeers(b)
 	b.logs.WatchRoles(func() {
 		b.groups.look()
 		b.txns.look()
+		b.shareStates.look()
+		b.shares.look()
 	})
 	b.handlers = b.handlerTable()
 	if b.sockets == nil {
@@ -95,6 +105,8 @@ func (b *Broker) Run(ctx context.Context) error {
 	coordination.Go(func() { b.retain(ctx) })
 	coordination.Go(func() { b.txns.run(ctx) })
 	coordination.Go(func() { b.txns.markers.run(ctx) })
+	coordination.Go(func() { b.shareStates.run(ctx) })
+	coordination.Go(func() { b.shares.run(ctx) })
 	for _, open := range b.sockets.open {
 		acceptors.Go(func() { b.accept(ctx, open, &connections) })
 	}

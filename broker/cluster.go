@@ -41,6 +41,9 @@ type Cluster interface {
 	// SetVoters says who shall vote in the metadata Raft, by compare-and-set: topic.ErrStale,
 	// topic.ErrInvalidVoters.
 	SetVoters(context.Context, topic.VoterChange) error
+	// FinalizeLevel raises the format level that all brokers write: topic.ErrLevelLacking if a registered one
+	// does not speak it. A level that is not above the present one changes nothing.
+	FinalizeLevel(ctx context.Context, level uint16) error
 	// Quorum asks the controller for the state of the metadata Raft.
 	Quorum(context.Context) (topic.Quorum, error)
 	// ProducerIDs hands out a block of producer ids that nobody else ever gets.
@@ -50,6 +53,8 @@ type Cluster interface {
 // View is one published image of the cluster. It is immutable and free to read for ever.
 type View interface {
 	ClusterID() string
+	// Level is the finalized format level.
+	Level() uint16
 	// Controller is topic.NoNode while unknown.
 	Controller() topic.NodeID
 	// Broker finds a registered broker, fenced or not.

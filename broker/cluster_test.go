@@ -52,6 +52,7 @@ func (c *soleCluster) publish(edit func(*soleView)) {
 	next := &soleView{
 		id: c.view.id, controller: c.view.controller, brokers: slices.Clone(c.view.brokers),
 		topics: slices.Clone(c.view.topics), configs: maps.Clone(c.view.configs), voters: c.view.voters,
+		level: c.view.level,
 	}
 	edit(next)
 	c.view = next
@@ -339,6 +340,15 @@ func (c *soleCluster) Quorum(context.Context) (topic.Quorum, error) {
 	}, nil
 }
 
+// FinalizeLevel implements Cluster: there is nobody who could lack a level.
+func (c *soleCluster) FinalizeLevel(_ context.Context, level uint16) error {
+	if broken := c.broken.Load(); broken != nil {
+		return *broken
+	}
+	c.publish(func(v *soleView) { v.level = level })
+	return nil
+}
+
 // ProducerIDs implements Cluster, with small blocks.
 func (c *soleCluster) ProducerIDs(context.Context) (int64, int32, error) {
 	if broken := c.broken.Load(); broken != nil {
@@ -392,6 +402,7 @@ func (c *soleCluster) log(tb testing.TB, name string, index int32) *partition.Lo
 // soleView is a published image.
 type soleView struct {
 	id         string
+	level      uint16 // above the first
 	controller topic.NodeID
 	brokers    []topic.Broker
 	topics     []*topic.Topic
@@ -428,6 +439,7 @@ func (v *soleView) Configured(kind topic.ConfigKind) []string {
 func byName(a, b *topic.Topic) int { return strings.Compare(a.Name, b.Name) }
 
 func (v *soleView) ClusterID() string        { return v.id }
+func (v *soleView) Level() uint16            { return max(v.level, topic.FirstLevel) }
 func (v *soleView) Controller() topic.NodeID { return v.controller }
 
 func (v *soleView) Brokers() []topic.Broker {

@@ -27,10 +27,14 @@ type Config struct {
 	Requests RequestLimits
 	// Groups is what consumer groups may do.
 	Groups GroupConfig
+	// Shares is what share groups may do.
+	Shares ShareConfig
 	// Transactions is what transactional producers may do.
 	Transactions TransactionConfig
 	// Metrics bounds the cardinality of what /metrics shows.
 	Metrics MetricLimits
+	// Levels are the format levels that this broker speaks, the first alone unless set.
+	Levels topic.Levels
 	// LogDir tells of the data directory.
 	LogDir LogDir
 	// Properties is the node's whole configuration as it is in force, for DescribeConfigs.
@@ -185,6 +189,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Requests.TimeoutMax, 5*time.Minute)
 	orDefault(&c.Requests.TopicPartitionsMax, topicPartitionsMax)
 	c.Groups = c.Groups.withDefaults(c.Topics.ReplicationFactor)
+	c.Shares = c.Shares.withDefaults(c.Topics.ReplicationFactor)
 	c.Transactions = c.Transactions.withDefaults(c.Topics.ReplicationFactor)
 	orDefault(&c.Metrics.Topics, metricTopicsMax)
 	orDefault(&c.Metrics.Partitions, metricPartsMax)
@@ -222,6 +227,9 @@ func (c Config) validate() error {
 			c.Requests.BytesMax, c.Topics.MessageBytesMax)
 	}
 	if err := c.Groups.validate(); err != nil {
+		return err
+	}
+	if err := c.Shares.validate(); err != nil {
 		return err
 	}
 	return c.Transactions.validate()

@@ -31,6 +31,7 @@ type connection struct {
 	broker   *Broker
 	listener string
 	client   string
+	number   uint64
 	socket   net.Conn
 	// queue holds a pending answer per request, in order of arrival. Only the reader sends and
 	// closes, only the writer receives, and it receives until the queue is closed.
@@ -48,7 +49,7 @@ var errEnd = errors.New("connection ended")
 
 func newConnection(b *Broker, listener, client string, socket net.Conn) *connection {
 	return &connection{
-		broker: b, listener: listener, client: client, socket: socket,
+		broker: b, listener: listener, client: client, number: b.opened.Add(1), socket: socket,
 		queue: make(chan *pending, b.config.Connections.InFlight),
 		freed: make(chan struct{}, 1),
 	}
@@ -76,6 +77,7 @@ func (c *connection) serve(ctx context.Context) {
 	giveUp()
 	_ = c.socket.Close() // unblocks the writer; there is nobody to tell
 	<-written
+	c.broker.shares.disconnect(c.number)
 }
 
 // finish lets the writer write what it has, for a moment.
@@ -167,8 +169,8 @@ func (c *connection) take(ctx context.Context, frame []byte) error {
 		return c.blame(reasonRequest, header, err)
 	}
 	p := &pending{request: request{
-		Header: header, body: decoded, listener: c.listener, client: c.client, arrived: time.Now(),
-		frameBytes: len(frame),
+		Header: header, body: decoded, listener: c.listener, client: c.client, connection: c.number,
+		arrived: time.Now(), frameBytes: len(frame),
 	}}
 	p.meter = c.broker.meters.api(header.Key)
 	p.meter.requests.Inc()

@@ -248,7 +248,15 @@ func TestGroupsHaveConfigsOfTheirOwn(t *testing.T) {
 		{"too short", configConsumerInterval, "4999", codeInvalidConfig},
 		{"too long", configConsumerSession, "60001", codeInvalidConfig},
 		{"no number", configConsumerSession, "long", codeInvalidConfig},
-		{"of share groups", "share.session.timeout.ms", "50000", codeInvalidConfig},
+		{"of streams groups", "streams.session.timeout.ms", "50000", codeInvalidConfig},
+		{"share: too short", configShareSession, "44999", codeInvalidConfig},
+		{"share: good", configShareSession, "46000", codeNone},
+		{"share: unknown reset", configShareReset, "none", codeInvalidConfig},
+		{"share: reset", configShareReset, "by_duration:PT5M", codeNone},
+		{"share: unknown isolation", configShareIsolation, "committed", codeInvalidConfig},
+		{"share: isolation", configShareIsolation, "read_committed", codeNone},
+		{"share: too many deliveries", configShareDeliveries, "11", codeInvalidConfig},
+		{"share: no truth", configShareRenew, "yes", codeInvalidConfig},
 		{"good", configConsumerInterval, "7000", codeNone},
 	} {
 		expectCode(t, test.name, c.altered(alterationOf(ofGroup, "g", edit(test.key, opSet, test.value))).ErrorCode, test.want)
@@ -257,7 +265,7 @@ func TestGroupsHaveConfigsOfTheirOwn(t *testing.T) {
 		codeInvalidRequest)
 	configs := c.described(ofGroup, "g")
 	interval, session := configs[configConsumerInterval], configs[configConsumerSession]
-	if len(configs) != 2 || *interval.Value != "7000" || interval.Source != kmsg.ConfigSourceGroupConfig ||
+	if len(configs) != 10 || *configs[configShareReset].Value != "by_duration:PT5M" || *interval.Value != "7000" || interval.Source != kmsg.ConfigSourceGroupConfig ||
 		*session.Value != "45000" || session.Source != kmsg.ConfigSourceDefaultConfig {
 		t.Errorf("configs: got %+v, want an interval of its own and the default session", configs)
 	}
@@ -271,7 +279,9 @@ func TestGroupsHaveConfigsOfTheirOwn(t *testing.T) {
 	if len(listed) != 1 || listed[0].Name != "g" {
 		t.Errorf("listed: got %+v, want g", listed)
 	}
-	onlyCode(t, "unset", c.altered(alterationOf(ofGroup, "g", edit(configConsumerInterval, opDelete, "null"))).ErrorCode)
+	for _, key := range []string{configConsumerInterval, configShareSession, configShareReset, configShareIsolation} {
+		onlyCode(t, "unset", c.altered(alterationOf(ofGroup, "g", edit(key, opDelete, "null"))).ErrorCode)
+	}
 	if listed := c.ask(q).(*kmsg.ListConfigResourcesResponse).ConfigResources; len(listed) != 0 {
 		t.Errorf("listed after that: got %+v, want nothing", listed)
 	}

@@ -25,6 +25,7 @@ func newCoordinator(b *Broker) *coordinator {
 	c := &coordinator{
 		shards: newShards[*groupShard](b, offsetsTopic), cfg: b.config.Groups.machine(b.config.Topics.MessageBytesMax),
 	}
+	c.cfg.Shares = b.config.Shares.members()
 	c.make = func(log *partition.Log, epoch topic.Epoch) *groupShard { return newGroupShard(c, log, epoch) }
 	return c
 }

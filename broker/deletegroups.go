@@ -8,14 +8,17 @@ import (
 	"outrigger/broker/group"
 )
 
-// deleteGroups takes empty groups away, with the offsets that they committed.
+// deleteGroups takes empty groups away, with the offsets that they committed, or the states of a share group.
 func (b *Broker) deleteGroups(
 	ctx context.Context, _ *request, q *kmsg.DeleteGroupsRequest,
 ) kmsg.Response {
 	response := kmsg.NewPtrDeleteGroupsResponse()
 	for _, name := range q.Groups {
-		t := b.groups.token()
-		_, err := b.groups.do(ctx, name, t, group.Delete{Token: t}, groupWait)
+		err := b.forgetShareGroup(ctx, name)
+		if err == nil {
+			t := b.groups.token()
+			_, err = b.groups.do(ctx, name, t, group.Delete{Token: t}, groupWait)
+		}
 		answer := kmsg.NewDeleteGroupsResponseGroup()
 		answer.Group, answer.ErrorCode = name, int16(b.groupCode("DeleteGroups", err))
 		if err != nil {

@@ -16,7 +16,9 @@ type request struct {
 	body     kmsg.Request
 	listener string // the listener it came in on, by name
 	client   string // address of the client, without port
-	arrived  time.Time
+	// connection is the number of the one that it came in on.
+	connection uint64
+	arrived    time.Time
 	// frameBytes is the length of the frame that body lies in.
 	frameBytes int
 }
@@ -88,6 +90,8 @@ func (b *Broker) handlerTable() map[int16]handler {
 	maps.Copy(table, b.moveHandlers())
 	maps.Copy(table, b.groupHandlers())
 	maps.Copy(table, b.txnHandlers())
+	maps.Copy(table, b.shareHandlers())
+	maps.Copy(table, b.shareStateHandlers())
 	return table
 }
 

@@ -47,6 +47,18 @@
 // partition of the offsets topic is written by the shard of its groups, which decide with it. A leader asks
 // the coordinator about a batch under a guard that a marker breaks; see partition.Guard.
 //
+// # Share groups
+//
+// What a share group (KIP-932) makes of a partition, the leader of that decides, in a share.Partition behind a
+// lock: there is one for each group and partition that somebody fetches. What is to outlive the leader is kept
+// by the coordinators of `__share_group_state`, which are shards as above, with one share.Keeper each:
+//
+//	ShareFetch, ShareAcknowledge --> sharePartition --> sharePartitions.run --> coordinator of the state
+//	           ^                                            |  ReadShareGroupState, WriteShareGroupState
+//	           +-------- answer, when it is kept <----------+
+//
+// Members beat to the coordinator of their group, which has the states of what they subscribe to initialized.
+//
 // # Goroutines
 //
 //	goroutine   started by   owns alone                              ends
@@ -57,6 +69,8 @@
 //	shards      Run          the table of shards of one topic        when ctx and its shards end
 //	shard       shards       the machines of one partition           when it is deposed, or ctx ends
 //	markers     Run          the markers that are to be sent         when ctx and its requests end
+//	asking      Run          what is asked for share-partitions      when ctx and its requests end
+//	ask         asking       one request to a keeper of states       with its answer, or at its deadline
 //	request     markers      one request for markers to one broker   with its answer, or at its deadline
 //
 // serve waits for its writer, acceptors and connections are waited for by Run. Callbacks of the
@@ -72,6 +86,8 @@
 //	records of a shard not committed              the shard waits for room, then starts again
 //	requests to one other broker                  further ones wait, until their deadline
 //	aborted transactions in one partition         it takes no new transaction
+//	share sessions, and their partitions          SHARE_SESSION_LIMIT_REACHED
+//	records that a share group holds, a partition it is given no more until the first are done
 //	topics with metrics of their own              further ones are counted together
 //	remembered (address, reason) of bad input     further ones are counted, not logged
 package broker

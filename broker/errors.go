@@ -8,6 +8,7 @@ import (
 	"outrigger/broker/batch"
 	"outrigger/broker/group"
 	"outrigger/broker/partition"
+	"outrigger/broker/share"
 	"outrigger/broker/topic"
 	"outrigger/broker/txn"
 	"outrigger/broker/wal"
@@ -87,7 +88,12 @@ const (
 	codeInvalidUpdateVersion     code = 95
 	codeTransactionalIDNotFound  code = 105
 	codeTransactionAbortable     code = 120
+	codeInvalidRecordState       code = 121
+	codeShareSessionNotFound     code = 122
+	codeInvalidShareSessionEpoch code = 123
+	codeFencedStateEpoch         code = 124
 	codeInvalidRegularExpression code = 128
+	codeShareSessionLimitReached code = 133
 	codeUnknownTopicID           code = 100
 	codeBrokerIDNotRegistered    code = 102
 	codeInconsistentClusterID    code = 104
@@ -165,6 +171,11 @@ var codeNames = map[code]string{
 	codeTransactionAbortable:     "TRANSACTION_ABORTABLE",
 	codeOperationNotAttempted:    "OPERATION_NOT_ATTEMPTED",
 	codeInvalidRegularExpression: "INVALID_REGULAR_EXPRESSION",
+	codeInvalidRecordState:       "INVALID_RECORD_STATE",
+	codeShareSessionNotFound:     "SHARE_SESSION_NOT_FOUND",
+	codeInvalidShareSessionEpoch: "INVALID_SHARE_SESSION_EPOCH",
+	codeFencedStateEpoch:         "FENCED_STATE_EPOCH",
+	codeShareSessionLimitReached: "SHARE_SESSION_LIMIT_REACHED",
 }
 
 // String is Kafka's name of the code.
@@ -189,6 +200,8 @@ type fault struct {
 var (
 	errNotCoordinator     = errors.New("another broker coordinates it, or nobody does yet")
 	errCoordinatorLoading = errors.New("coordinator is being loaded")
+	// errUnknownTopicID: this node knows no topic of that id, or not yet.
+	errUnknownTopicID = errors.New("topic id is unknown")
 	// errCoordinatorBusy: more requests wait for the coordinator than it holds, or it is stuck.
 	errCoordinatorBusy = errors.New("coordinator has too many requests waiting")
 	// errCoordinatorShut: too few replicas are in sync for anything to be kept.
@@ -269,11 +282,13 @@ var faults = []fault{
 	{errNobodyToElect, codeEligibleNotAvailable, codeEligibleNotAvailable},
 	// What a cluster does not have.
 	{errFeatureLevel, codeInvalidUpdateVersion, codeInvalidUpdateVersion},
+	{topic.ErrLevelLacking, codeInvalidUpdateVersion, codeInvalidUpdateVersion},
 	{errSecurityDisabled, codeSecurityDisabled, codeSecurityDisabled},
 	{errResourceNotFound, codeResourceNotFound, codeResourceNotFound},
 	{errDuplicateResource, codeDuplicateResource, codeDuplicateResource},
 	// Coordinating groups. All but the last make the client look for the coordinator again; nothing is
 	// said of what the request asked for, which may have been done.
+	{errUnknownTopicID, codeUnknownTopicID, codeUnknownTopicID},
 	{errNotCoordinator, codeNotCoordinator, codeNotCoordinator},
 	{errCoordinatorLoading, codeCoordinatorLoading, codeCoordinatorLoading},
 	{errCoordinatorBusy, codeCoordinatorNotAvailable, codeCoordinatorNotAvailable},
@@ -299,9 +314,21 @@ var faults = []fault{
 	{group.ErrUnsupportedAssignor, codeUnsupportedAssignor, codeUnsupportedAssignor},
 	{group.ErrInvalidPattern, codeInvalidRegularExpression, codeInvalidRegularExpression},
 	{group.ErrNotConsumers, codeGroupIDNotFound, codeGroupIDNotFound},
+	{group.ErrNotThatKind, codeGroupIDNotFound, codeGroupIDNotFound},
 	{group.ErrUnknownTopics, codeCoordinatorNotAvailable, codeCoordinatorNotAvailable},
 	{group.ErrOldCommit, codeUnsupportedVersion, codeUnsupportedVersion},
 	{group.ErrMalformed, codeCoordinatorLoading, codeCoordinatorLoading},
+	// What share groups meet. Records whose state was refused are, or will be, given to somebody again.
+	{share.ErrRecordState, codeInvalidRecordState, codeInvalidRecordState},
+	{share.ErrInvalidAcknowledgement, codeInvalidRequest, codeInvalidRequest},
+	{share.ErrUninitialized, codeUnknownTopicOrPartition, codeUnknownTopicOrPartition},
+	{share.ErrFencedState, codeFencedStateEpoch, codeFencedStateEpoch},
+	{share.ErrFencedLeader, codeFencedLeaderEpoch, codeFencedLeaderEpoch},
+	{share.ErrTooLarge, codeMessageTooLarge, codeMessageTooLarge},
+	{share.ErrUnknownSession, codeShareSessionNotFound, codeShareSessionNotFound},
+	{share.ErrSessionEpoch, codeInvalidShareSessionEpoch, codeInvalidShareSessionEpoch},
+	{share.ErrTooManySessions, codeShareSessionLimitReached, codeShareSessionLimitReached},
+	{share.ErrMalformed, codeCoordinatorLoading, codeCoordinatorLoading},
 	// What a transactional id refuses has changed nothing. A transaction with too many partitions can only
 	// be aborted.
 	{txn.ErrUnknownProducer, codeInvalidProducerIDMapping, codeInvalidProducerIDMapping},

@@ -3,16 +3,18 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"outrigger/broker/topic"
 	"outrigger/broker/txn"
 )
 
-// feature is one of Kafka's features at the one level that this version has.
+// feature is one of the features of the cluster: what this broker supports, and the finalized level.
 type feature struct {
-	name  string
-	level int16
+	name            string
+	min, max, level int16
 }
 
 // featureMetadata is what tools map to a Kafka release. Its level is that of Kafka 4.4 (4.4-IV2), whose
@@ -22,27 +24,55 @@ const featureMetadata = "metadata.version"
 // featureGroup stands for groups of KIP-848.
 const featureGroup = "group.version"
 
+// featureShare stands for share groups (KIP-932).
+const featureShare = "share.version"
+
 // featureTransaction has clients use the protocol of KIP-890.
 const featureTransaction = "transaction.version"
 
+// featureFormat is ours: the level of what brokers write to their disks and send each other. It is the
+// only one that can be raised, once all brokers are of a version that speaks the next level.
+const featureFormat = "outrigger.format"
+
 // features are finalized from the start, sorted by name. Clients take a feature's absence for "do not
 // use it", so only what exists may stand here.
-var features = []feature{{featureGroup, 1}, {featureMetadata, 33}, {featureTransaction, txn.BumpsEpochs}}
+var features = []feature{fixed(featureGroup, 1), fixed(featureMetadata, 33), {name: featureFormat}, fixed(featureShare, 1),
+	fixed(featureTransaction, txn.BumpsEpochs)}
 
-// featuresEpoch must grow with every change of the table: clients believe the answer with the larger
-// one.
-const featuresEpoch = 3
+func fixed(name string, level int16) feature { return feature{name, level, level, level} }
+
+// featuresEpoch, and the format level on top, must grow with every change of the table: clients believe
+// the answer with the larger one.
+const featuresEpoch = 4
+
+// features are those of the table as they are now.
+func (b *Broker) features() []feature {
+	all := slices.Clone(features)
+	for i := range all {
+		if all[i].name == featureFormat {
+			levels := b.config.Levels
+			if levels == (topic.Levels{}) {
+				levels = topic.Levels{Min: topic.FirstLevel, Max: topic.FirstLevel}
+			}
+			all[i].min, all[i].max, all[i].level = int16(levels.Min), int16(levels.Max), int16(b.cluster.View().Level())
+		}
+	}
+	return all
+}
 
 // addFeatures completes an ApiVersions response.
-func addFeatures(response *kmsg.ApiVersionsResponse) {
+func (b *Broker) addFeatures(response *kmsg.ApiVersionsResponse) {
 	response.FinalizedFeaturesEpoch = featuresEpoch
-	for _, f := range features {
+	for _, f := range b.features() {
 		supported := kmsg.NewApiVersionsResponseSupportedFeature()
-		supported.Name, supported.MinVersion, supported.MaxVersion = f.name, f.level, f.level
+		supported.Name, supported.MinVersion, supported.MaxVersion = f.name, f.min, f.max
 		response.SupportedFeatures = append(response.SupportedFeatures, supported)
 		finalized := kmsg.NewApiVersionsResponseFinalizedFeature()
 		finalized.Name, finalized.MinVersionLevel, finalized.MaxVersionLevel = f.name, f.level, f.level
 		response.FinalizedFeatures = append(response.FinalizedFeatures, finalized)
+		if f.name == featureFormat {
+			response.FinalizedFeaturesEpoch += int64(f.level)
+		}
 	}
 }
 
@@ -58,17 +88,17 @@ const (
 	upgradeLowersAnyway
 )
 
-// updateFeatures accepts what holds anyway: every feature has one level in this version. As in Kafka,
-// one bad update refuses all.
+// updateFeatures raises the format level, and accepts what holds anyway: every other feature has one level
+// in this version. As in Kafka, one bad update refuses all.
 func (b *Broker) updateFeatures(
-	_ context.Context, r *request, q *kmsg.UpdateFeaturesRequest,
+	ctx context.Context, r *request, q *kmsg.UpdateFeaturesRequest,
 ) kmsg.Response {
 	response := kmsg.NewPtrUpdateFeaturesResponse()
 	var refused error
 	named := map[string]bool{}
 	for i := range q.FeatureUpdates {
 		update := &q.FeatureUpdates[i]
-		err := judgeFeature(r.Version, update)
+		err := b.judgeFeature(r.Version, update)
 		if named[update.Feature] {
 			err = fmt.Errorf("%w: feature %q is named twice", errInvalidRequest, update.Feature)
 		}
@@ -83,19 +113,41 @@ func (b *Broker) updateFeatures(
 			response.Results = append(response.Results, result)
 		}
 	}
+	if refused == nil && !q.ValidateOnly {
+		refused = b.raise(ctx, q.FeatureUpdates)
+	}
 	if r.Version >= updateFeaturesWhole {
 		response.ErrorCode, response.ErrorMessage = b.outcome("UpdateFeatures", refused)
+	} else if refused != nil {
+		for i := range response.Results {
+			if one := &response.Results[i]; one.Feature == featureFormat && one.ErrorCode == 0 {
+				one.ErrorCode, one.ErrorMessage = b.outcome("UpdateFeatures", refused)
+			}
+		}
 	}
 	return response
 }
 
-func judgeFeature(version int16, update *kmsg.UpdateFeaturesRequestFeatureUpdate) error {
+// raise has the format level finalized that the updates, all judged, ask for.
+func (b *Broker) raise(ctx context.Context, updates []kmsg.UpdateFeaturesRequestFeatureUpdate) error {
+	for i := range updates {
+		if u := &updates[i]; u.Feature == featureFormat && uint16(u.MaxVersionLevel) > b.cluster.View().Level() {
+			return b.cluster.FinalizeLevel(ctx, uint16(u.MaxVersionLevel))
+		}
+	}
+	return nil
+}
+
+func (b *Broker) judgeFeature(version int16, update *kmsg.UpdateFeaturesRequestFeatureUpdate) error {
 	name, level := update.Feature, update.MaxVersionLevel
 	if version >= updateFeaturesWays && (update.UpgradeType < upgradeRaises || update.UpgradeType > upgradeLowersAnyway) {
 		return fmt.Errorf("%w: %d is none of the ways in which a level changes: %d raises it, %d and %d lower it",
 			errFeatureLevel, update.UpgradeType, upgradeRaises, upgradeLowers, upgradeLowersAnyway)
 	}
-	for _, f := range features {
+	for _, f := range b.features() {
+		if f.name == name && f.name == featureFormat {
+			return judgeFormat(f, level)
+		}
 		if f.name == name && f.level != level {
 			return fmt.Errorf("%w: %s has level %d in this version, %d cannot be set",
 				errFeatureLevel, name, f.level, level)
@@ -105,4 +157,15 @@ func judgeFeature(version int16, update *kmsg.UpdateFeaturesRequestFeatureUpdate
 		}
 	}
 	return fmt.Errorf("%w: feature %q does not exist in this version", errFeatureLevel, name)
+}
+
+func judgeFormat(f feature, level int16) error {
+	switch {
+	case level < f.level:
+		return fmt.Errorf("%w: %s is %d and never falls, %d was asked for", errFeatureLevel, f.name, f.level, level)
+	case level > f.max:
+		return fmt.Errorf("%w: this broker speaks %s up to %d, %d was asked for: run a version that does on every broker",
+			errFeatureLevel, f.name, f.max, level)
+	}
+	return nil
 }

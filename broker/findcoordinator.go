@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"strconv"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -11,7 +13,8 @@ import (
 const (
 	coordinatorGroup   = 0
 	coordinatorTxn     = 1
-	coordinatorTypeMax = 2 // share
+	coordinatorShare   = 2
+	coordinatorTypeMax = 2
 	coordinatorBatched = 4
 )
 
@@ -24,7 +27,7 @@ type found struct {
 	message string
 }
 
-// findCoordinator tells who coordinates each group or transactional id that is asked for: whoever leads
+// findCoordinator tells who coordinates each group, transactional id or share-partition that is asked for: whoever leads
 // its partition of the topic that keeps them, which is created when the first one asks. Every key is answered, and all
 // brokers answer the same once they have the same image.
 func (b *Broker) findCoordinator(
@@ -38,6 +41,9 @@ func (b *Broker) findCoordinator(
 	view, name, refused := b.coordinatorView(ctx, q.CoordinatorType, len(keys))
 	for _, key := range keys {
 		at := refused
+		if at.code == codeNone && q.CoordinatorType == coordinatorShare && !isShareKey(key) {
+			at = found{code: codeInvalidRequest, message: "want group:topic id:partition"}
+		}
 		if at.code == codeNone {
 			at = b.coordinatorOf(view, name, r.listener, key)
 		}
@@ -59,6 +65,18 @@ func (b *Broker) findCoordinator(
 	return response
 }
 
+// isShareKey reports whether a key is that of a share-partition: group, topic id and partition, with colons
+// between. A group's name may have colons, too.
+func isShareKey(key string) bool {
+	parts := strings.Split(key, ":")
+	if len(parts) < 3 || len(key) == len(parts[len(parts)-1])+len(parts[len(parts)-2])+2 {
+		return false
+	}
+	_, idErr := topic.ParseID(parts[len(parts)-2])
+	index, indexErr := strconv.ParseInt(parts[len(parts)-1], 10, 32)
+	return idErr == nil && indexErr == nil && index >= 0
+}
+
 // coordinatorView is a view that holds the topic of the coordinators that are asked for, or says why
 // there is none.
 func (b *Broker) coordinatorView(ctx context.Context, kind int8, keys int) (View, string, found) {
@@ -74,8 +92,11 @@ func (b *Broker) coordinatorView(ctx context.Context, kind int8, keys int) (View
 	case kind == coordinatorTxn:
 		wanted.Name, wanted.Partitions = transactionsTopic, b.config.Transactions.Partitions
 		wanted.ReplicationFactor = b.config.Transactions.ReplicationFactor
-	default:
-		return view, "", found{code: codeCoordinatorNotAvailable, message: "this broker has no such coordinators yet"}
+	case kind == coordinatorShare:
+		// Its records build on each other, so it can neither be compacted nor lose its oldest by age.
+		wanted.Name, wanted.Partitions = shareTopic, b.config.Shares.Partitions
+		wanted.ReplicationFactor = b.config.Shares.ReplicationFactor
+		wanted.Configs = map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 	}
 	if _, ok := view.TopicByName(wanted.Name); ok || keys == 0 {
 		return view, wanted.Name, found{}

@@ -2,7 +2,9 @@ package broker
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -10,30 +12,92 @@ import (
 	"outrigger/broker/topic"
 )
 
-// The configs that a group may have of its own (KIP-848's; those of share and streams groups come with
-// such groups).
+// The configs that a group may have of its own (those of streams groups come with such groups).
 const (
 	configConsumerSession  = "consumer.session.timeout.ms"
 	configConsumerInterval = "consumer.heartbeat.interval.ms"
+	configShareSession     = "share.session.timeout.ms"
+	configShareInterval    = "share.heartbeat.interval.ms"
+	configShareLock        = "share.record.lock.duration.ms"
+	configShareDeliveries  = "share.delivery.count.limit"
+	configShareHeld        = "share.partition.max.record.locks"
+	configShareReset       = "share.auto.offset.reset"
+	configShareIsolation   = "share.isolation.level"
+	configShareRenew       = "share.renew.acknowledge.enable"
 )
 
 // groupKey is one config of groups.
 type groupKey struct {
 	name, about string
-	inherited   time.Duration
-	within      Span
-	// from is the broker's config that holds where the group has none.
-	from string
+	kind        kmsg.ConfigType
+	// inherited is what holds where the group has none, from the broker's config that has it; a key that no
+	// broker has is its own.
+	inherited, from string
+	// judge says what a value must be, nothing if it is good.
+	judge func(value string) (want string)
+}
+
+// timeKey is a time within a span, numberKey a number.
+func timeKey(name, from, about string, inherited time.Duration, within Span) groupKey {
+	return numberKey(name, from, about, inherited.Milliseconds(), within.Min.Milliseconds(), within.Max.Milliseconds())
+}
+
+func numberKey(name, from, about string, inherited, least, most int64) groupKey {
+	return groupKey{
+		name: name, about: about, kind: kmsg.ConfigTypeInt, inherited: strconv.FormatInt(inherited, 10), from: from,
+		judge: func(value string) string {
+			if n, err := strconv.ParseInt(value, 10, 32); err != nil || n < least || n > most {
+				return fmt.Sprintf("a number from %d to %d", least, most)
+			}
+			return ""
+		},
+	}
+}
+
+// choiceKey is one of some words.
+func choiceKey(name, about string, kind kmsg.ConfigType, words ...string) groupKey {
+	return groupKey{
+		name: name, about: about, kind: kind, inherited: words[0], from: name,
+		judge: func(value string) string {
+			if slices.Contains(words, value) {
+				return ""
+			}
+			return strings.Join(words, " or ")
+		},
+	}
 }
 
 // groupKeys are sorted by name.
 func (b *Broker) groupKeys() []groupKey {
-	g := &b.config.Groups
+	g, s := &b.config.Groups, &b.config.Shares
+	reset := choiceKey(configShareReset, "Where the group begins in a partition: latest, earliest or by_duration:PnDTnHnMnS.",
+		kmsg.ConfigTypeString, resetLatest)
+	reset.judge = func(value string) string {
+		if _, err := parseReset(value); err != nil {
+			return "earliest, latest or by_duration:<ISO 8601 duration>"
+		}
+		return ""
+	}
 	return []groupKey{
-		{configConsumerInterval, "How often the group's members are told to beat.", g.ConsumerInterval,
-			g.ConsumerIntervals, "group.consumer.heartbeat.interval.ms"},
-		{configConsumerSession, "After how much silence a member of the group is taken out.", g.ConsumerSession,
-			g.ConsumerSessions, "group.consumer.session.timeout.ms"},
+		timeKey(configConsumerInterval, "group.consumer.heartbeat.interval.ms", "How often the group's members are told to beat.",
+			g.ConsumerInterval, g.ConsumerIntervals),
+		timeKey(configConsumerSession, "group.consumer.session.timeout.ms",
+			"After how much silence a member of the group is taken out.", g.ConsumerSession, g.ConsumerSessions),
+		reset,
+		numberKey(configShareDeliveries, "group.share.delivery.count.limit",
+			"How often a record is given to members before it is archived.", int64(s.Deliveries), int64(s.DeliveriesMin),
+			int64(s.DeliveriesMax)),
+		timeKey(configShareInterval, "group.share.heartbeat.interval.ms", "How often the share group's members are told to beat.",
+			s.Interval, s.Intervals),
+		choiceKey(configShareIsolation, "Whether records of aborted transactions are given.", kmsg.ConfigTypeString,
+			isolationUncommitted, isolationCommitted),
+		numberKey(configShareHeld, "group.share.partition.max.record.locks",
+			"How far beyond the first record that is not done the records of a partition are given.", int64(s.Held),
+			int64(s.HeldMin), int64(s.HeldMax)),
+		timeKey(configShareLock, "group.share.record.lock.duration.ms", "How long a member may take over a record.", s.Lock, s.Locks),
+		choiceKey(configShareRenew, "Whether members may ask for more time.", kmsg.ConfigTypeBoolean, "true", "false"),
+		timeKey(configShareSession, "group.share.session.timeout.ms",
+			"After how much silence a member of the share group is taken out.", s.Session, s.Sessions),
 	}
 }
 
@@ -43,9 +107,8 @@ func (b *Broker) groupConfigs(view View, name string) []resourceConfig {
 	var configs []resourceConfig
 	for _, key := range b.groupKeys() {
 		var c resourceConfig
-		c.name, c.kind, c.about = key.name, kmsg.ConfigTypeInt, key.about
-		c.value = strconv.FormatInt(key.inherited.Milliseconds(), 10)
-		c.source = kmsg.ConfigSourceDefaultConfig
+		c.name, c.kind, c.about = key.name, key.kind, key.about
+		c.value, c.source = key.inherited, kmsg.ConfigSourceDefaultConfig
 		c.synonyms = []configSynonym{{key.from, c.value, c.source}}
 		if value, own := set[key.name]; own {
 			c.value, c.source = value, kmsg.ConfigSourceGroupConfig
@@ -56,38 +119,47 @@ func (b *Broker) groupConfigs(view View, name string) []resourceConfig {
 	return configs
 }
 
+// millisIn is a time that a group has set, or the one that it inherits. What is stored was judged when it
+// was set.
+func millisIn(set map[string]string, key string, inherited time.Duration) time.Duration {
+	return time.Duration(numberIn(set, key, inherited.Milliseconds())) * time.Millisecond
+}
+
+func numberIn(set map[string]string, key string, inherited int64) int64 {
+	if n, err := strconv.ParseInt(set[key], 10, 32); err == nil {
+		return n
+	}
+	return inherited
+}
+
 // consumerTimes are the session timeout and the heartbeat interval of a group.
 func (b *Broker) consumerTimes(view View, name string) (session, interval time.Duration) {
 	return b.consumerTimesOf(view.Configs(topic.GroupConfigs, name).Values)
 }
 
 func (b *Broker) consumerTimesOf(set map[string]string) (session, interval time.Duration) {
-	session, interval = b.config.Groups.ConsumerSession, b.config.Groups.ConsumerInterval
-	for key, to := range map[string]*time.Duration{configConsumerSession: &session, configConsumerInterval: &interval} {
-		// What is stored was judged when it was set.
-		if millis, err := strconv.ParseInt(set[key], 10, 32); err == nil {
-			*to = time.Duration(millis) * time.Millisecond
-		}
-	}
-	return session, interval
+	return millisIn(set, configConsumerSession, b.config.Groups.ConsumerSession),
+		millisIn(set, configConsumerInterval, b.config.Groups.ConsumerInterval)
 }
 
 // groupRules are those for the configs of a group.
 type groupRules struct{ broker *Broker }
 
 func (r groupRules) key(name string) (groupKey, error) {
+	var names []string
 	for _, key := range r.broker.groupKeys() {
 		if key.name == name {
 			return key, nil
 		}
+		names = append(names, key.name)
 	}
-	return groupKey{}, fmt.Errorf("%w: unknown key %q of a group; there are %s and %s", topic.ErrInvalidConfig, name,
-		configConsumerInterval, configConsumerSession)
+	return groupKey{}, fmt.Errorf("%w: unknown key %q of a group; there are %s", topic.ErrInvalidConfig, name,
+		strings.Join(names, ", "))
 }
 
 func (r groupRules) find(name string) (kmsg.ConfigType, string, error) {
-	_, err := r.key(name)
-	return kmsg.ConfigTypeInt, "", err
+	key, err := r.key(name)
+	return key.kind, "", err
 }
 
 func (r groupRules) judge(name, value string) (bool, error) {
@@ -95,13 +167,8 @@ func (r groupRules) judge(name, value string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	millis, err := strconv.ParseInt(value, 10, 32)
-	if err != nil {
-		return false, fmt.Errorf("%w: %s=%s: want a number of milliseconds", topic.ErrInvalidConfig, name, value)
-	}
-	if asked := time.Duration(millis) * time.Millisecond; asked < key.within.Min || asked > key.within.Max {
-		return false, fmt.Errorf("%w: %s=%s: want %d to %d", topic.ErrInvalidConfig, name, value,
-			key.within.Min.Milliseconds(), key.within.Max.Milliseconds())
+	if want := key.judge(value); want != "" {
+		return false, fmt.Errorf("%w: %s=%s: want %s", topic.ErrInvalidConfig, name, value, want)
 	}
 	return true, nil
 }
@@ -109,9 +176,18 @@ func (r groupRules) judge(name, value string) (bool, error) {
 // consistent wants a member to be told to beat more often than it may be silent.
 func (r groupRules) consistent(set map[string]string) error {
 	session, interval := r.broker.consumerTimesOf(set)
-	if interval >= session {
-		return fmt.Errorf("%w: %s (%d) is not below %s (%d)", topic.ErrInvalidConfig, configConsumerInterval,
-			interval.Milliseconds(), configConsumerSession, session.Milliseconds())
+	shares := r.broker.shareSettingsOf(set)
+	for _, times := range []struct {
+		interval, session             string
+		intervalMillis, sessionMillis int64
+	}{
+		{configConsumerInterval, configConsumerSession, interval.Milliseconds(), session.Milliseconds()},
+		{configShareInterval, configShareSession, shares.interval.Milliseconds(), shares.session.Milliseconds()},
+	} {
+		if times.intervalMillis >= times.sessionMillis {
+			return fmt.Errorf("%w: %s (%d) is not below %s (%d)", topic.ErrInvalidConfig, times.interval, times.intervalMillis,
+				times.session, times.sessionMillis)
+		}
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func (v *versions) fillGroup(q kmsg.Request, version int16) {
 		}
 		q.Groups, q.IncludeAuthorizedOperations = []string{name}, true
 	default:
-		v.fillConfigs(q)
+		v.fillShare(q, version)
 	}
 }
 
@@ -186,7 +186,7 @@ func (v *versions) checkGroup(t *testing.T, r kmsg.Response) {
 	case *kmsg.DeleteGroupsResponse:
 		onlyCode(t, "delete", r.Groups[0].ErrorCode)
 	default:
-		v.checkConfigs(t, r)
+		v.checkShare(t, r)
 	}
 }
 

@@ -8,10 +8,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// What ListGroups calls groups of the classic protocol, and of KIP-848.
+// What ListGroups calls groups of the classic protocol, of KIP-848, and share groups.
 const (
 	classicType  = "classic"
 	consumerType = "consumer"
+	shareType    = "share"
 )
 
 // listGroups lists the groups that this broker coordinates. Clients ask all brokers.
@@ -45,8 +46,11 @@ func listShard(groups shownGroups, states, types []string) []kmsg.ListGroupsResp
 	for name, g := range groups {
 		s := g.Summary()
 		kind := classicType
-		if s.Consumers {
+		switch {
+		case s.Consumers:
 			kind = consumerType
+		case s.Shares:
+			kind = shareType
 		}
 		if !g.Exists() || len(states) > 0 && !containsFold(states, s.State.String()) ||
 			len(types) > 0 && !containsFold(types, kind) {

@@ -10,6 +10,7 @@ import (
 
 	"outrigger/broker/topic"
 	"outrigger/broker/txn"
+	"outrigger/broker/wire"
 )
 
 const (
@@ -262,6 +263,18 @@ func (b *Broker) askNode(ctx context.Context, node topic.NodeID, q kmsg.Request)
 		return b.writeTxnMarkers(ctx, nil, q), nil
 	case *kmsg.AddPartitionsToTxnRequest:
 		return b.addPartitionsToTxns(ctx, q), nil
+	case *kmsg.InitializeShareGroupStateRequest:
+		return b.initializeShareGroupState(ctx, nil, q), nil
+	case *kmsg.ReadShareGroupStateRequest:
+		return b.readShareGroupState(ctx, nil, q), nil
+	case *kmsg.WriteShareGroupStateRequest:
+		return b.writeShareGroupState(ctx, nil, q), nil
+	case *kmsg.DeleteShareGroupStateRequest:
+		return b.deleteShareGroupState(ctx, nil, q), nil
+	case *kmsg.ReadShareGroupStateSummaryRequest:
+		return b.readShareGroupStateSummary(ctx, nil, q), nil
+	case *kmsg.ListOffsetsRequest:
+		return b.listOffsets(ctx, &request{Header: wire.Header{Version: q.Version}}, q), nil
 	default:
 		panic("a request that brokers do not make")
 	}

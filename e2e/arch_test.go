@@ -22,7 +22,7 @@ const module = "outrigger/"
 // pure packages decide and do nothing else: time reaches them as ticks, randomness as a seed, and
 // what is to be done leaves them as data.
 var pure = []string{
-	"broker/topic", "broker/wire", "broker/batch", "broker/fetchsession", "broker/group", "broker/group/assign",
+	"broker/topic", "broker/wire", "broker/batch", "broker/fetchsession", "broker/group", "broker/group/assign", "broker/share",
 	"sidecar/raft", "sidecar/cluster", "sidecar/replica", "sidecar/election", "sidecar/frame",
 }
 

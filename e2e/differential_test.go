@@ -64,7 +64,6 @@ var differences = map[string]string{
 	"list resources of all types":            "Kafka lists the brokers' loggers, too",
 	"fetch nothing in a session":             "Kafka opens a session of no partition",
 	"fetch in a session, 2":                  "the order of partitions in a session is ours",
-	"coordinator of kind 2":                  "there are no share groups here yet",
 	"describe scram users":                   "Kafka answers in another order",
 	"set cleanup.policy=":                    "a policy of nothing is not honoured, and so refused",
 	"validate a downgrade":                   "a version of ours has one level of each feature",

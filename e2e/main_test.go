@@ -14,6 +14,8 @@ var binaries struct {
 	dir   string
 	plain func() (string, error)
 	race  func() (string, error)
+	// next speaks one more format level.
+	next func() (string, error)
 }
 
 func TestMain(m *testing.M) {
@@ -30,6 +32,7 @@ func run(m *testing.M) int {
 	binaries.dir = dir
 	binaries.plain = sync.OnceValues(func() (string, error) { return build(dir, "outrigger") })
 	binaries.race = sync.OnceValues(func() (string, error) { return build(dir, "outrigger-race", "-race") })
+	binaries.next = sync.OnceValues(func() (string, error) { return build(dir, "outrigger-next", "-tags", "nextlevel") })
 	return m.Run()
 }
 

@@ -52,7 +52,13 @@ var loads atomic.Int64
 // startLoad keeps a few records in flight on each partition.
 func startLoad(t testing.TB, seeds []string, topic string, partitions int, ledger *ledger) *load {
 	t.Helper()
-	client, err := kgo.NewClient(clientOptions(seeds, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic(topic))...)
+	return startLoadWith(t, clientOptions(seeds), topic, partitions, ledger)
+}
+
+// startLoadWith is startLoad with a client of these options.
+func startLoadWith(t testing.TB, options []kgo.Opt, topic string, partitions int, ledger *ledger) *load {
+	t.Helper()
+	client, err := kgo.NewClient(append(options, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic(topic))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ func (s *Sidecar) beatHeart(ctx context.Context) error {
 		}
 		buf = frame.AppendHeartbeat(buf[:0], frame.Header{
 			Cluster: frame.ClusterOf(current.Image.ClusterID()), From: s.cfg.Node, FromSession: s.cfg.Session,
+			Level: current.Image.Level(),
 		}, frame.Heartbeat{
 			Applied:           current.Told(),
 			UnsyncedAgeMillis: uint32(unsynced.Milliseconds()),

@@ -106,7 +106,7 @@ func (m *metadata) run(ctx context.Context) error {
 			m.core.Beat()
 		}
 		if err := m.core.Turn(m.s.cfg.Now()); err != nil {
-			return err
+			return refuseLevel(err)
 		}
 		m.tell()
 		// While nothing can expire before it, the next tick comes with the leader's next beat.

@@ -65,12 +65,15 @@ func (s *Sidecar) lastBeat(id topic.NodeID) *node.Heartbeat {
 func (s *Sidecar) registerOnce(ctx context.Context) (refused bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 4*s.cfg.LeaderTimeout)
 	defer cancel()
+	if err := s.current().Image.CheckLevel(); err != nil {
+		return false, refuseLevel(err)
+	}
 	before, _ := s.current().Image.Broker(s.cfg.Node)
 	result, err := s.propose(ctx, cluster.RegisterBroker{
 		Replaces: before.Session,
 		Broker: topic.Broker{
 			ID: s.cfg.Node, Session: s.cfg.Session, Disk: s.cfg.Log, Endpoints: s.cfg.Endpoints,
-			Rack: s.cfg.Rack, Version: s.cfg.Version, MessageBytesMax: s.cfg.MessageBytesMax,
+			Rack: s.cfg.Rack, Version: s.cfg.Version, Levels: cluster.Supported(), MessageBytesMax: s.cfg.MessageBytesMax,
 		},
 		CleanStop: s.cfg.CleanStop, FlushAlways: s.cfg.FlushAlways,
 	})
@@ -94,6 +97,15 @@ func (s *Sidecar) registerOnce(ctx context.Context) (refused bool, err error) {
 		s.log.Info("registered", slog.String("session", s.cfg.Session.String()))
 	}
 	return false, nil
+}
+
+// refuseLevel makes of an error that the cluster's format level has caused a refusal of this broker.
+func refuseLevel(err error) error {
+	var level *cluster.LevelError
+	if errors.As(err, &level) && !errors.Is(err, ErrRefused) {
+		return fmt.Errorf("this broker %w: %w", ErrRefused, level)
+	}
+	return err
 }
 
 // replaced reports whether the image shows another session of this node than the one given.

@@ -83,7 +83,7 @@ func New(cfg Config) (*Sidecar, error) {
 	}
 	s.store = store
 	if s.meta, err = newMetadata(s, store); err != nil {
-		return nil, errors.Join(err, store.Close())
+		return nil, errors.Join(refuseLevel(err), store.Close())
 	}
 	s.replication = newReplication(s)
 	s.proposing = newProposing(s)

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"fmt"
 
 	"outrigger/broker/topic"
 	"outrigger/sidecar/cluster"
@@ -83,4 +84,27 @@ func (s *Sidecar) ProducerIDs(ctx context.Context) (first int64, count int32, er
 		return 0, 0, err
 	}
 	return result.FirstID, result.IDCount, result.Err()
+}
+
+// Levels are the format levels that this build speaks.
+func Levels() topic.Levels { return cluster.Supported() }
+
+// FinalizeLevel has a format level finalized. The errors wrap topic.ErrLevelLacking, if a registered broker
+// does not speak it, and those of a change that was not made.
+func (s *Sidecar) FinalizeLevel(ctx context.Context, level uint16) error {
+	if err := s.Fresh(ctx); err != nil {
+		return fmt.Errorf("finalize format level %d: %w", level, err)
+	}
+	// Versions from before there were levels stop at such a command: it is not made while one is registered.
+	if lacking := s.current().Image.Lacking(level); len(lacking) > 0 {
+		return fmt.Errorf("finalize format level %d: %w: brokers %v", level, topic.ErrLevelLacking, lacking)
+	}
+	result, err := s.propose(ctx, cluster.SetLevel{Level: level})
+	if err == nil {
+		err = refusedAs(result.Err(), topic.ErrLevelLacking)
+	}
+	if err != nil {
+		return fmt.Errorf("finalize format level %d: %w", level, err)
+	}
+	return nil
 }

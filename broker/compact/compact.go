@@ -242,7 +242,7 @@ func (p *Pass) clean(b []byte, h batch.Header) ([]byte, error) {
 // tells reports whether a batch tells the state of its producer, which must stay in the log. So must
 // whatever begins at or above the end of the pass.
 func (p *Pass) tells(h batch.Header) bool {
-	if h.BaseOffset >= p.End() && !h.Spans() {
+	if h.BaseOffset >= p.End() {
 		return true
 	}
 	return h.ProducerID >= 0 && slices.ContainsFunc(p.cfg.Newest[h.ProducerID], func(newest int64) bool {

@@ -63,8 +63,9 @@ type decoded struct {
 	place  Place
 	offset *Offset
 	meta   *kmsg.GroupMetadataValue
-	// isGroup: the key is that of a group; isConsumer: it is one of a consumer group's.
-	isGroup, isConsumer bool
+	// isGroup: the key is that of a group; isConsumer: it is one of a consumer group's,
+	// or of a share group's.
+	isGroup, isConsumer, isShare bool
 }
 
 // decode reads a record. A key of a later kind is no error: it is not known.
@@ -80,6 +81,8 @@ func decode(r Record) (d decoded, err error) {
 	case consumerGroupKey, consumerTopicsKey, consumerMemberKey, targetGroupKey, targetMemberKey,
 		consumerPlaceKey, consumerRegexKey:
 		return decoded{known: true, isConsumer: true}, nil
+	case shareMemberKey, shareGroupKey, shareTargetKey, shareTargetMemberKey, sharePlaceKey, shareStatesKey:
+		return decoded{known: true, isShare: true}, nil
 	default:
 		return d, nil
 	}

@@ -21,7 +21,7 @@ type MemberDescription struct {
 
 // Describe tells what the group is at the moment.
 func (m *Machine) Describe() Description {
-	if !m.Exists() || m.consumers != nil {
+	if !m.Exists() || m.consumers != nil || m.shares != nil {
 		return Description{State: Dead}
 	}
 	d := Description{State: m.state, ProtocolType: m.protocolType}
@@ -44,16 +44,20 @@ func (m *Machine) Describe() Description {
 type Summary struct {
 	State        State
 	ProtocolType string
-	// Consumers: the group is of the KIP-848 protocol.
-	Consumers bool
+	// Consumers: the group is of the KIP-848 protocol. Shares: it is a share group.
+	Consumers, Shares bool
 }
 
 // Summary tells the least of a group.
 func (m *Machine) Summary() Summary {
-	if m.consumers != nil {
-		return Summary{m.consumerState(), consumerType, true}
+	switch {
+	case m.consumers != nil:
+		return Summary{State: m.consumerState(), ProtocolType: consumerType, Consumers: true}
+	case m.shares != nil:
+		return Summary{State: m.shareState(), ProtocolType: shareType, Shares: true}
+	default:
+		return Summary{State: m.state, ProtocolType: m.protocolType}
 	}
-	return Summary{m.state, m.protocolType, false}
 }
 
 // Members is how many members the group has, of either protocol.

@@ -15,6 +15,7 @@ func (m *Machine) Refresh(c *Catalog, now Time, fx *Effects) {
 		return
 	}
 	m.catalog = c
+	m.refreshShares(now, fx)
 	if m.consumers == nil {
 		return
 	}

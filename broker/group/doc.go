@@ -39,6 +39,11 @@
 // back when the last one has left (migrate.go). In between, the coordinator answers the classic members'
 // joins and syncs itself, out of the same places (classic.go).
 //
+// # Share groups
+//
+// Their members (KIP-932) beat likewise, and are told what to fetch at once, since a partition may have several
+// of them. The group also knows of which partitions it has a state at the share coordinator (sharestates.go).
+//
 // Records are written so that the log may end after any of them: the epoch of the group before what it
 // began for, the epoch of the targets after the targets, what takes the group's other kind away last.
 //
@@ -63,4 +68,13 @@
 //	key    version 7  | group | member     the member's target
 //	key    version 8  | group | member     the member's place: epochs, state, what it holds since when
 //	key    version 16 | group | pattern    the topics that a pattern matches
+//
+// So have those of share groups:
+//
+//	key    version 10 | group | member     what the member says of itself
+//	key    version 11 | group              epoch of the group, hash of its topics
+//	key    version 12 | group              epoch of the targets
+//	key    version 13 | group | member     the member's target
+//	key    version 14 | group | member     the member's epochs, and what it was assigned in them
+//	key    version 15 | group              the partitions that have a state, or are to lose it
 package group

@@ -49,6 +49,8 @@ var (
 	ErrInvalidPattern = errors.New("subscribed regular expression is not valid RE2")
 	// ErrNotConsumers: the group has members of the classic protocol and may not change.
 	ErrNotConsumers = errors.New("group is of the classic protocol and cannot be migrated")
+	// ErrNotThatKind: the group is a share group and was taken for another one, or the reverse.
+	ErrNotThatKind = errors.New("group is of another kind")
 	// ErrUnknownTopics: members of the classic protocol hold partitions of topics that are not known here:
 	// they are newer than what this node knows, or deleted. It is a matter of time.
 	ErrUnknownTopics = errors.New("members hold topics that the coordinator does not know")

@@ -21,8 +21,9 @@ type Config struct {
 	RetentionMillis int64
 	// RecordBytesMax is the largest record that can be appended.
 	RecordBytesMax int
-	// Consumers is what groups of the KIP-848 protocol may do.
+	// Consumers is what groups of the KIP-848 protocol may do, Shares what share groups may.
 	Consumers ConsumerConfig
+	Shares    ShareConfig
 }
 
 // State is what a group is doing.
@@ -108,6 +109,9 @@ type Machine struct {
 	// consumers is set while the group is one of the KIP-848 protocol. All fields above but the offsets
 	// and wake are then those of a group without members.
 	consumers *consumers
+	// shares is set while the group is a share group. All other fields are then those of a group of which
+	// nothing is known, but catalog, since and wake.
+	shares *shares
 	// catalog is what topics there are, nil until that is told.
 	catalog *Catalog
 	// debris are deletions of records that belong to nothing.
@@ -151,7 +155,7 @@ func (m *Machine) Name() string { return m.name }
 // Exists reports whether there is anything to know of the group.
 func (m *Machine) Exists() bool {
 	return m.kept || m.generation > 0 || len(m.members) > 0 || len(m.pending) > 0 || len(m.offsets) > 0 ||
-		m.consumers != nil || len(m.debris) > 0 || len(m.undecided.byProducer) > 0
+		m.consumers != nil || m.shares != nil || len(m.debris) > 0 || len(m.undecided.byProducer) > 0
 }
 
 // Wake is the time, on the monotonic clock, before which Tick does nothing.
@@ -161,6 +165,9 @@ func (m *Machine) Wake() int64 { return m.wake }
 func (m *Machine) Step(e Event, now Time, fx *Effects) {
 	if m.name == "" && refusesNameless(e) {
 		fx.refuse(e.token(), ErrInvalidGroupID)
+		return
+	}
+	if m.stepShares(e, now, fx) {
 		return
 	}
 	switch e := e.(type) {
@@ -207,6 +214,7 @@ func (m *Machine) Tick(now Time, fx *Effects) {
 	}
 	m.clear(fx)
 	m.tickConsumers(now, fx)
+	m.tickShares(now, fx)
 	for id, lapses := range m.pending {
 		if lapses <= now.Mono {
 			delete(m.pending, id)
@@ -256,6 +264,7 @@ func (m *Machine) rewind() {
 		}
 	}
 	m.rewindConsumers()
+	m.rewindShares()
 	if len(m.debris) > 0 {
 		m.wake = 0
 	}
@@ -271,6 +280,7 @@ func (m *Machine) Rearm(now Time) {
 		m.pending[id] = max(m.pending[id], now.Mono+m.cfg.SessionMinMillis)
 	}
 	m.rearmConsumers(now)
+	m.rearmShares(now)
 	m.rewind()
 }
 

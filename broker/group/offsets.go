@@ -156,7 +156,8 @@ func (m *Machine) Subscribed(topic string) bool {
 
 // Populated reports whether the group has members.
 func (m *Machine) Populated() bool {
-	return len(m.members) > 0 || m.state != Empty || m.consumers != nil && len(m.consumers.members) > 0
+	return len(m.members) > 0 || m.state != Empty || m.consumers != nil && len(m.consumers.members) > 0 ||
+		m.shares != nil && len(m.shares.members) > 0
 }
 
 // delete takes the group away, with all its offsets.
@@ -164,8 +165,8 @@ func (m *Machine) delete(e Delete, now Time, fx *Effects) {
 	switch {
 	case !m.Exists():
 		fx.refuse(e.Token, ErrUnknownGroup)
-	case m.Populated():
-		fx.refuse(e.Token, ErrNotEmpty)
+	case m.Populated(), m.shares != nil && len(m.shares.initialized)+len(m.shares.forgetting) > 0:
+		fx.refuse(e.Token, ErrNotEmpty) // of a share group, the states must be gone first
 	default:
 		m.vanish(now, fx)
 		fx.reply(e.Token, nil)
@@ -184,6 +185,9 @@ func (m *Machine) vanish(now Time, fx *Effects) {
 	m.clear(fx)
 	if m.consumers != nil {
 		m.dissolve(fx)
+	}
+	if m.shares != nil {
+		m.dissolveShares(fx)
 	}
 	m.kept, m.generation, m.protocolType = false, 0, ""
 	clear(m.pending)

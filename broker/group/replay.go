@@ -16,13 +16,14 @@ type replayed struct {
 	meta      *kmsg.GroupMetadataValue
 	offsets   map[Place]Offset
 	consumers *replayedConsumers
+	shares    *replayedShares
 }
 
 // group is what is known of a group, perhaps nothing yet.
 func (r *Replay) group(name string) *replayed {
 	g := r.groups[name]
 	if g == nil {
-		g = &replayed{offsets: map[Place]Offset{}, consumers: newReplayedConsumers()}
+		g = &replayed{offsets: map[Place]Offset{}, consumers: newReplayedConsumers(), shares: newReplayedShares()}
 		r.groups[name] = g
 	}
 	return g
@@ -30,7 +31,7 @@ func (r *Replay) group(name string) *replayed {
 
 // drop forgets a group of which nothing is left.
 func (r *Replay) drop(name string) {
-	if g := r.groups[name]; g.meta == nil && len(g.offsets) == 0 && g.consumers.nothing() {
+	if g := r.groups[name]; g.meta == nil && len(g.offsets) == 0 && g.consumers.nothing() && g.shares.nothing() {
 		delete(r.groups, name)
 	}
 }
@@ -51,6 +52,8 @@ func (r *Replay) Apply(record Record) error {
 		return nil
 	case d.isConsumer:
 		return r.applyConsumer(record)
+	case d.isShare:
+		return r.applyShare(record)
 	}
 	r.overtake(&d)
 	g := r.group(d.group)
@@ -86,6 +89,7 @@ func (r *Replay) Machines(cfg *Config, now Time) map[string]*Machine {
 		m := New(cfg, name)
 		m.restore(g.meta, now)
 		m.restoreConsumers(g.consumers, now)
+		m.restoreShares(g.shares, now)
 		m.offsets = g.offsets
 		m.rewind()
 		machines[name] = m

@@ -71,6 +71,9 @@ type compaction struct {
 	queue []dirty
 	done  []*cleaning
 	now   *cleaning
+	// over: all was written, when the group overBy was the newest that is durable.
+	over   bool
+	overBy uint64
 }
 
 // dirty is a log that is worth a compaction.
@@ -145,7 +148,7 @@ func (d *drainer) stop() error {
 
 // beginCompaction finds a log that is worth it, nil if there is none.
 func (d *drainer) beginCompaction() *compaction {
-	highest := uint64(0)
+	highest := d.compacted
 	for number := range d.packs {
 		highest = max(highest, number)
 	}
@@ -241,7 +244,7 @@ func (c *cleaning) begin(number uint64, keysMax int) {
 	n, limit := l.cleanableLocked(c.rules, number)
 	c.was = make([]extent, n)
 	for i := range n {
-		c.was[i] = *l.mu.index.at(i)
+		c.was[i] = l.mu.index.at(i)
 	}
 	c.from = max(l.mu.compacted, l.mu.start)
 	config := compact.Config{Now: c.rules.Now, DeleteRetention: c.rules.DeleteRetention.Milliseconds(),
@@ -391,7 +394,7 @@ func (c *compaction) add(batches ...[]byte) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errUncleanable, err)
 		}
-		e := extent{base: topic.Offset(h.BaseOffset), newest: h.MaxTimestamp, latest: h.MaxTimestamp,
+		e := extent{base: topic.Offset(h.BaseOffset), newest: newestOf(h), latest: newestOf(h),
 			count: h.LastOffsetDelta + 1, epoch: topic.Epoch(h.PartitionLeaderEpoch), bytes: int32(len(b))}
 		r := wal.Record{Kind: wal.Data, Partition: c.now.log.partition, Epoch: e.epoch, Base: e.base,
 			Count: e.count, Payload: b}

@@ -84,7 +84,7 @@ func overwritten(b *testing.B, keys uint64, size, perBatch, batches int) (*Store
 }
 
 // settle makes what was appended durable.
-func settle(b *testing.B, d *Driver) {
+func settle(b testing.TB, d *Driver) {
 	b.Helper()
 	for d.Wanted() {
 		if err := d.Prepare(); err != nil {

@@ -171,7 +171,7 @@ func (h *hand) wantCounted(l *Log) {
 	bytes, committed, latest := int64(0), 0, int64(-1<<62)
 	last := l.firstLocked()
 	for i := range l.mu.index.len() {
-		e := *l.mu.index.at(i)
+		e := l.mu.index.at(i)
 		bytes += int64(e.bytes)
 		if latest = max(latest, e.newest); e.latest != latest || e.base != last {
 			h.t.Fatalf("%v: batch %d is %+v, want it at %d, latest %d", l.partition, i, e, last, latest)

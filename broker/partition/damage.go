@@ -92,7 +92,7 @@ func (l *Log) between(from, end wal.Position) []piece {
 	defer l.mu.Unlock()
 	var pieces []piece
 	for i := l.placedLocked(from); i < l.mu.settled && l.mu.index.at(i).at.Compare(end) < 0; i++ {
-		pieces = append(pieces, piece{extent: *l.mu.index.at(i)})
+		pieces = append(pieces, piece{extent: l.mu.index.at(i)})
 	}
 	return pieces
 }

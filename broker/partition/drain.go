@@ -45,8 +45,10 @@ type drainer struct {
 	stuck bool
 	// full says that the last try found no space.
 	full bool
-	// compaction is the one under way, nil if none is.
+	// compaction is the one under way, nil if none is. compacted is the number of the last one's pack: it is
+	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction
+	compacted  uint64
 }
 
 // moved is a batch that was copied into a pack.
@@ -197,7 +199,7 @@ func (d *drain) complete(s *shadow) error {
 		return err
 	}
 	for i := range added.len() {
-		s.log.mu.index.push(*added.at(i))
+		s.log.mu.index.push(added.at(i))
 	}
 	s.log.recount()
 	return nil
@@ -298,7 +300,7 @@ func (d *drain) edits(p topic.Partition, s *shadow) ([]catalog.Edit, error) {
 	}
 	var run runs
 	for i := range s.log.mu.index.len() {
-		e := *s.log.mu.index.at(i)
+		e := s.log.mu.index.at(i)
 		if !s.fresh && e.base < s.from {
 			continue // The catalog has it.
 		}
@@ -372,6 +374,7 @@ func (l *Log) relocate(moves []moved, live bool) {
 		for ; len(moves) > 0 && i < l.mu.settled && l.mu.index.at(i).base == moves[0].base; i++ {
 			if e := l.mu.index.at(i); e.at == moves[0].from && (!live || moves[0].to != nowhere) {
 				e.at = moves[0].to
+				l.mu.index.set(i, e)
 			}
 			moves = moves[1:]
 		}

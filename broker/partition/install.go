@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,9 +11,14 @@ import (
 	"outrigger/broker/topic"
 )
 
-// settled reports whether no crash can bring anything back that the logs have dropped meanwhile.
+// settled reports whether no crash can bring anything back that the logs had dropped when their turn was
+// over. What is appended since then is not waited for: under an interval there is always something.
 func (c *compaction) settled() bool {
-	if reported, synced := c.store.walLog.Sequences(); synced < reported {
+	reported, synced := c.store.walLog.Sequences()
+	if !c.over {
+		c.over, c.overBy = true, reported
+	}
+	if synced < c.overBy {
 		return false
 	}
 	for _, one := range c.done {
@@ -57,7 +63,7 @@ func (c *compaction) commit() error {
 	}
 	c.pack = nil // The catalog may name it from here on, whatever an error says.
 	edits = append(edits, catalog.Edit{Key: packKey(pack.Number), Value: encodePack(pack)})
-	c.packs[pack.Number] = pack
+	c.packs[pack.Number], c.compacted = pack, pack.Number
 	c.store.walLog.Adopt(pack)
 	return c.record(edits)
 }
@@ -167,7 +173,7 @@ func (c *cleaning) beside(x *index) (before, behind []extent, ok bool) {
 	last := c.out[len(c.out)-1].end()
 	i := 0
 	for ; i < x.len() && x.at(i).end() <= first; i++ {
-		before = append(before, *x.at(i))
+		before = append(before, x.at(i))
 	}
 	gone := 0
 	if i < x.len() {
@@ -180,7 +186,7 @@ func (c *cleaning) beside(x *index) (before, behind []extent, ok bool) {
 		i++
 	}
 	for ; i < x.len(); i++ {
-		behind = append(behind, *x.at(i))
+		behind = append(behind, x.at(i))
 	}
 	return before, behind, gone < len(c.was) && (len(behind) == 0 || behind[0].base == last)
 }
@@ -229,17 +235,20 @@ func (l *Log) replace(one *cleaning) (saved int64) {
 		saved -= int64(fresh.at(i).bytes)
 	}
 	for i := was; i < old.len(); i++ {
-		e := *old.at(i)
+		e := old.at(i)
 		e.latest = e.newest // the index makes the running maximum of it
 		fresh.push(e)
 	}
 	l.mu.index = fresh
-	l.mu.committed += now - was
+	l.mu.committed = fresh.covering(l.mu.highWatermark)
 	l.mu.settled += now - was
 	l.mu.bytes -= saved
 	for l.mu.tail.len() > fresh.len()-now {
 		l.mu.tail.pop()
 	}
+	// What was found damaged since the log was held lies elsewhere now, and is good there.
+	rewritten := one.was[len(one.was)-1].end()
+	l.mu.damaged = slices.DeleteFunc(l.mu.damaged, func(base topic.Offset) bool { return base < rewritten })
 	return saved
 }
 
@@ -265,6 +274,12 @@ func (e Entry) From(offset topic.Offset) Entry {
 	}
 	e.PrevEpoch, e.Base, e.Count, e.Payload = e.Epoch, offset, int32(end-offset), rest
 	return e
+}
+
+// Agrees reports whether the payload of another entry of the same offset and epoch can be that of e: they
+// are the same, or compaction has taken records away from one of them.
+func (e Entry) Agrees(payload []byte) bool {
+	return bytes.Equal(e.Payload, payload) || batch.Agree(e.Payload, payload)
 }
 
 // spanFrom is what is left of a batch without records from an offset on.

@@ -225,8 +225,8 @@ func (l *Log) removedLocked() bool { return errors.Is(l.mu.failed, ErrRemoved) }
 func (l *Log) extendLocked(h batch.Header, r wal.Record) {
 	l.mu.index.push(extent{
 		base:    r.Base,
-		latest:  h.MaxTimestamp,
-		newest:  h.MaxTimestamp,
+		latest:  newestOf(h),
+		newest:  newestOf(h),
 		count:   r.Count,
 		epoch:   r.Epoch,
 		bytes:   int32(len(r.Payload)),

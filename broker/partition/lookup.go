@@ -14,6 +14,15 @@ import (
 // noTimestamp is the timestamp of "no record found".
 const noTimestamp = -1
 
+// newestOf is the largest timestamp of a batch's records. A batch of which compaction has left none still
+// tells what it was: who looks a time up finds no record there.
+func newestOf(h batch.Header) int64 {
+	if h.Records == 0 {
+		return noTimestamp
+	}
+	return h.MaxTimestamp
+}
+
 // Epochs lists where each leader epoch of the log starts, oldest first.
 func (l *Log) Epochs() []EpochStart {
 	l.mu.Lock()
@@ -111,7 +120,7 @@ func (l *Log) batchReaching(ts int64) (p piece, ok bool, err error) {
 	i := l.mu.index.reaching(ts, l.mu.committed)
 	switch {
 	case i < l.mu.committed:
-		return piece{extent: *l.mu.index.at(i), payload: l.heldLocked(i)}, true, nil
+		return piece{extent: l.mu.index.at(i), payload: l.heldLocked(i)}, true, nil
 	case !ready:
 		return piece{}, false, ErrNotReady
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"outrigger/broker/topic"
+	"outrigger/broker/wal"
 )
 
 func TestQueueKeepsOrderAndLetsGo(t *testing.T) {
@@ -51,15 +52,38 @@ func TestIndexAgreesWithASlice(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 2))
 		var x index
 		var want []extent
-		end := topic.Offset(0)
+		end, settled := topic.Offset(0), 0
 		for range 400 {
-			switch random.IntN(8) {
+			switch random.IntN(10) {
 			default:
 				for range random.IntN(100) {
-					e := extent{base: end, count: 1 + random.Int32N(3), latest: random.Int64N(1000)}
+					e := extent{base: end, count: 1 + random.Int32N(3), newest: random.Int64N(1000) - 1, bytes: 70 + random.Int32N(5000),
+						epoch: topic.Epoch(len(want) / 700)}
+					e.base += topic.Offset(random.Int32N(50) / 49) // a compaction leaves gaps
+					e.latest, e.encoded = e.newest, int32(wal.EncodedBytes(int(e.bytes)))
 					end = e.end()
 					x.push(e)
+					if e.latest = max(e.latest, -1); len(want) > 0 {
+						e.latest = max(e.latest, want[len(want)-1].latest)
+					}
 					want = append(want, e)
+				}
+			case 8: // They become durable in their order.
+				for n := random.IntN(len(want) - settled + 1); n > 0; n-- {
+					at := wal.Position{File: 1 + uint64(settled/900), Offset: 4096 + int64(settled)*6000}
+					x.set(settled, withPlace(x.at(settled), at))
+					want[settled].at = at
+					settled++
+				}
+			case 9: // They are drained.
+				if settled == 0 {
+					continue
+				}
+				from := random.IntN(settled)
+				for i := from; i < min(settled, from+random.IntN(900)); i++ {
+					at := wal.Position{File: wal.PackBit | uint64(from), Offset: 4096 + int64(i)*5000}
+					x.set(i, withPlace(x.at(i), at))
+					want[i].at = at
 				}
 			case 6:
 				keep := random.IntN(len(want) + 1)
@@ -67,14 +91,47 @@ func TestIndexAgreesWithASlice(t *testing.T) {
 					end = want[keep].base
 				}
 				x.cut(keep)
-				want = want[:keep]
+				want, settled = want[:keep], min(settled, keep)
 			case 7:
 				n := random.IntN(len(want)/4 + 1)
+				n = min(n, settled)
 				x.drop(n)
-				want = want[n:]
+				want, settled = want[n:], settled-n
+				for i := range want {
+					if want[i].latest = want[i].newest; i > 0 {
+						want[i].latest = max(want[i].newest, want[i-1].latest)
+					}
+				}
 			}
 			wantSameIndex(t, random, &x, want)
 		}
+	}
+}
+
+func withPlace(e extent, at wal.Position) extent {
+	e.at = at
+	return e
+}
+
+// A million durable batches take little memory, those of a pack least.
+func TestIndexOfDurableBatchesIsSmall(t *testing.T) {
+	var x index
+	const count = 200_000
+	for i := range count {
+		e := extent{base: topic.Offset(i) * 20, count: 20, epoch: 7, bytes: 20_000 + int32(i%512),
+			newest: 1_700_000_000_000 + int64(i)*15}
+		e.latest, e.encoded = e.newest, int32(wal.EncodedBytes(int(e.bytes)))
+		e.at = wal.Position{File: wal.PackBit | 1<<17 + uint64(i/3000), Offset: 4096 + int64(i%3000)*21_000}
+		x.push(e)
+	}
+	bytes := 0
+	for _, c := range x.chunks {
+		bytes += cap(c.frozen) + cap(c.open)*56
+	}
+	if per := float64(bytes) / count; per > 16 {
+		t.Errorf("a batch takes %.1f bytes, want 16 at most", per)
+	} else {
+		t.Logf("a batch takes %.1f bytes", per)
 	}
 }
 
@@ -87,8 +144,18 @@ func wantSameIndex(t *testing.T, random *rand.Rand, x *index, want []extent) {
 		return
 	}
 	i := random.IntN(len(want))
-	if got := x.at(i); got.base != want[i].base || got.count != want[i].count {
-		t.Fatalf("extent %d is %+v, want %+v", i, *got, want[i])
+	for j := max(0, i-3); j < min(i+3, len(want)); j++ {
+		if got := x.at(j); got != want[j] {
+			t.Fatalf("extent %d is %+v, want %+v", j, got, want[j])
+		}
+	}
+	n, ts := random.IntN(len(want)+1), random.Int64N(1100)
+	reached := slices.IndexFunc(want[:n], func(e extent) bool { return e.latest >= ts })
+	if reached < 0 {
+		reached = n
+	}
+	if got := x.reaching(ts, n); got != reached {
+		t.Fatalf("the first of %d to reach %d is %d, want %d", n, ts, got, reached)
 	}
 	inside := want[i].base + topic.Offset(random.Int32N(want[i].count))
 	if got := x.covering(inside); got != i {

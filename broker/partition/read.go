@@ -133,7 +133,7 @@ func (l *Log) piecesLocked(first, until, bytesMax int, minOne bool) []piece {
 	}
 	pieces := make([]piece, count)
 	for i := range pieces {
-		pieces[i] = piece{extent: *l.mu.index.at(first + i), payload: l.heldLocked(first + i)}
+		pieces[i] = piece{extent: l.mu.index.at(first + i), payload: l.heldLocked(first + i)}
 	}
 	return pieces
 }
@@ -262,8 +262,11 @@ func (l *Log) locate(p *piece) error {
 		l.mu.index.at(i).count != p.count {
 		return fmt.Errorf("the batch at %d is gone: %w", p.base, errRewritten)
 	}
-	if now := *l.mu.index.at(i); now.at != p.at {
-		p.extent = now // which may hold fewer records
+	if now := l.mu.index.at(i); now.at != p.at {
+		if now.bytes != p.bytes {
+			return fmt.Errorf("the batch at %d has changed: %w", p.base, errRewritten)
+		}
+		p.extent = now
 		return nil
 	}
 	return fmt.Errorf("the batch at %d lies at %v, where nothing is: %w", p.base, p.at, wal.ErrDamaged)

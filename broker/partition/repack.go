@@ -101,7 +101,7 @@ func (s *Store) residents(number uint64) (all []resident, settled bool) {
 		settled := l.settledLocked()
 		from := l.placedLocked(wal.Position{File: file})
 		for i := from; settled && i < l.mu.settled && l.mu.index.at(i).at.File == file; i++ {
-			all = append(all, resident{l, *l.mu.index.at(i)})
+			all = append(all, resident{l, l.mu.index.at(i)})
 		}
 		l.mu.Unlock()
 		if !settled {

@@ -183,6 +183,7 @@ func (l *Log) settled(r *wal.Placed) (h held, moved bool) {
 func (l *Log) settleLocked(at wal.Position) {
 	e := l.mu.index.at(l.mu.settled)
 	e.at = at
+	l.mu.index.set(l.mu.settled, e)
 	l.mu.settled++
 	l.mu.durable = e.end()
 }

@@ -234,7 +234,7 @@ func (v *verifier) prepare() {
 	v.needed = []neededAt{}
 	for _, l := range v.store.snapshot() {
 		for i := range l.mu.index.len() {
-			if e := *l.mu.index.at(i); e.at.File&wal.PackBit != 0 && e.at != nowhere {
+			if e := l.mu.index.at(i); e.at.File&wal.PackBit != 0 && e.at != nowhere {
 				v.needed = append(v.needed, neededAt{l.partition, e})
 			}
 		}

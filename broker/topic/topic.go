@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 )
 
 // NameLengthMax is the longest topic name that Kafka allows, in bytes.
@@ -168,6 +169,8 @@ type Broker struct {
 	Endpoints []Endpoint
 	Rack      string
 	Version   string
+	// Levels are the format levels that the broker speaks.
+	Levels Levels
 	// MessageBytesMax is the largest batch that the broker takes, 0 if it never said. All live brokers that
 	// said so have the same.
 	MessageBytesMax int32
@@ -228,6 +231,8 @@ var (
 	ErrInUse = errors.New("broker is in use")
 	// ErrInvalidVoters: nobody, too many, or nodes that are not registered.
 	ErrInvalidVoters = errors.New("voters are invalid")
+	// ErrLevelLacking: a registered broker does not speak the format level.
+	ErrLevelLacking = errors.New("not every registered broker speaks that format level")
 	// ErrStale: a compare-and-set lost against another change.
 	ErrStale = errors.New("state has changed")
 )
@@ -258,4 +263,27 @@ func nameByte(b byte) bool {
 	default:
 		return b == '.' || b == '_' || b == '-'
 	}
+}
+
+// Levels is a range of format levels: of what brokers write to disks and send each other. The cluster
+// finalizes one level, which every broker speaks, and never a lower one later.
+type Levels struct{ Min, Max uint16 }
+
+// FirstLevel is the level of all that was written before there were levels.
+const FirstLevel = 1
+
+// Hold reports whether the level is in the range. One that was never told holds the first level.
+func (l Levels) Hold(level uint16) bool {
+	if l == (Levels{}) {
+		return level == FirstLevel
+	}
+	return l.Min <= level && level <= l.Max
+}
+
+// String is "min-max".
+func (l Levels) String() string {
+	if l == (Levels{}) {
+		l = Levels{FirstLevel, FirstLevel}
+	}
+	return strconv.Itoa(int(l.Min)) + "-" + strconv.Itoa(int(l.Max))
 }

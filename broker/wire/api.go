@@ -71,8 +71,20 @@ var apis = []API{
 	{Key: 69, Name: "ConsumerGroupDescribe", Advertised: 0, Min: 0, Max: 1},
 	{Key: 74, Name: "ListConfigResources", Advertised: 0, Min: 0, Max: 1},
 	{Key: 75, Name: "DescribeTopicPartitions", Advertised: 0, Min: 0, Max: 0},
+	{Key: 76, Name: "ShareGroupHeartbeat", Advertised: 1, Min: 1, Max: 1},
+	{Key: 77, Name: "ShareGroupDescribe", Advertised: 1, Min: 1, Max: 1},
+	{Key: 78, Name: "ShareFetch", Advertised: 1, Min: 1, Max: 2},
+	{Key: 79, Name: "ShareAcknowledge", Advertised: 1, Min: 1, Max: 2},
 	{Key: 80, Name: "AddRaftVoter", Advertised: 0, Min: 0, Max: 1},
 	{Key: 81, Name: "RemoveRaftVoter", Advertised: 0, Min: 0, Max: 0},
+	{Key: 83, Name: "InitializeShareGroupState", Advertised: 0, Min: 0, Max: 0},
+	{Key: 84, Name: "ReadShareGroupState", Advertised: 0, Min: 0, Max: 0},
+	{Key: 85, Name: "WriteShareGroupState", Advertised: 0, Min: 0, Max: 1},
+	{Key: 86, Name: "DeleteShareGroupState", Advertised: 0, Min: 0, Max: 0},
+	{Key: 87, Name: "ReadShareGroupStateSummary", Advertised: 0, Min: 0, Max: 1},
+	{Key: 90, Name: "DescribeShareGroupOffsets", Advertised: 0, Min: 0, Max: 1},
+	{Key: 91, Name: "AlterShareGroupOffsets", Advertised: 0, Min: 0, Max: 0},
+	{Key: 92, Name: "DeleteShareGroupOffsets", Advertised: 0, Min: 0, Max: 0},
 }
 
 // Keys that this package itself treats apart.

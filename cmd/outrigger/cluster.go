@@ -29,9 +29,9 @@ type clusterFlags struct{ topicFlags }
 
 func newCluster() *cobra.Command {
 	f := &clusterFlags{}
-	command := asGroup(&cobra.Command{Use: "cluster", Short: "Show, add, drain and remove brokers, and rebalance"})
+	command := asGroup(&cobra.Command{Use: "cluster", Short: "Show, add, drain, remove and upgrade brokers, and rebalance"})
 	f.register(command)
-	command.AddCommand(f.status(), f.add(), f.drain(), f.remove(), f.rebalance())
+	command.AddCommand(f.status(), f.add(), f.drain(), f.remove(), f.rebalance(), f.upgrade())
 	return command
 }
 
@@ -52,8 +52,10 @@ func (f *clusterFlags) reach(ctx context.Context, patience time.Duration, do fun
 
 // clusterView is a cluster as it is shown.
 type clusterView struct {
-	Cluster       string             `json:"cluster"`
-	Controller    int32              `json:"controller"`
+	Cluster    string `json:"cluster"`
+	Controller int32  `json:"controller"`
+	// Format is the finalized format level, 0 if no broker knows of levels.
+	Format        int16              `json:"format"`
 	Brokers       []brokerView       `json:"brokers"`
 	Reassignments []reassignmentView `json:"reassignments"`
 
@@ -66,7 +68,10 @@ type brokerView struct {
 	Live     bool   `json:"live"`
 	Draining bool   `json:"draining"`
 	// Quorum is voter, learner, or empty while the controller does not know the broker.
-	Quorum    string `json:"quorum"`
+	Quorum string `json:"quorum"`
+	// Formats are the format levels that a live broker speaks; one from before there were levels speaks the
+	// first.
+	Formats   levels `json:"formats"`
 	Leaders   int    `json:"leaders"`
 	Preferred int    `json:"preferred"`
 	Replicas  int    `json:"replicas"`
@@ -103,10 +108,15 @@ func (f *clusterFlags) status() *cobra.Command {
 
 func (v *clusterView) write(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "BROKER\tRACK\tSTATE\tQUORUM\tLEADERS\tPREFERRED\tREPLICAS")
+	fmt.Fprintln(table, "BROKER\tRACK\tSTATE\tQUORUM\tFORMATS\tLEADERS\tPREFERRED\tREPLICAS")
 	for _, b := range v.Brokers {
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%d\t%d\t%d\n", b.Broker, cmp.Or(b.Rack, "-"), b.state(),
-			cmp.Or(b.Quorum, "-"), b.Leaders, b.Preferred, b.Replicas)
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", b.Broker, cmp.Or(b.Rack, "-"), b.state(),
+			cmp.Or(b.Quorum, "-"), b.Formats, b.Leaders, b.Preferred, b.Replicas)
+	}
+	if next := v.upgradable(); next > v.Format {
+		fmt.Fprintf(table, "\nformat level %d is finalized, and every broker speaks %d: outrigger cluster upgrade\n", v.Format, next)
+	} else {
+		fmt.Fprintf(table, "\nformat level %d is finalized\n", v.Format)
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -165,7 +175,7 @@ func (v *clusterView) places() []rebalance.Broker {
 // lookAtCluster asks for everything that plans are made of.
 func lookAtCluster(ctx context.Context, a *admins) (*clusterView, error) {
 	v := &clusterView{Brokers: []brokerView{}, Reassignments: []reassignmentView{}}
-	for _, ask := range []func(context.Context, *admins) error{v.askBrokers, v.askQuorum, v.askTopics, v.askMoves} {
+	for _, ask := range []func(context.Context, *admins) error{v.askBrokers, v.askQuorum, v.askTopics, v.askMoves, v.askFormats} {
 		if err := ask(ctx, a); err != nil {
 			return nil, err
 		}

@@ -21,7 +21,7 @@ type groupFlags struct{ topicFlags }
 
 func newGroup() *cobra.Command {
 	f := &groupFlags{}
-	command := asGroup(&cobra.Command{Use: "group", Short: "List, describe, reset and delete consumer groups"})
+	command := asGroup(&cobra.Command{Use: "group", Short: "List, describe, reset and delete consumer and share groups"})
 	f.register(command)
 	command.AddCommand(f.list(), f.describe(), f.resetOffsets(), f.delete())
 	return command
@@ -75,11 +75,18 @@ func (f *groupFlags) list() *cobra.Command {
 				if err != nil {
 					return fmt.Errorf("list groups: %w", err)
 				}
+				shares, err := admin.ListGroupsByType(ctx, []string{shareGroup})
+				if err != nil {
+					return fmt.Errorf("list groups: %w", err)
+				}
 				views := []groupView{}
 				for _, g := range listed.Sorted() {
 					protocol := classicGroup
 					if _, is := consumers[g.Group]; is {
 						protocol = consumerGroup
+					}
+					if _, is := shares[g.Group]; is {
+						protocol = shareGroup
 					}
 					views = append(views, groupView{
 						Group: g.Group, State: g.State, ProtocolType: g.ProtocolType, Coordinator: g.Coordinator,
@@ -144,8 +151,19 @@ func describeGroups(ctx context.Context, admin *kadm.Client, names []string) ([]
 		}
 	}
 	views, names, err := describeConsumers(ctx, admin, names)
-	if err != nil || len(names) == 0 {
-		return views, err
+	if err != nil {
+		return nil, err
+	}
+	var shares []groupView
+	if len(names) > 0 {
+		if shares, names, err = describeShares(ctx, admin, names); err != nil {
+			return nil, err
+		}
+		views = append(views, shares...)
+	}
+	if len(names) == 0 {
+		slices.SortFunc(views, func(a, b groupView) int { return strings.Compare(a.Group, b.Group) })
+		return views, nil
 	}
 	lags, err := admin.Lag(ctx, names...)
 	if err != nil {

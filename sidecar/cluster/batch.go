@@ -25,6 +25,9 @@ func (b *Batch) Apply(index uint64, c Command) Result {
 	return c.apply(b)
 }
 
+// CheckLevel is Image.CheckLevel for what was applied so far.
+func (b *Batch) CheckLevel() error { return b.im.CheckLevel() }
+
 // Advance moves the applied index over an entry that holds no command (a term's no-op, a membership
 // change).
 func (b *Batch) Advance(index uint64) {

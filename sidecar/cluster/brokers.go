@@ -17,6 +17,9 @@ func (c RegisterBroker) apply(b *Batch) Result {
 	switch {
 	case present.isRetired(fresh.Session):
 		return Result{Status: Stale}
+	// At the first level a version that knows no levels may have to carry this out alike.
+	case b.im.level > topic.FirstLevel && !fresh.Levels.Hold(b.im.level):
+		return Result{Status: Refused}
 	case present.broker.Session == fresh.Session:
 		return b.registerAgain(present, fresh)
 	case !c.Unconditional && c.Replaces != present.broker.Session && b.im.mutant != LetsLateRegistrationsReplace:

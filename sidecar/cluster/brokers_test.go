@@ -341,9 +341,9 @@ func TestClusterIDAndLevelAreSetOnce(t *testing.T) {
 	w.gets(OK, SetClusterID{ID: "one"})
 	w.gets(OK, SetClusterID{ID: "one"})
 	w.gets(Stale, SetClusterID{ID: "two"})
-	w.gets(Refused, SetLevel{Level: Level + 1})
-	w.gets(OK, SetLevel{Level: Level})
-	if w.im.ClusterID() != "one" || w.im.Level() != Level {
+	w.gets(Refused, SetLevel{Level: topic.FirstLevel + 1}) // nobody is registered
+	w.gets(OK, SetLevel{Level: topic.FirstLevel})
+	if w.im.ClusterID() != "one" || w.im.Level() != topic.FirstLevel {
 		t.Errorf("got %q at level %d", w.im.ClusterID(), w.im.Level())
 	}
 }

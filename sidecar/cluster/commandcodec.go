@@ -6,10 +6,6 @@ import (
 	"outrigger/broker/topic"
 )
 
-// Level is the highest format level that this build speaks. A command says which level it needs, and
-// a node that meets a higher one does not guess.
-const Level = 1
-
 // CommandBytesMax bounds an encoded command. Proposers with more items than fit make more commands.
 const CommandBytesMax = 4 << 20
 
@@ -62,10 +58,19 @@ const (
 func Encode(c Command) []byte {
 	var w writer
 	w.u8(commandVersion)
-	w.u16(Level)
+	w.u16(levelOf(c))
 	w.u8(uint8(c.kind()))
 	c.append(&w)
 	return w.bytes
+}
+
+// levelOf is the level that a node must speak to read c. A level is finalized by a command of that level:
+// versions that could not carry it out alike stop there.
+func levelOf(c Command) uint16 {
+	if set, ok := c.(SetLevel); ok {
+		return max(topic.FirstLevel, set.Level)
+	}
+	return topic.FirstLevel
 }
 
 // Decode reads what Encode wrote. A kind or level that this build does not know is an error.
@@ -79,8 +84,11 @@ func Decode(b []byte) (Command, error) {
 	if r.err == nil && version != commandVersion {
 		r.fail("version %d", version)
 	}
-	if r.err == nil && (level == 0 || level > Level) {
-		r.fail("level %d, this build speaks up to %d", level, Level)
+	switch {
+	case r.err == nil && level == 0:
+		r.fail("level 0")
+	case r.err == nil && level > Level && k != kindSetLevel:
+		return nil, fmt.Errorf("decode command: %w", unsupported(level))
 	}
 	c := r.command(k)
 	if err := r.finish(); err != nil {

@@ -20,7 +20,17 @@ const (
 	imageVersionStatic = 2
 	// imageVersionFixed is the one before replicas, brokers and voters could move.
 	imageVersionFixed = 3
+	// imageVersionNext is that of level 2, which only builds for tests speak.
+	imageVersionNext = 5
 )
+
+// imageVersionAt is the version that an image is written in: what every broker reads.
+func imageVersionAt(level uint16) uint8 {
+	if level > topic.FirstLevel {
+		return imageVersionNext
+	}
+	return imageVersion
+}
 
 // Encode writes the whole image, the same bytes for the same image on every node. With the notation
 // of Encode for commands:
@@ -31,7 +41,7 @@ const (
 //	[ id | s name | configs | v config epoch | u8 internal | [ placement ] ]   by topic id
 //	[ id | u order ]                                                      tombstones, by order
 //	[ u8 resource kind | s name | v epoch | configs ]                     by kind and name
-//	[ v node ] voters
+//	[ v node ] voters | at level 2: u8 1
 //
 //	placement   [v replica] | u8 0, or u8 1 | [v node] origin | [v node] target
 //	            [v node] evicted | [member] in sync | [member] eligible | [v node] last known
@@ -39,7 +49,8 @@ const (
 //	            v partition epoch | if nobody leads: [ member | v tail epoch | v end ] claims
 func (im *Image) Encode() []byte {
 	w := writer{bytes: make([]byte, 0, 1024+256*im.byID.count)}
-	w.u8(imageVersion)
+	version := imageVersionAt(im.level)
+	w.u8(version)
 	w.u16(im.level)
 	w.uvarint(im.applied)
 	w.string(im.clusterID)
@@ -65,6 +76,9 @@ func (im *Image) Encode() []byte {
 		w.configured(c)
 	}
 	w.nodes(im.voters)
+	if version == imageVersionNext {
+		w.bool(true)
+	}
 	return w.bytes
 }
 
@@ -76,10 +90,14 @@ func DecodeImage(b []byte) (*Image, error) {
 	}
 	r := reader{bytes: b}
 	version := r.u8()
-	if r.err == nil && (version < imageVersionOld || version > imageVersion) {
-		r.fail("version %d", version)
+	level := r.u16()
+	if r.err == nil && level > Level {
+		return nil, fmt.Errorf("decode image: %w", unsupported(level))
 	}
-	im := r.image(version)
+	if r.err == nil && (version < imageVersionOld || version > imageVersionAt(level)) {
+		r.fail("version %d at level %d", version, level)
+	}
+	im := r.image(version, level)
 	if err := r.finish(); err != nil {
 		return nil, fmt.Errorf("decode image: %w", err)
 	}
@@ -154,10 +172,10 @@ const (
 	tombstoneBytesMin    = 17
 )
 
-func (r *reader) image(version uint8) *Image {
-	im := &Image{level: r.u16()}
-	if r.err == nil && (im.level == 0 || im.level > Level) {
-		r.fail("level %d, this build speaks up to %d", im.level, Level)
+func (r *reader) image(version uint8, level uint16) *Image {
+	im := &Image{level: level}
+	if r.err == nil && level == 0 {
+		r.fail("level 0")
 	}
 	im.applied = r.uvarint()
 	im.clusterID = r.string()
@@ -173,6 +191,9 @@ func (r *reader) image(version uint8) *Image {
 	}
 	if version > imageVersionFixed {
 		im.voters = r.nodes()
+	}
+	if version == imageVersionNext && !r.bool() {
+		r.fail("no mark of level 2")
 	}
 	if r.err != nil {
 		return nil

@@ -23,12 +23,16 @@ func (c SetClusterID) apply(b *Batch) Result {
 	return Result{}
 }
 
-// apply raises the finalized level; a late copy of an older command changes nothing.
+// apply raises the finalized level if every registered broker speaks it; a late copy of an older command
+// changes nothing. A node that is not registered, and does not speak it, stops: see Image.CheckLevel.
 func (c SetLevel) apply(b *Batch) Result {
-	if c.Level > Level {
+	switch {
+	case c.Level <= b.im.level:
+	case len(b.im.brokers) == 0 || len(b.im.Lacking(c.Level)) > 0:
 		return Result{Status: Refused}
+	default:
+		b.im.level = c.Level
 	}
-	b.im.level = max(b.im.level, c.Level)
 	return Result{}
 }
 

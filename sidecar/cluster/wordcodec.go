@@ -50,7 +50,7 @@ func (w *writer) broker(b *topic.Broker) {
 		w.varint(int64(endpoint.Port))
 	}
 	w.string(b.Rack)
-	w.string(b.Version)
+	w.string(joinLevels(b.Version, b.Levels))
 }
 
 func (r *reader) node() topic.NodeID { return topic.NodeID(r.i32()) }
@@ -91,7 +91,7 @@ func (r *reader) broker() topic.Broker {
 	copy(b.Disk[:], r.take(len(b.Disk)))
 	b.Endpoints = list(r, endpointBytesMin, r.endpoint)
 	b.Rack = r.string()
-	b.Version = r.string()
+	b.Version, b.Levels = splitLevels(r.string())
 	return b
 }
 

@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	// Format is the version that this code writes and the only one it reads.
+	// Format is the version of a frame at the first format level; at each later one it is one more, up to
+	// formatMax, which is the last that this build reads.
 	Format = 3
 	// HeaderBytes is the length of the header that every frame has.
 	HeaderBytes = 64
@@ -57,6 +58,8 @@ type Header struct {
 	From, To        topic.NodeID
 	FromSession     topic.Session
 	ReceiverSession topic.Session
+	// Level is the format level that the cluster has finalized, 0 for the first.
+	Level uint16
 	// Also is a second receiver of the same frame; its session is 0 when there is none.
 	Also topic.Member
 }
@@ -69,7 +72,7 @@ func (h *Header) For(m topic.Member) bool {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func appendHeader(dst []byte, h Header) []byte {
-	dst = append(dst, Format, byte(h.Kind), 0, 0, 0, 0, 0, 0)
+	dst = append(dst, formatAt(h.Level), byte(h.Kind), 0, 0, 0, 0, 0, 0)
 	dst = append(dst, h.Cluster[:]...)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(h.From))
 	dst = binary.BigEndian.AppendUint32(dst, uint32(h.To))
@@ -78,6 +81,19 @@ func appendHeader(dst []byte, h Header) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(h.Also.Node))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(h.Also.Session))
 	return append(dst, 0, 0, 0, 0)
+}
+
+// formatAt is the version of frames at a level.
+func formatAt(level uint16) byte {
+	return byte(Format + max(level, topic.FirstLevel) - topic.FirstLevel)
+}
+
+// levelOf is the level of a format, 0 for the first.
+func levelOf(format byte) uint16 {
+	if format == Format {
+		return 0
+	}
+	return uint16(format) - Format + topic.FirstLevel
 }
 
 // seal writes the number of sections and the checksum into a frame that is otherwise complete; body is
@@ -107,8 +123,8 @@ func ParseHeader(b []byte) (Header, int, []byte, error) {
 	if len(b) < HeaderBytes {
 		return Header{}, 0, nil, fmt.Errorf("%w: %d bytes, at least %d", ErrMalformed, len(b), HeaderBytes)
 	}
-	if b[0] != Format {
-		return Header{}, 0, nil, fmt.Errorf("%w: format %d, this node reads %d", ErrMalformed, b[0], Format)
+	if b[0] < Format || b[0] > formatMax {
+		return Header{}, 0, nil, fmt.Errorf("%w: format %d, this node reads %d to %d", ErrMalformed, b[0], Format, formatMax)
 	}
 	sections := int(binary.BigEndian.Uint16(b[2:]))
 	sum, err := bodyChecksum(Kind(b[1]), b[HeaderBytes:], sections)
@@ -120,6 +136,7 @@ func ParseHeader(b []byte) (Header, int, []byte, error) {
 	}
 	h := Header{
 		Kind:            Kind(b[1]),
+		Level:           levelOf(b[0]),
 		From:            topic.NodeID(binary.BigEndian.Uint32(b[24:])),
 		To:              topic.NodeID(binary.BigEndian.Uint32(b[28:])),
 		FromSession:     topic.Session(binary.BigEndian.Uint64(b[32:])),

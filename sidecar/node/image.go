@@ -69,6 +69,9 @@ func (m *imageMachine) Apply(index uint64, command []byte) []byte {
 		return nil
 	}
 	result := m.batch.Apply(index, c)
+	if err := m.batch.CheckLevel(); err != nil {
+		m.failed = errors.Join(m.failed, err)
+	}
 	m.dirty = true
 	return append(binary.BigEndian.AppendUint64(nil, index), result.Encode()...)
 }

@@ -1,11 +1,9 @@
 package node
 
 import (
-	"bytes"
 	"errors"
 	"iter"
 
-	"outrigger/broker/batch"
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
@@ -77,6 +75,8 @@ type Wire interface {
 
 // Image is what replication reads of the cluster image.
 type Image interface {
+	// Level is the finalized format level.
+	Level() uint16
 	// Brokers lists the live ones.
 	Brokers() []topic.Broker
 	// All walks the topics by name, TopicCount counts them.
@@ -478,8 +478,7 @@ func (r *Replication) contradicts(s *slot, section *frame.Section) bool {
 		return false
 	}
 	have := &entries[0]
-	if have.Base != section.Base || have.Epoch != section.RecordEpoch || bytes.Equal(have.Payload, section.Payload) ||
-		batch.Agree(have.Payload, section.Payload) { // one of the two was compacted
+	if have.Base != section.Base || have.Epoch != section.RecordEpoch || have.Agrees(section.Payload) {
 		return false
 	}
 	r.note(replica.Event{

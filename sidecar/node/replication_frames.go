@@ -30,8 +30,12 @@ func (r *Replication) peer(node topic.NodeID) *peer {
 }
 
 func (r *Replication) header(to topic.NodeID, session topic.Session) frame.Header {
+	level := uint16(topic.FirstLevel)
+	if r.image != nil {
+		level = r.image.Level()
+	}
 	return frame.Header{
-		Cluster: r.cfg.Cluster, From: r.cfg.Self.Node, To: to,
+		Level: level, Cluster: r.cfg.Cluster, From: r.cfg.Self.Node, To: to,
 		FromSession: r.cfg.Self.Session, ReceiverSession: session,
 	}
 }

@@ -46,5 +46,13 @@ func (s Slots) Within(o Slots) bool {
 	return !slices.ContainsFunc(s, func(one Slot) bool { return !o.Has(one) })
 }
 
+// With is the set of what is in either.
+func (s Slots) With(o Slots) Slots { return SlotsOf(slices.Concat(s, o)) }
+
+// Without is the set of what is in s and not in o.
+func (s Slots) Without(o Slots) Slots {
+	return slices.DeleteFunc(slices.Clone(s), o.Has)
+}
+
 // Equal reports whether two sets are the same.
 func (s Slots) Equal(o Slots) bool { return slices.Equal(s, o) }

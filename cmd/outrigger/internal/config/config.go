@@ -46,6 +46,8 @@ type Kafka struct {
 	// RetentionCheck is how often leaders look for records whose time is over.
 	RetentionCheck time.Duration
 	Groups         Groups
+	// Shares is what share groups may do.
+	Shares Shares
 	// Transactions is what transactional producers may do.
 	Transactions Transactions
 	// MessageBytesMax bounds one record batch, RequestBytesMax one request, FetchBytesMax the
@@ -284,6 +286,7 @@ func (b *builder) kafka(voters int) Kafka {
 		TopicConfigs:        b.topicConfigs(),
 		RetentionCheck:      b.millis(keyRetentionCheck),
 		Groups:              b.groups(max(voters, 1)),
+		Shares:              b.shares(max(voters, 1)),
 		Transactions:        b.transactions(max(voters, 1)),
 		MessageBytesMax:     int(b.number(keyMessageBytes)),
 		RequestBytesMax:     int(b.number(keyRequestBytes)),

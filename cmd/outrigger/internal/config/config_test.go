@@ -66,6 +66,14 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 					Assignors: []string{"uniform", "range"}, Migration: "bidirectional",
 				},
 			},
+			Shares: Shares{
+				Partitions: 50, ReplicationFactor: 1, SnapshotUpdates: 500, WriteTimeout: 5 * time.Second,
+				MembersMax: 200, SessionsMax: 2000,
+				Session: 45 * time.Second, SessionMin: 45 * time.Second, SessionMax: time.Minute,
+				Interval: 5 * time.Second, IntervalMin: 5 * time.Second, IntervalMax: 15 * time.Second,
+				Lock: 30 * time.Second, LockMin: 15 * time.Second, LockMax: time.Minute,
+				Deliveries: 5, DeliveriesMin: 2, DeliveriesMax: 10, Held: 2000, HeldMin: 100, HeldMax: 4000,
+			},
 			Transactions: Transactions{
 				Partitions: 50, ReplicationFactor: 1, TimeoutMax: 15 * time.Minute, Expiration: 7 * 24 * time.Hour,
 			},

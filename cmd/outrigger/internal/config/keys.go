@@ -307,7 +307,7 @@ func inertKeys() []Key {
 
 // Table returns every key that is not unknown, those in force first.
 func Table() []Key {
-	return slices.Concat(kafkaKeys(), topicKeys(), groupKeys(), ownKeys(), inertKeys())
+	return slices.Concat(kafkaKeys(), topicKeys(), groupKeys(), shareKeys(), ownKeys(), inertKeys())
 }
 
 var inertIntegers = []string{
@@ -339,16 +339,15 @@ var inertIntegers = []string{
 	"server.max.startup.time.ms", "quota.window.num", "quota.window.size.seconds",
 	"replication.quota.window.num", "replication.quota.window.size.seconds",
 	"group.coordinator.threads", "group.coordinator.append.linger.ms",
-	"group.share.delivery.count.limit", "group.share.max.groups",
-	"group.share.max.size", "group.share.record.lock.duration.ms", "group.share.session.timeout.ms",
-	"group.share.heartbeat.interval.ms", "group.share.partition.max.record.locks",
+	"group.share.max.groups",
+
 	"offsets.topic.segment.bytes",
 	"offsets.load.buffer.size",
 	"transaction.state.log.min.isr", "transaction.state.log.segment.bytes",
 	"transaction.abort.timed.out.transaction.cleanup.interval.ms",
 	"transaction.remove.expired.transaction.cleanup.interval.ms", "transaction.state.log.load.buffer.size",
-	"producer.id.expiration.check.interval.ms", "share.coordinator.state.topic.num.partitions",
-	"share.coordinator.state.topic.replication.factor", "share.coordinator.state.topic.min.isr",
+	"producer.id.expiration.check.interval.ms",
+	"share.coordinator.state.topic.min.isr",
 	"share.coordinator.state.topic.segment.bytes", "connections.max.reauth.ms",
 	"connection.failed.authentication.delay.ms", "metrics.num.samples", "metrics.sample.window.ms",
 }

@@ -19,6 +19,7 @@ import (
 	"outrigger/cmd/outrigger/internal/datadir"
 	"outrigger/cmd/outrigger/internal/port"
 	"outrigger/natsconf"
+	"outrigger/sidecar"
 	"outrigger/sidecar/bus"
 )
 
@@ -223,11 +224,24 @@ func (n *node) logConfig(clock func() time.Duration) partition.Config {
 
 func roundUp(bytes, unit int64) int64 { return (bytes + unit - 1) / unit * unit }
 
+func shareConfig(s config.Shares) broker.ShareConfig {
+	return broker.ShareConfig{
+		Partitions: s.Partitions, ReplicationFactor: s.ReplicationFactor, SnapshotUpdates: s.SnapshotUpdates,
+		WriteTimeout: s.WriteTimeout, MembersMax: s.MembersMax, SessionsMax: s.SessionsMax,
+		Session: s.Session, Sessions: broker.Span{Min: s.SessionMin, Max: s.SessionMax},
+		Interval: s.Interval, Intervals: broker.Span{Min: s.IntervalMin, Max: s.IntervalMax},
+		Lock: s.Lock, Locks: broker.Span{Min: s.LockMin, Max: s.LockMax},
+		Deliveries: s.Deliveries, DeliveriesMin: s.DeliveriesMin, DeliveriesMax: s.DeliveriesMax,
+		Held: s.Held, HeldMin: s.HeldMin, HeldMax: s.HeldMax,
+	}
+}
+
 func (n *node) brokerConfig() broker.Config {
 	kafka := n.Config.Kafka
 	cfg := broker.Config{
 		Node:    n.Config.Node.ID,
 		Sockets: n.sockets,
+		Levels:  sidecar.Levels(),
 		Topics: broker.TopicDefaults{
 			AutoCreateOff:     !kafka.Topics.AutoCreate,
 			DeleteOff:         !kafka.Topics.Deletable,
@@ -240,6 +254,7 @@ func (n *node) brokerConfig() broker.Config {
 			RetentionCheck:    kafka.RetentionCheck,
 		},
 		Groups: groupConfig(kafka.Groups),
+		Shares: shareConfig(kafka.Shares),
 		Transactions: broker.TransactionConfig{
 			Partitions: kafka.Transactions.Partitions, ReplicationFactor: kafka.Transactions.ReplicationFactor,
 			TimeoutMax: kafka.Transactions.TimeoutMax, Expiration: kafka.Transactions.Expiration,

@@ -183,14 +183,17 @@ func (v *verifier) metadata() error {
 		return nil
 	}
 	v.report.Checked.Entries = len(content.Entries)
-	if err := v.replay(content); err != nil {
+	if err := v.replay(content); errors.Is(err, cluster.ErrLevel) {
+		return err
+	} else if err != nil {
 		v.damaged(Damage{File: datadir.Metadata, Byte: -1, Reason: err.Error(), Remedy: remedyRefill})
 	}
 	v.report.Checked.Topics = v.image.TopicCount()
 	return nil
 }
 
-// replay decodes the image and the entries behind it, and applies those that are known to be committed.
+// replay decodes the image and applies the entries behind it. The last ones may not be committed: how far that
+// goes is told late, and what they would do is nothing worse than what the others do.
 func (v *verifier) replay(c raftstore.Content) error {
 	identity := v.dir.Identity
 	if v.dir.Damage == nil {
@@ -222,7 +225,7 @@ func (v *verifier) replay(c raftstore.Content) error {
 			}
 		}
 		switch {
-		case e.Index <= image.AppliedIndex() || e.Index > c.Hard.Commit:
+		case e.Index <= image.AppliedIndex():
 		case command != nil:
 			batch.Apply(e.Index, command)
 		default:
@@ -230,6 +233,9 @@ func (v *verifier) replay(c raftstore.Content) error {
 		}
 	}
 	v.image = batch.Image()
+	if err := v.image.CheckLevel(); err != nil {
+		return err
+	}
 	if err := v.image.Check(); err != nil {
 		return fmt.Errorf("cluster image at %d: %w", v.image.AppliedIndex(), err)
 	}

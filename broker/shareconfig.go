@@ -1,0 +1,110 @@
+package broker
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"outrigger/broker/group"
+	"outrigger/broker/share"
+)
+
+// ShareConfig is what share groups may do, and where their state is kept. Zero values mean the defaults
+// named here. What has a span may be set for single groups, within it.
+type ShareConfig struct {
+	// Partitions is `share.coordinator.state.topic.num.partitions` (50), looked at once, when the topic is
+	// created.
+	Partitions int32
+	// ReplicationFactor is `share.coordinator.state.topic.replication.factor` (default.replication.factor).
+	ReplicationFactor int16
+	// SnapshotUpdates is `share.coordinator.snapshot.update.records.per.snapshot` (500).
+	SnapshotUpdates int
+	// WriteTimeout is `share.coordinator.write.timeout.ms` (5 s): how long an answer waits for what it says
+	// to be kept.
+	WriteTimeout time.Duration
+	// MembersMax is `group.share.max.size` (200): members of one group.
+	MembersMax int
+	// SessionsMax is `group.share.max.share.sessions` (2,000): members that fetch from this broker.
+	SessionsMax int
+	// Session is `group.share.session.timeout.ms` (45 s), Interval `group.share.heartbeat.interval.ms` (5 s).
+	Session, Interval time.Duration
+	// Sessions and Intervals are their min and max: 45 to 60 s, 5 to 15 s.
+	Sessions, Intervals Span
+	// Lock is `group.share.record.lock.duration.ms` (30 s), within Locks (15 to 60 s).
+	Lock  time.Duration
+	Locks Span
+	// Deliveries is `group.share.delivery.count.limit` (5), within DeliveriesMin and DeliveriesMax (2 to 10).
+	Deliveries, DeliveriesMin, DeliveriesMax int
+	// Held is `group.share.partition.max.record.locks` (2,000): how far beyond the first record that is not
+	// done records of a partition are given, within HeldMin and HeldMax (100 to 4,000).
+	Held, HeldMin, HeldMax int
+}
+
+// withDefaults fills in what was left zero.
+func (c ShareConfig) withDefaults(replicationFactor int16) ShareConfig {
+	orDefault(&c.Partitions, 50)
+	orDefault(&c.ReplicationFactor, replicationFactor)
+	orDefault(&c.SnapshotUpdates, 500)
+	orDefault(&c.WriteTimeout, 5*time.Second)
+	orDefault(&c.MembersMax, 200)
+	orDefault(&c.SessionsMax, 2000)
+	orDefault(&c.Session, 45*time.Second)
+	orDefault(&c.Interval, 5*time.Second)
+	orDefault(&c.Sessions.Min, 45*time.Second)
+	orDefault(&c.Sessions.Max, time.Minute)
+	orDefault(&c.Intervals.Min, 5*time.Second)
+	orDefault(&c.Intervals.Max, 15*time.Second)
+	orDefault(&c.Lock, 30*time.Second)
+	orDefault(&c.Locks.Min, 15*time.Second)
+	orDefault(&c.Locks.Max, time.Minute)
+	orDefault(&c.Deliveries, 5)
+	orDefault(&c.DeliveriesMin, 2)
+	orDefault(&c.DeliveriesMax, 10)
+	orDefault(&c.Held, 2000)
+	orDefault(&c.HeldMin, 100)
+	orDefault(&c.HeldMax, 4000)
+	return c
+}
+
+// validate refuses what cannot work, naming the key.
+func (c ShareConfig) validate() error {
+	checks := []struct {
+		key string
+		bad bool
+		got any
+	}{
+		{"share.coordinator.state.topic.num.partitions", c.Partitions < 1, c.Partitions},
+		{"share.coordinator.state.topic.replication.factor", c.ReplicationFactor < 1, c.ReplicationFactor},
+		{"share.coordinator.snapshot.update.records.per.snapshot", c.SnapshotUpdates < 0, c.SnapshotUpdates},
+		{"share.coordinator.write.timeout.ms", c.WriteTimeout < time.Millisecond, c.WriteTimeout},
+		{"group.share.max.size", c.MembersMax < 1, c.MembersMax},
+		{"group.share.max.share.sessions", c.SessionsMax < 1, c.SessionsMax},
+		{"group.share.session.timeout.ms", c.Session < time.Millisecond, c.Session},
+		{"group.share.heartbeat.interval.ms", c.Interval < time.Millisecond || c.Interval >= c.Session, c.Interval},
+		{"group.share.max.session.timeout.ms", c.Sessions.Max < c.Sessions.Min, c.Sessions.Max},
+		{"group.share.max.heartbeat.interval.ms", c.Intervals.Max < c.Intervals.Min, c.Intervals.Max},
+		{"group.share.record.lock.duration.ms", c.Lock < time.Millisecond, c.Lock},
+		{"group.share.max.record.lock.duration.ms", c.Locks.Max < c.Locks.Min, c.Locks.Max},
+		{"group.share.delivery.count.limit", c.Deliveries < 1 || c.Deliveries > math.MaxInt16, c.Deliveries},
+		{"group.share.max.delivery.count.limit", c.DeliveriesMax < c.DeliveriesMin || c.DeliveriesMax > math.MaxInt16,
+			c.DeliveriesMax},
+		{"group.share.partition.max.record.locks", c.Held < 1, c.Held},
+		{"group.share.max.partition.max.record.locks", c.HeldMax < c.HeldMin, c.HeldMax},
+	}
+	for _, check := range checks {
+		if check.bad {
+			return fmt.Errorf("%s: %v is out of range", check.key, check.got)
+		}
+	}
+	return nil
+}
+
+// members is what the machines of groups want to know of it, keeper what those of states do. No record may
+// be larger than a batch may be.
+func (c ShareConfig) members() group.ShareConfig {
+	return group.ShareConfig{MembersMax: c.MembersMax, SessionMillis: c.Session.Milliseconds()}
+}
+
+func (c ShareConfig) keeper(messageBytesMax int32) share.KeeperConfig {
+	return share.KeeperConfig{UpdatesMax: c.SnapshotUpdates, RecordBytesMax: int(messageBytesMax) - groupRecordShare}
+}

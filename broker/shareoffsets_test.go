@@ -1,0 +1,148 @@
+package broker
+
+import (
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"outrigger/broker/group/assign"
+	"outrigger/broker/share"
+	"outrigger/broker/topic"
+)
+
+func slotsOf(id topic.ID, index int32) assign.Slots {
+	return assign.Slots{{Topic: id, Partition: index}}
+}
+
+// TestShareGroupsAreSeenByTools: listed, described, and unknown to what is for other groups.
+func TestShareGroupsAreSeenByTools(t *testing.T) {
+	h := startShares(t)
+	id := h.create("work", 2)
+	s := h.sharer("g", "one", "work", id)
+	list := kmsg.NewPtrListGroupsRequest()
+	list.Version, list.TypesFilter = 5, []string{"share"}
+	listed := s.c.ask(list).(*kmsg.ListGroupsResponse).Groups
+	if len(listed) != 1 || listed[0].GroupType != "share" || listed[0].GroupState != "Stable" || listed[0].ProtocolType != "share" {
+		t.Errorf("list: got %+v, want a stable share group", listed)
+	}
+	q := kmsg.NewPtrShareGroupDescribeRequest()
+	q.Version, q.GroupIDs, q.IncludeAuthorizedOperations = 1, []string{"g", "none"}, true
+	r := s.c.ask(q).(*kmsg.ShareGroupDescribeResponse)
+	if g := r.Groups[0]; g.ErrorCode != 0 || g.GroupState != "Stable" || g.GroupEpoch != 1 || len(g.Members) != 1 ||
+		g.Members[0].MemberID != "one" || g.Members[0].MemberEpoch != 1 || g.Members[0].ClientHost != "/127.0.0.1" ||
+		len(g.Members[0].Assignment.TopicPartitions) != 1 || g.Members[0].Assignment.TopicPartitions[0].Topic != "work" {
+		t.Errorf("describe: got %+v, want a member with topic work", g)
+	}
+	expectCode(t, "describe none", r.Groups[1].ErrorCode, codeGroupIDNotFound)
+	consumers := kmsg.NewPtrConsumerGroupDescribeRequest()
+	consumers.Groups = []string{"g"}
+	expectCode(t, "describe as consumers", s.c.ask(consumers).(*kmsg.ConsumerGroupDescribeResponse).Groups[0].ErrorCode,
+		codeGroupIDNotFound)
+	expectCode(t, "join as a consumer", s.c.ask(consumerJoin("g", "c")).(*kmsg.ConsumerGroupHeartbeatResponse).ErrorCode,
+		codeGroupIDNotFound)
+	expectCode(t, "join as a classic member", s.c.ask(joinOf("g", "")).(*kmsg.JoinGroupResponse).ErrorCode,
+		codeInconsistentProtocol)
+}
+
+// shareOffset is what tools are told of partition 0.
+func (s *sharer) shareOffset() (start, lag int64) {
+	s.Helper()
+	q := kmsg.NewPtrDescribeShareGroupOffsetsRequest()
+	q.Version, q.Groups = 1, []kmsg.DescribeShareGroupOffsetsRequestGroup{{GroupID: s.group}}
+	g := s.c.ask(q).(*kmsg.DescribeShareGroupOffsetsResponse).Groups[0]
+	if g.ErrorCode != 0 || len(g.Topics) != 1 || len(g.Topics[0].Partitions) != 1 || g.Topics[0].Partitions[0].ErrorCode != 0 {
+		s.Fatalf("describe offsets: got %+v, want one partition", g)
+	}
+	return g.Topics[0].Partitions[0].StartOffset, g.Topics[0].Partitions[0].Lag
+}
+
+// TestShareOffsetsAreDescribedAlteredAndDeleted: only of empty groups, and from then on it goes on there,
+// also where a leader has still the old state.
+func TestShareOffsetsAreDescribedAlteredAndDeleted(t *testing.T) {
+	h := startShares(t)
+	id := h.create("work", 1)
+	h.produceOne("work", "a", "b", "c")
+	s := h.sharer("g", "one", "work", id)
+	expectGot(t, "first", s.receive(), "0:a/1 1:b/1 2:c/1 ")
+	onlyCode(t, "accept", int16(s.acknowledge(ackBatch(0, 0, share.Accept), ackBatch(2, 2, share.Accept))))
+	if start, lag := s.shareOffset(); start != 1 || lag != 1 {
+		t.Errorf("offset: got %d, lag %d, want 1 and 1", start, lag)
+	}
+	alter := kmsg.NewPtrAlterShareGroupOffsetsRequest()
+	alter.GroupID = "g"
+	alter.Topics = []kmsg.AlterShareGroupOffsetsRequestTopic{{Topic: "work",
+		Partitions: []kmsg.AlterShareGroupOffsetsRequestTopicPartition{{StartOffset: 2}, {Partition: 5}}}}
+	expectCode(t, "alter under a member", s.c.ask(alter).(*kmsg.AlterShareGroupOffsetsResponse).ErrorCode, codeNonEmptyGroup)
+	s.leave()
+	altered := s.c.ask(alter).(*kmsg.AlterShareGroupOffsetsResponse)
+	onlyCode(t, "alter", altered.ErrorCode)
+	onlyCode(t, "alter partition 0", altered.Topics[0].Partitions[0].ErrorCode)
+	expectCode(t, "alter partition 5", altered.Topics[0].Partitions[1].ErrorCode, codeUnknownTopicOrPartition)
+	if start, _ := s.shareOffset(); start != 2 {
+		t.Errorf("altered: got %d, want 2", start)
+	}
+	// The leader learns of it when it wants something to be kept.
+	expectCode(t, "accept by the old state", int16(s.acknowledge(ackBatch(1, 1, share.Accept))), codeFencedStateEpoch)
+	again := h.sharer("g", "two", "work", id)
+	expectGot(t, "from there", again.receive(), "2:c/1 ")
+	again.leave()
+	forget := kmsg.NewPtrDeleteShareGroupOffsetsRequest()
+	forget.GroupID = "g"
+	forget.Topics = []kmsg.DeleteShareGroupOffsetsRequestTopic{{Topic: "work"}, {Topic: "none"}}
+	deleted := s.c.ask(forget).(*kmsg.DeleteShareGroupOffsetsResponse)
+	onlyCode(t, "delete", deleted.ErrorCode)
+	onlyCode(t, "delete work", deleted.Topics[0].ErrorCode)
+	expectCode(t, "delete none", deleted.Topics[1].ErrorCode, codeUnknownTopicOrPartition)
+}
+
+// TestDeletedShareGroupBeginsAfresh, whatever leaders remember of the one before.
+func TestDeletedShareGroupBeginsAfresh(t *testing.T) {
+	h := startShares(t)
+	id := h.create("work", 1)
+	h.produceOne("work", "a", "b")
+	s := h.sharer("g", "one", "work", id)
+	expectGot(t, "first", s.receive(), "0:a/1 1:b/1 ")
+	onlyCode(t, "accept", int16(s.acknowledge(ackBatch(0, 0, share.Accept))))
+	q := kmsg.NewPtrDeleteGroupsRequest()
+	q.Version, q.Groups = 2, []string{"g"}
+	expectCode(t, "delete with a member", s.c.ask(q).(*kmsg.DeleteGroupsResponse).Groups[0].ErrorCode, codeNonEmptyGroup)
+	s.leave()
+	onlyCode(t, "delete", s.c.ask(q).(*kmsg.DeleteGroupsResponse).Groups[0].ErrorCode)
+	expectCode(t, "delete again", s.c.ask(q).(*kmsg.DeleteGroupsResponse).Groups[0].ErrorCode, codeGroupIDNotFound)
+	expectCode(t, "accept after that", int16(s.acknowledge(ackBatch(1, 1, share.Accept))), codeUnknownTopicOrPartition)
+	next := h.sharer("g", "two", "work", id)
+	expectGot(t, "afresh", next.receive(), "0:a/1 1:b/1 ")
+}
+
+// TestStatesOfDeletedTopicsAreForgotten by the group as by the coordinator of the states.
+func TestStatesOfDeletedTopicsAreForgotten(t *testing.T) {
+	h := startShares(t)
+	id := h.create("work", 1)
+	h.sharer("g", "one", "work", id)
+	d := kmsg.NewPtrDeleteTopicsRequest()
+	d.Version, d.TimeoutMillis, d.TopicNames = 3, 5000, []string{"work"}
+	onlyCode(t, "delete", h.dial().ask(d).(*kmsg.DeleteTopicsResponse).Topics[0].ErrorCode)
+	eventually(t, "the group forgets", func() bool {
+		g, err := h.describeShares(deadline(t), "g")
+		return err == nil && len(g.Initialized) == 0
+	})
+}
+
+func TestOffsetResetsAreRead(t *testing.T) {
+	for _, test := range []struct {
+		value string
+		good  bool
+		hours float64
+	}{
+		{"latest", true, 0}, {"earliest", true, 0}, {"by_duration:PT1H", true, 1}, {"by_duration:P1DT30M", true, 24.5},
+		{"by_duration:PT36S", true, 0.01}, {"by_duration:pt1.5s", true, 1.5 / 3600},
+		{"", false, 0}, {"none", false, 0}, {"by_duration:", false, 0}, {"by_duration:P", false, 0},
+		{"by_duration:PT", false, 0}, {"by_duration:-PT1H", false, 0}, {"by_duration:P99999999999D", false, 0},
+		{"by_duration:1h", false, 0}, {"by_duration:P1DT", false, 0},
+	} {
+		got, err := parseReset(test.value)
+		if (err == nil) != test.good || err == nil && got.back.Hours() != test.hours || got.earliest != (test.value == "earliest") {
+			t.Errorf("%q: got %+v, %v, want success %v and %v hours", test.value, got, err, test.good, test.hours)
+		}
+	}
+}

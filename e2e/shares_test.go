@@ -1,0 +1,241 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// sharing is a share group, and what its members have seen.
+type sharing struct {
+	*cluster
+	topic, group string
+	mu           sync.Mutex
+	// delivered counts how often each value was, accepted are those whose acknowledgement was answered.
+	delivered map[string]int
+	accepted  map[string]bool
+}
+
+// sharingMember is one member, whose network can be cut.
+type sharingMember struct {
+	*sharing
+	client *kgo.Client
+	cut    atomic.Bool
+	mu     sync.Mutex
+	conns  []net.Conn
+	// failed counts acknowledgements that were not answered with success.
+	failed atomic.Int64
+}
+
+func (s *sharing) join() *sharingMember {
+	s.t.Helper()
+	m := &sharingMember{sharing: s}
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.kafka...), kgo.ShareGroup(s.group), kgo.ConsumeTopics(s.topic),
+		kgo.MetadataMinAge(100*time.Millisecond), kgo.FetchMaxWait(200*time.Millisecond), kgo.ShareMaxRecords(20),
+		kgo.Dialer(m.dial), kgo.ShareAckCallback(func(_ *kgo.Client, results kgo.ShareAckResults) {
+			if results.Error() != nil {
+				m.failed.Add(1)
+			}
+		}))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	m.client = client
+	return m
+}
+
+func (m *sharingMember) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if m.cut.Load() {
+		return nil, errors.New("the network is cut")
+	}
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err == nil {
+		m.mu.Lock()
+		m.conns = append(m.conns, conn)
+		m.mu.Unlock()
+	}
+	return conn, err
+}
+
+// die ends a member as a kill does: its connections end, and it says nothing.
+func (m *sharingMember) die() {
+	m.cut.Store(true)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, conn := range m.conns {
+		_ = conn.Close() // it may have ended before
+	}
+}
+
+// poll takes what the member is given. A record that was accepted before must not come again.
+func (m *sharingMember) poll(ctx context.Context) (values []string) {
+	m.client.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+		values = append(values, string(r.Value))
+	})
+	m.sharing.mu.Lock()
+	defer m.sharing.mu.Unlock()
+	for _, v := range values {
+		m.delivered[v]++
+		if m.accepted[v] {
+			m.t.Errorf("%s is given again, although its acknowledgement was answered", v)
+		}
+	}
+	return values
+}
+
+// work takes records and accepts them until ctx ends.
+func (m *sharingMember) work(ctx context.Context) {
+	for ctx.Err() == nil {
+		values := m.poll(ctx)
+		failed := m.failed.Load()
+		m.client.MarkAcks(kgo.AckAccept)
+		if err := m.client.FlushAcks(ctx); err != nil || m.failed.Load() != failed {
+			continue // some are not known to be accepted
+		}
+		m.sharing.mu.Lock()
+		for _, v := range values {
+			m.accepted[v] = true
+		}
+		m.sharing.mu.Unlock()
+	}
+}
+
+// earliest has the group begin at the start of partitions.
+func (s *sharing) earliest(ctx context.Context, client *kgo.Client) {
+	s.t.Helper()
+	q := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	resource := kmsg.NewIncrementalAlterConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeGroupConfig, s.group
+	config := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+	config.Name, config.Value = "share.auto.offset.reset", kmsg.StringPtr("earliest")
+	resource.Configs = append(resource.Configs, config)
+	q.Resources = append(q.Resources, resource)
+	r, err := q.RequestWith(ctx, client)
+	if err != nil || r.Resources[0].ErrorCode != 0 {
+		s.t.Fatalf("set share.auto.offset.reset: %+v, %v", r, err)
+	}
+}
+
+// done waits until nothing is left to be given to anybody.
+func (s *sharing) done(admin *kadm.Client) {
+	s.t.Helper()
+	s.eventually(20*time.Second, "everything is done", func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		described, err := admin.DescribeShareGroupOffsets(ctx, s.group)
+		if err != nil {
+			return err
+		}
+		g := described[s.group]
+		if g.Err != nil {
+			return g.Err
+		}
+		var left error
+		partitions := 0
+		g.Offsets.Each(func(o kadm.ShareOffset) {
+			partitions++
+			if o.Err != nil || o.Lag != 0 {
+				left = fmt.Errorf("partition %d: start %d, lag %d, %w", o.Partition, o.StartOffset, o.Lag, o.Err)
+			}
+		})
+		if partitions == 0 && left == nil {
+			return errors.New("no partitions are described")
+		}
+		return left
+	})
+}
+
+// TestShareGroupOutlivesKilledBrokersAndMembers: each record is given to somebody, none whose acknowledgement
+// was answered is ever given again, and what a member held that is gone comes to another one, while the
+// leaders of the data and of the group's state are killed with -9.
+func TestShareGroupOutlivesKilledBrokersAndMembers(t *testing.T) {
+	s := &sharing{
+		cluster: start(t, options{restart: true, args: []string{
+			"--set", "group.share.session.timeout.ms=3000", "--set", "group.share.heartbeat.interval.ms=500",
+		}}), topic: "work", group: "workers",
+		delivered: map[string]int{}, accepted: map[string]bool{},
+	}
+	s.createTopic(0, s.topic, 3, 3)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.kafka...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s.earliest(ctx, client)
+	var all []string
+	feed := func(n int) {
+		var values []string
+		for range n {
+			values = append(values, fmt.Sprint("v", len(all)+len(values)))
+		}
+		all = append(all, values...)
+		s.write(s.topic, values)
+	}
+	feed(300)
+	victim := s.join()
+	for len(victim.poll(ctx)) == 0 && ctx.Err() == nil {
+		continue
+	}
+	victim.die()
+
+	var working sync.WaitGroup
+	var members []*sharingMember
+	workCtx, stop := context.WithCancel(ctx)
+	for range 2 {
+		m := s.join()
+		members = append(members, m)
+		working.Go(func() { m.work(workCtx) })
+	}
+	for _, broker := range []int{0, 1} {
+		feed(300)
+		s.signal(broker, syscall.SIGKILL)
+		s.serves(broker)
+	}
+	began := time.Now()
+	s.eventually(30*time.Second, "every record is given", func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.delivered) < len(all) {
+			return fmt.Errorf("%d of %d are", len(s.delivered), len(all))
+		}
+		return nil
+	})
+	s.done(kadm.NewClient(client))
+	if out := s.run("group", "list", "--bootstrap-server", s.kafka[0]); !strings.Contains(out, "share") {
+		t.Errorf("group list: got %q, want a share group in it", out)
+	}
+	if out := s.run("group", "describe", s.group, "--bootstrap-server", s.kafka[2]); !strings.Contains(out, "share protocol") ||
+		!strings.Contains(out, s.topic) {
+		t.Errorf("group describe: got %q, want a share group with topic %s", out, s.topic)
+	}
+	stop()
+	working.Wait()
+	again := 0
+	for _, count := range s.delivered {
+		again += count - 1
+	}
+	t.Logf("%d records, %d given again, %d acceptances answered; all done %v after the last kill", len(all), again,
+		len(s.accepted), time.Since(began).Round(time.Millisecond))
+	if len(s.accepted) < len(all)/2 {
+		t.Errorf("accepted: got %d of %d, want most", len(s.accepted), len(all))
+	}
+	victim.cut.Store(false) // it is over; closing should not have to wait
+	victim.client.Close()
+	for _, m := range members {
+		m.client.Close()
+	}
+}
