@@ -32,6 +32,8 @@ const (
 	// soakWarmUp is the part of the time in which caches fill and retention begins; it is not judged.
 	soakWarmUp = 0.35
 	soakTick   = 20 * time.Millisecond
+	// shownMiB is by how much files of a kind must have grown or shrunk to be told.
+	shownMiB = 0.1
 )
 
 // gauged is one thing that must stay flat, in one unit; most is how much it may seem to have grown over the
@@ -343,7 +345,9 @@ func (s *soak) judge(warmUp time.Duration) {
 	}
 	for i := range s.first {
 		for _, kind := range slices.Sorted(maps.Keys(s.last[i])) {
-			s.t.Logf("broker %d, %-20s %6.1f to %6.1f MiB", i+1, kind, s.first[i][kind], s.last[i][kind])
+			if was, is := s.first[i][kind], s.last[i][kind]; max(is-was, was-is) > shownMiB {
+				s.t.Logf("broker %d, %-20s %6.1f to %6.1f MiB", i+1, kind, was, is)
+			}
 		}
 	}
 	for g, gauge := range soakGauges {
