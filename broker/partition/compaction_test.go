@@ -194,7 +194,11 @@ func (h *hand) wantCounted(l *Log) {
 func TestCompactedStoreTellsReadersTheSame(t *testing.T) {
 	var total CompactionStats
 	aborted := 0
-	for seed := uint64(1); seed <= 12; seed++ {
+	seeds := uint64(12)
+	if testing.Short() {
+		seeds = 4
+	}
+	for seed := uint64(1); seed <= seeds; seed++ {
 		plain, compacted := waltest.New(), waltest.New()
 		table := &catalogtest.Catalog{}
 		ratio, keys := float64(seed%3)*0.25, int64(2+seed%9)
@@ -233,7 +237,7 @@ func TestCompactedStoreTellsReadersTheSame(t *testing.T) {
 			total.Uncleanable += now.Uncleanable
 		}
 	}
-	if total.Logs < 300 || total.SavedBytes < 2<<20 || total.Uncleanable != 0 || aborted < 20 {
+	if total.Logs < 60*int64(seeds) || total.SavedBytes < int64(seeds)<<19 || total.Uncleanable != 0 || aborted < int(seeds) {
 		t.Fatalf("too little was compacted: %+v, %d aborted transactions were forgotten", total, aborted)
 	}
 	t.Logf("%+v, %d aborted transactions were forgotten", total, aborted)
@@ -285,7 +289,11 @@ func TestPowerLossWhileCompactingLosesNothing(t *testing.T) {
 	if done := h.store.Stats().Compaction; done.Logs < 10 || h.drained < 5 {
 		t.Fatalf("only %d files were drained: %+v", h.drained, done)
 	}
-	for at := 1; at <= changes; at += 3 {
+	step := 5
+	if testing.Short() {
+		step = 25
+	}
+	for at := 1; at <= changes; at += step {
 		fs := waltest.New()
 		fs.CrashAfter(at)
 		h, table, err := open(fs)
