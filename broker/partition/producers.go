@@ -301,3 +301,22 @@ func sequenced(h batch.Header) bool {
 func addSequence(s, n int32) int32 {
 	return int32((int64(s) + int64(n)) & math.MaxInt32)
 }
+
+// telling lists the records that tell each producer's state: its newest that is committed, and its newest
+// marker. What is not committed stays anyhow.
+func (t *producerTable) telling() map[int64][]int64 {
+	tell := make(map[int64][]int64, len(t.byID))
+	for id, p := range t.byID {
+		var told [2]bool // of data, of markers
+		for i := p.committed - 1; i >= 0 && told != [2]bool{true, true}; i-- {
+			b, kind := p.batches.at(i), 0
+			if b.isMarker() {
+				kind = 1
+			}
+			if !told[kind] {
+				tell[id], told[kind] = append(tell[id], int64(b.end-1)), true
+			}
+		}
+	}
+	return tell
+}
