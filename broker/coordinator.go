@@ -39,8 +39,10 @@ func (c *coordinator) now() group.Time {
 // token names a request.
 func (c *coordinator) token() group.Token { return group.Token(c.tokens.Add(1)) }
 
-// groupPartition is the partition of a group, as Kafka computes it: Java's hash of the name, whose
-// characters are UTF-16.
+// groupPartition is the partition of a group: Java's hash of the name, whose characters are UTF-16, without
+// its sign. Kafka takes the absolute value, so a name with a negative hash has another partition there. It
+// must stay as it is: with another one, brokers of two versions would each have a coordinator for a group,
+// and the offsets that were committed before would be found no more.
 func groupPartition(name string, partitions int) int32 {
 	var hash int32
 	for _, r := range name {
@@ -51,8 +53,7 @@ func groupPartition(name string, partitions int) int32 {
 		}
 		hash = 31*hash + r
 	}
-	// The absolute value: Kafka clears the sign of other hashes, but not of this one.
-	return max(hash, -hash, 0) % int32(partitions)
+	return (hash & 0x7fffffff) % int32(partitions)
 }
 
 // do has a group take a request, whose token is t, and waits for the reply: at most for limit, which
