@@ -424,3 +424,38 @@ func readKeys(t *testing.T, l *Log, before map[byte]int64) map[byte]int64 {
 	}
 	return found
 }
+
+// A follower whose log ends within what stands for dropped records is given the rest of it, and of nothing
+// else.
+func TestEntryOfASpanBeginsWhereAFollowerEnds(t *testing.T) {
+	span := Entry{Epoch: 4, PrevEpoch: 3, Base: 10, Count: 20, Payload: batch.Span(10, 29, 4)}
+	whole := Entry{Epoch: 4, PrevEpoch: 3, Base: 10, Count: 3, Payload: placed(spec{count: 3}, 10, 4)}
+	for name, c := range map[string]struct {
+		entry Entry
+		from  topic.Offset
+		want  topic.Offset
+	}{
+		"before it":     {span, 5, 10},
+		"at its start":  {span, 10, 10},
+		"within":        {span, 17, 17},
+		"the last one":  {span, 29, 29},
+		"behind it":     {span, 30, 10},
+		"of records":    {whole, 11, 10},
+		"not a payload": {Entry{Base: 10, Count: 20}, 17, 10},
+	} {
+		got := c.entry.From(c.from)
+		if got.Base != c.want || got.Base+topic.Offset(got.Count) != c.entry.Base+topic.Offset(c.entry.Count) {
+			t.Errorf("%s: got %d and %d more, want from %d on", name, got.Base, got.Count, c.want)
+		}
+		if c.want == c.entry.Base {
+			continue
+		}
+		h, err := batch.ParseHeader(got.Payload)
+		if err != nil || topic.Offset(h.BaseOffset) != c.want || h.LastOffset() != 29 || h.PartitionLeaderEpoch != 4 || !h.Spans() {
+			t.Errorf("%s: got the batch %+v, %v", name, h, err)
+		}
+		if got.PrevEpoch != 4 {
+			t.Errorf("%s: got epoch %d before it, want its own", name, got.PrevEpoch)
+		}
+	}
+}

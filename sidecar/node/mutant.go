@@ -19,8 +19,6 @@ const (
 	HeartbeatsRefreshNothing
 	// MandateNeverEnds lets a leader that was deposed say what does not exist.
 	MandateNeverEnds
-	// FeedsWholeSpans sends what stands for dropped records as it is, although the follower has some of it.
-	FeedsWholeSpans
 )
 
 // BreakReplication puts bugs into the Replication that cfg will make.
@@ -34,13 +32,12 @@ func BreakWatch(cfg *WatchConfig, bug Mutant) { cfg.mutant = bug }
 // BreakMetadata puts a bug into the rules of the image that cfg will keep.
 func BreakMetadata(cfg *MetadataConfig, rules cluster.Mutant) { cfg.mutant = rules }
 
-var mutantNames = [...]string{"sound", "takes-frames-of-any-session", "heartbeats-refresh-nothing", "mandate-never-ends",
-	"feeds-whole-spans"}
+var mutantNames = [...]string{"sound", "takes-frames-of-any-session", "heartbeats-refresh-nothing", "mandate-never-ends"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }
 
 // Mutants lists all bugs.
 func Mutants() []Mutant {
-	return []Mutant{TakesFramesOfAnySession, HeartbeatsRefreshNothing, MandateNeverEnds, FeedsWholeSpans}
+	return []Mutant{TakesFramesOfAnySession, HeartbeatsRefreshNothing, MandateNeverEnds}
 }

@@ -113,7 +113,7 @@ func (r *Replication) feedFromMemory(p *peer, s *slot) (more, cold bool) {
 
 func (r *Replication) feed(p *peer, s *slot, from *partition.Entry) bool {
 	fed, next := false, *from
-	if at, lags := s.machine.Lag(p.node); lags && r.cfg.mutant != FeedsWholeSpans {
+	if at, lags := s.machine.Lag(p.node); lags {
 		if next = from.From(at); next.Base != from.Base {
 			r.counters.SpansCut++
 		}
