@@ -196,16 +196,29 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// check is whether the value of a key cannot work.
+type check struct {
+	key string
+	bad bool
+	got any
+}
+
+// firstBad is the first of the checks that failed.
+func firstBad(checks []check) error {
+	for _, c := range checks {
+		if c.bad {
+			return fmt.Errorf("%s: %v is out of range", c.key, c.got)
+		}
+	}
+	return nil
+}
+
 // validate refuses what cannot work, naming the key.
 func (c Config) validate() error {
 	if c.Sockets == nil && len(c.Listeners) == 0 {
 		return errors.New("listeners: none given")
 	}
-	checks := []struct {
-		key string
-		bad bool
-		got any
-	}{
+	checks := []check{
 		{"node.id", c.Node < 0, c.Node},
 		{"num.partitions", c.Topics.Partitions < 1, c.Topics.Partitions},
 		{"default.replication.factor", c.Topics.ReplicationFactor < 1, c.Topics.ReplicationFactor},
@@ -217,10 +230,8 @@ func (c Config) validate() error {
 		{"socket.request.max.bytes", c.Requests.BytesMax < 1, c.Requests.BytesMax},
 		{"fetch.max.bytes", c.Requests.FetchBytesMax < 1024, c.Requests.FetchBytesMax},
 	}
-	for _, check := range checks {
-		if check.bad {
-			return fmt.Errorf("%s: %v is out of range", check.key, check.got)
-		}
+	if err := firstBad(checks); err != nil {
+		return err
 	}
 	if c.Requests.BytesMax < c.Topics.MessageBytesMax {
 		return fmt.Errorf("socket.request.max.bytes: %d is below message.max.bytes, %d",

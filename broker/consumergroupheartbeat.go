@@ -26,9 +26,7 @@ func (b *Broker) consumerGroupHeartbeat(
 ) kmsg.Response {
 	response := kmsg.NewPtrConsumerGroupHeartbeatResponse()
 	beat, err := b.beatConsumer(ctx, r, q)
-	response.ErrorCode = int16(b.groupCode("ConsumerGroupHeartbeat", err))
-	if err != nil {
-		response.ErrorMessage = kmsg.StringPtr(err.Error())
+	if response.ErrorCode, response.ErrorMessage = b.outcome("ConsumerGroupHeartbeat", err); err != nil {
 		return response
 	}
 	response.MemberID, response.MemberEpoch = &beat.MemberID, beat.Epoch

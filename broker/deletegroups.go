@@ -20,10 +20,8 @@ func (b *Broker) deleteGroups(
 			_, err = b.groups.do(ctx, name, t, group.Delete{Token: t}, groupWait)
 		}
 		answer := kmsg.NewDeleteGroupsResponseGroup()
-		answer.Group, answer.ErrorCode = name, int16(b.groupCode("DeleteGroups", err))
-		if err != nil {
-			answer.ErrorMessage = kmsg.StringPtr(err.Error())
-		}
+		answer.Group = name
+		answer.ErrorCode, answer.ErrorMessage = b.outcome("DeleteGroups", err)
 		response.Groups = append(response.Groups, answer)
 	}
 	return response

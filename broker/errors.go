@@ -244,8 +244,6 @@ var faults = []fault{
 	{wal.ErrEnd, codeStorageError, codeRequestTimedOut},
 	// A reader reads by itself then.
 	{wal.ErrNotLent, codeStorageError, codeRequestTimedOut},
-	// The log asks again at the new place by itself; if that were missed, so may the client.
-	{wal.ErrMoved, codeRequestTimedOut, codeRequestTimedOut},
 	// What a batch may have wrong; all are found before anything is appended. CORRUPT_MESSAGE is
 	// retriable, since the bytes were damaged on their way.
 	{batch.ErrCorrupt, codeCorruptMessage, codeRequestTimedOut},

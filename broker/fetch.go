@@ -185,13 +185,7 @@ func (f *fetch) wait(ctx context.Context) {
 		cancels, moved := f.watch()
 		more := true
 		if !moved {
-			select {
-			case <-f.wake:
-			case <-timer.C:
-				more = false
-			case <-ctx.Done():
-				more = false
-			}
+			more = woken(ctx, f.wake, timer)
 		}
 		for _, cancel := range cancels {
 			cancel()
@@ -201,6 +195,17 @@ func (f *fetch) wait(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// woken waits for something to look at; it is false when the time is over before.
+func woken(ctx context.Context, wake <-chan struct{}, timer *time.Timer) bool {
+	select {
+	case <-wake:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // watch asks every log to signal when it moves. A role that changed between the read and the watch

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -91,11 +90,7 @@ func (c GroupConfig) withDefaults(replicationFactor int16) GroupConfig {
 
 // validate refuses what cannot work, naming the key.
 func (c GroupConfig) validate() error {
-	checks := []struct {
-		key string
-		bad bool
-		got any
-	}{
+	checks := []check{
 		{"offsets.topic.num.partitions", c.Partitions < 1, c.Partitions},
 		{"offsets.topic.replication.factor", c.ReplicationFactor < 1, c.ReplicationFactor},
 		{"group.min.session.timeout.ms", c.SessionMin < 0, c.SessionMin},
@@ -114,12 +109,7 @@ func (c GroupConfig) validate() error {
 		{"group.consumer.assignors", slices.ContainsFunc(c.Assignors, unknownAssignor), c.Assignors},
 		{"group.consumer.migration.policy", !slices.Contains(migrations, c.Migration), c.Migration},
 	}
-	for _, check := range checks {
-		if check.bad {
-			return fmt.Errorf("%s: %v is out of range", check.key, check.got)
-		}
-	}
-	return nil
+	return firstBad(checks)
 }
 
 var migrations = []Migration{MigrateBothWays, MigrateUpwards, MigrateDownwards, MigrateNever}

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"outrigger/broker/batch"
@@ -107,27 +106,18 @@ func replayBatch(replay *group.Replay, b []byte) (topic.Offset, error) {
 	if err != nil {
 		return 0, err
 	}
-	next := topic.Offset(h.BaseOffset) + topic.Offset(h.LastOffsetDelta) + 1
 	if h.Control() {
 		m, ok, err := batch.ParseMarker(b)
 		if ok {
 			replay.Decide(h.ProducerID, m.Commit)
 		}
-		return next, err
+		return topic.Offset(h.LastOffset()) + 1, err
 	}
 	apply := replay.Apply
 	if h.Transactional() {
 		apply = func(r group.Record) error { return replay.ApplyIn(h.ProducerID, r) }
 	}
-	for r, err := range batch.Records(b) {
-		if err != nil {
-			return 0, err
-		}
-		if err := apply(group.Record{Key: r.Key, Value: r.Value}); err != nil {
-			return 0, fmt.Errorf("record at %d: %w", r.Offset, err)
-		}
-	}
-	return next, nil
+	return eachRecord(func(r batch.Record) error { return apply(group.Record{Key: r.Key, Value: r.Value}) })(b)
 }
 
 // serve has turns until ctx ends or the shard must.

@@ -277,6 +277,25 @@ func (s *shardCore) loadLog(ctx context.Context, apply func([]byte) (topic.Offse
 	return nil
 }
 
+// eachRecord makes of what takes a record what takes a batch, for loadLog.
+func eachRecord(apply func(batch.Record) error) func([]byte) (topic.Offset, error) {
+	return func(b []byte) (topic.Offset, error) {
+		h, err := batch.ParseHeader(b)
+		if err != nil {
+			return 0, err
+		}
+		for r, err := range batch.Records(b) {
+			if err != nil {
+				return 0, err
+			}
+			if err := apply(r); err != nil {
+				return 0, fmt.Errorf("record at %d: %w", r.Offset, err)
+			}
+		}
+		return topic.Offset(h.LastOffset()) + 1, nil
+	}
+}
+
 func (s *shardCore) replayLog(
 	ctx context.Context, end topic.Offset, apply func([]byte) (topic.Offset, error),
 ) error {

@@ -25,8 +25,7 @@ func (b *Broker) shareAcknowledge(
 	if err == nil {
 		visit, err = b.shares.goOn(member, q.ShareSessionEpoch, nil, nil)
 	}
-	if why := b.groupCode("ShareAcknowledge", err); why != codeNone {
-		response.ErrorCode, response.ErrorMessage = int16(why), kmsg.StringPtr(err.Error())
+	if response.ErrorCode, response.ErrorMessage = b.outcome("ShareAcknowledge", err); err != nil {
 		return response
 	}
 	settings := b.shareSettings(member.Group)
@@ -166,10 +165,5 @@ func (a *shareAcks) await(ctx context.Context) {
 
 // outcome is what to tell of a partition.
 func (a *shareAcks) outcome(slot share.Slot) (int16, *string) {
-	err := a.errs[slot]
-	why := a.broker.groupCode("ShareAcknowledge", err)
-	if err == nil {
-		return int16(why), nil
-	}
-	return int16(why), kmsg.StringPtr(err.Error())
+	return a.broker.outcome("ShareAcknowledge", a.errs[slot])
 }

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"fmt"
 	"math"
 	"time"
 
@@ -68,11 +67,7 @@ func (c ShareConfig) withDefaults(replicationFactor int16) ShareConfig {
 
 // validate refuses what cannot work, naming the key.
 func (c ShareConfig) validate() error {
-	checks := []struct {
-		key string
-		bad bool
-		got any
-	}{
+	checks := []check{
 		{"share.coordinator.state.topic.num.partitions", c.Partitions < 1, c.Partitions},
 		{"share.coordinator.state.topic.replication.factor", c.ReplicationFactor < 1, c.ReplicationFactor},
 		{"share.coordinator.snapshot.update.records.per.snapshot", c.SnapshotUpdates < 0, c.SnapshotUpdates},
@@ -91,12 +86,7 @@ func (c ShareConfig) validate() error {
 		{"group.share.partition.max.record.locks", c.Held < 1, c.Held},
 		{"group.share.max.partition.max.record.locks", c.HeldMax < c.HeldMin, c.HeldMax},
 	}
-	for _, check := range checks {
-		if check.bad {
-			return fmt.Errorf("%s: %v is out of range", check.key, check.got)
-		}
-	}
-	return nil
+	return firstBad(checks)
 }
 
 // members is what the machines of groups want to know of it, keeper what those of states do. No record may

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -111,7 +110,8 @@ func (s *shareShard) run(ctx context.Context) { s.live(ctx, s.load, s.serve, s.l
 // load replays the log.
 func (s *shareShard) load(ctx context.Context) error {
 	replay := share.NewReplay()
-	if err := s.loadLog(ctx, func(b []byte) (topic.Offset, error) { return replayShares(replay, b) }); err != nil {
+	err := s.loadLog(ctx, eachRecord(func(r batch.Record) error { return replay.Apply(share.Record{Key: r.Key, Value: r.Value}) }))
+	if err != nil {
 		return err
 	}
 	s.keepers, s.swept = replay.Keepers(&s.cfg), s.now()
@@ -120,23 +120,6 @@ func (s *shareShard) load(ctx context.Context) error {
 			keyPartitions, len(s.keepers))
 	}
 	return nil
-}
-
-// replayShares applies the records of one batch, and returns the offset behind it.
-func replayShares(replay *share.Replay, b []byte) (topic.Offset, error) {
-	h, err := batch.ParseHeader(b)
-	if err != nil {
-		return 0, err
-	}
-	for r, err := range batch.Records(b) {
-		if err != nil {
-			return 0, err
-		}
-		if err := replay.Apply(share.Record{Key: r.Key, Value: r.Value}); err != nil {
-			return 0, fmt.Errorf("record at %d: %w", r.Offset, err)
-		}
-	}
-	return topic.Offset(h.LastOffset()) + 1, nil
 }
 
 // serve has turns until ctx ends or the shard must.

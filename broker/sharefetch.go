@@ -30,8 +30,7 @@ var errShareAcksFirst = fmt.Errorf("%w: the first request of a share session has
 func (b *Broker) shareFetch(ctx context.Context, r *request, q *kmsg.ShareFetchRequest) kmsg.Response {
 	response := kmsg.NewPtrShareFetchResponse()
 	visit, err := b.visitShares(r, q)
-	if why := b.groupCode("ShareFetch", err); why != codeNone {
-		response.ErrorCode, response.ErrorMessage = int16(why), kmsg.StringPtr(err.Error())
+	if response.ErrorCode, response.ErrorMessage = b.outcome("ShareFetch", err); err != nil {
 		return response
 	}
 	f := newShareFetch(b, q, visit)
@@ -148,13 +147,7 @@ func (f *shareFetching) run(ctx context.Context, r *request) {
 		f.acquireAll()
 		more := !f.satisfied()
 		if more {
-			select {
-			case <-f.wake:
-			case <-timer.C:
-				more = false
-			case <-ctx.Done():
-				more = false
-			}
+			more = woken(ctx, f.wake, timer)
 		}
 		cancel()
 		if !more {
@@ -379,10 +372,8 @@ func (f *shareFetching) describe(
 	if p.Records == nil {
 		p.Records = []byte{} // clients of version 1 on take no null
 	}
-	why := f.broker.groupCode("ShareFetch", s.err)
-	if p.ErrorCode = int16(why); s.err != nil {
-		p.ErrorMessage = kmsg.StringPtr(s.err.Error())
-	}
+	p.ErrorCode, p.ErrorMessage = f.broker.outcome("ShareFetch", s.err)
+	why := code(p.ErrorCode)
 	if said {
 		p.AcknowledgeErrorCode, p.AcknowledgeErrorMessage = f.said.outcome(s.Slot)
 	}

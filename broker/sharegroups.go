@@ -34,9 +34,7 @@ func (b *Broker) shareGroupHeartbeat(
 ) kmsg.Response {
 	response := kmsg.NewPtrShareGroupHeartbeatResponse()
 	beat, interval, err := b.beatShare(ctx, r, q)
-	response.ErrorCode = int16(b.groupCode("ShareGroupHeartbeat", err))
-	if err != nil {
-		response.ErrorMessage = kmsg.StringPtr(err.Error())
+	if response.ErrorCode, response.ErrorMessage = b.outcome("ShareGroupHeartbeat", err); err != nil {
 		return response
 	}
 	response.MemberID, response.MemberEpoch = &beat.MemberID, beat.Epoch
@@ -175,9 +173,7 @@ func (b *Broker) shareGroupDescribe(
 			shown.AuthorizedOperations = operationsGroup
 		}
 		d, err := b.describeShares(ctx, name)
-		shown.ErrorCode = int16(b.groupCode("ShareGroupDescribe", err))
-		if err != nil {
-			shown.ErrorMessage = kmsg.StringPtr(err.Error())
+		if shown.ErrorCode, shown.ErrorMessage = b.outcome("ShareGroupDescribe", err); err != nil {
 			continue
 		}
 		showShares(b.cluster.View(), shown, d)

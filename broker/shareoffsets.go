@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -26,9 +27,7 @@ func (b *Broker) describeShareGroupOffsets(
 		shown := &response.Groups[i]
 		shown.GroupID = q.Groups[i].GroupID
 		d, err := b.describeShares(ctx, shown.GroupID)
-		shown.ErrorCode = int16(b.groupCode("DescribeShareGroupOffsets", err))
-		if err != nil {
-			shown.ErrorMessage = kmsg.StringPtr(err.Error())
+		if shown.ErrorCode, shown.ErrorMessage = b.outcome("DescribeShareGroupOffsets", err); err != nil {
 			continue
 		}
 		b.showShareOffsets(ctx, shown, b.shareSlotsAsked(&q.Groups[i], d), d.Initialized)
@@ -81,7 +80,7 @@ func (b *Broker) showShareOffsets(
 	known = assign.SlotsOf(known)
 	said := b.summarizeShares(ctx, shown.GroupID, known)
 	ends := b.logEnds(ctx, known, b.shareSettings(shown.GroupID).committed)
-	for _, name := range sortedKeys(asked) {
+	for _, name := range slices.Sorted(maps.Keys(asked)) {
 		t := kmsg.NewDescribeShareGroupOffsetsResponseGroupTopic()
 		t.Topic = name
 		for _, slot := range asked[name] {
@@ -93,8 +92,7 @@ func (b *Broker) showShareOffsets(
 			case slot.Topic == assign.TopicID{}:
 				p.ErrorCode = int16(codeUnknownTopicOrPartition)
 			case is && s.err != nil:
-				p.ErrorCode = int16(b.groupCode("DescribeShareGroupOffsets", s.err))
-				p.ErrorMessage = kmsg.StringPtr(s.err.Error())
+				p.ErrorCode, p.ErrorMessage = b.outcome("DescribeShareGroupOffsets", s.err)
 			case is:
 				p.StartOffset, p.LeaderEpoch = s.start, s.leaderEpoch
 				if end, ok := ends[slot]; ok && s.start >= 0 && s.complete >= 0 {
@@ -105,15 +103,6 @@ func (b *Broker) showShareOffsets(
 		}
 		shown.Topics = append(shown.Topics, t)
 	}
-}
-
-func sortedKeys[V any](of map[string]V) []string {
-	names := make([]string, 0, len(of))
-	for name := range of {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // listOffsetsAsked is the version in which brokers ask each other for log ends.
@@ -184,8 +173,7 @@ func (b *Broker) alterShareGroupOffsets(
 		}
 	}
 	said, err := b.resetShares(ctx, q.GroupID, assign.SlotsOf(slots), starts)
-	if response.ErrorCode = int16(b.groupCode("AlterShareGroupOffsets", err)); err != nil {
-		response.ErrorMessage = kmsg.StringPtr(err.Error())
+	if response.ErrorCode, response.ErrorMessage = b.outcome("AlterShareGroupOffsets", err); err != nil {
 		return response
 	}
 	for i := range q.Topics {
@@ -204,9 +192,7 @@ func (b *Broker) alterShareGroupOffsets(
 			case !is:
 				s.err = topic.ErrUnknown
 			}
-			if p.ErrorCode = int16(b.groupCode("AlterShareGroupOffsets", s.err)); s.err != nil {
-				p.ErrorMessage = kmsg.StringPtr(s.err.Error())
-			}
+			p.ErrorCode, p.ErrorMessage = b.outcome("AlterShareGroupOffsets", s.err)
 			answered.Partitions = append(answered.Partitions, p)
 		}
 		response.Topics = append(response.Topics, answered)
@@ -245,8 +231,7 @@ func (b *Broker) deleteShareGroupOffsets(
 		}
 	}
 	said, err := b.forgetTopics(ctx, q.GroupID, ids)
-	if response.ErrorCode = int16(b.groupCode("DeleteShareGroupOffsets", err)); err != nil {
-		response.ErrorMessage = kmsg.StringPtr(err.Error())
+	if response.ErrorCode, response.ErrorMessage = b.outcome("DeleteShareGroupOffsets", err); err != nil {
 		return response
 	}
 	for _, named := range q.Topics {
@@ -261,9 +246,7 @@ func (b *Broker) deleteShareGroupOffsets(
 				err = s.err
 			}
 		}
-		if answered.ErrorCode = int16(b.groupCode("DeleteShareGroupOffsets", err)); err != nil {
-			answered.ErrorMessage = kmsg.StringPtr(err.Error())
-		}
+		answered.ErrorCode, answered.ErrorMessage = b.outcome("DeleteShareGroupOffsets", err)
 		response.Topics = append(response.Topics, answered)
 	}
 	return response

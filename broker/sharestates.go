@@ -22,14 +22,11 @@ func (b *Broker) shareStateHandlers() map[int16]handler {
 
 // shareResults has the events of a request carried out, and tells what became of each as code and message.
 func (b *Broker) shareResults(
-	ctx context.Context, api string, events []shareEvent, told func(i int, result any, why code, message *string),
+	ctx context.Context, api string, events []shareEvent, told func(i int, result any, why int16, message *string),
 ) {
 	for i, reply := range b.shareStates.do(ctx, events) {
-		var message *string
-		if reply.Err != nil {
-			message = kmsg.StringPtr(reply.Err.Error())
-		}
-		told(i, reply.Result, b.groupCode(api, reply.Err), message)
+		why, message := b.outcome(api, reply.Err)
+		told(i, reply.Result, why, message)
 	}
 }
 
@@ -55,8 +52,8 @@ func (b *Broker) initializeShareGroupState(
 			})
 		}
 	}
-	b.shareResults(ctx, "InitializeShareGroupState", events, func(i int, _ any, why code, message *string) {
-		slots[i].ErrorCode, slots[i].ErrorMessage = int16(why), message
+	b.shareResults(ctx, "InitializeShareGroupState", events, func(i int, _ any, why int16, message *string) {
+		slots[i].ErrorCode, slots[i].ErrorMessage = why, message
 	})
 	return response
 }
@@ -82,9 +79,9 @@ func (b *Broker) readShareGroupState(
 			})
 		}
 	}
-	b.shareResults(ctx, "ReadShareGroupState", events, func(i int, result any, why code, message *string) {
+	b.shareResults(ctx, "ReadShareGroupState", events, func(i int, result any, why int16, message *string) {
 		slot := slots[i]
-		slot.ErrorCode, slot.ErrorMessage = int16(why), message
+		slot.ErrorCode, slot.ErrorMessage = why, message
 		if s, ok := result.(*share.State); ok {
 			slot.StateEpoch, slot.StartOffset = s.StateEpoch, s.Start
 			for _, batch := range s.Batches {
@@ -118,8 +115,8 @@ func (b *Broker) writeShareGroupState(
 			})
 		}
 	}
-	b.shareResults(ctx, "WriteShareGroupState", events, func(i int, _ any, why code, message *string) {
-		slots[i].ErrorCode, slots[i].ErrorMessage = int16(why), message
+	b.shareResults(ctx, "WriteShareGroupState", events, func(i int, _ any, why int16, message *string) {
+		slots[i].ErrorCode, slots[i].ErrorMessage = why, message
 	})
 	return response
 }
@@ -158,8 +155,8 @@ func (b *Broker) deleteShareGroupState(
 			})
 		}
 	}
-	b.shareResults(ctx, "DeleteShareGroupState", events, func(i int, _ any, why code, message *string) {
-		slots[i].ErrorCode, slots[i].ErrorMessage = int16(why), message
+	b.shareResults(ctx, "DeleteShareGroupState", events, func(i int, _ any, why int16, message *string) {
+		slots[i].ErrorCode, slots[i].ErrorMessage = why, message
 	})
 	return response
 }
@@ -185,9 +182,9 @@ func (b *Broker) readShareGroupStateSummary(
 			})
 		}
 	}
-	b.shareResults(ctx, "ReadShareGroupStateSummary", events, func(i int, result any, why code, message *string) {
+	b.shareResults(ctx, "ReadShareGroupStateSummary", events, func(i int, result any, why int16, message *string) {
 		slot := slots[i]
-		slot.ErrorCode, slot.ErrorMessage = int16(why), message
+		slot.ErrorCode, slot.ErrorMessage = why, message
 		if s, ok := result.(*share.State); ok {
 			slot.StateEpoch, slot.LeaderEpoch, slot.StartOffset = s.StateEpoch, s.LeaderEpoch, s.Start
 			slot.DeliveryCompleteCount = s.Complete

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"fmt"
 	"time"
 
 	"outrigger/broker/txn"
@@ -34,22 +33,13 @@ func (c TransactionConfig) withDefaults(replicationFactor int16) TransactionConf
 
 // validate refuses what cannot work, naming the key.
 func (c TransactionConfig) validate() error {
-	checks := []struct {
-		key string
-		bad bool
-		got any
-	}{
+	checks := []check{
 		{"transaction.state.log.num.partitions", c.Partitions < 1, c.Partitions},
 		{"transaction.state.log.replication.factor", c.ReplicationFactor < 1, c.ReplicationFactor},
 		{"transaction.max.timeout.ms", c.TimeoutMax < time.Millisecond, c.TimeoutMax},
 		{"transactional.id.expiration.ms", c.Expiration < time.Millisecond, c.Expiration},
 	}
-	for _, check := range checks {
-		if check.bad {
-			return fmt.Errorf("%s: %v is out of range", check.key, check.got)
-		}
-	}
-	return nil
+	return firstBad(checks)
 }
 
 // machine is what the machines want to know of it. No record may be larger than a batch may be.

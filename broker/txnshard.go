@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"outrigger/broker/batch"
@@ -69,7 +68,8 @@ func (s *txnShard) run(ctx context.Context) { s.live(ctx, s.load, s.serve, s.loo
 // load replays the log, and has the markers sent of what was decided before.
 func (s *txnShard) load(ctx context.Context) error {
 	replay := txn.NewReplay()
-	if err := s.loadLog(ctx, func(b []byte) (topic.Offset, error) { return replayTxns(replay, b) }); err != nil {
+	err := s.loadLog(ctx, eachRecord(func(r batch.Record) error { return replay.Apply(txn.Record{Key: r.Key, Value: r.Value}) }))
+	if err != nil {
 		return err
 	}
 	now := s.now()
@@ -85,23 +85,6 @@ func (s *txnShard) load(ctx context.Context) error {
 			keyEpoch, s.epoch, keyTransactions, len(s.txns))
 	}
 	return nil
-}
-
-// replayTxns applies the records of one batch, and returns the offset behind it.
-func replayTxns(replay *txn.Replay, b []byte) (topic.Offset, error) {
-	h, err := batch.ParseHeader(b)
-	if err != nil {
-		return 0, err
-	}
-	for r, err := range batch.Records(b) {
-		if err != nil {
-			return 0, err
-		}
-		if err := replay.Apply(txn.Record{Key: r.Key, Value: r.Value}); err != nil {
-			return 0, fmt.Errorf("record at %d: %w", r.Offset, err)
-		}
-	}
-	return topic.Offset(h.LastOffset()) + 1, nil
 }
 
 // serve has turns until ctx ends or the shard must.

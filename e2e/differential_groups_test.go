@@ -264,17 +264,7 @@ func (d *dialogue) groupAdmin() {
 		{"delete an offset", "diff-simple", "diff-a", 0}, {"delete an offset that is not there", "diff-simple", "diff-a", 2},
 		{"delete an offset of an unknown topic", "diff-simple", "diff-z", 0}, {"delete an offset of no group", "diff-no-group", "diff-a", 0},
 	} {
-		q := kmsg.NewPtrOffsetDeleteRequest()
-		q.Group = s.group
-		q.Topics = []kmsg.OffsetDeleteRequestTopic{{Topic: s.topic, Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{Partition: s.partition}}}}
-		d.ask(s.step, q, func(r kmsg.Response) string {
-			o := r.(*kmsg.OffsetDeleteResponse)
-			said := codeName(o.ErrorCode)
-			for _, t := range o.Topics {
-				said += " " + codeName(t.Partitions[0].ErrorCode)
-			}
-			return said
-		})
+		d.deleteOffset(s.step, s.group, s.topic, s.partition)
 	}
 	for _, group := range []string{"diff-group", "diff-simple", "diff-no-group", ""} {
 		q := kmsg.NewPtrDeleteGroupsRequest()
@@ -283,4 +273,19 @@ func (d *dialogue) groupAdmin() {
 			return codeName(r.(*kmsg.DeleteGroupsResponse).Groups[0].ErrorCode)
 		})
 	}
+}
+
+// deleteOffset has a committed offset deleted.
+func (d *dialogue) deleteOffset(step, group, topic string, partition int32) {
+	q := kmsg.NewPtrOffsetDeleteRequest()
+	q.Group = group
+	q.Topics = []kmsg.OffsetDeleteRequestTopic{{Topic: topic, Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{Partition: partition}}}}
+	d.ask(step, q, func(r kmsg.Response) string {
+		o := r.(*kmsg.OffsetDeleteResponse)
+		said := codeName(o.ErrorCode)
+		for _, t := range o.Topics {
+			said += " " + codeName(t.Partitions[0].ErrorCode)
+		}
+		return said
+	})
 }

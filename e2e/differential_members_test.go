@@ -103,16 +103,6 @@ func (d *dialogue) offsetDeletions() {
 		{"delete an offset of a strange partition", "diff-mixed", "diff-b", 99},
 		{"delete an offset of a group of connect", "diff-connect", "diff-a", 0},
 	} {
-		q := kmsg.NewPtrOffsetDeleteRequest()
-		q.Group = s.group
-		q.Topics = []kmsg.OffsetDeleteRequestTopic{{Topic: s.topic, Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{Partition: s.partition}}}}
-		d.ask(s.step, q, func(r kmsg.Response) string {
-			o := r.(*kmsg.OffsetDeleteResponse)
-			said := codeName(o.ErrorCode)
-			for _, t := range o.Topics {
-				said += " " + codeName(t.Partitions[0].ErrorCode)
-			}
-			return said
-		})
+		d.deleteOffset(s.step, s.group, s.topic, s.partition)
 	}
 }

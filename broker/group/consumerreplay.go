@@ -42,23 +42,24 @@ func (r *Replay) applyConsumer(record Record) error {
 			c.target = nil
 		}
 	case consumerMemberKey:
-		put(c.members, d, d.member)
+		put(c.members, d.part, d.gone, d.member)
 	case consumerPlaceKey:
-		put(c.places, d, d.place)
+		put(c.places, d.part, d.gone, d.place)
 	case targetMemberKey:
-		put(c.targets, d, d.target)
+		put(c.targets, d.part, d.gone, d.target)
 	case consumerRegexKey:
-		put(c.patterns, d, d.topics)
+		put(c.patterns, d.part, d.gone, d.topics)
 	}
 	r.drop(d.group)
 	return nil
 }
 
-func put[V any](into map[string]V, d *consumerDecoded, v V) {
-	if d.gone {
-		delete(into, d.part)
+// put takes in a record about one part of a group, such as a member.
+func put[V any](into map[string]V, part string, gone bool, v V) {
+	if gone {
+		delete(into, part)
 	} else {
-		into[d.part] = v
+		into[part] = v
 	}
 }
 

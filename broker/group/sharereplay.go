@@ -47,22 +47,14 @@ func (r *Replay) applyShare(record Record) error {
 	case shareStatesKey:
 		c.states = d.states // nil if it is gone
 	case shareMemberKey:
-		putPart(c.members, d, d.member)
+		put(c.members, d.part, d.gone, d.member)
 	case sharePlaceKey:
-		putPart(c.places, d, d)
+		put(c.places, d.part, d.gone, d)
 	case shareTargetMemberKey:
-		putPart(c.targets, d, d.slots)
+		put(c.targets, d.part, d.gone, d.slots)
 	}
 	r.drop(d.group)
 	return nil
-}
-
-func putPart[V any](into map[string]V, d *shareDecoded, v V) {
-	if d.gone {
-		delete(into, d.part)
-	} else {
-		into[d.part] = v
-	}
 }
 
 // restoreShares makes the machine what the log says. The group's epoch is the first record of a share group

@@ -167,13 +167,13 @@ func (l *Log) dirt(r Compaction, number uint64) float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n, limit := l.cleanableLocked(r, number)
-	dirty, clean := int64(0), int64(0)
+	// What was compacted is what is left when the rest is counted: it is the larger part, and frozen.
+	dirty, clean := int64(0), l.mu.bytes
 	oldest := int64(math.MaxInt64)
-	for i := range n {
-		switch e := l.mu.index.at(i); {
-		case e.end() <= l.mu.compacted:
-			clean += int64(e.bytes)
-		case e.base < limit:
+	for i := min(n, l.mu.index.covering(l.mu.compacted)); i < l.mu.index.len(); i++ {
+		e := l.mu.index.at(i)
+		clean -= int64(e.bytes)
+		if i < n && e.base < limit {
 			dirty += int64(e.bytes)
 			if e.newest >= 0 {
 				oldest = min(oldest, e.newest)

@@ -26,18 +26,40 @@ func describeConsumers(
 	if err != nil {
 		return nil, nil, fmt.Errorf("describe groups: %w", err)
 	}
+	return viewKnown(names, func(name string) (groupView, error) {
+		g, found := described[name]
+		if err := refusal(name, found, g.Err); err != nil {
+			return groupView{}, err
+		}
+		return viewConsumers(ctx, admin, &g)
+	})
+}
+
+// errOtherProtocol: a group is not of the protocol that was asked for, or not at all.
+var errOtherProtocol = errors.New("group is of another protocol")
+
+// refusal is why a group cannot be shown, nil if it can.
+func refusal(name string, described bool, err error) error {
+	switch {
+	case !described || errors.Is(err, kerr.GroupIDNotFound):
+		return errOtherProtocol
+	case err != nil:
+		return explainGroup("describe group "+name, err)
+	}
+	return nil
+}
+
+// viewKnown shows the groups that view knows, and returns the names of those of another protocol.
+func viewKnown(names []string, view func(name string) (groupView, error)) (views []groupView, others []string, err error) {
 	for _, name := range names {
-		switch g, found := described[name]; {
-		case !found || errors.Is(g.Err, kerr.GroupIDNotFound):
+		one, err := view(name)
+		switch {
+		case errors.Is(err, errOtherProtocol):
 			others = append(others, name)
-		case g.Err != nil:
-			return nil, nil, explainGroup("describe group "+name, g.Err)
+		case err != nil:
+			return nil, nil, err
 		default:
-			view, err := viewConsumers(ctx, admin, &g)
-			if err != nil {
-				return nil, nil, err
-			}
-			views = append(views, view)
+			views = append(views, one)
 		}
 	}
 	return views, others, nil

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // shareGroup is how tools call the protocol of share groups.
@@ -21,21 +19,13 @@ func describeShares(
 	if err != nil {
 		return nil, nil, fmt.Errorf("describe groups: %w", err)
 	}
-	for _, name := range names {
-		switch g, found := described[name]; {
-		case !found || errors.Is(g.Err, kerr.GroupIDNotFound):
-			others = append(others, name)
-		case g.Err != nil:
-			return nil, nil, explainGroup("describe group "+name, g.Err)
-		default:
-			view, err := viewShares(ctx, admin, &g)
-			if err != nil {
-				return nil, nil, err
-			}
-			views = append(views, view)
+	return viewKnown(names, func(name string) (groupView, error) {
+		g, found := described[name]
+		if err := refusal(name, found, g.Err); err != nil {
+			return groupView{}, err
 		}
-	}
-	return views, others, nil
+		return viewShares(ctx, admin, &g)
+	})
 }
 
 // viewShares shows where a share group begins in each partition, and how much is left for it from there on.
