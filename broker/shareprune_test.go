@@ -51,17 +51,9 @@ func TestStateTopicIsCutWhileItIsWrittenTo(t *testing.T) {
 		t.Errorf("start: got %d, want 10", before.start)
 	}
 
-	h.moveAll(shareTopic, 2, 1)
-	h.moveAll(shareTopic, testNode, 2)
-	eventually(t, "it is led again", func() bool {
-		slots := slotsOf(id, 0)
-		return h.summarizeShares(deadline(t), "g", slots)[slots[0]].err == nil
-	})
+	h.anotherCoordinates("g", id, 1)
 	if got := h.summary("g", id, 0); got != before {
 		t.Errorf("under the next leader: got %+v, want %+v", got, before)
-	}
-	if got := h.summary("g", id, 1); got != cold {
-		t.Errorf("the other partition: got %+v, want %+v", got, cold)
 	}
 	h.cluster.move(t, "work", 0, 2, 1)
 	h.cluster.move(t, "work", 0, testNode, 2)
@@ -72,9 +64,28 @@ func TestStateTopicIsCutWhileItIsWrittenTo(t *testing.T) {
 		t.Errorf("start: got %d, want 12", got)
 	}
 	eventually(t, "the log is cut under the next leader", rests)
-	if got := h.metric("kafka_server_share_coordinator_metrics_last_pruned_offset", shareTopic); got <= 0 {
-		t.Errorf("metric: got %v, want where the log was cut", got)
+	eventually(t, "the metric says so", func() bool {
+		return h.metric("kafka_server_share_coordinator_metrics_last_pruned_offset", shareTopic, "0") > 0
+	})
+	before = h.summary("g", id, 0)
+	h.anotherCoordinates("g", id, 3)
+	if got := h.summary("g", id, 0); got != before {
+		t.Errorf("under the last leader: got %+v, want %+v", got, before)
 	}
+	if got := h.summary("g", id, 1); got != cold {
+		t.Errorf("the partition that was left alone: got %+v, want %+v", got, cold)
+	}
+}
+
+// anotherCoordinates moves the states to another node and back, and waits until they are loaded.
+func (h *harness) anotherCoordinates(group string, id topic.ID, epoch topic.Epoch) {
+	h.Helper()
+	h.moveAll(shareTopic, 2, epoch)
+	h.moveAll(shareTopic, testNode, epoch+1)
+	slots := slotsOf(id, 0)
+	eventually(h, "it is led again", func() bool {
+		return h.summarizeShares(deadline(h), group, slots)[slots[0]].err == nil
+	})
 }
 
 // TestStateTopicWithoutStatesIsCutAtItsEnd.

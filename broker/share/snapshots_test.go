@@ -156,7 +156,7 @@ func (p *pruned) play() {
 // leaders lose what is not committed.
 func TestPrunedLogSaysWhatTheWholeOneDoes(t *testing.T) {
 	cuts := 0
-	for seed := range uint64(40) {
+	for seed := range uint64(25) {
 		p := newPruned(t, seed)
 		for step := range 150 {
 			p.where = fmt.Sprintf("seed %d, step %d", seed, step)
