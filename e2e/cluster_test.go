@@ -83,6 +83,7 @@ func start(t testing.TB, o options) *cluster {
 // launch starts dev and waits for its ready line.
 func (c *cluster) launch() {
 	c.t.Helper()
+	c.pids = nil
 	args := []string{"dev", "--brokers", strconv.Itoa(c.opts.brokers), "--data", c.data,
 		"--kafka-port", "0", "--nats-port", "0", "--cluster-port", "0", "--http-port", "0"}
 	if c.opts.restart {
@@ -184,7 +185,19 @@ func (c *cluster) stop() {
 	c.cmd = nil
 }
 
+// kill9 kills all brokers, then dev, and returns when they are gone. A broker whose dev alone is killed
+// stops in good order.
 func (c *cluster) kill9() {
+	for _, pid := range c.pids {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			c.t.Errorf("kill broker: %v", err)
+		}
+	}
+	c.killDev()
+	gone(c.t, 10*time.Second, c.pids)
+}
+
+func (c *cluster) killDev() {
 	_ = c.cmd.Process.Kill()
 	<-c.done
 	c.cmd = nil

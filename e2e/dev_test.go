@@ -280,7 +280,7 @@ func alive(pid int) bool {
 	return !strings.HasPrefix(state, "Z")
 }
 
-func gone(t *testing.T, within time.Duration, pids []int) {
+func gone(t testing.TB, within time.Duration, pids []int) {
 	t.Helper()
 	eventually(t, within, "no broker is left", func() error {
 		for i, pid := range pids {
@@ -298,7 +298,7 @@ const stopPromise = 8 * time.Second
 func TestKilledDevLeavesNoOrphan(t *testing.T) {
 	c := start(t, options{})
 	pids := c.pids
-	c.kill9()
+	c.killDev()
 	began := time.Now()
 	gone(t, stopPromise, pids)
 	t.Logf("all brokers were gone after %s", time.Since(began).Round(time.Millisecond))

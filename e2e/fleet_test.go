@@ -75,23 +75,28 @@ func newFleet(t testing.TB, brokers int, sets ...string) *fleet {
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // freePorts draws ports that nobody uses, below those that the system hands out by itself: a broker
-// that is down for a while finds its own free when it returns.
+// that is down for a while finds its own free when it returns. Until the test ends the same port of UDP,
+// which no broker wants, is held as the claim that all who draw respect.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
 	const from, to, triesMax = 10000, 20000, 1000
-	taken := map[int]bool{}
 	var ports []int
 	for range triesMax {
 		if len(ports) == n {
 			return ports
 		}
 		port := from + rand.IntN(to-from)
+		claim, err := net.ListenPacket("udp", loopback(port))
+		if err != nil {
+			continue
+		}
 		listener, err := net.Listen("tcp", loopback(port))
-		if err != nil || taken[port] {
+		if err != nil {
+			claim.Close()
 			continue
 		}
 		listener.Close()
-		taken[port] = true
+		t.Cleanup(func() { claim.Close() })
 		ports = append(ports, port)
 	}
 	t.Fatalf("found %d free ports, want %d", len(ports), n)

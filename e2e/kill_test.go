@@ -181,11 +181,8 @@ func TestPowerLossOfAllLosesNothingAcknowledged(t *testing.T) {
 		load := startLoad(t, c.kafka, "power", partitions, ledger)
 		resumed(t, ledger, partitions)
 		resumed(t, ledger, partitions)
-		for i := range c.pids {
-			c.signal(i, syscall.SIGKILL)
-		}
-		load.gone()
 		c.kill9()
+		load.gone()
 	}
 	c := start(t, options{data: data})
 	t.Log(ledger.summary())
@@ -212,11 +209,8 @@ func TestAllKilledUnderIntervalLoseNothingAcknowledged(t *testing.T) {
 		load := startLoad(t, c.kafka, "interval", partitions, ledger)
 		resumed(t, ledger, partitions)
 		resumed(t, ledger, partitions)
-		for i := range c.pids {
-			c.signal(i, syscall.SIGKILL)
-		}
-		load.gone()
 		c.kill9()
+		load.gone()
 	}
 	c := start(t, options{data: data, args: []string{"--set", "log.flush.policy=interval"}})
 	c.healthy(30 * time.Second)

@@ -10,7 +10,10 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"outrigger/broker/catalog"
+	"outrigger/broker/pebblefs"
 )
 
 func open(t *testing.T, dir string) (*catalog.Catalog, error) {
@@ -61,6 +64,48 @@ func TestEditsOutliveTheProcess(t *testing.T) {
 		t.Errorf("range: got %v, want the error of its function", err)
 	}
 	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Pebble writes the file of an old log again, and what was in it stays behind the end of the new one.
+func TestClosedCatalogIsWholeWhereItsLogsAreOldFiles(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "catalog")
+	c, err := open(t, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := func() (found bool) {
+		err := pebblefs.EachLog(vfs.Default, dir, func(_ string, number uint32, content []byte) error {
+			end := pebblefs.FollowLog(content, number, func([]byte) {})
+			found = end > 0 && bytes.Contains(content[end:], []byte("old"))
+			return nil
+		})
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		return found
+	}
+	for n := 0; !old(); n++ {
+		if n == 1000 {
+			t.Fatal("the file of no log was used again")
+		}
+		value := bytes.Repeat([]byte("old "), 64<<10)
+		if err := c.Apply([]catalog.Edit{{Key: []byte("key"), Value: value}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !old() {
+		t.Fatal("nothing lies behind the end of the last log")
+	}
+	looked, bad, err := catalog.Look(dir, true)
+	if err != nil || len(bad) > 0 {
+		t.Fatalf("got %v, %v, want nothing bad", bad, err)
+	}
+	if err := looked.Close(); err != nil {
 		t.Fatal(err)
 	}
 }

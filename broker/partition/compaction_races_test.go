@@ -450,3 +450,26 @@ func TestTailOfACompactedLogHoldsItsOwnBatches(t *testing.T) {
 		t.Errorf("the batches end at %d, want 5", next)
 	}
 }
+
+// A read that meets a rewrite every time says nothing of offsets: a consumer that is told that its offset is
+// out of range begins elsewhere.
+func TestLogRewrittenAgainAndAgainHasNoOffsetOutOfRange(t *testing.T) {
+	calls := 0
+	err := untilStill(func() error {
+		calls++
+		return errRewritten
+	})
+	if !errors.Is(err, wal.ErrMoved) || errors.Is(err, ErrOffsetOutOfRange) || calls != rereadsMax {
+		t.Errorf("got %v after %d calls, want ErrMoved after %d", err, calls, rereadsMax)
+	}
+	calls = 0
+	err = untilStill(func() error {
+		if calls++; calls < 3 {
+			return errRewritten
+		}
+		return ErrNotReady
+	})
+	if !errors.Is(err, ErrNotReady) || calls != 3 {
+		t.Errorf("got %v after %d calls, want ErrNotReady after 3", err, calls)
+	}
+}

@@ -83,21 +83,31 @@ func (l *Log) OffsetForTime(
 
 // find answers the two above: at newestTimestamp it finds the largest.
 func (l *Log) find(ts int64) (offset topic.Offset, found int64, epoch topic.Epoch, err error) {
-	for range rereadsMax {
-		p, ok, none := l.batchReaching(ts)
+	err = untilStill(func() error {
+		offset, found, epoch = topic.NoOffset, noTimestamp, topic.NoEpoch
+		p, ok, err := l.batchReaching(ts)
 		if !ok {
-			return topic.NoOffset, noTimestamp, topic.NoEpoch, none
+			return err
 		}
 		wanted := ts
 		if ts == newestTimestamp {
 			wanted = p.latest
 		}
 		offset, found, epoch, err = l.findInBatch(p, wanted)
-		if !errors.Is(err, errRewritten) {
-			return offset, found, epoch, err
+		return err
+	})
+	return offset, found, epoch, err
+}
+
+// untilStill calls fn again if it met a batch that had just been rewritten. That a log is rewritten again and
+// again says nothing of its offsets.
+func untilStill(fn func() error) error {
+	for range rereadsMax {
+		if err := fn(); !errors.Is(err, errRewritten) {
+			return err
 		}
 	}
-	return offset, found, epoch, err
+	return fmt.Errorf("the log is rewritten again and again: %w", wal.ErrMoved)
 }
 
 // MaxTimestamp finds the first committed record that bears the largest timestamp, with the same

@@ -45,23 +45,26 @@ func (l *Log) readOwned(q Query) (ReadResult, error) {
 // brought: what lies before a damaged one is as good as ever. It begins anew if the log was compacted
 // meanwhile.
 func (l *Log) read(q Query, take func([]piece) (taken int, err error)) ([]piece, ReadResult, error) {
-	for tries := 0; ; tries++ {
-		pieces, result, err := l.committedPieces(q)
-		if err != nil || len(pieces) == 0 {
-			return nil, result, err
+	var pieces []piece
+	var result ReadResult
+	err := untilStill(func() (err error) {
+		if pieces, result, err = l.committedPieces(q); err != nil || len(pieces) == 0 {
+			return err
 		}
 		taken, err := take(pieces)
-		rewritten := errors.Is(err, errRewritten)
-		switch {
-		case err == nil, taken > 0 && (rewritten || errors.Is(err, wal.ErrDamaged)):
-			return pieces[:taken], result, nil
-		case rewritten && tries < rereadsMax:
-		case rewritten:
-			return nil, result, fmt.Errorf("read batches from %d: the log is rewritten again and again: %w", q.From, wal.ErrMoved)
-		default:
-			return nil, result, fmt.Errorf("read batches from %d: %w", q.From, err)
+		if taken > 0 && (errors.Is(err, errRewritten) || errors.Is(err, wal.ErrDamaged)) {
+			err = nil
 		}
+		pieces = pieces[:taken]
+		if err != nil {
+			return fmt.Errorf("read batches from %d: %w", q.From, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, result, err
 	}
+	return pieces, result, nil
 }
 
 // rereadsMax is how often a read begins anew because the log was compacted meanwhile.

@@ -1,6 +1,7 @@
 package pebblefs
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -135,24 +136,16 @@ func readFile(fs vfs.FS, path string) ([]byte, error) {
 }
 
 // endsWell reports whether a log was closed where it ends: Pebble writes the header of an empty chunk of
-// the next log then, and nothing behind it.
+// the next log then. What lies behind it was there before, where the file was that of an earlier log.
 func endsWell(b []byte, at int, number uint32) bool {
 	rest := b[at:]
 	if len(rest) == 0 { // No room for one was left in the block.
 		return at%LogBlockBytes == 0
 	}
-	if len(rest) < recyclableHeader {
-		return false
-	}
 	var trailer [recyclableHeader]byte
 	trailer[6] = recyclableMin
 	binary.LittleEndian.PutUint32(trailer[7:], number+1)
-	for i, x := range rest {
-		if i < recyclableHeader && x != trailer[i] || i >= recyclableHeader && x != 0 {
-			return false
-		}
-	}
-	return true
+	return bytes.HasPrefix(rest, trailer[:])
 }
 
 // goesOn finds a batch that begins behind the place where a log does not go on.
