@@ -126,6 +126,9 @@ func (o *owned) change(taken, lost []int32) {
 
 func (d *franzDriver) consume(args []string) error {
 	topic, group, protocol, instance, isolation := args[0], args[1], args[2], args[3], args[4]
+	if protocol == "share" {
+		return d.share(topic, group)
+	}
 	o := &owned{tell: func(partitions string) { d.say("assigned", partitions) }}
 	lost := func(_ context.Context, _ *kgo.Client, m map[string][]int32) { o.change(nil, m[topic]) }
 	level, balancer := kgo.ReadUncommitted(), kgo.RangeBalancer()
