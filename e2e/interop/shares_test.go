@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"syscall"
 
@@ -209,20 +208,11 @@ func (d *franzDriver) share(topic, group string) error {
 		return err
 	}
 	defer client.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // its end is all that counts
-		cancel()
-	}()
-	for ctx.Err() == nil {
-		fetches := client.PollFetches(ctx)
-		fetches.EachError(func(_ string, p int32, err error) { fmt.Fprintln(os.Stderr, "fetch:", p, err) })
-		fetches.EachRecord(func(r *kgo.Record) { d.say("record", r.Partition, r.Offset, encode(r.Key), encode(r.Value)) })
+	d.read(client, func(ctx context.Context, _ int) {
 		client.MarkAcks(kgo.AckAccept)
 		if err := client.FlushAcks(ctx); err != nil {
 			fmt.Fprintln(os.Stderr, "acknowledge:", err)
 		}
-	}
+	})
 	return nil
 }
