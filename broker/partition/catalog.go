@@ -25,13 +25,14 @@ type Catalog interface {
 //
 //	"d"                                where the chain begins: file 8, sequence 8, checksum 4; then the
 //	                                   number of the next pack 8
-//	"k" number 8                       a pack: session 8, bytes 8
+//	"k" number 8                       a pack: session 8, bytes 8, and of one that was adopted 1
 //	"l" topic 16, partition 4          a log as of there; see encodeLog
 //	"r" topic 16, partition 4, base 8  a run: batches that lie in one pack one behind the other
 //
 //	run    pack 8, byte offset of the first record 8, then for each batch, as varints: offsets that it
 //	       covers, bytes, epoch (the first time; then by how much it is more), its largest
-//	       timestamp (likewise)
+//	       timestamp (likewise); in a pack that was adopted, before all that, how many bytes of others lie
+//	       between it and the one before
 const (
 	keyStart = 'd'
 	keyPack  = 'k'
@@ -99,30 +100,48 @@ func decodeStart(b []byte) (wal.Start, error) {
 
 func encodePack(p wal.Pack) []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(p.Session))
-	return binary.BigEndian.AppendUint64(b, uint64(p.Bytes))
+	b = binary.BigEndian.AppendUint64(b, uint64(p.Bytes))
+	if wal.Adopted(p.Number) {
+		b = append(b, 1) // Versions that know of no such packs refuse it.
+	}
+	return b
 }
 
 func decodePack(key, b []byte) (wal.Pack, error) {
-	if len(key) != 9 || len(b) != 16 {
-		return wal.Pack{}, fmt.Errorf("%w: pack of %d and %d bytes", errCatalog, len(key), len(b))
+	d := decoder{b: key[1:]}
+	number := d.uint64()
+	want := 16
+	if wal.Adopted(number) {
+		want++
 	}
-	return wal.Pack{Number: binary.BigEndian.Uint64(key[1:]),
+	if len(key) != 9 || len(b) != want || want == 17 && b[16] != 1 {
+		return wal.Pack{}, fmt.Errorf("%w: pack %d of %d and %d bytes", errCatalog, number, len(key), len(b))
+	}
+	return wal.Pack{Number: number,
 		Session: topic.Session(binary.BigEndian.Uint64(b)),
 		Bytes:   int64(binary.BigEndian.Uint64(b[8:]))}, nil
 }
 
-// continues reports whether b lies right behind a: one run holds both.
+// continues reports whether e lies right behind a, or behind it in an adopted file: one run holds both.
 func (e extent) continues(a extent) bool {
 	return e.base == a.end() && e.at.File == a.at.File &&
-		(e.at.File == nowhere.File || e.at.Offset == a.at.Offset+int64(a.encoded))
+		(e.at.File == nowhere.File || gapped(e.at.File) || e.at.Offset == a.at.Offset+int64(a.encoded))
 }
+
+// gapped reports whether batches of others lie between those of a run in that file.
+func gapped(file uint64) bool { return wal.Adopted(file &^ wal.PackBit) }
 
 // encodeRun encodes extents each of which continues the one before.
 func encodeRun(run []extent) []byte {
 	b := binary.BigEndian.AppendUint64(nil, run[0].at.File)
 	b = binary.BigEndian.AppendUint64(b, uint64(run[0].at.Offset))
 	epoch, newest := topic.Epoch(0), int64(0)
+	next := run[0].at.Offset
 	for _, e := range run {
+		if gapped(e.at.File) {
+			b = binary.AppendUvarint(b, uint64(e.at.Offset-next))
+		}
+		next = e.at.Offset + int64(e.encoded)
 		b = binary.AppendUvarint(b, uint64(e.count))
 		b = binary.AppendUvarint(b, uint64(e.bytes))
 		b = binary.AppendVarint(b, int64(e.epoch)-int64(epoch))
@@ -141,6 +160,9 @@ func decodeRun(base topic.Offset, b []byte, fn func(extent)) error {
 	at := wal.Position{File: d.uint64(), Offset: int64(d.uint64())}
 	e := extent{base: base, at: at}
 	for len(d.b) > 0 && d.err == nil {
+		if gapped(at.File) {
+			e.at.Offset += int64(d.uvarint())
+		}
 		e.count, e.bytes = int32(d.uvarint()), int32(d.uvarint())
 		e.epoch += topic.Epoch(d.varint())
 		e.newest += d.varint()

@@ -50,7 +50,7 @@ type Compaction struct {
 func (s *Store) CompactBy(rules func(topic.Partition) (Compaction, bool)) { s.rules.Store(&rules) }
 
 // compactionSpan is where packs are numbered that compactions write: at its multiples. Between two there is
-// room for that many rewrites, and between two drains for packStep/compactionSpan compactions.
+// room for that many rewrites, and between two drains for wal.PackStep/compactionSpan compactions.
 const compactionSpan = 256
 
 // compactionPackBytes is how large a pack may become before no other log joins it.

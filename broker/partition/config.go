@@ -38,6 +38,9 @@ type Config struct {
 	CompactBackoff time.Duration
 	// Catalog keeps where drained data lies. Without one nothing is drained, and the WAL grows for ever.
 	Catalog Catalog
+	// MayAdopt reports whether every version that may come to open the directory knows files of the WAL that
+	// were adopted (format level 2). It is asked by the drainer; nil says yes.
+	MayAdopt func() bool
 	// Observer is told what is sealed and what is durable. It may be nil, or be set later.
 	Observer Observer
 	// Now is a monotonic clock, the one that leases are counted on. It must be set.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"outrigger/broker/batch"
 	"outrigger/broker/catalog"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
@@ -21,6 +20,10 @@ import (
 //	live logs: extents point to the pack <── then <── one durable edit of the catalog
 //	file n is retired <── at last
 //
+// While the disk has no time for that, the file is adopted: it becomes a pack as it is, and what is replayed
+// comes from its digest (digest.go), so that nothing is read and nothing copied. Once there is time, it is
+// written anew like any other pack (repack.go), sorted, and without what is not needed any more.
+//
 // So a start restores from the catalog what the drained files said, and replays those that are left. A
 // crash before the edit leaves a pack that nobody knows; one after it, files that nobody needs.
 //
@@ -28,10 +31,6 @@ import (
 // is copied, and so is one that was cut, for its shadow meets the cut only when that is drained. One that
 // is not needed stays in its shadow, and lies nowhere from then on: a record further on in the WAL drops
 // it, after a restart as well.
-
-// drainWindowBytes is how much is gathered before it is sorted and written: the memory of a drain, and
-// about the longest stretch of a partition in a pack.
-const drainWindowBytes = 16 << 20
 
 // drainer drains. One goroutine turns it at a time.
 type drainer struct {
@@ -46,6 +45,9 @@ type drainer struct {
 	stuck bool
 	// full says that the last try found no space.
 	full bool
+	// bad are packs that could not be written anew, by what Store.dropped was then: something is damaged
+	// there, and to try again is of no use before that is gone.
+	bad map[uint64]uint64
 	// compaction is the one under way, nil if none is. compacted is the number of the last one's pack: it is
 	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction
@@ -75,19 +77,20 @@ type drain struct {
 	*drainer
 	file    uint64
 	shadows map[topic.Partition]*shadow
-	// window holds the batches that are not in the pack yet, their payloads in arena as far as it goes.
-	window []wal.Placed
-	arena  []byte
-	bytes  int
-	pack   *wal.PackWriter
+	window  sorter
+	// adopted is the pack that the file becomes; its number is zero if it is copied. needed: a batch in it
+	// must outlive the file.
+	adopted wal.Pack
+	needed  bool
 }
 
-// turn drains one file if there is one, and removes the packs that nobody needs any more. An error that
-// wraps wal.ErrNoSpace is for later; after any other the node has to stop.
-func (d *drainer) turn() (drained bool, err error) {
+// turn drains one file if there is one, by adopting it if that is asked for, and removes the packs that
+// nobody needs any more. An error that wraps wal.ErrNoSpace is for later; after any other the node has to
+// stop.
+func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	sealed, ok := d.store.walLog.Sealed()
 	if ok && !d.stuck && d.store.cfg.Catalog != nil {
-		err = d.drainFile(sealed.File)
+		err = d.drainFile(sealed.File, adopt)
 		drained = err == nil
 		d.full = d.full && err != nil
 		if errors.Is(err, wal.ErrDamaged) {
@@ -102,20 +105,20 @@ func (d *drainer) turn() (drained bool, err error) {
 }
 
 // drainFile drains a file. Damage in it is told, and leaves everything as it was.
-func (d *drainer) drainFile(file uint64) error {
+func (d *drainer) drainFile(file uint64, adopt bool) error {
 	run := &drain{drainer: d, file: file, shadows: map[topic.Partition]*shadow{}}
-	next, err := d.store.walLog.ReadSealed(file, run.take)
-	if err == nil {
-		err = run.flush()
-	}
-	var pack wal.Pack
-	if err == nil && run.pack != nil {
-		pack, err = run.pack.Finish()
+	run.window = sorter{log: d.store.walLog, number: max(d.nextPack, file*wal.PackStep), moved: run.moved}
+	next, err := run.replay(adopt)
+	pack := run.adopted
+	switch {
+	case err != nil:
+	case pack.Number == 0:
+		pack, err = run.window.finish()
+	case !run.needed:
+		pack = wal.Pack{}
 	}
 	if err != nil {
-		if run.pack != nil {
-			err = errors.Join(err, run.pack.Abandon())
-		}
+		err = errors.Join(err, run.window.abandon())
 		if damage := (*wal.Damage)(nil); errors.As(err, &damage) {
 			d.store.cfg.Logger.Error("file of the write-ahead log cannot be drained, the log grows until "+
 				"the next start sets it aside", keyFile, damage.File, keyOffset, damage.At.Offset,
@@ -124,6 +127,22 @@ func (d *drainer) drainFile(file uint64) error {
 		return err
 	}
 	return run.commit(next, pack)
+}
+
+// replay replays the file, and returns where the chain begins behind it. What is adopted is not read if
+// there is a digest.
+func (d *drain) replay(adopt bool) (next wal.Start, err error) {
+	known := d.store.digests.take(d.file)
+	if adopt && d.window.number == d.file*wal.PackStep {
+		pack, next, ok := d.store.walLog.Adoptable(d.file)
+		if ok {
+			d.adopted = pack
+		}
+		if ok && known != nil {
+			return next, known.each(d.take)
+		}
+	}
+	return d.store.walLog.ReadSealed(d.file, d.take)
 }
 
 // take replays a record on its shadow, and keeps a batch that is needed for the pack.
@@ -145,27 +164,18 @@ func (d *drain) take(r wal.Placed) error {
 	case !d.store.needs(r):
 		s.moves = append(s.moves, moved{base: r.Base, from: r.At, to: nowhere})
 		return nil
+	case d.adopted.Number != 0:
+		d.needed = true
+		d.moved(r.Partition, moved{base: r.Base, from: r.At,
+			to: wal.Position{File: d.adopted.Number | wal.PackBit, Offset: r.At.Offset}})
+		return nil
 	}
-	if d.bytes += len(r.Payload); d.bytes > drainWindowBytes {
-		if err := d.flush(); err != nil {
-			return err
-		}
-		d.bytes = len(r.Payload)
-	}
-	if d.arena == nil {
-		d.arena = make([]byte, 0, drainWindowBytes)
-	}
-	from := len(d.arena)
-	d.arena = append(d.arena, r.Payload...) // Grows for one that is larger than the window.
-	r.Payload = d.arena[from:]
-	h, err := batch.ParseHeader(r.Payload)
-	if err != nil {
-		return fmt.Errorf("drain batch at %v: %w", r.At, err)
-	}
-	// Bytes that change in memory from here on fail their checksum in the pack.
-	r.Summed, r.Sum = len(r.Payload)-batch.SummedFrom, h.CRC
-	d.window = append(d.window, r)
-	return nil
+	return d.window.add(r)
+}
+
+func (d *drain) moved(p topic.Partition, m moved) {
+	s := d.shadows[p]
+	s.moves = append(s.moves, m)
 }
 
 // nowhere is the place of a batch that is not needed any more.
@@ -212,43 +222,12 @@ func (d *drain) complete(s *shadow) error {
 	return nil
 }
 
-// flush writes what the window holds, sorted by partition.
-func (d *drain) flush() error {
-	if len(d.window) == 0 {
-		return nil
-	}
-	if d.pack == nil {
-		pack, err := d.store.walLog.NewPack(d.nextPack)
-		if err != nil {
-			return fmt.Errorf("drain file %d: %w", d.file, err)
-		}
-		d.pack = pack
-	}
-	slices.SortStableFunc(d.window, func(a, b wal.Placed) int {
-		return comparePartitions(a.Partition, b.Partition)
-	})
-	for i := range d.window {
-		r := &d.window[i]
-		at, err := d.pack.Add(&r.Record)
-		if err != nil {
-			return fmt.Errorf("drain file %d: %w", d.file, err)
-		}
-		s := d.shadows[r.Partition]
-		s.moves = append(s.moves, moved{base: r.Base, from: r.At, to: at})
-	}
-	clear(d.window)
-	d.window, d.arena, d.bytes = d.window[:0], d.arena[:0], 0
-	return nil
-}
-
-// commit makes the drain count: in the catalog, then in the live logs, then in the WAL.
+// commit makes the drain count: in the catalog, then in the live logs, then in the WAL. pack is nothing if
+// no batch is needed.
 func (d *drain) commit(next wal.Start, pack wal.Pack) error {
-	next.NextPack = d.nextPack
-	if d.pack != nil {
-		next.NextPack = pack.Number + packStep
-	}
+	next.NextPack = max(d.nextPack, next.File*wal.PackStep)
 	edits := []catalog.Edit{{Key: []byte{keyStart}, Value: encodeStart(next)}}
-	if d.pack != nil {
+	if pack.Number != 0 {
 		edits = append(edits, catalog.Edit{Key: packKey(pack.Number), Value: encodePack(pack)})
 	}
 	partitions := make([]topic.Partition, 0, len(d.shadows))
@@ -271,11 +250,16 @@ func (d *drain) commit(next wal.Start, pack wal.Pack) error {
 	if err := d.store.cfg.Catalog.Apply(edits); err != nil {
 		return fmt.Errorf("record the drain of file %d: %w", d.file, err)
 	}
-	if d.pack != nil {
+	if pack.Number != 0 {
 		d.packs[pack.Number] = pack
 		d.store.walLog.Adopt(pack)
-		d.store.drained.bytes.Add(pack.Bytes)
 		d.count()
+		if pack.Number == d.adopted.Number {
+			d.store.drained.adopted.Add(1)
+			d.store.unsorted.Store(true)
+		} else {
+			d.store.drained.bytes.Add(pack.Bytes)
+		}
 	}
 	for _, p := range partitions {
 		if l := d.store.Log(p); l != nil {
@@ -404,6 +388,9 @@ func (s *Store) restore() (wal.Start, []wal.Pack, error) {
 			if p, err = decodePack(key, value); err == nil {
 				packs = append(packs, p)
 				s.drainer.packs[p.Number] = p
+				if wal.Adopted(p.Number) {
+					s.unsorted.Store(true)
+				}
 			}
 		case keyLog:
 			var p topic.Partition

@@ -60,8 +60,13 @@ func (d *Driver) Prepare() error {
 
 // Drain drains a file of the WAL, if one is sealed, and removes the packs that nobody needs. An error
 // that wraps wal.ErrNoSpace is for later; after any other the store is of no use any more.
-func (d *Driver) Drain() (drained bool, err error) {
-	drained, err = d.store.drainer.turn()
+func (d *Driver) Drain() (drained bool, err error) { return d.drain(false) }
+
+// Adopt is Drain while the disk is busy: the file becomes a pack as it is.
+func (d *Driver) Adopt() (adopted bool, err error) { return d.drain(true) }
+
+func (d *Driver) drain(adopt bool) (drained bool, err error) {
+	drained, err = d.store.drainer.turn(adopt)
 	if err != nil && !errors.Is(err, wal.ErrNoSpace) {
 		return false, d.store.end(err)
 	}

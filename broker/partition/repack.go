@@ -11,35 +11,37 @@ import (
 	"outrigger/broker/wal"
 )
 
-// A pack in which little is needed any more is written anew, without the rest: the new one takes the
-// place of the old in the order of packs, so its number is the next above it.
+// A pack in which little is needed any more is written anew, without the rest, and so is one that was
+// adopted: the new one takes the place of the old in the order of packs.
 //
-//	number of a pack   drains before it, times 65,536 (the first drain makes pack 65,536)
-//	                   + how often it was written anew
-
-// packStep is how far apart the packs of two drains are.
-const packStep = 1 << 16
+//	number of a pack   the file of the WAL that was drained into it, times 65,536
+//	                   + 255 if it is that file, else how often it was written anew
 
 // repackShare: a pack is written anew once less than one in so many of its bytes is needed.
 const repackShare = 2
 
-// repack writes one pack anew, if there is one that is worth it and the disk is quiet. It reports whether
-// there may be more to do.
+// repack writes one pack anew, if there is one that is worth it and the disk has time: for one that was
+// adopted when it is not busy, for others when it is quiet. It reports whether there may be more to do.
 func (d *drainer) repack(used map[uint64]int64) (again bool, err error) {
 	if d.compaction != nil {
 		return true, nil // It knows where its batches lie.
 	}
 	for _, number := range slices.Sorted(maps.Keys(d.packs)) {
-		next := number + 1
-		if _, taken := d.packs[next]; taken || next%packStep == 0 || used[number]*repackShare > d.packs[number].RecordBytes() {
+		next, adopted := number+1, wal.Adopted(number)
+		if adopted {
+			next = number - number%wal.PackStep
+		}
+		if _, taken := d.packs[next]; taken || next%wal.PackStep == 0 && !adopted || wal.Adopted(next) ||
+			!adopted && used[number]*repackShare > d.packs[number].RecordBytes() || d.bad[number] == d.store.dropped.Load() {
 			continue
 		}
-		if !d.store.quiet.Load() {
-			return true, nil
+		if !d.store.quiet.Load() && (!adopted || d.store.fast.Load()) {
+			again = true
+			continue
 		}
 		return d.repackOne(d.packs[number], next)
 	}
-	return false, nil
+	return again, nil
 }
 
 // resident is a batch that a log has in a pack.
@@ -52,15 +54,16 @@ type resident struct {
 // the replica takes the batch away.
 func (d *drainer) repackOne(old wal.Pack, number uint64) (again bool, err error) {
 	needed, settled := d.store.residents(old.Number)
-	if !settled {
+	if !settled || len(needed) == 0 { // The next sweep removes it.
 		return true, nil
 	}
 	if reported, synced := d.store.walLog.Sequences(); synced < reported {
 		return true, nil
 	}
-	pack, moves, err := d.copyResidents(needed, number)
+	pack, moves, err := d.copyResidents(needed, old.Number, number)
 	if errors.Is(err, wal.ErrDamaged) || errors.Is(err, ErrOffsetOutOfRange) {
-		return false, nil
+		d.bad[old.Number] = d.store.dropped.Load()
+		return true, nil
 	}
 	if err != nil {
 		return false, err
@@ -85,6 +88,7 @@ func (d *drainer) repackOne(old wal.Pack, number uint64) (again bool, err error)
 		}
 	}
 	delete(d.packs, old.Number)
+	delete(d.bad, old.Number)
 	d.store.drained.repacked.Add(1)
 	if err := d.store.walLog.RemovePack(old.Number); err != nil {
 		return false, fmt.Errorf("remove a pack that was written anew: %w", err)
@@ -113,36 +117,96 @@ func (s *Store) residents(number uint64) (all []resident, settled bool) {
 	return all, len(s.mu.removing) == 0
 }
 
-// copyResidents writes a pack.
+// copyResidents writes a pack of the batches that are needed of an old one.
 func (d *drainer) copyResidents(
-	needed []resident, number uint64,
+	needed []resident, old, number uint64,
 ) (wal.Pack, map[topic.Partition][]moved, error) {
-	w, err := d.store.walLog.NewPack(number)
-	if err != nil {
-		return wal.Pack{}, nil, fmt.Errorf("write a pack anew: %w", err)
-	}
 	moves := map[topic.Partition][]moved{}
-	for _, r := range needed {
-		one := []piece{{extent: r.extent}}
-		if _, err = r.log.load(one); err != nil {
-			break
-		}
-		var at wal.Position
-		at, err = w.Add(&wal.Record{Kind: wal.Data, Partition: r.log.partition, Epoch: r.epoch, Base: r.base,
-			Count: r.count, Payload: one[0].payload})
-		if err != nil {
-			break
-		}
-		moves[r.log.partition] = append(moves[r.log.partition], moved{base: r.base, from: r.at, to: at})
+	to := sorter{log: d.store.walLog, number: number,
+		moved: func(p topic.Partition, m moved) { moves[p] = append(moves[p], m) }}
+	copied := copyEach
+	if wal.Adopted(old) {
+		copied = d.copyScanned
 	}
+	err := copied(needed, &to)
 	var pack wal.Pack
 	if err == nil {
-		pack, err = w.Finish()
+		pack, err = to.finish()
 	}
 	if err != nil {
-		return wal.Pack{}, nil, errors.Join(fmt.Errorf("write a pack anew: %w", err), w.Abandon())
+		return wal.Pack{}, nil, errors.Join(fmt.Errorf("write a pack anew: %w", err), to.abandon())
 	}
 	return pack, moves, nil
+}
+
+// copyEach reads batch by batch: those of one partition lie side by side.
+func copyEach(needed []resident, to *sorter) error {
+	for _, r := range needed {
+		one := []piece{{extent: r.extent}}
+		if _, err := r.log.load(one); err != nil {
+			return err
+		}
+		if err := to.add(r.placed(one[0].payload)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r resident) placed(payload []byte) wal.Placed {
+	return wal.Placed{At: r.at, Record: wal.Record{Kind: wal.Data, Partition: r.log.partition, Epoch: r.epoch,
+		Base: r.base, Count: r.count, Payload: payload}}
+}
+
+// copyScanned reads an adopted file from its beginning to its end, where the batches lie as they came.
+func (d *drainer) copyScanned(needed []resident, to *sorter) error {
+	slices.SortFunc(needed, func(a, b resident) int { return a.at.Compare(b.at) })
+	for left := needed; len(left) > 0; {
+		recs, _, err := d.store.walLog.Scan(left[0].at, repackReadBytes)
+		if err != nil && !errors.Is(err, wal.ErrEnd) {
+			return d.lookAt(left, err)
+		}
+		if left, err = takeScanned(left, recs, to); errors.Is(err, wal.ErrDamaged) {
+			return d.lookAt(left, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lookAt reads batch by batch what could not be scanned, so that it is known which of them are damaged.
+func (d *drainer) lookAt(left []resident, why error) error {
+	for _, r := range left {
+		_, err := r.log.load([]piece{{extent: r.extent}})
+		if err != nil && !errors.Is(err, wal.ErrDamaged) {
+			return err
+		}
+	}
+	return why
+}
+
+// repackReadBytes is how much is read at once.
+const repackReadBytes = 1 << 20
+
+// takeScanned adds those records that are needed, of which the first is the first that is left.
+func takeScanned(left []resident, recs []wal.Placed, to *sorter) ([]resident, error) {
+	for _, r := range recs {
+		if len(left) == 0 || r.At.Compare(left[0].at) < 0 {
+			continue
+		}
+		want := left[0].placed(nil)
+		if got := r.Record; r.At != want.At || got.Kind != want.Kind || got.Partition != want.Partition ||
+			got.Base != want.Base || got.Count != want.Count || got.Epoch != want.Epoch {
+			return left, fmt.Errorf("batch at %v is another: %w", want.At, wal.ErrDamaged)
+		}
+		if err := to.add(r); err != nil {
+			return nil, err
+		}
+		left = left[1:]
+	}
+	return left, nil
 }
 
 // repackedRuns are a partition's runs in the old pack with their batches' new places. A batch that was not

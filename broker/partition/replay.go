@@ -11,6 +11,9 @@ import (
 // replay takes in one record of the WAL, on the way of Open: the records pass by once, in order, and
 // no payload is kept. All of them are durable, so durable end and log end agree when it is over.
 func (s *Store) replay(r wal.Placed) error {
+	if s.cfg.Catalog != nil {
+		s.digests.add(&r)
+	}
 	logs := s.mu.logs // nobody else knows the store yet
 	if r.Kind == wal.Remove {
 		delete(logs, r.Partition)

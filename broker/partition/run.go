@@ -55,14 +55,14 @@ func (s *Store) drain(ctx context.Context) error {
 		case <-s.drainNow:
 		}
 		for due := s.drainDue.Load(); due && ctx.Err() == nil; {
-			drained, err := s.drainer.turn()
+			drained, err := s.drainer.turn(s.adopts())
 			if errors.Is(err, wal.ErrNoSpace) {
 				drained, err = s.drainer.makeRoom(err)
 			}
 			if err != nil {
 				return fmt.Errorf("drain node WAL: %w", err)
 			}
-			due = drained && s.pressed()
+			due = drained && (s.pressed() || s.adopts())
 		}
 		for due := s.compactDue.Swap(false); due && ctx.Err() == nil; {
 			more, err := s.drainer.compact(compactSliceBytes)
@@ -81,6 +81,11 @@ func (s *Store) drain(ctx context.Context) error {
 // compactSliceBytes is how much a compaction reads at once, before something else has its turn. While the
 // disk is not quiet, that is once in a second.
 const compactSliceBytes = 8 << 20
+
+// adopts reports whether files are adopted now: as soon as they are full, for it takes next to nothing.
+func (s *Store) adopts() bool {
+	return s.fast.Load() && (s.cfg.MayAdopt == nil || s.cfg.MayAdopt())
+}
 
 // pressed reports whether so much waits to be drained that it is done whatever else wants the disk.
 func (s *Store) pressed() bool {
@@ -145,10 +150,12 @@ func (s *Store) Tick() {
 
 // tickDrain wakes the drainer if something waits and it is time.
 func (s *Store) tickDrain(now time.Duration) {
-	quiet := s.pace.quiet(now, s.walLog.End(), s.walLog.FileBytes())
+	quiet, fast := s.pace.judge(now, s.walLog.End(), s.walLog.FileBytes())
 	s.quiet.Store(quiet)
+	s.fast.Store(fast)
 	_, sealed := s.walLog.Sealed()
-	due := sealed && (quiet || s.pressed()) || s.dropped.Load() != s.swept.Load() || s.doomed.Load()
+	due := sealed && (quiet || s.pressed() || s.adopts()) || s.unsorted.Load() && !fast ||
+		s.dropped.Load() != s.swept.Load() || s.doomed.Load()
 	s.drainDue.Store(due)
 	if s.compacting.Load() || now-s.compactedAt >= s.cfg.CompactBackoff {
 		s.compactedAt = now

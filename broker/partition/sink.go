@@ -65,6 +65,9 @@ func (s sink) Durable(g *wal.Group) {
 	touched := s.tail.touched[:0]
 	for i := range g.Records {
 		r := &g.Records[i]
+		if s.cfg.Catalog != nil {
+			s.digests.add(r)
+		}
 		l := s.receiver(r, settling)
 		if l == nil {
 			continue

@@ -55,15 +55,18 @@ type Store struct {
 	// drainer belongs to whoever drains: Run, or a Driver. dropped counts the times that batches became
 	// superfluous, drained what was done.
 	drainer drainer
+	digests digests
 	dropped atomic.Uint64
 	// swept is dropped as of the last look at the packs.
 	swept atomic.Uint64
 	// doomed: packs wait for a sync before they go.
 	doomed atomic.Bool
-	// pace belongs to the goroutine that calls Tick; quiet is what it found.
-	pace    drainPace
-	quiet   atomic.Bool
-	drained struct{ files, bytes, packs, packBytes, repacked atomic.Int64 }
+	// pace belongs to the goroutine that calls Tick; quiet and fast are what it found.
+	pace        drainPace
+	quiet, fast atomic.Bool
+	// unsorted: packs wait for the disk to have time for them.
+	unsorted atomic.Bool
+	drained  struct{ files, adopted, bytes, packs, packBytes, repacked atomic.Int64 }
 	// rules say how partitions are compacted, compactions what was done.
 	rules       atomic.Pointer[func(topic.Partition) (Compaction, bool)]
 	compactions struct{ logs, read, saved, uncleanable, permille atomic.Int64 }
@@ -136,12 +139,13 @@ func Open(cfg Config) (*Store, error) {
 
 func newStore(cfg Config) *Store {
 	s := &Store{cfg: cfg, tail: tailQueue{bytesMax: cfg.TailBytesMax}}
+	s.digests.bytesMax = digestBytes
 	s.mu.logs = map[topic.Partition]*Log{}
 	s.mu.removing = map[topic.Partition]removals{}
 	s.mu.passed = map[wal.Position]bool{}
 	s.damageFound = make(chan struct{}, 1)
 	s.drainNow = make(chan struct{}, 1)
-	s.drainer = drainer{store: s, nextPack: packStep, packs: map[uint64]wal.Pack{}}
+	s.drainer = drainer{store: s, nextPack: wal.PackStep, packs: map[uint64]wal.Pack{}, bad: map[uint64]uint64{}}
 	s.mu.observer = cfg.Observer
 	s.savedAt, s.expiredAt = cfg.Now(), cfg.Now()
 	s.lease.Store(math.MinInt64)

@@ -15,7 +15,7 @@ import (
 // name it, until the record that dropped the batches is drained.
 func (d *drainer) sweep() error {
 	dropped := d.store.dropped.Load()
-	if len(d.doomed) == 0 && d.store.swept.Load() != dropped {
+	if len(d.doomed) == 0 && (d.store.swept.Load() != dropped || d.store.unsorted.Load() && !d.store.fast.Load()) {
 		used, settled := d.store.packsInUse()
 		if !settled {
 			return nil
@@ -29,9 +29,7 @@ func (d *drainer) sweep() error {
 		d.store.swept.Store(dropped)
 		if len(d.doomed) == 0 {
 			again, err := d.repack(used)
-			if again {
-				d.store.swept.Store(dropped - 1)
-			}
+			d.store.unsorted.Store(again)
 			d.count()
 			return err
 		}
@@ -121,7 +119,8 @@ func (d *drainer) makeRoom(full error) (again bool, err error) {
 // DrainStats are the numbers of the drain.
 type DrainStats struct {
 	// Files and Bytes count what was drained since Open: files of the WAL, and bytes copied into packs.
-	Files, Bytes int64
+	// Adopted are the files among them that became packs as they were.
+	Files, Adopted, Bytes int64
 	// Packs and PackBytes are what there is now, Repacked counts those that were written anew.
 	Packs, PackBytes, Repacked int64
 	// WaitingBytes is what could be drained, ChainBytes and SpareBytes the size of the WAL's files.
@@ -129,7 +128,7 @@ type DrainStats struct {
 }
 
 func (s *Store) drainStats() DrainStats {
-	d := DrainStats{Files: s.drained.files.Load(), Bytes: s.drained.bytes.Load(),
+	d := DrainStats{Files: s.drained.files.Load(), Adopted: s.drained.adopted.Load(), Bytes: s.drained.bytes.Load(),
 		Packs: s.drained.packs.Load(), PackBytes: s.drained.packBytes.Load(),
 		Repacked: s.drained.repacked.Load()}
 	if s.walLog != nil {
@@ -140,20 +139,26 @@ func (s *Store) drainStats() DrainStats {
 	return d
 }
 
-// drainPace decides when a drain runs: when nothing else wants the disk, or when what waits takes up
-// half of what the WAL may hold. It is for the goroutine that calls Tick.
+// drainPace decides when and how a drain runs. Files are copied when nothing else wants the disk, or when
+// what waits takes up half of what the WAL may hold; while the disk is busy they are adopted as soon as they
+// are full. It is for the goroutine that calls Tick.
 type drainPace struct {
 	at  time.Duration
 	end wal.Position
 }
 
-// drainQuiet is the rate of appends, in bytes per second, below which the disk counts as idle.
-const drainQuiet = 4 << 20
+// The rates of appends, in bytes per second, below which the disk counts as idle, and from which on as
+// busy: so that to copy, too, would make appends wait.
+const (
+	drainQuiet = 4 << 20
+	drainFast  = 32 << 20
+)
 
-// quiet reports whether little was appended since it was asked last.
-func (p *drainPace) quiet(now time.Duration, end wal.Position, fileBytes int64) bool {
+// judge reports whether little, or much, was appended since it was asked last.
+func (p *drainPace) judge(now time.Duration, end wal.Position, fileBytes int64) (quiet, fast bool) {
 	elapsed := now - p.at
 	appended := int64(end.File-p.end.File)*fileBytes + end.Offset - p.end.Offset
 	p.at, p.end = now, end
-	return elapsed > 0 && appended < int64(elapsed.Seconds()*drainQuiet)
+	return elapsed > 0 && appended < int64(elapsed.Seconds()*drainQuiet),
+		elapsed > 0 && appended >= int64(elapsed.Seconds()*drainFast)
 }

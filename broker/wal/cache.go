@@ -130,7 +130,7 @@ func (c *cache) begin(e extent, at Position, need int64) (k *chunk, fill bool) {
 	}
 	k = &chunk{
 		at: at, buffer: buffer, filled: min(c.cfg.ChunkBytes, e.end-at.Offset),
-		seed: recordSeed(e.number, e.session), ready: make(chan struct{}), users: 1, listed: true,
+		seed: e.seed(), ready: make(chan struct{}), users: 1, listed: true,
 	}
 	c.mu.chunks[at] = k
 	c.mu.lent++

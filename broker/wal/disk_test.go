@@ -203,7 +203,7 @@ func newPlain(b *testing.B, size int64, written bool) *plain {
 	if !p.file.Direct() {
 		b.Skip("no direct I/O here")
 	}
-	if err := p.file.Allocate(size); err != nil {
+	if _, err := p.file.Allocate(size); err != nil {
 		b.Fatal(err)
 	}
 	for at := int64(0); written && at < size; at += benchGroup {

@@ -94,6 +94,18 @@ func (l *Log) ReadSealed(number uint64, fn func(Placed) error) (next Start, err 
 	return Start{File: number + 1, Sequence: w.chain.sequence, CRC: w.chain.crc}, nil
 }
 
+// Adoptable tells what the file that Sealed named would be as a pack, and where the chain begins behind it,
+// for Adopt and Retire. Nothing is read: what it knows is what was made durable. ok is false if a loss of
+// power could still take something back.
+func (l *Log) Adoptable(number uint64) (p Pack, next Start, ok bool) {
+	e, ok := l.extent(number)
+	if _, synced := l.Sequences(); !ok || e.pack() || synced < e.last.sequence {
+		return Pack{}, Start{}, false
+	}
+	p = Pack{Number: adoptedNumber(number), Session: e.session, Bytes: e.end}
+	return p, Start{File: number + 1, Sequence: e.last.sequence, CRC: e.last.crc}, true
+}
+
 // begin is the chain before the first file.
 func (l *Log) begin() chain {
 	l.mu.Lock()
@@ -111,10 +123,15 @@ func (l *Log) begins(number uint64) bool {
 
 // Retire gives up the files before start: from now on the log begins there. Whoever calls it has made
 // durable that it does (Config.Start), and that what was drained lies in packs. The files become spares
-// or are removed. An error leaves some for the next Open to do so.
+// or are removed, but for those that were adopted. An error leaves some for the next Open to do so.
 func (l *Log) Retire(start Start) error {
 	l.mu.Lock()
+	var adopted []uint64
 	for number := l.mu.start.File; number < start.File; number++ {
+		if _, is := slices.BinarySearchFunc(l.mu.extents, adoptedNumber(number)|PackBit, byNumber); is {
+			adopted = append(adopted, number)
+			continue
+		}
 		l.drained = append(l.drained, number)
 	}
 	l.mu.start = start
@@ -122,7 +139,12 @@ func (l *Log) Retire(start Start) error {
 		return !e.pack() && e.number < start.File
 	})
 	l.mu.Unlock()
-	err := l.recycle()
+	var err error
+	for _, number := range adopted { // Under its old number nobody finds it any more.
+		l.cache.drop(number)
+		err = errors.Join(err, l.handles.drop(number))
+	}
+	err = errors.Join(err, l.recycle())
 	nudge(l.makeFile)
 	return err
 }

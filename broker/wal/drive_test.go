@@ -270,7 +270,9 @@ func TestWritesGoAmissUnnoticed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(a.Allocate(2*wal.BlockBytes), f.Allocate(4*wal.BlockBytes)); err != nil {
+	_, errA := a.Allocate(2 * wal.BlockBytes)
+	_, errB := f.Allocate(4 * wal.BlockBytes)
+	if err := errors.Join(errA, errB); err != nil {
 		t.Fatal(err)
 	}
 	for i := range blocks {

@@ -32,7 +32,7 @@ func Dump(fs FS, dir string, fn func(DumpRecord)) (damage []Damage, err error) {
 	if err := w.adoptStart(others); err != nil {
 		return nil, errors.Join(fmt.Errorf("dump write-ahead log: %w", err), w.close())
 	}
-	d := &dump{walk: w, fn: fn, damage: w.gaps()}
+	d := &dump{walk: w, fn: fn, adopted: w.adopted(), damage: w.gaps()}
 	if damage := unfinished(dir, others); damage != nil {
 		d.damage = append(d.damage, *damage)
 	}
@@ -46,26 +46,39 @@ func Dump(fs FS, dir string, fn func(DumpRecord)) (damage []Damage, err error) {
 // files were drained: only the owner of the log knows more.
 func (w *walk) adoptStart(others []string) error {
 	w.start.File = 1
-	if len(w.files) == 0 || w.files[0].number == 1 {
+	if n := len(w.files); n == 0 || w.files[n-1].number == uint64(n) {
 		return nil
 	}
-	drained := slices.ContainsFunc(others, func(name string) bool {
+	w.drained = slices.ContainsFunc(others, func(name string) bool {
 		_, ok := parseName(name, packSuffix)
 		return ok
 	})
 	for _, f := range w.files {
-		if drained {
+		if w.drained {
 			break
 		}
 		if err := w.open(f); err != nil && !errors.Is(err, ErrDamaged) {
 			return err
 		}
-		drained = f.header.First > 1
+		w.drained = f.header.First > 1
 	}
-	if drained {
+	if w.drained {
 		w.start.File = w.files[0].number
 	}
 	return nil
+}
+
+// adopted takes out the files before the chain: those that were adopted. Only the owner knows which they are;
+// where files were drained, they are those before a gap.
+func (w *walk) adopted() (adopted []*walked) {
+	for i := len(w.files) - 1; i > 0; i-- {
+		if w.drained && w.files[i].number != w.files[i-1].number+1 {
+			adopted, w.files = w.files[:i], w.files[i:]
+			w.start.File = w.files[0].number
+			break
+		}
+	}
+	return adopted
 }
 
 // dump remembers a little of each valid group, to follow the chain when all has been seen.
@@ -74,6 +87,8 @@ type dump struct {
 	fn     func(DumpRecord)
 	groups []link
 	damage []Damage
+	// adopted are files that are not of the chain any more.
+	adopted []*walked
 }
 
 // link is a valid group as the chain sees it.
@@ -85,6 +100,12 @@ type link struct {
 }
 
 func (d *dump) run() error {
+	for _, f := range d.adopted {
+		if err := d.file(f); err != nil {
+			return err
+		}
+	}
+	d.groups = nil
 	for _, f := range d.walk.files {
 		if err := d.file(f); err != nil {
 			return err

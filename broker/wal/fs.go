@@ -31,8 +31,8 @@ type File interface {
 	io.WriterAt
 	io.Closer
 	Size() (int64, error)
-	// Allocate takes the space for that many bytes, so that writes below cannot want for space.
-	Allocate(bytes int64) error
+	// Allocate makes the file that large. If it has taken the space, then writes below cannot want for it.
+	Allocate(bytes int64) (taken bool, err error)
 	// Sync returns when what was written is on stable storage (fdatasync). After an error nothing is
 	// known about what was written since the last success.
 	Sync() error

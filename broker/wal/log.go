@@ -44,6 +44,8 @@ type Log struct {
 		// segments: the file in use first, then those ahead. nextFile is the number of the next one.
 		segments []*segment
 		nextFile uint64
+		// rotated is when the file in use was taken, lasted for how long the one before it was in use.
+		rotated, lasted time.Duration
 		// start is where the chain begins: what lay before is drained.
 		start Start
 		// spares are files to write again.

@@ -138,7 +138,10 @@ func (f *osFile) WriteAt(b []byte, offset int64) (int, error) {
 	return n, mapSpace(err)
 }
 
-func (f *osFile) Allocate(bytes int64) error { return mapSpace(allocate(f.File, bytes)) }
+func (f *osFile) Allocate(bytes int64) (bool, error) {
+	taken, err := allocate(f.File, bytes)
+	return taken, mapSpace(err)
+}
 
 func (f *osFile) Sync() error { return mapSpace(dataSync(f.File)) }
 

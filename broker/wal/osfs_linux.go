@@ -9,17 +9,16 @@ import (
 
 const directFlag = unix.O_DIRECT
 
-// allocate takes space for the file without writing it. Where the file system cannot, the zeros that
-// are written next take it.
-func allocate(f *os.File, bytes int64) error {
+// allocate takes space for the file without writing it, where the file system can.
+func allocate(f *os.File, bytes int64) (taken bool, err error) {
 	for {
 		err := unix.Fallocate(int(f.Fd()), 0, 0, bytes)
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EOPNOTSUPP):
-			return f.Truncate(bytes)
+			return false, f.Truncate(bytes)
 		default:
-			return err
+			return err == nil, err
 		}
 	}
 }

@@ -20,9 +20,12 @@ import (
 //
 // The header is that of a file of the chain, with the magic "ORWP"; its generation is the number of the
 // pack. The records are those of the chain.
+//
+// Or it is a file of the chain that was adopted: it stays what it is, under its name, groups and all, and
+// its records lie in the order in which they were appended.
 type Pack struct {
 	// Number is the pack's own, without PackBit. Packs are numbered in the order in which their records
-	// were appended, partition by partition.
+	// were appended, partition by partition; see PackStep and Adopted.
 	Number uint64
 	// Session of the process that wrote it.
 	Session topic.Session
@@ -40,7 +43,7 @@ func (p Pack) extent() extent {
 const packMagic uint32 = 'O' | 'R'<<8 | 'W'<<16 | 'P'<<24
 
 // firstPack is what Start.NextPack is unless a drain has said more.
-const firstPack = 1 << 16
+const firstPack = PackStep
 
 // packWriteBytes is how much of a pack is written at once.
 const packWriteBytes = 1 << 20
@@ -153,12 +156,20 @@ func (l *Log) Adopt(p Pack) {
 	}
 }
 
-// RemovePack removes a pack that nobody needs.
+// RemovePack removes a pack that nobody needs. One that was adopted becomes a spare if those are wanted.
 func (l *Log) RemovePack(number uint64) error {
 	number |= PackBit
 	l.mu.Lock()
 	l.mu.extents = slices.DeleteFunc(l.mu.extents, func(e extent) bool { return e.number == number })
 	l.mu.Unlock()
+	if file := life(number); file != number {
+		l.cache.drop(number)
+		if err := l.handles.drop(number); err != nil {
+			return fmt.Errorf("close adopted file %d: %w", file, err)
+		}
+		l.drained = append(l.drained, file)
+		return l.recycle()
+	}
 	l.cache.drop(number)
 	err := errors.Join(l.handles.drop(number), ignoreMissing(l.cfg.FS.Remove(l.nameOf(number))))
 	if err != nil {

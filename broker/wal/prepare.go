@@ -13,6 +13,10 @@ import (
 // never waits for more than one of these.
 const fillBytes = 1 << 20
 
+// fillPace: files are filled unless the last one was full sooner than that. To write every block twice is
+// what a busy disk has no time for; an idle one answers a group sooner.
+const fillPace = 4 * time.Second
+
 // zeroBytes is what files are filled with. Nobody writes to it.
 var zeroBytes = sync.OnceValue(func() []byte { return alignedBytes(fillBytes) })
 
@@ -144,7 +148,8 @@ func (l *Log) christen(file File, name string, number, first, synced uint64) err
 	return l.cfg.FS.SyncDir(l.cfg.Dir)
 }
 
-// blank returns a file of full size whose blocks have all been written: a spare, or a new one.
+// blank returns a file of full size: a spare, or a new one. Its blocks have all been written unless files
+// are taken too fast for that.
 func (l *Log) blank(ctx context.Context, number uint64) (File, string, error) {
 	if err := l.room(); err != nil {
 		return nil, "", err
@@ -168,10 +173,21 @@ func (l *Log) blank(ctx context.Context, number uint64) (File, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	if err := l.zeroFill(ctx, file); err != nil {
+	taken, err := file.Allocate(l.cfg.FileBytes)
+	if err == nil && !(taken && l.hurried()) {
+		err = l.zeroFill(ctx, file)
+	}
+	if err != nil {
 		return nil, "", errors.Join(err, file.Close(), l.cfg.FS.Remove(name))
 	}
 	return file, name, nil
+}
+
+// hurried reports whether files are used up fast.
+func (l *Log) hurried() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.rotated > 0 && l.mu.lasted < fillPace && l.cfg.Now()-l.mu.rotated < fillPace
 }
 
 // room asks whether the disk has room for one more file ahead.
@@ -205,9 +221,6 @@ func (l *Log) openSpare(name string) (File, error) {
 }
 
 func (l *Log) zeroFill(ctx context.Context, file File) error {
-	if err := file.Allocate(l.cfg.FileBytes); err != nil {
-		return err
-	}
 	zeros := zeroBytes()
 	for offset := int64(0); offset < l.cfg.FileBytes; {
 		if err := ctx.Err(); err != nil {

@@ -63,8 +63,7 @@ func (l *Log) readRecord(b []byte, e extent, at Position, encodedLen int64) (Rec
 	if err := l.readBlocks(b, e.number, start); err != nil {
 		return Record{}, err
 	}
-	seed := recordSeed(e.number, e.session)
-	r, n, err := parseRecord(b[at.Offset-start:][:encodedLen], seed)
+	r, n, err := parseRecord(b[at.Offset-start:][:encodedLen], e.seed())
 	if err == nil && n != encodedLen {
 		err = fmt.Errorf("record is %d bytes long, not %d", n, encodedLen)
 	}
@@ -206,7 +205,7 @@ type stretch struct {
 func newStretch(e extent, b []byte, start int64) *stretch {
 	b = b[:min(int64(len(b)), e.end-start)]
 	return &stretch{bytes: b, start: start, last: start+int64(len(b)) == e.end, extent: e,
-		seed: recordSeed(e.number, e.session)}
+		seed: e.seed()}
 }
 
 // records decodes from offset on and returns where it had to stop, or where the error is.
@@ -220,16 +219,16 @@ func (s *stretch) records(offset int64) ([]Placed, int64, error) {
 	for ; offset < s.start+int64(len(s.bytes)); first = false {
 		b := s.bytes[offset-s.start:]
 		switch {
-		case offset%blockBytes == 0 && endian.Uint32(b) == groupMagic && !s.extent.pack():
+		case offset%blockBytes == 0 && endian.Uint32(b) == groupMagic && s.extent.grouped():
 			h, err := parseGroupHeader(b)
-			if err != nil || h.Generation != s.extent.number || h.Session != s.extent.session {
+			if err != nil || h.Generation != life(s.extent.number) || h.Session != s.extent.session {
 				return recs, offset, errors.New("group header is not of this file")
 			}
 			groupEnd = offset + int64(h.Length)
 			offset += groupHeaderBytes
 		case offset == groupEnd && offset%blockBytes != 0 && !s.holdsRecord(b):
 			offset = alignUp(offset)
-		case b[0] == 0 && offset%blockBytes != 0 && !first && groupEnd < 0 && !s.extent.pack():
+		case b[0] == 0 && offset%blockBytes != 0 && !first && groupEnd < 0 && s.extent.grouped():
 			offset = alignUp(offset)
 		default:
 			r, n, err := parseRecord(b, s.seed)
@@ -284,9 +283,11 @@ func (l *Log) damage(at Position, reason string) *Damage {
 }
 
 // nameOf is the full name of a file of the chain or of a pack.
-func (l *Log) nameOf(number uint64) string {
-	if number&PackBit != 0 {
-		return fileName(l.cfg.Dir, number&^PackBit, packSuffix)
+func (l *Log) nameOf(number uint64) string { return nameOf(l.cfg.Dir, number) }
+
+func nameOf(dir string, number uint64) string {
+	if number = life(number); number&PackBit != 0 {
+		return fileName(dir, number&^PackBit, packSuffix)
 	}
-	return fileName(l.cfg.Dir, number, fileSuffix)
+	return fileName(dir, number, fileSuffix)
 }

@@ -79,6 +79,26 @@ type Position struct {
 // orders it before every file of the chain: what a pack holds was drained from files that are gone.
 const PackBit uint64 = 1 << 63
 
+// PackStep is how far apart the packs of two files of the chain are: what was drained from file n lies in
+// packs from n*PackStep on. The one with adoptedMark is the file itself.
+const PackStep = 1 << 16
+
+const adoptedMark = 0xff
+
+// adoptedNumber is the number of the pack that file n of the chain becomes if it is adopted.
+func adoptedNumber(file uint64) uint64 { return file*PackStep | adoptedMark }
+
+// Adopted reports whether the pack of that number is a file of the chain that was adopted.
+func Adopted(pack uint64) bool { return pack%PackStep == adoptedMark }
+
+// life is the number in the headers of a file and in the checksums of its records, from that of a Position.
+func life(number uint64) uint64 {
+	if number&PackBit != 0 && Adopted(number&^PackBit) {
+		return (number &^ PackBit) / PackStep
+	}
+	return number
+}
+
 // Compare orders positions as the log does: packs by number, then the files of the chain by theirs. So
 // the batches of one partition have ascending positions wherever they lie.
 func (p Position) Compare(q Position) int {
@@ -91,8 +111,12 @@ func (p Position) Compare(q Position) int {
 //nolint:gosec // the top bit is meant to become the sign
 func compareFiles(a, b uint64) int { return cmp.Compare(int64(a), int64(b)) }
 
-// String is "<file>:<offset>", with "pack" before the number of a pack.
+// String is "<file>:<offset>", with "pack" before the number of a pack, and "adopted" before that of a file
+// that was adopted.
 func (p Position) String() string {
+	if n := life(p.File); n != p.File {
+		return fmt.Sprintf("adopted %d:%d", n, p.Offset)
+	}
 	if p.File&PackBit != 0 {
 		return fmt.Sprintf("pack %d:%d", p.File&^PackBit, p.Offset)
 	}

@@ -255,14 +255,16 @@ func (l *Log) tidyOther(name string) error {
 		return nil
 	}
 	if number, ok := parseName(name, fileSuffix); ok {
-		l.drained = append(l.drained, number)
+		if !l.knowsPack(adoptedNumber(number)) {
+			l.drained = append(l.drained, number)
+		}
 		return nil
 	}
 	number, pack := parseName(name, packSuffix)
 	switch {
 	case pack && l.knowsPack(number), !pack && !strings.HasSuffix(name, unfinishedSuffix):
 		return nil
-	case pack && number > l.cfg.Start.NextPack:
+	case pack && number > max(l.cfg.Start.NextPack, l.cfg.Start.File*PackStep):
 		l.cfg.Logger.Error("pack belongs to no log that is known here, it is set aside", "file", full)
 		if err := l.cfg.FS.Rename(full, full+orphanSuffix); err != nil {
 			return fmt.Errorf("set %s aside: %w", full, err)
@@ -289,7 +291,7 @@ func (l *Log) adopt(w *walk) {
 		l.mu.nextFile = f.number + 1
 		if f.last > 0 {
 			l.mu.extents = append(l.mu.extents,
-				extent{number: f.number, session: f.header.Session, end: f.end})
+				extent{number: f.number, session: f.header.Session, end: f.end, last: chain{f.last, f.crc}})
 		}
 	}
 	l.replayable = append([]extent(nil), l.mu.extents[len(l.cfg.Packs):]...)

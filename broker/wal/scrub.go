@@ -169,10 +169,10 @@ func (s *scrub) header(e extent) error {
 	if err == nil {
 		var h FileHeader
 		parse := parseFileHeader
-		if e.pack() {
+		if !e.grouped() {
 			parse = parsePackHeader
 		}
-		if h, err = parse(b); err == nil && (h.Generation != e.number&^PackBit || h.Session != e.session) {
+		if h, err = parse(b); err == nil && (h.Generation != life(e.number)&^PackBit || h.Session != e.session) {
 			err = errors.New("it is of another file")
 		}
 	}

@@ -26,9 +26,17 @@ type extent struct {
 	number  uint64
 	session topic.Session
 	end     int64
+	// last is the last group before end, of a file of the chain.
+	last chain
 }
 
 func (e extent) pack() bool { return e.number&PackBit != 0 }
+
+// grouped reports whether the records lie in groups: in the chain, and in what was adopted of it.
+func (e extent) grouped() bool { return life(e.number)&PackBit == 0 }
+
+// seed begins the checksums of its records.
+func (e extent) seed() uint32 { return recordSeed(life(e.number), e.session) }
 
 // The names in the directory. A file is made, or made anew, under a name that recovery ignores, and
 // renamed when its header is synced. Numbers have no gaps, so that a missing file is noticed.

@@ -78,7 +78,8 @@ func CheckBytes(c Check) (bytes int64, err error) {
 	for _, name := range names {
 		_, pack := parseName(name, packSuffix)
 		number, file := parseName(name, fileSuffix)
-		if !pack && (!file || number < c.Start.File) {
+		adopted := file && slices.ContainsFunc(c.Packs, func(p Pack) bool { return p.Number == adoptedNumber(number) })
+		if !pack && !adopted && (!file || number < c.Start.File) {
 			continue
 		}
 		f, err := c.FS.Open(filepath.Join(c.Dir, name), false)
@@ -202,6 +203,9 @@ func (v *verification) salvage(w *walk, at Position) error {
 func (v *verification) unneeded(others []string) {
 	for _, name := range others {
 		number, pack := parseName(name, packSuffix)
+		if file, ok := parseName(name, fileSuffix); ok {
+			number, pack = adoptedNumber(file), true
+		}
 		if pack && v.knows(number) || name == lockName || strings.HasSuffix(name, mendedSuffix) {
 			continue
 		}
@@ -220,7 +224,7 @@ func (v *verification) packs() error {
 	})
 	w := &walk{fs: v.FS, dir: v.Dir, direct: true, progress: v.read}
 	for _, p := range known {
-		f := &walked{number: p.Number | PackBit, name: fileName(v.Dir, p.Number, packSuffix)}
+		f := &walked{number: p.Number | PackBit, name: nameOf(v.Dir, p.Number|PackBit)}
 		file, err := v.FS.Open(f.name, true)
 		if errors.Is(err, fs.ErrNotExist) {
 			v.done.Damage = append(v.done.Damage, *w.damage(f, 0, "file is missing"))
@@ -248,7 +252,12 @@ func (v *verification) pack(w *walk, f *walked, p Pack) error {
 	}
 	b, err := w.window.view(0, fileHeaderBytes)
 	var h FileHeader
-	if err == nil {
+	adopted := Adopted(p.Number)
+	switch {
+	case err != nil:
+	case adopted:
+		h, err = parseFileHeader(b)
+	default:
 		h, err = parsePackHeader(b)
 	}
 	switch {
@@ -256,23 +265,24 @@ func (v *verification) pack(w *walk, f *walked, p Pack) error {
 		return fmt.Errorf("read %s: %w", f.name, err)
 	case err != nil:
 		found(0, "file header: "+err.Error())
-	case h.Generation != p.Number || h.Session != p.Session || h.Bytes != p.Bytes:
+	case h.Generation != life(f.number)&^PackBit || h.Session != p.Session || !adopted && h.Bytes != p.Bytes:
 		found(0, "file header is of another pack than the catalog names")
 	}
-	seed := recordSeed(f.number, p.Session)
+	tell := func(r Placed) error {
+		if v.Packed != nil {
+			v.Packed(r)
+		}
+		return nil
+	}
 	for at := int64(blockBytes); at < p.Bytes; {
-		r, n, err := v.record(w, at, p.Bytes, seed)
-		if err == nil {
-			if v.Packed != nil {
-				v.Packed(Placed{Record: r, At: Position{File: f.number, Offset: at}})
-			}
-			at += n
+		n, err := v.next(w, p.extent(), at, tell)
+		if at += n; err == nil {
 			continue
 		}
 		if !isFormat(err) {
 			return fmt.Errorf("read %s at byte %d: %w", f.name, at, err)
 		}
-		found(at, "record: "+err.Error())
+		found(at, err.Error())
 		if v.Resume == nil {
 			return nil
 		}
@@ -283,6 +293,51 @@ func (v *verification) pack(w *walk, f *walked, p Pack) error {
 		at = next.Offset
 	}
 	return nil
+}
+
+// next reads what lies at one place of a pack, a record or a group, and returns how far it is good.
+func (v *verification) next(w *walk, e extent, at int64, fn func(Placed) error) (int64, error) {
+	if e.grouped() && at%blockBytes == 0 {
+		b, err := w.window.view(at, groupHeaderBytes)
+		if err != nil {
+			return 0, err
+		}
+		if endian.Uint32(b) == groupMagic {
+			return v.group(w, e, at, b, fn)
+		}
+	}
+	r, n, err := v.record(w, at, e.end, e.seed())
+	if err != nil {
+		return 0, fmt.Errorf("record: %w", err)
+	}
+	n += at
+	if e.grouped() && n%blockBytes != 0 {
+		// Behind a bad record of a group: the next one, if there is any.
+		b, err := w.window.view(n, 1)
+		if err == nil && b[0] == 0 {
+			n = alignUp(n)
+		}
+	}
+	return n - at, fn(Placed{Record: r, At: Position{File: e.number, Offset: at}})
+}
+
+// group reads the group of an adopted file whose header is b. One that fails its checksum is read record by record.
+func (v *verification) group(w *walk, e extent, at int64, b []byte, fn func(Placed) error) (int64, error) {
+	h, err := parseGroupHeader(b)
+	if err == nil && (h.Generation != life(e.number) || h.Session != e.session || at+int64(h.Length) > e.end) {
+		err = errFormat
+	}
+	if err != nil {
+		return 0, fmt.Errorf("group header: %w", err)
+	}
+	b, err = w.window.view(at, int64(h.Length))
+	if err == nil && !h.verifies(b) {
+		err = errChecksum
+	}
+	if err != nil {
+		return 0, fmt.Errorf("group %d: %w", h.Sequence, err)
+	}
+	return alignUp(int64(h.Length)), eachRecord(b, &h, Position{File: e.number, Offset: at}, fn)
 }
 
 func (v *verification) record(w *walk, at, end int64, seed uint32) (Record, int64, error) {
@@ -311,8 +366,5 @@ func isFormat(err error) bool {
 
 // FileName is the base name of the file that a position lies in.
 func (p Position) FileName() string {
-	if p.File&PackBit != 0 {
-		return filepath.Base(fileName("", p.File&^PackBit, packSuffix))
-	}
-	return filepath.Base(fileName("", p.File, fileSuffix))
+	return filepath.Base(nameOf("", p.File))
 }

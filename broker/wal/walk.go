@@ -18,6 +18,8 @@ type walk struct {
 	// start is where the chain begins; front says that later files are left out on purpose.
 	start Start
 	front bool
+	// drained: something shows that files were drained.
+	drained bool
 	// chain is the last group that was accepted.
 	chain chain
 	// floor is the highest sequence that anything valid says was synced, and witness says where.
@@ -37,6 +39,8 @@ type walked struct {
 	// chain does not run through it.
 	end  int64
 	last uint64
+	// crc is the checksum of that group.
+	crc uint32
 	// used says that a group of this life of the file was at least begun at its start.
 	used bool
 }
@@ -149,7 +153,7 @@ func (w *walk) follow(f *walked, limit int64, fn func(GroupHeader, []byte, Posit
 		}
 		w.testify(h.Synced, fmt.Sprintf("group %d at %s byte %d", h.Sequence, f.name, f.end))
 		w.chain = chain{sequence: h.Sequence, crc: h.CRC}
-		f.last = h.Sequence
+		f.last, f.crc = h.Sequence, h.CRC
 		f.end += alignUp(int64(h.Length))
 	}
 	return nil

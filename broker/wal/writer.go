@@ -143,6 +143,8 @@ func (w *writer) rotate(need int64) {
 		panicf("reserved space is missing: %d files, %d bytes wanted", len(l.mu.segments), need)
 	}
 	w.current = l.mu.segments[0]
+	now := l.cfg.Now()
+	l.mu.lasted, l.mu.rotated = now-l.mu.rotated, now
 	l.mu.ledger.setSpace(l.mu.segments)
 	l.mu.Unlock()
 	nudge(l.makeFile)
@@ -318,6 +320,7 @@ func (l *Log) durable(g *openGroup, synced uint64, oldest time.Duration) {
 		l.mu.extents = append(l.mu.extents,
 			extent{number: g.segment.number, session: l.cfg.Session, end: end})
 	}
+	l.mu.extents[len(l.mu.extents)-1].last = chain{sequence: g.group.Sequence, crc: g.group.CRC}
 	l.mu.synced, l.mu.reported = synced, g.group.Sequence
 	if oldest == never && len(l.mu.queue) > 0 {
 		oldest = l.mu.queue[0].at

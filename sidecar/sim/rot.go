@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"path/filepath"
 
 	"outrigger/broker/topic"
@@ -23,10 +22,7 @@ func (w *World) rot(h *host) {
 	if !ok {
 		return
 	}
-	name := filepath.Join("wal", fmt.Sprintf("%020d.wal", at.File))
-	if at.File&wal.PackBit != 0 {
-		name = filepath.Join("wal", fmt.Sprintf("%020d.pack", at.File&^wal.PackBit))
-	}
+	name := filepath.Join("wal", at.FileName())
 	if !h.disk.fs.Exists(name) {
 		// 1. A damaged log was cut, and the pack removed that it did not need any more. 2. The record of the cut
 		// was set aside with what else was damaged. 3. The catalog names the pack again: that is damage, too.

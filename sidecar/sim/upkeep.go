@@ -62,11 +62,16 @@ func (b *broker) turnClaim() {
 	})
 }
 
-// turnDrain drains a file of the log, if one is full.
+// turnDrain drains a file of the log, if one is full: in a third of the seeds by copying all, in a third as
+// on a disk that is always busy, in a third by turns. It draws nothing.
 func (b *broker) turnDrain() error {
 	b.wantIn(partDrain, drainMicros)
 	before := b.store.Stats().Drain
-	drained, err := b.drive.Drain()
+	drain := b.drive.Drain
+	if kind := b.w.seed / 2 % 3; kind == 1 || kind == 2 && b.w.count.drained%2 == 0 {
+		drain = b.drive.Adopt
+	}
+	drained, err := drain()
 	switch {
 	case errors.Is(err, wal.ErrNoSpace):
 	case err != nil:
@@ -80,6 +85,7 @@ func (b *broker) turnDrain() error {
 	if after.Packs < before.Packs {
 		b.w.count.packsRemoved++
 	}
+	b.w.count.adopted += uint64(after.Adopted - before.Adopted)
 	b.w.count.repacked += uint64(after.Repacked - before.Repacked)
 	return b.turnCompaction()
 }

@@ -114,17 +114,17 @@ func (f *file) growLocked(size int64) error {
 	return nil
 }
 
-func (f *file) Allocate(bytes int64) error {
+func (f *file) Allocate(bytes int64) (taken bool, err error) {
 	last, err := f.fs.begin(Op{Verb: Allocate, Name: f.name(), Bytes: bytes})
 	if err != nil {
-		return err
+		return false, err
 	}
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if last {
-		return ErrCrashed
+		return false, ErrCrashed
 	}
-	return f.growLocked(bytes)
+	return true, f.growLocked(bytes)
 }
 
 func (f *file) Sync() error {
