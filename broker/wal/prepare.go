@@ -174,7 +174,7 @@ func (l *Log) blank(ctx context.Context, number uint64) (File, string, error) {
 		return nil, "", err
 	}
 	taken, err := file.Allocate(l.cfg.FileBytes)
-	if err == nil && !(taken && l.hurried()) {
+	if err == nil && (!taken || !l.hurried()) {
 		err = l.zeroFill(ctx, file)
 	}
 	if err != nil {
