@@ -107,7 +107,6 @@ func TestDamageInAnAdoptedFileIsNotedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.fill(1)
-	h.store.fast.Store(true)
 	if adopted, err := h.driver.Adopt(); err != nil || !adopted {
 		t.Fatalf("got adopted %v, %v", adopted, err)
 	}
@@ -116,8 +115,6 @@ func TestDamageInAnAdoptedFileIsNotedOnce(t *testing.T) {
 	if fs.Flip(rand.New(rand.NewPCG(1, 1)), "wal/"+e.at.FileName(), e.at.Offset+8, e.at.Offset+9) < 0 || !gapped(e.at.File) {
 		t.Fatalf("nothing was damaged at %v", e.at)
 	}
-	h.store.quiet.Store(true)
-	h.store.fast.Store(false)
 	for range 3 {
 		if _, err := h.driver.Drain(); err != nil {
 			t.Fatal(err)
