@@ -54,7 +54,7 @@ var topicKeys = []topicKey{
 	{
 		name: configCleanupPolicy, kind: kmsg.ConfigTypeList, standard: "delete",
 		broker: "log.cleanup.policy", honoured: cleanupPolicies,
-		about: "delete: old records go by retention. compact: records need keys; the last one of each key is to stay.",
+		about: "delete: old records go by retention. compact: records need keys; the last one of each key is to stay. Nothing: all stay.",
 	},
 	{
 		name: configGzipLevel, kind: kmsg.ConfigTypeInt, standard: "-1", broker: configGzipLevel,

@@ -195,6 +195,8 @@ func TestCommitsAreJudgedByTheEpochSinceWhenAPartitionIsHeld(t *testing.T) {
 	}
 	s.fine(within(2))
 	s.refused(within(1), ErrIllegalGeneration)
+	s.refused(s.step(TxnCommit{Token: s.token(), ProducerID: 1, MemberID: "a", Generation: 1, KnowsEpochs: true,
+		Offsets: []CommitOffset{{Place{"t", 3}, Offset{Offset: 1, ExpiresAt: -1, TopicID: topicT}}}}), ErrStaleEpoch)
 	s.refused(s.step(Commit{Token: s.token(), Generation: -1, KnowsEpochs: true}), ErrUnknownMember)
 }
 

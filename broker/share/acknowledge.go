@@ -37,6 +37,9 @@ func Judge(acks []Ack, renews bool) error {
 		a := &acks[i]
 		count := a.Last - a.First + 1
 		switch {
+		case a.First == last && i > 0 && count > 0:
+			// The first of the two has left nothing to say of the record.
+			return fmt.Errorf("%w: %d is acknowledged twice", ErrRecordState, a.First)
 		case a.First <= last || count <= 0:
 			return fmt.Errorf("%w: %d to %d behind %d", ErrInvalidAcknowledgement, a.First, a.Last, last)
 		case len(a.Types) != 1 && int64(len(a.Types)) != count:
@@ -75,6 +78,9 @@ func (p *Partition) Acknowledge(member string, acks []Ack, now int64) (wait uint
 func (p *Partition) judge(member string, a *Ack) error {
 	if a.Last < p.start {
 		return nil
+	}
+	if p.start == p.end {
+		return fmt.Errorf("%w: nobody has any records", ErrRecordState)
 	}
 	if a.Last >= p.end {
 		return fmt.Errorf("%w: %d was not given to anybody", ErrInvalidAcknowledgement, a.Last)
