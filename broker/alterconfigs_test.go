@@ -101,6 +101,8 @@ func TestAlterationsAreJudgedConfigByConfig(t *testing.T) {
 		{"unknown broker", ofBroker, "9", edits{edit(configConnections, opSet, "1")}, codeInvalidRequest},
 		{"no number", ofBroker, "01", edits{edit(configConnections, opSet, "1")}, codeInvalidRequest},
 		{"group", kmsg.ConfigResourceTypeGroupConfig, "g", edits{edit("consumer.session.timeout.ms", opSet, "1")}, codeInvalidConfig},
+		{"interval of divisions beyond", kmsg.ConfigResourceTypeGroupConfig, "g",
+			edits{edit("consumer.assignment.interval.ms", opSet, "15001")}, codeInvalidConfig},
 		{"logger", kmsg.ConfigResourceTypeBrokerLogger, "1", edits{edit("root", opSet, "INFO")}, codeInvalidRequest},
 	}
 	for _, test := range cases {

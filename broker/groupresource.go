@@ -14,6 +14,8 @@ import (
 
 // The configs that a group may have of its own (those of streams groups come with such groups).
 const (
+	configConsumerAssign   = "consumer.assignment.interval.ms"
+	configShareAssign      = "share.assignment.interval.ms"
 	configConsumerSession  = "consumer.session.timeout.ms"
 	configConsumerInterval = "consumer.heartbeat.interval.ms"
 	configShareSession     = "share.session.timeout.ms"
@@ -78,11 +80,14 @@ func (b *Broker) groupKeys() []groupKey {
 		}
 		return ""
 	}
+	const assigns = "How long after a division of the group's partitions the next one may come."
 	return []groupKey{
+		timeKey(configConsumerAssign, "group.consumer.assignment.interval.ms", assigns, g.ConsumerAssign, g.ConsumerAssigns),
 		timeKey(configConsumerInterval, "group.consumer.heartbeat.interval.ms", "How often the group's members are told to beat.",
 			g.ConsumerInterval, g.ConsumerIntervals),
 		timeKey(configConsumerSession, "group.consumer.session.timeout.ms",
 			"After how much silence a member of the group is taken out.", g.ConsumerSession, g.ConsumerSessions),
+		timeKey(configShareAssign, "group.share.assignment.interval.ms", assigns, s.Assign, s.Assigns),
 		reset,
 		numberKey(configShareDeliveries, "group.share.delivery.count.limit",
 			"How often a record is given to members before it is archived.", int64(s.Deliveries), int64(s.DeliveriesMin),

@@ -25,6 +25,7 @@ const (
 // shareSettings are the configs of one share group.
 type shareSettings struct {
 	session, interval time.Duration
+	assign            time.Duration
 	limits            share.Limits
 	committed, renews bool
 	reset             offsetReset
@@ -39,6 +40,7 @@ func (b *Broker) shareSettingsOf(set map[string]string) shareSettings {
 	c := &b.config.Shares
 	s := shareSettings{
 		session: millisIn(set, configShareSession, c.Session), interval: millisIn(set, configShareInterval, c.Interval),
+		assign:    millisIn(set, configShareAssign, c.Assign),
 		committed: set[configShareIsolation] == isolationCommitted, renews: set[configShareRenew] != "false",
 		limits: share.Limits{
 			LocksMax:      numberIn(set, configShareHeld, int64(c.Held)),

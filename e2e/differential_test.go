@@ -104,7 +104,8 @@ func TestAnswersAreThoseOfKafka(t *testing.T) {
 		reference = startReference(t)
 	}
 	c := start(t, options{brokers: 1, args: []string{"--set", "group.initial.rebalance.delay.ms=0",
-		"--set", "offsets.topic.num.partitions=3", "--set", "transaction.state.log.num.partitions=3"}})
+		"--set", "offsets.topic.num.partitions=3", "--set", "transaction.state.log.num.partitions=3",
+		"--set", "group.consumer.assignment.interval.ms=1000", "--set", "group.share.assignment.interval.ms=1000"}}) // Kafka's defaults
 	ours, theirs := transcribe(t, c.kafka[0]), transcribe(t, reference)
 	if len(ours) != len(theirs) {
 		t.Fatalf("got %d answers, Kafka gave %d", len(ours), len(theirs))

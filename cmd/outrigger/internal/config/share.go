@@ -49,6 +49,7 @@ type Shares struct {
 	Lock, LockMin, LockMax                   time.Duration
 	Deliveries, DeliveriesMin, DeliveriesMax int
 	Held, HeldMin, HeldMax                   int
+	Assignment                               Assignment
 }
 
 // shareKeys are Kafka's own that share groups go by.
@@ -69,7 +70,8 @@ func shareKeys() []Key {
 		{Name: keyShareSize, Kind: Integer, Default: "200", Min: 1, Max: 1000, Doc: "Members of one share group."},
 		{Name: keyShareSessions, Kind: Integer, Default: "2000", Min: 1, Max: math.MaxInt32,
 			Doc: "Members of share groups that may fetch from this broker."},
-	}, shareLimitKeys()...)
+	}, append(shareLimitKeys(),
+		assignmentKeys(keyShareAssign, keyShareAssignMin, keyShareAssignMax, "share.assignment.interval.ms")...)...)
 }
 
 // shareLimitKeys are those that come with bounds for what a group may be given as its own.
@@ -128,6 +130,7 @@ func (b *builder) shares(brokers int) Shares {
 		Lock: b.millis(keyShareLock), LockMin: b.millis(keyShareLockMin), LockMax: b.millis(keyShareLockMax),
 		Deliveries: int(b.number(keyShareDeliveries)), DeliveriesMin: int(b.number(keyShareDeliveriesMin)),
 		DeliveriesMax: int(b.number(keyShareDeliveriesMax)),
+		Assignment:    b.assignment(keyShareAssign, keyShareAssignMin, keyShareAssignMax),
 		Held:          int(b.number(keyShareHeld)), HeldMin: int(b.number(keyShareHeldMin)), HeldMax: int(b.number(keyShareHeldMax)),
 	}
 }
