@@ -266,7 +266,7 @@ func TestGroupsHaveConfigsOfTheirOwn(t *testing.T) {
 		codeInvalidRequest)
 	configs := c.described(ofGroup, "g")
 	interval, session := configs[configConsumerInterval], configs[configConsumerSession]
-	if len(configs) != 12 || *configs[configShareReset].Value != "by_duration:PT5M" || *interval.Value != "7000" || interval.Source != kmsg.ConfigSourceGroupConfig ||
+	if len(configs) != 14 || *configs[configShareReset].Value != "by_duration:PT5M" || *interval.Value != "7000" || interval.Source != kmsg.ConfigSourceGroupConfig ||
 		*session.Value != "45000" || session.Source != kmsg.ConfigSourceDefaultConfig {
 		t.Errorf("configs: got %+v, want an interval of its own and the default session", configs)
 	}

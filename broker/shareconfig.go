@@ -47,7 +47,19 @@ type ShareConfig struct {
 	// Held is `group.share.partition.max.record.locks` (2,000): how far beyond the first record that is not
 	// done records of a partition are given, within HeldMin and HeldMax (100 to 4,000).
 	Held, HeldMin, HeldMax int
+	// LetterTopics is `errors.deadletterqueue.auto.create.topics.enable` (false): whether topics of dead letters
+	// are made when they are needed (KIP-1191).
+	LetterTopics bool
+	// LetterPrefix is `errors.deadletterqueue.topic.name.prefix` (in Kafka "dlq."; here as it is, so that it may
+	// be empty): what the names of such topics must begin with.
+	LetterPrefix string
 }
+
+// The broker's keys of dead letters.
+const (
+	configLetterTopics = "errors.deadletterqueue.auto.create.topics.enable"
+	configLetterPrefix = "errors.deadletterqueue.topic.name.prefix"
+)
 
 // withDefaults fills in what was left zero.
 func (c ShareConfig) withDefaults(replicationFactor int16) ShareConfig {

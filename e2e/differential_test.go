@@ -68,8 +68,11 @@ var differences = map[string]string{
 	"txn old: produce in no transaction": txnFirst, "txn new: produce in no transaction": txnFirst,
 	"alter share offsets to below zero": "no record has such an offset; Kafka keeps -1, and what the group does next is its reset policy's, " +
 		"which nobody asked for: deleting the offsets says that",
-	"share offsets after they were altered":           "Kafka has taken -1, see above, and tells of a start beyond the end that -100 records are left",
-	"share offsets after a topic was deleted, of all": "Kafka has taken -1, see above, and tells of a start beyond the end that -100 records are left",
+	"share offsets after they were altered":                      "Kafka has taken -1, see above, and tells of a start beyond the end that -100 records are left",
+	"share offsets after a topic was deleted, of all":            "Kafka has taken -1, see above, and tells of a start beyond the end that -100 records are left",
+	"group errors.deadletterqueue.topic.name=without-the-prefix": neverAQueue, "group errors.deadletterqueue.topic.name=dlq.a/b": neverAQueue,
+	"group errors.deadletterqueue.topic.name=dlq.xxxxxxxxxxxxxxxx": neverAQueue, "group errors.deadletterqueue.topic.name= ": neverAQueue,
+	"the letter of what was rejected": "a copy of a record has the record's headers, too; Kafka 4.4.0 loses them",
 	// Here because ours is as good, and follows from what is promised.
 	"share offsets with records in hand": "where a group begins is kept before it is given the first record, so that no leader that " +
 		"takes over begins elsewhere; Kafka keeps it with the first acknowledgement",
@@ -84,6 +87,7 @@ var differences = map[string]string{
 
 // Reasons that several differences have.
 const (
+	neverAQueue  = "no topic of that name is ever taken for letters; Kafka keeps the config, and loses the letters when they come"
 	againAsNew   = "a member whose group was deleted joins anew; by Kafka's answer its clients give up, for good"
 	whereLogIs   = "with the error comes where the log begins and ends, which is where to go on; Kafka tells -1"
 	noBeginning  = "an ended transaction has no beginning; Kafka tells the last one's, and tools a duration that grows for ever"
@@ -175,6 +179,7 @@ func transcribe(t *testing.T, seed string) []exchanged {
 	d.moreConsumers()
 	d.offsetDeletions()
 	d.shares()
+	d.letters()
 	return d.said
 }
 

@@ -83,9 +83,9 @@ type consumers struct {
 	targetKept bool
 	// refused is the epoch that could not be divided, since the members in over would have got more than
 	// fits a record. The others go on with what they had.
-	refused int32
-	over    map[string]bool
-	division
+	refused  int32
+	over     map[string]bool
+	division division
 }
 
 // consumer is one member of such a group.
@@ -139,7 +139,7 @@ func (m *Machine) consumerHeartbeat(e ConsumerHeartbeat, now Time, fx *Effects) 
 		fx.refuse(e.Token, err)
 		return
 	}
-	m.consumers.every = e.AssignMillis
+	m.consumers.division.every = e.AssignMillis
 	one, news := m.enlist(&e, now, fx)
 	one.session = e.SessionMillis
 	m.renew(one, now)

@@ -95,7 +95,7 @@ type shares struct {
 	names map[assign.TopicID]string
 	// targetKept, statesKept: the log holds a targetEpoch, and what has a state.
 	targetKept, statesKept bool
-	division
+	division               division
 }
 
 // shareMember is one member of a share group.
@@ -209,7 +209,7 @@ func (m *Machine) shareHeartbeat(e ShareHeartbeat, now Time, fx *Effects) {
 	one.session = e.SessionMillis
 	one.expires = now.Mono + one.session
 	m.wake = min(m.wake, one.expires)
-	m.shares.every = e.AssignMillis
+	m.shares.division.every = e.AssignMillis
 	m.divideShares(now, fx)
 	beat := &ShareBeat{MemberID: one.id, Forgetting: m.shares.forgetting, Missing: m.missingShares()}
 	if e.Epoch != m.shares.targetEpoch || one.epoch != m.shares.targetEpoch {

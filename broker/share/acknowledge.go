@@ -116,8 +116,10 @@ func (p *Partition) apply(r *run, t AckType, now int64) {
 		p.release(r)
 	case Accept:
 		r.State, r.member, r.expires, r.dirty = Acknowledged, "", 0, true
+	case Reject:
+		p.giveUp(r, Rejected)
 	default:
-		r.State, r.member, r.expires, r.dirty = Archived, "", 0, true
+		r.State, r.member, r.expires, r.dirty = Archived, "", 0, true // there is no record
 	}
 }
 
@@ -157,6 +159,9 @@ func (p *Partition) Write() *Write {
 		if r.dirty {
 			w.Batches = append(w.Batches, r.Batch)
 			r.dirty = false
+			if r.State == Archiving {
+				r.write = w.Number
+			}
 		}
 	}
 	p.moved = false
@@ -169,6 +174,12 @@ func (p *Partition) Write() *Write {
 func (p *Partition) Written(number uint64) {
 	if p.out != nil && p.out.Number == number {
 		p.out, p.kept, p.settled = nil, number, true
+		for i := range p.runs {
+			if p.runs[i].write <= number {
+				p.runs[i].write = 0
+			}
+		}
+		p.tidy()
 	}
 }
 

@@ -74,7 +74,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 				Interval: 5 * time.Second, IntervalMin: 5 * time.Second, IntervalMax: 15 * time.Second,
 				Lock: 30 * time.Second, LockMin: 15 * time.Second, LockMax: time.Minute,
 				Deliveries: 5, DeliveriesMin: 2, DeliveriesMax: 10, Held: 2000, HeldMin: 100, HeldMax: 4000,
-				Assignment: Assignment{Max: 15 * time.Second},
+				Assignment: Assignment{Max: 15 * time.Second}, LetterPrefix: "dlq.",
 			},
 			Transactions: Transactions{
 				Partitions: 50, ReplicationFactor: 1, TimeoutMax: 15 * time.Minute, Expiration: 7 * 24 * time.Hour,

@@ -233,6 +233,7 @@ func shareConfig(s config.Shares) broker.ShareConfig {
 		Interval: s.Interval, Intervals: broker.Span{Min: s.IntervalMin, Max: s.IntervalMax},
 		Lock: s.Lock, Locks: broker.Span{Min: s.LockMin, Max: s.LockMax},
 		Deliveries: s.Deliveries, DeliveriesMin: s.DeliveriesMin, DeliveriesMax: s.DeliveriesMax,
+		LetterTopics: s.LetterTopics, LetterPrefix: s.LetterPrefix,
 		Held: s.Held, HeldMin: s.HeldMin, HeldMax: s.HeldMax,
 	}
 }
