@@ -40,6 +40,10 @@ func TestBusyStoreAdoptsAndSortsLater(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		h.store.Tick() // What was there before counts for nothing.
+		if h.store.fast.Load() || h.store.quiet.Load() {
+			t.Error("the rate is known before there was any")
+		}
 		h.fill(3)
 		want := h.digest()
 		h.clock.advance(time.Millisecond)
