@@ -29,7 +29,7 @@ type digest struct {
 }
 
 // digestBytes bounds the memory of all digests. A file that finds no room is read when it is drained.
-const digestBytes = 16 << 20
+const digestBytes = 32 << 20
 
 // controlBytesMax is the longest control batch that a digest takes in; a marker has 78 bytes.
 const controlBytesMax = 512
@@ -82,6 +82,13 @@ func (d *digests) take(file uint64) (found *digest) {
 		d.mu.files = d.mu.files[1:]
 	}
 	return found
+}
+
+// full reports whether there is little room for more.
+func (d *digests) full() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.bytes > d.bytesMax/4*3
 }
 
 func (g *digest) add(r *wal.Placed) {
