@@ -2,6 +2,7 @@ package partition
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 
 	"outrigger/broker/batch"
@@ -84,12 +85,14 @@ func (d *digests) take(file uint64) (found *digest) {
 	return found
 }
 
-// full reports whether there is little room for more.
-func (d *digests) full() bool {
+// few reports whether the files that were not drained hold few records: some fifty thousand at most.
+func (d *digests) few() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.mu.bytes > d.bytesMax/4*3
+	return d.mu.bytes <= digestBytesFew && !slices.ContainsFunc(d.mu.files, func(g *digest) bool { return g.lost })
 }
+
+const digestBytesFew = 4 << 20
 
 func (g *digest) add(r *wal.Placed) {
 	head := r.Payload

@@ -82,17 +82,17 @@ func (s *Store) drain(ctx context.Context) error {
 // disk is not quiet, that is once in a second.
 const compactSliceBytes = 8 << 20
 
-// adopts reports whether files are adopted now: that takes next to nothing, but for what the catalog has to
-// learn of each log, which is why some of them wait for each other. A start replays those.
+// adopts reports whether files are adopted now. It costs no I/O, but some work for each log and each batch: so
+// files wait for each other, and many small batches until the log is pressed. A start replays what waits.
 func (s *Store) adopts() bool {
 	if !s.fast.Load() || s.cfg.MayAdopt != nil && !s.cfg.MayAdopt() {
 		return false
 	}
 	sealed, _ := s.walLog.Sealed()
-	return sealed.Waiting >= min(adoptBytes, s.walLog.BytesMax()/8) || sealed.Waiting > 0 && s.digests.full()
+	return s.pressed() || sealed.Waiting >= min(adoptBytes, s.walLog.BytesMax()/8) && s.digests.few()
 }
 
-// adoptBytes is how much waits at most to be adopted.
+// adoptBytes is how much waits at most to be adopted, of large batches.
 const adoptBytes = 1 << 30
 
 // pressed reports whether so much waits to be drained that it is done whatever else wants the disk.
