@@ -86,11 +86,13 @@ type drain struct {
 }
 
 // turn drains one file if there is one, or adopts all if that is asked for, and removes the packs that
-// nobody needs any more. An error that wraps wal.ErrNoSpace is for later; after any other the node has to
+// nobody needs any more. On a busy disk it copies only once it must. An error that wraps wal.ErrNoSpace is for later; after any other the node has to
 // stop.
 func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	files := d.store.walLog.SealedFiles()
-	if len(files) > 0 && !d.stuck && d.store.cfg.Catalog != nil {
+	// Something else may have had it woken while the disk has no time for copies.
+	may := adopt || !d.store.fast.Load() || d.store.pressed()
+	if len(files) > 0 && may && !d.stuck && d.store.cfg.Catalog != nil {
 		err = d.drainFiles(files, adopt)
 		drained = err == nil
 		d.full = d.full && err != nil
@@ -162,7 +164,7 @@ func (d *drain) adopt(files []uint64) (next wal.Start, err error) {
 func (d *drain) copy(file uint64) (next wal.Start, err error) {
 	d.store.digests.take(file)
 	d.adopting = wal.Pack{}
-	d.window = sorter{log: d.store.walLog, number: max(d.nextPack, file*wal.PackStep), moved: d.moved}
+	d.window = sorter{log: d.store.walLog, number: d.nextPack, moved: d.moved}
 	if next, err = d.store.walLog.ReadSealed(file, d.take); err != nil {
 		return next, err
 	}

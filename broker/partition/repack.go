@@ -14,14 +14,14 @@ import (
 // A pack in which little is needed any more is written anew, without the rest, and so is one that was
 // adopted: the new one takes the place of the old in the order of packs.
 //
-//	number of a pack   the file of the WAL that was drained into it, times 65,536
-//	                   + 255 if it is that file, else how often it was written anew
+//	number of a pack   where the WAL began when it was drained, as a file, times 65,536
+//	                   + how often it was written anew; that of an adopted file is the file's own, + 255
 
 // repackShare: a pack is written anew once less than one in so many of its bytes is needed.
 const repackShare = 2
 
-// repack writes one pack anew, if there is one that is worth it and the disk has time: for one that was
-// adopted when it is not busy, for others when it is quiet. It reports whether there may be more to do.
+// repack writes one pack anew, if there is one that is worth it and the disk has time: when it is quiet, and
+// now and then when it is not busy. It reports whether there may be more to do.
 func (d *drainer) repack(used map[uint64]int64) (again bool, err error) {
 	if d.compaction != nil {
 		return true, nil // It knows where its batches lie.
@@ -30,12 +30,8 @@ func (d *drainer) repack(used map[uint64]int64) (again bool, err error) {
 		next, worth := d.anew(number, used[number])
 		switch {
 		case !worth:
-		case d.store.quiet.Load(), wal.Adopted(number) && d.store.sorts():
-			from := d.store.cfg.Now()
-			again, err = d.repackOne(d.packs[number], next)
-			now := d.store.cfg.Now()
-			d.store.sortAfter.Store(int64(now + (now-from)*(sortShare-1)))
-			return again, err
+		case d.store.quiet.Load(), d.store.sorts():
+			return d.repackOne(d.packs[number], next)
 		default:
 			again = true
 		}

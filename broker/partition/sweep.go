@@ -16,6 +16,7 @@ import (
 func (d *drainer) sweep() error {
 	dropped := d.store.dropped.Load()
 	if len(d.doomed) == 0 && (d.store.swept.Load() != dropped || d.store.sorts()) {
+		defer d.rest(d.store.cfg.Now())
 		used, settled := d.store.packsInUse()
 		if !settled {
 			return nil
@@ -53,6 +54,12 @@ func (d *drainer) sweep() error {
 	d.store.doomed.Store(false)
 	d.count()
 	return nil
+}
+
+// rest keeps the work that began at from, on a disk that is not quiet, to its share of the time.
+func (d *drainer) rest(from time.Duration) {
+	now := d.store.cfg.Now()
+	d.store.sortAfter.Store(int64(now + (now-from)*(sortShare-1)))
 }
 
 // packsInUse counts the bytes of the records that are needed of each pack. It is not settled while a crash
@@ -175,7 +182,8 @@ func (p *drainPace) judge(now time.Duration, end wal.Position, fileBytes int64) 
 	return perSecond < drainQuiet && !fast, fast
 }
 
-// sortShare is the share of time that packs are written anew in, unless the disk is quiet: one in so much.
+// sortShare is the share of time that packs are looked for and written anew in, unless the disk is quiet: one
+// in so much.
 const sortShare = 8
 
 // sorts reports whether it is time to write packs anew.

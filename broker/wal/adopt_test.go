@@ -205,3 +205,38 @@ func TestUnsyncedFileIsNotAdopted(t *testing.T) {
 	}
 	d.stop()
 }
+
+// A spare can have the number of a file that was begun later: it was ready ahead when the log was opened before.
+// When that file is drained the spare is not taken for two.
+func TestFileThatHasASpareOfItsNameIsGivenUp(t *testing.T) {
+	fs := waltest.New()
+	d := openDrainable(t, fs, wal.Start{}, nil, nil)
+	d.append(40)
+	d.stop()
+	file, err := fs.Create(dir+"/00000000000000000001.spare", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.Allocate(64 << 10); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log, err := wal.Open(wal.Config{FS: fs, Dir: dir, Session: 8, FileBytes: 64 << 10, GroupBytesMax: 16 << 10, SparesMax: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	driver, err := log.Drive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d = &drainable{t: t, log: log, driver: driver}
+	_, _, pack, next := d.drain(wal.PackStep)
+	d.log.Adopt(pack)
+	if err := d.log.Retire(next); err != nil {
+		t.Fatal(err)
+	}
+	d.append(200) // Takes all spares.
+	d.stop()
+}

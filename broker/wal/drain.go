@@ -181,7 +181,8 @@ func (l *Log) recycle() error {
 		name := l.nameOf(number)
 		spare := fileName(l.cfg.Dir, number, spareSuffix)
 		l.mu.Lock()
-		keep := len(l.mu.spares)+len(spares) < l.cfg.SparesMax
+		// A file that was ready ahead before another start may have left a spare of the same name.
+		keep := len(l.mu.spares)+len(spares) < l.cfg.SparesMax && !slices.Contains(l.mu.spares, spare)
 		l.mu.Unlock()
 		var err error
 		if keep {

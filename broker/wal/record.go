@@ -80,7 +80,7 @@ type Position struct {
 const PackBit uint64 = 1 << 63
 
 // PackStep is how far apart the packs of two files of the chain are: what was drained from file n lies in
-// packs from n*PackStep on. The one with adoptedMark is the file itself.
+// packs below (n+1)*PackStep. The one of n*PackStep with adoptedMark is the file itself.
 const PackStep = 1 << 16
 
 const adoptedMark = 0xff

@@ -264,7 +264,7 @@ func (l *Log) tidyOther(name string) error {
 	switch {
 	case pack && l.knowsPack(number), !pack && !strings.HasSuffix(name, unfinishedSuffix):
 		return nil
-	case pack && number > max(l.cfg.Start.NextPack, l.cfg.Start.File*PackStep):
+	case pack && number > l.cfg.Start.NextPack:
 		l.cfg.Logger.Error("pack belongs to no log that is known here, it is set aside", "file", full)
 		if err := l.cfg.FS.Rename(full, full+orphanSuffix); err != nil {
 			return fmt.Errorf("set %s aside: %w", full, err)

@@ -1,0 +1,64 @@
+package partition
+
+import (
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"outrigger/broker/catalog/catalogtest"
+	"outrigger/broker/wal"
+	"outrigger/broker/wal/waltest"
+)
+
+// A crash leaves a file of which no group is good, and its number is passed over. What another crash leaves
+// of a drain behind it is removed, and not set aside as a pack of some other log.
+func TestPackOfACutDrainBehindAGapIsRemoved(t *testing.T) {
+	fs, table := waltest.New(), &catalogtest.Catalog{}
+	h, err := openDraining(t, fs, 1, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.fill(1)
+	torn := wal.Position{File: h.store.walLog.End().File}.FileName()
+	fs = fs.Restart()
+	if fs.Flip(rand.New(rand.NewPCG(1, 1)), "wal/"+torn, 4096+8, 4096+9) < 0 {
+		t.Fatalf("nothing was damaged in %s", torn)
+	}
+	if h, err = openDraining(t, fs, 2, table); err != nil {
+		t.Fatal(err)
+	}
+	if drained, err := h.driver.Drain(); err != nil || !drained {
+		t.Fatalf("got drained %v, %v", drained, err)
+	}
+	h.fill(h.store.walLog.End().File + 2)
+	if sealed, _ := h.store.walLog.Sealed(); sealed.File <= 2 {
+		t.Fatalf("the drain goes on with file %d: there is no gap", sealed.File)
+	}
+	died := errors.New("the process ends here")
+	table.Durable = func(func()) error { return died }
+	if _, err := h.driver.Drain(); !errors.Is(err, died) {
+		t.Fatalf("got %v", err)
+	}
+	table.Durable = nil
+	fs = fs.Restart()
+	if _, err = openDraining(t, fs, 3, table); err != nil {
+		t.Fatal(err)
+	}
+	names, err := fs.List("wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	packs := 0
+	for _, name := range names {
+		if strings.Contains(name, ".pack") {
+			packs++
+		}
+		if strings.Contains(name, "orphan") {
+			t.Errorf("%s was set aside", name)
+		}
+	}
+	if packs != 1 {
+		t.Errorf("got %d packs, want the one of the first drain: %q", packs, names)
+	}
+}
