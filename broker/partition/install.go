@@ -38,7 +38,7 @@ func (c *compaction) settled() bool {
 // refuse to be cut into what it is about: a crash would find the cut behind batches that have no boundary
 // there.
 func (c *compaction) commit() error {
-	c.done = slices.DeleteFunc(c.done, func(one *cleaning) bool { return !one.hold() })
+	c.done = slices.DeleteFunc(c.done, func(one *cleaning) bool { return !c.allowed(one) || !one.hold() })
 	defer func() {
 		for _, one := range c.done {
 			one.log.release()
@@ -66,6 +66,16 @@ func (c *compaction) commit() error {
 	c.packs[pack.Number], c.compacted = pack, pack.Number
 	c.store.walLog.Adopt(pack)
 	return c.record(edits)
+}
+
+// allowed reports whether what a log has dropped for its age may still go. A replica that was added since, or has
+// left the in-sync set, may have been sent what that ends.
+func (c *compaction) allowed(one *cleaning) bool {
+	if one.pass.Dropped() == 0 {
+		return true
+	}
+	rules, ok := (*c.store.rules.Load())(one.log.partition)
+	return ok && !rules.Hold
 }
 
 // record makes the edits durable, and then has the logs go by them.
@@ -139,6 +149,7 @@ func (s *Store) compacted(one *cleaning) ([]catalog.Edit, error) {
 		return nil, err
 	}
 	drained.mu.compacted = one.end()
+	drained.mu.dropped = max(drained.mu.dropped, topic.Offset(one.pass.Dropped()))
 	drained.commitLocked(one.end(), nil) // Whoever reads after a restart must find what superseded the rest.
 	drained.mu.producers.transactions.forget(one.unmarked)
 	edits := []catalog.Edit{{Key: partitionKey(keyLog, p), Value: drained.encodeLog()}}
@@ -202,6 +213,7 @@ func (l *Log) install(one *cleaning) (saved int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mu.compacted = min(one.end(), l.mu.end)
+	l.mu.dropped = max(l.mu.dropped, min(topic.Offset(one.pass.Dropped()), l.mu.end))
 	l.mu.producers.transactions.forget(one.unmarked)
 	return saved
 }

@@ -318,7 +318,7 @@ func logState(log PartitionLog) replica.LogState {
 }
 
 func extent(s partition.State) replica.Extent {
-	return replica.Extent{Durable: s.DurableEnd, Start: s.LogStart, First: s.First, StartDurable: s.StartDurable}
+	return replica.Extent{Durable: s.DurableEnd, Start: s.LogStart, First: s.First, StartDurable: s.StartDurable, Dropped: s.Dropped}
 }
 
 // Sealed takes batches that entered a WAL group, in WAL order: what this node appended as leader goes

@@ -39,6 +39,8 @@ type Extent struct {
 	Start, First topic.Offset
 	// StartDurable is the log start that a crash would leave.
 	StartDurable topic.Offset
+	// Dropped is one past the newest tombstone or marker that compaction has taken out of the log, 0 if none.
+	Dropped topic.Offset
 }
 
 // View is what the cluster image says about the partition.
@@ -60,6 +62,7 @@ type Machine struct {
 	// The log as this machine knows it. durable <= end, start <= highWatermark <= end.
 	end, durable, highWatermark topic.Offset
 	start, first, startDurable  topic.Offset
+	dropped                     topic.Offset
 	epochs                      epochs
 	// low is what a leader knows the log starts of all in-sync members to have reached on their disks.
 	low topic.Offset
@@ -109,6 +112,7 @@ func (m *Machine) Reload(log LogState) {
 func (m *Machine) reload(log LogState) {
 	m.end, m.durable = log.End, log.Durable
 	m.start, m.first, m.startDurable = log.Start, log.First, log.StartDurable
+	m.dropped = log.Dropped
 	m.highWatermark = max(m.highWatermark, log.HighWatermark)
 	m.epochs = append(m.epochs[:0], log.Epochs...)
 }
@@ -210,7 +214,7 @@ func (m *Machine) Durable(log Extent, out *Effects) {
 	m.durable = min(log.Durable, m.end)
 	m.startDurable = log.StartDurable
 	if m.role.Leading {
-		m.start, m.first = log.Start, log.First
+		m.start, m.first, m.dropped = log.Start, log.First, log.Dropped
 		m.tellStart(out)
 		m.advance(out)
 		return

@@ -35,6 +35,8 @@ type host struct {
 	image  *cluster.Image
 	window map[topic.NodeID]*Window
 	lag    map[topic.NodeID]bool
+	// dropped is up to where a compaction has dropped tombstones, by the word of a script.
+	dropped topic.Offset
 	// full refuses every append of a follower.
 	full bool
 	// disk counts the disks that the host has lost.
@@ -165,7 +167,7 @@ func (h *host) state() LogState {
 
 func (h *host) extent() Extent {
 	return Extent{Durable: topic.Offset(h.durable), Start: topic.Offset(h.start), First: topic.Offset(h.start),
-		StartDurable: topic.Offset(h.startDurable)}
+		StartDurable: topic.Offset(h.startDurable), Dropped: h.dropped}
 }
 
 // holds reports whether the log is what is given, as far as it reaches down.
@@ -186,7 +188,7 @@ func (h *host) replace(with *Replacement) {
 	if with.Base > 0 {
 		h.log[with.Base-1].epoch = with.Epoch
 	}
-	h.start, h.hw = int(with.Base), with.Base
+	h.start, h.hw, h.dropped = int(with.Base), with.Base, 0
 	h.durable, h.startDurable = min(h.durable, h.start-1), min(h.startDurable, h.start)
 }
 
@@ -295,6 +297,9 @@ func (w *world) step(h *host, fn func(out *Effects)) {
 	}
 	if out.Replace != nil {
 		h.replace(out.Replace)
+		if w.stage != nil && !w.placement().InSync(h.member()) {
+			delete(w.stage.marks, h.member()) // nobody relied on what it had
+		}
 		w.resets++
 	}
 	if out.Start != topic.NoOffset {

@@ -142,7 +142,7 @@ func (c *checker) logs(b *broker) {
 	}
 }
 
-// watermark follows a high watermark: it never falls, the in-sync set holds everything below it, and
+// watermark follows a high watermark: it never falls, unless a log begins anew on which nobody relies, the in-sync set holds everything below it, and
 // below it every log holds the same.
 func (c *checker) watermark(b *broker, p topic.Partition, log *partition.Log, state partition.State) {
 	judged := b.judged[p]
@@ -182,6 +182,16 @@ func (c *checker) watermark(b *broker, p topic.Partition, log *partition.Log, st
 		}
 	}
 	b.judged[p] = judged
+}
+
+// counts reports whether the newest image has a broker among those who hold everything committed.
+func (c *checker) counts(b *broker, p topic.Partition) bool {
+	if c.image == nil {
+		return false
+	}
+	placement, ok := c.image.Partition(p)
+	self := topic.Member{Node: b.h.id, Session: b.session}
+	return ok && (placement.InSync(self) || slices.Contains(placement.Eligible, self))
 }
 
 // covered requires that every member of the committed in-sync set has what a leader calls committed.
@@ -381,6 +391,9 @@ func (c *checker) acknowledges(b *broker, bytes []byte) {
 // excuses one.
 func (c *checker) replicaEvent(b *broker, e replica.Event) {
 	c.w.count.replica(e)
+	if e.Kind == replica.EventReset && !c.counts(b, e.Partition) {
+		b.judged[e.Partition] = min(b.judged[e.Partition], e.Offset) // nobody relied on what it had
+	}
 	if log := b.store.Log(e.Partition); e.Kind == replica.EventCut && log != nil && len(log.Epochs()) <= b.epochs[e.Partition]-2 {
 		c.w.count.deepCuts++
 	}
