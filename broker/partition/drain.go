@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"outrigger/broker/batch"
 	"outrigger/broker/catalog"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
@@ -157,6 +158,12 @@ func (d *drain) take(r wal.Placed) error {
 	from := len(d.arena)
 	d.arena = append(d.arena, r.Payload...) // Grows for one that is larger than the window.
 	r.Payload = d.arena[from:]
+	h, err := batch.ParseHeader(r.Payload)
+	if err != nil {
+		return fmt.Errorf("drain batch at %v: %w", r.At, err)
+	}
+	// Bytes that change in memory from here on fail their checksum in the pack.
+	r.Summed, r.Sum = len(r.Payload)-batch.SummedFrom, h.CRC
 	d.window = append(d.window, r)
 	return nil
 }

@@ -193,6 +193,26 @@ func recordSeed(generation uint64, session topic.Session) uint32 {
 
 // putRecord encodes r into b, which is EncodedLen(r) long, and returns the checksum body continued by b.
 func putRecord(b []byte, r *Record, seed, body uint32) uint32 {
+	encodeRecord(b, r)
+	if r.Summed >= sumsMin {
+		return carrySums(b, r, seed, body)
+	}
+	endian.PutUint32(b[4:], recordCRC(b, seed))
+	return crc32.Update(body, castagnoli, b)
+}
+
+// putLoneRecord encodes a record that no group holds.
+func putLoneRecord(b []byte, r *Record, seed uint32) {
+	encodeRecord(b, r)
+	if r.Summed >= sumsMin {
+		carrySums(b, r, seed, 0)
+		return
+	}
+	endian.PutUint32(b[4:], recordCRC(b, seed))
+}
+
+// encodeRecord writes all of a record but its checksum.
+func encodeRecord(b []byte, r *Record) {
 	endian.PutUint32(b[0:], uint32(r.Kind))
 	endian.PutUint32(b[8:], uint32(len(r.Payload)))
 	endian.PutUint32(b[12:], uint32(r.Count))
@@ -202,11 +222,6 @@ func putRecord(b []byte, r *Record, seed, body uint32) uint32 {
 	endian.PutUint64(b[40:], uint64(r.Base))
 	copy(b[recordHeaderBytes:], r.Payload)
 	clear(b[recordHeaderBytes+len(r.Payload):])
-	if r.Summed >= sumsMin {
-		return carrySums(b, r, seed, body)
-	}
-	endian.PutUint32(b[4:], recordCRC(b, seed))
-	return crc32.Update(body, castagnoli, b)
 }
 
 // carrySums completes the encoded record b, whose payload ends in bytes with a known checksum. Should

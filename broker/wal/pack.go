@@ -86,7 +86,7 @@ func (w *PackWriter) Add(r *Record) (Position, error) {
 		w.buffer = grown
 	}
 	at := Position{File: w.pack.Number | PackBit, Offset: w.at + w.length}
-	putRecord(w.buffer[w.length:w.length+n], r, w.seed, 0)
+	putLoneRecord(w.buffer[w.length:w.length+n], r, w.seed)
 	w.length += n
 	w.pack.Bytes = w.at + w.length
 	if w.length >= packWriteBytes {

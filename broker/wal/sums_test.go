@@ -47,6 +47,17 @@ func TestCarriedSumsWriteTheSameBytes(t *testing.T) {
 		if string(a.buffer[groupHeaderBytes:a.length]) != string(b.buffer[groupHeaderBytes:b.length]) {
 			t.Errorf("%d bytes: a carried checksum changes what is written", size)
 		}
+		lone := [2][]byte{make([]byte, EncodedLen(plain)), make([]byte, EncodedLen(plain))}
+		putLoneRecord(lone[0], &plain, 99)
+		putLoneRecord(lone[1], &summed, 99)
+		if string(lone[0]) != string(lone[1]) {
+			t.Errorf("%d bytes: a carried checksum changes what a pack holds", size)
+		}
+		payload[size/2] ^= 1 // after it was summed
+		putLoneRecord(lone[1], &summed, 99)
+		if _, _, err := parseRecord(lone[1], 99); err == nil && summed.Summed >= sumsMin {
+			t.Errorf("%d bytes: a payload that changed in memory passes for the one that was summed", size)
+		}
 	}
 }
 
