@@ -17,6 +17,7 @@ import (
 const (
 	groupMetrics = "kafka_server_group_coordinator_metrics_"
 	groupManager = "kafka_coordinator_group_groupmetadatamanager_numgroups"
+	shareMetrics = "kafka_server_share_coordinator_metrics_"
 	exporter     = "kafka_consumergroup_"
 	// censusWithin is how long all shards together may take to show what they have for one look at /metrics.
 	censusWithin = 2 * time.Second
@@ -49,9 +50,10 @@ var (
 	descLags      = describe(exporter+"lag_sum", "Lag of a topic, added up.", "consumergroup", "topic")
 	descTxns      = describe("outrigger_transactions", "Transactional ids coordinated here, by state.", "state")
 	descOldestTxn = describe("outrigger_transactions_oldest_seconds", "Age of the oldest transaction that is open or being ended.")
+	descPruned    = describe(shareMetrics+"last_pruned_offset", "Where this broker last cut the partition of the states of share groups.", "topic", "partition")
 	coordinating  = []*prometheus.Desc{
 		descShards, descGroups, descModern, descAll, descHeld, descMembers, descCommit, descLag, descCommits,
-		descLags, descTxns, descOldestTxn, descStates[group.Empty], descStates[group.Stable],
+		descLags, descTxns, descOldestTxn, descPruned, descStates[group.Empty], descStates[group.Stable],
 		descStates[group.Preparing], descStates[group.Completing],
 	}
 )
@@ -69,6 +71,19 @@ func (c *coordination) Collect(out chan<- prometheus.Metric) {
 	defer cancel()
 	c.groups(ctx, out)
 	c.transactions(ctx, out)
+	c.pruned(out)
+}
+
+// pruned shows the partitions that this node has cut since it coordinates them.
+func (c *coordination) pruned(out chan<- prometheus.Metric) {
+	for i, shard := range c.broker.shareStates.table.Load().shards {
+		if shard == nil || shard.over() {
+			continue
+		}
+		if at := shard.cutAt.Load(); at > 0 {
+			out <- gauge(descPruned, at, shareTopic, strconv.Itoa(i))
+		}
+	}
 }
 
 // groupCensus is what one shard, or all, tell of their groups.

@@ -200,8 +200,10 @@ func (e entry) bytes() int { return len(e.key) + len(e.value) + recordOverhead }
 
 // flight is what one turn has appended, on its way to the in-sync replicas.
 type flight struct {
-	end  topic.Offset
-	done bool
+	// first is where its first record lies. The others follow; if somebody else appended between two of its
+	// batches, they lie further back than counting on from there says, never before that.
+	first, end topic.Offset
+	done       bool
 	// parked are those who wait for it, each with when it is given up (milliseconds).
 	parked []parked
 }
@@ -352,6 +354,9 @@ func (s *shardCore) append(ctx context.Context, wall int64) error {
 		appended, err := s.appendBatch(ctx, rest[:n], wall)
 		if err != nil {
 			return fmt.Errorf("append to %v: %w", s.log.Partition(), err)
+		}
+		if f.end == 0 {
+			f.first = appended.Base
 		}
 		f.end = appended.End
 		rest = rest[n:]

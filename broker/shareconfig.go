@@ -21,6 +21,12 @@ type ShareConfig struct {
 	// WriteTimeout is `share.coordinator.write.timeout.ms` (5 s): how long an answer waits for what it says
 	// to be kept.
 	WriteTimeout time.Duration
+	// PruneInterval is `share.coordinator.state.topic.prune.interval.ms` (5 min): how often the topic is cut at
+	// the first snapshot that is needed.
+	PruneInterval time.Duration
+	// ColdInterval is `share.coordinator.cold.partition.snapshot.interval.ms` (5 min): how old the snapshot
+	// of a state becomes before a new one is written, if that lets the topic be cut.
+	ColdInterval time.Duration
 	// MembersMax is `group.share.max.size` (200): members of one group.
 	MembersMax int
 	// SessionsMax is `group.share.max.share.sessions` (2,000): members that fetch from this broker.
@@ -45,6 +51,8 @@ func (c ShareConfig) withDefaults(replicationFactor int16) ShareConfig {
 	orDefault(&c.ReplicationFactor, replicationFactor)
 	orDefault(&c.SnapshotUpdates, 500)
 	orDefault(&c.WriteTimeout, 5*time.Second)
+	orDefault(&c.PruneInterval, 5*time.Minute)
+	orDefault(&c.ColdInterval, 5*time.Minute)
 	orDefault(&c.MembersMax, 200)
 	orDefault(&c.SessionsMax, 2000)
 	orDefault(&c.Session, 45*time.Second)
@@ -72,6 +80,8 @@ func (c ShareConfig) validate() error {
 		{"share.coordinator.state.topic.replication.factor", c.ReplicationFactor < 1, c.ReplicationFactor},
 		{"share.coordinator.snapshot.update.records.per.snapshot", c.SnapshotUpdates < 0, c.SnapshotUpdates},
 		{"share.coordinator.write.timeout.ms", c.WriteTimeout < time.Millisecond, c.WriteTimeout},
+		{"share.coordinator.state.topic.prune.interval.ms", c.PruneInterval < time.Millisecond, c.PruneInterval},
+		{"share.coordinator.cold.partition.snapshot.interval.ms", c.ColdInterval < time.Millisecond, c.ColdInterval},
 		{"group.share.max.size", c.MembersMax < 1, c.MembersMax},
 		{"group.share.max.share.sessions", c.SessionsMax < 1, c.SessionsMax},
 		{"group.share.session.timeout.ms", c.Session < time.Millisecond, c.Session},

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"outrigger/broker/batch"
@@ -92,15 +93,21 @@ type shareShard struct {
 	shardCore
 	mailbox chan *shareCall
 	keepers map[share.Key]*share.Keeper
+	// snapshots knows the part of the log that has landed.
+	snapshots *share.Snapshots
 	// answers are those of the present turn.
 	answers []func(error)
-	// wake is when the shard is to have a turn, swept when it last swept, in milliseconds of now.
-	wake, swept int64
+	// wake is when the shard is to have a turn; swept, pruned and chilled are when it last looked for states of
+	// deleted topics, for what the log can do without, and for old snapshots. All are milliseconds of now.
+	wake, swept, pruned, chilled int64
+	// cutAt is where the log was last cut, zero before.
+	cutAt atomic.Int64
 }
 
 func newShareShard(c *shareCoordinator, log *partition.Log, epoch topic.Epoch) *shareShard {
 	return &shareShard{
 		shareCoordinator: c, shardCore: newShardCore(c.broker, shareTopic, log, epoch), mailbox: make(chan *shareCall, mailboxMax),
+		snapshots: share.NewSnapshots(),
 	}
 }
 
@@ -110,11 +117,19 @@ func (s *shareShard) run(ctx context.Context) { s.live(ctx, s.load, s.serve, s.l
 // load replays the log.
 func (s *shareShard) load(ctx context.Context) error {
 	replay := share.NewReplay()
-	err := s.loadLog(ctx, eachRecord(func(r batch.Record) error { return replay.Apply(share.Record{Key: r.Key, Value: r.Value}) }))
+	now := s.now()
+	err := s.loadLog(ctx, eachRecord(func(r batch.Record) error {
+		record := share.Record{Key: r.Key, Value: r.Value}
+		if m, ok := share.MarkOf(record); ok {
+			s.snapshots.Note(m, r.Offset, now)
+		}
+		s.snapshots.Settle(r.Offset + 1)
+		return replay.Apply(record)
+	}))
 	if err != nil {
 		return err
 	}
-	s.keepers, s.swept = replay.Keepers(&s.cfg), s.now()
+	s.keepers, s.swept, s.pruned, s.chilled = replay.Keepers(&s.cfg), now, now, now
 	if len(s.keepers) > 0 {
 		s.broker.logger.Info("share coordinator loaded", keyPartition, s.log.Partition().Index, keyEpoch, s.epoch,
 			keyPartitions, len(s.keepers))
@@ -148,9 +163,13 @@ func (s *shareShard) turn(ctx context.Context, calls []*shareCall) error {
 			s.take(call, wall)
 		}
 	}
-	s.tick(speaks && role.AcceptAll, wall)
+	s.tick(ctx, speaks && role.AcceptAll, wall)
+	appends, marks := len(s.entries) > 0, marksOf(s.entries)
 	if err := s.append(ctx, wall); err != nil {
 		return err
+	}
+	if appends {
+		s.note(s.flights[len(s.flights)-1], marks)
 	}
 	s.answer()
 	return nil
@@ -190,17 +209,32 @@ func (s *shareShard) step(key share.Key, e share.Event, wall int64) share.Reply 
 	return fx.Reply
 }
 
-// tick takes away the states of topics that have been deleted, when it is time to.
-func (s *shareShard) tick(open bool, wall int64) {
+// tick does what it is time for.
+func (s *shareShard) tick(ctx context.Context, open bool, wall int64) {
 	now := s.now()
 	if s.wake > now {
 		return
 	}
-	s.wake = now + beat.Milliseconds()
-	if !open || now-s.swept < shareSweepEvery.Milliseconds() {
+	cfg := &s.broker.config.Shares
+	s.wake = now + min(beat, cfg.PruneInterval, cfg.ColdInterval).Milliseconds()
+	if !open {
 		return
 	}
-	s.swept = now
+	if now-s.swept >= shareSweepEvery.Milliseconds() {
+		s.swept = now
+		s.sweep(wall)
+	}
+	if now-s.chilled >= cfg.ColdInterval.Milliseconds() {
+		s.chill(now, wall)
+	}
+	if now-s.pruned >= cfg.PruneInterval.Milliseconds() {
+		s.pruned = now
+		s.prune(ctx)
+	}
+}
+
+// sweep takes away the states of topics that have been deleted.
+func (s *shareShard) sweep(wall int64) {
 	view := s.broker.cluster.View()
 	for key := range s.keepers {
 		if _, found := view.TopicByID(topic.ID(key.Topic)); !found {

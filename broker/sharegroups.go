@@ -15,6 +15,9 @@ import (
 // shareStateWait is how long the coordinator of a group waits for those of states while a member waits for it.
 const shareStateWait = 3 * time.Second
 
+// shareMemberBytes is how long the id that a member of a share group gives itself may be: that of a UUID.
+const shareMemberBytes = 36
+
 // shareHandlers serve share groups.
 func (b *Broker) shareHandlers() map[int16]handler {
 	return map[int16]handler{
@@ -83,9 +86,10 @@ func judgeShareHeartbeat(q *kmsg.ShareGroupHeartbeatRequest) error {
 		bad bool
 		why string
 	}{
-		{q.MemberID == "", "the member id is empty"},
-		{q.GroupID == "", "the group id is empty"},
-		{q.RackID != nil && *q.RackID == "", "the rack id is empty"},
+		{blank(q.MemberID), "the member id is empty"},
+		{len(q.MemberID) > shareMemberBytes, "the member id is longer than a UUID"},
+		{blank(q.GroupID), "the group id is empty"},
+		{q.RackID != nil && blank(*q.RackID), "the rack id is empty"},
 		{q.MemberEpoch < -1, "the member epoch is below -1"},
 		{q.MemberEpoch == memberEpochJoins && len(q.SubscribedTopicNames) == 0, "a member that joins must subscribe to topics"},
 	} {
@@ -173,6 +177,9 @@ func (b *Broker) shareGroupDescribe(
 			shown.AuthorizedOperations = operationsGroup
 		}
 		d, err := b.describeShares(ctx, name)
+		if name == "" {
+			err = group.ErrInvalidGroupID
+		}
 		if shown.ErrorCode, shown.ErrorMessage = b.outcome("ShareGroupDescribe", err); err != nil {
 			continue
 		}

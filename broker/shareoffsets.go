@@ -15,7 +15,8 @@ import (
 	"outrigger/broker/topic"
 )
 
-// describeShareGroupOffsets tells how far share groups have come.
+// describeShareGroupOffsets tells how far share groups have come. One that is not there has not begun
+// anywhere, which is no error.
 func (b *Broker) describeShareGroupOffsets(
 	ctx context.Context, _ *request, q *kmsg.DescribeShareGroupOffsetsRequest,
 ) kmsg.Response {
@@ -27,6 +28,9 @@ func (b *Broker) describeShareGroupOffsets(
 		shown := &response.Groups[i]
 		shown.GroupID = q.Groups[i].GroupID
 		d, err := b.describeShares(ctx, shown.GroupID)
+		if errors.Is(err, group.ErrUnknownGroup) {
+			d, err = &group.ShareDescription{}, nil
+		}
 		if shown.ErrorCode, shown.ErrorMessage = b.outcome("DescribeShareGroupOffsets", err); err != nil {
 			continue
 		}
@@ -35,8 +39,8 @@ func (b *Broker) describeShareGroupOffsets(
 	return response
 }
 
-// shareSlotsAsked are the partitions that are asked for: all that have a state, if none is named. Those of
-// topics that there are not are told apart.
+// shareSlotsAsked are the partitions that are asked for: all that have a state, if none is named. Topics that
+// there are not have no id.
 func (b *Broker) shareSlotsAsked(
 	q *kmsg.DescribeShareGroupOffsetsRequestGroup, d *group.ShareDescription,
 ) map[string]assign.Slots {
@@ -89,8 +93,6 @@ func (b *Broker) showShareOffsets(
 			p.Partition, p.StartOffset = slot.Partition, int64(topic.NoOffset)
 			s, is := said[slot]
 			switch {
-			case slot.Topic == assign.TopicID{}:
-				p.ErrorCode = int16(codeUnknownTopicOrPartition)
 			case is && s.err != nil:
 				p.ErrorCode, p.ErrorMessage = b.outcome("DescribeShareGroupOffsets", s.err)
 			case is:

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -26,7 +28,7 @@ func TestShareGroupsAreSeenByTools(t *testing.T) {
 		t.Errorf("list: got %+v, want a stable share group", listed)
 	}
 	q := kmsg.NewPtrShareGroupDescribeRequest()
-	q.Version, q.GroupIDs, q.IncludeAuthorizedOperations = 1, []string{"g", "none"}, true
+	q.Version, q.GroupIDs, q.IncludeAuthorizedOperations = 1, []string{"g", "none", ""}, true
 	r := s.c.ask(q).(*kmsg.ShareGroupDescribeResponse)
 	if g := r.Groups[0]; g.ErrorCode != 0 || g.GroupState != "Stable" || g.GroupEpoch != 1 || len(g.Members) != 1 ||
 		g.Members[0].MemberID != "one" || g.Members[0].MemberEpoch != 1 || g.Members[0].ClientHost != "/127.0.0.1" ||
@@ -34,6 +36,7 @@ func TestShareGroupsAreSeenByTools(t *testing.T) {
 		t.Errorf("describe: got %+v, want a member with topic work", g)
 	}
 	expectCode(t, "describe none", r.Groups[1].ErrorCode, codeGroupIDNotFound)
+	expectCode(t, "describe without a name", r.Groups[2].ErrorCode, codeInvalidGroupID)
 	consumers := kmsg.NewPtrConsumerGroupDescribeRequest()
 	consumers.Groups = []string{"g"}
 	expectCode(t, "describe as consumers", s.c.ask(consumers).(*kmsg.ConsumerGroupDescribeResponse).Groups[0].ErrorCode,
@@ -42,6 +45,51 @@ func TestShareGroupsAreSeenByTools(t *testing.T) {
 		codeGroupIDNotFound)
 	expectCode(t, "join as a classic member", s.c.ask(joinOf("g", "")).(*kmsg.JoinGroupResponse).ErrorCode,
 		codeInconsistentProtocol)
+}
+
+// TestShareGroupThatIsNotThereHasNotBegun: its offsets can be asked for, and said before anybody joins.
+func TestShareGroupThatIsNotThereHasNotBegun(t *testing.T) {
+	h := startShares(t)
+	id := h.create("work", 1)
+	s := h.sharer("g", "one", "work", id)
+	q := kmsg.NewPtrDescribeShareGroupOffsetsRequest()
+	q.Version, q.Groups = 1, []kmsg.DescribeShareGroupOffsetsRequestGroup{{GroupID: "none",
+		Topics: []kmsg.DescribeShareGroupOffsetsRequestGroupTopic{{Topic: "work", Partitions: []int32{0}}}}}
+	start := func() int64 {
+		g := s.c.ask(q).(*kmsg.DescribeShareGroupOffsetsResponse).Groups[0]
+		if g.ErrorCode != 0 || len(g.Topics) != 1 || len(g.Topics[0].Partitions) != 1 || g.Topics[0].Partitions[0].ErrorCode != 0 {
+			t.Fatalf("describe offsets: got %+v, want one partition", g)
+		}
+		return g.Topics[0].Partitions[0].StartOffset
+	}
+	if got := start(); got != -1 {
+		t.Errorf("start of nobody: got %d, want -1", got)
+	}
+	alter := kmsg.NewPtrAlterShareGroupOffsetsRequest()
+	alter.GroupID = "none"
+	alter.Topics = []kmsg.AlterShareGroupOffsetsRequestTopic{{Topic: "work",
+		Partitions: []kmsg.AlterShareGroupOffsetsRequestTopicPartition{{StartOffset: 7}}}}
+	altered := s.c.ask(alter).(*kmsg.AlterShareGroupOffsetsResponse)
+	expectCode(t, "alter", altered.ErrorCode, codeNone)
+	expectCode(t, "alter a partition", altered.Topics[0].Partitions[0].ErrorCode, codeNone)
+	if got := start(); got != 7 {
+		t.Errorf("start after it was altered: got %d, want 7", got)
+	}
+}
+
+// TestShareMembersWithoutProperNamesAreRefused: what is blank, or longer than a UUID, names nobody.
+func TestShareMembersWithoutProperNamesAreRefused(t *testing.T) {
+	h := startShares(t)
+	id := h.create("work", 1)
+	s := h.sharer("g", "one", "work", id)
+	for _, test := range []struct{ group, member string }{
+		{"", "m"}, {" ", "m"}, {"g", ""}, {"g", " "}, {"g", strings.Repeat("m", 37)},
+	} {
+		q := kmsg.NewPtrShareGroupHeartbeatRequest()
+		q.Version, q.GroupID, q.MemberID, q.SubscribedTopicNames = 1, test.group, test.member, []string{"work"}
+		why := s.c.ask(q).(*kmsg.ShareGroupHeartbeatResponse).ErrorCode
+		expectCode(t, fmt.Sprintf("member %q of group %q", test.member, test.group), why, codeInvalidRequest)
+	}
 }
 
 // shareOffset is what tools are told of partition 0.

@@ -191,7 +191,8 @@ func (d *dialogue) commitOf(step, group, topic, member string, generation, parti
 	t.TopicID = d.topicID(topic)
 	p := kmsg.NewOffsetCommitRequestTopicPartition()
 	p.Partition, p.Offset, p.Metadata = partition, offset, &note
-	t.Partitions, q.Topics = append(t.Partitions, p), append(q.Topics, t)
+	t.Partitions = append(t.Partitions, p)
+	q.Topics = append(q.Topics, t)
 	d.ask(step, q, func(r kmsg.Response) string {
 		said := ""
 		for _, t := range r.(*kmsg.OffsetCommitResponse).Topics {
@@ -225,7 +226,8 @@ func (d *dialogue) commits() {
 		}
 		t := kmsg.NewOffsetFetchRequestGroupTopic()
 		t.Topic, t.TopicID, t.Partitions = "diff-a", d.topicID("diff-a"), []int32{0, 1, 9}
-		g.Topics, q.Groups = append(g.Topics, t), append(q.Groups, g)
+		g.Topics = append(g.Topics, t)
+		q.Groups = append(q.Groups, g)
 		d.ask(s.step, q, func(r kmsg.Response) string {
 			answer := r.(*kmsg.OffsetFetchResponse).Groups[0]
 			said := codeName(answer.ErrorCode)

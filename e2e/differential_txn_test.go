@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -20,7 +21,8 @@ type producing struct {
 	epoch       int16
 }
 
-// asks makes one request to a broker, again while a transaction is still being ended, or ids are fetched.
+// asks makes one request to a broker, again while a transaction is still being ended, ids are fetched, or a
+// topic is new.
 func (d *dialogue) asks(to *kgo.Broker, step string, q kmsg.Request, show func(kmsg.Response) string) {
 	d.Helper()
 	said := ""
@@ -30,7 +32,7 @@ func (d *dialogue) asks(to *kgo.Broker, step string, q kmsg.Request, show func(k
 			d.Fatalf("%s: %v", step, err)
 		}
 		said = show(r)
-		for _, soon := range []*kerr.Error{kerr.ConcurrentTransactions, kerr.CoordinatorLoadInProgress} {
+		for _, soon := range []*kerr.Error{kerr.ConcurrentTransactions, kerr.CoordinatorLoadInProgress, kerr.NotLeaderForPartition} {
 			if strings.HasPrefix(said, soon.Message) {
 				return soon
 			}
@@ -296,7 +298,7 @@ func (l *life) addPartitions(step string, as producing, topic string, partitions
 func (l *life) produce(step string, as producing, partition, sequence int32) {
 	b := batch.NewBuilder(0)
 	b.ProducerID, b.ProducerEpoch, b.BaseSequence, b.Transactional = as.id, as.epoch, sequence, as.transaction != ""
-	b.Add(batch.Record{Timestamp: 1, Value: []byte("v")})
+	b.Add(batch.Record{Timestamp: time.Now().UnixMilli(), Value: []byte("v")})
 	raw, err := b.Build()
 	if err != nil {
 		l.Fatal(err)
@@ -316,7 +318,8 @@ func (d *dialogue) producing(topic string, partition int32, raw []byte) *kmsg.Pr
 	t.Topic, t.TopicID = topic, d.topicID(topic)
 	p := kmsg.NewProduceRequestTopicPartition()
 	p.Partition, p.Records = partition, raw
-	t.Partitions, q.Topics = append(t.Partitions, p), append(q.Topics, t)
+	t.Partitions = append(t.Partitions, p)
+	q.Topics = append(q.Topics, t)
 	return q
 }
 
@@ -340,7 +343,8 @@ func (l *life) commitOffset(step string, as producing, topic string, partition i
 	t.Topic, t.TopicID = topic, l.topicID(topic)
 	p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
 	p.Partition, p.Offset = partition, 42
-	t.Partitions, q.Topics = append(t.Partitions, p), append(q.Topics, t)
+	t.Partitions = append(t.Partitions, p)
+	q.Topics = append(q.Topics, t)
 	l.asks(l.broker, l.step(step), q, func(r kmsg.Response) string {
 		topics := r.(*kmsg.TxnOffsetCommitResponse).Topics
 		if len(topics) == 0 || len(topics[0].Partitions) == 0 {
@@ -359,7 +363,8 @@ func (l *life) offsetsNow(when string) {
 		g.Group, g.MemberEpoch = l.group, -1
 		t := kmsg.NewOffsetFetchRequestGroupTopic()
 		t.Topic, t.TopicID, t.Partitions = "diff-a", l.topicID("diff-a"), []int32{0, 1}
-		g.Topics, q.Groups = append(g.Topics, t), append(q.Groups, g)
+		g.Topics = append(g.Topics, t)
+		q.Groups = append(q.Groups, g)
 		l.settled(l.step(fmt.Sprint("offsets, stable ", stable, ", ", when)), l.dialogue.broker, q, stable && when != "in a transaction")
 	}
 }

@@ -73,7 +73,8 @@ func (d *dialogue) read(step string, s reading) {
 	t.Topic, t.TopicID = s.topic, d.topicID(s.topic)
 	p := kmsg.NewFetchRequestTopicPartition()
 	p.Partition, p.PartitionMaxBytes, p.CurrentLeaderEpoch, p.FetchOffset = s.partition, 1<<20, -1, s.offset
-	t.Partitions, q.Topics = append(t.Partitions, p), append(q.Topics, t)
+	t.Partitions = append(t.Partitions, p)
+	q.Topics = append(q.Topics, t)
 	d.ask(step, q, func(r kmsg.Response) string {
 		f := r.(*kmsg.FetchResponse)
 		if f.ErrorCode != 0 || len(f.Topics) == 0 || len(f.Topics[0].Partitions) == 0 {

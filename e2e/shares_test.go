@@ -157,6 +157,27 @@ func (s *sharing) done(admin *kadm.Client) {
 	})
 }
 
+// cut waits until the log of a state begins where something was before.
+func (s *sharing) cut(ctx context.Context, admin *kadm.Client) {
+	s.t.Helper()
+	s.eventually(20*time.Second, "the states are cut", func() error {
+		starts, err := admin.ListStartOffsets(ctx, "__share_group_state")
+		if err != nil {
+			return err
+		}
+		cut := 0
+		starts.Each(func(o kadm.ListedOffset) {
+			if o.Err == nil && o.Offset > 0 {
+				cut++
+			}
+		})
+		if cut == 0 {
+			return fmt.Errorf("none of %d partitions is", len(starts["__share_group_state"]))
+		}
+		return nil
+	})
+}
+
 // TestShareGroupOutlivesKilledBrokersAndMembers: each record is given to somebody, none whose acknowledgement
 // was answered is ever given again, and what a member held that is gone comes to another one, while the
 // leaders of the data and of the group's state are killed with -9.
@@ -164,6 +185,8 @@ func TestShareGroupOutlivesKilledBrokersAndMembers(t *testing.T) {
 	s := &sharing{
 		cluster: start(t, options{restart: true, args: []string{
 			"--set", "group.share.session.timeout.ms=3000", "--set", "group.share.heartbeat.interval.ms=500",
+			"--set", "share.coordinator.state.topic.prune.interval.ms=200",
+			"--set", "share.coordinator.cold.partition.snapshot.interval.ms=300",
 		}}), topic: "work", group: "workers",
 		delivered: map[string]int{}, accepted: map[string]bool{},
 	}
@@ -215,6 +238,7 @@ func TestShareGroupOutlivesKilledBrokersAndMembers(t *testing.T) {
 		return nil
 	})
 	s.done(kadm.NewClient(client))
+	s.cut(ctx, kadm.NewClient(client))
 	if out := s.run("group", "list", "--bootstrap-server", s.kafka[0]); !strings.Contains(out, "share") {
 		t.Errorf("group list: got %q, want a share group in it", out)
 	}

@@ -63,7 +63,8 @@ type ShareForgotten struct {
 	Slots assign.Slots
 }
 
-// ShareReset notes that an empty group is to begin elsewhere in partitions. The answer has no result.
+// ShareReset notes that an empty group, or one that is not there yet, is to begin elsewhere in partitions. The
+// answer has no result.
 type ShareReset struct {
 	Token Token
 	Slots assign.Slots
@@ -137,12 +138,13 @@ func (m *Machine) stepShares(e Event, now Time, fx *Effects) bool {
 	case ShareForget:
 		m.shareForget(e, fx)
 	case ShareReset:
-		m.shareReset(e, fx)
+		m.shareReset(e, now, fx)
 	case Delete:
 		return false
 	default:
-		if m.shares == nil {
-			return false
+		fetch, fetches := e.(Fetch)
+		if m.shares == nil || fetches && fetch.MemberID == nil {
+			return false // who asks as no member is told that nothing was committed
 		}
 		fx.refuse(e.token(), refuseShared(e))
 	}
@@ -167,8 +169,10 @@ func (m *Machine) mayShare(e *ShareHeartbeat) error {
 		switch {
 		case m.Exists():
 			return ErrNotThatKind
+		case e.Epoch < joinEpoch:
+			return ErrUnknownGroup
 		case e.Epoch != joinEpoch:
-			return ErrUnknownMember
+			return ErrUnknownMember // it joins anew
 		}
 		return nil
 	}
@@ -215,14 +219,19 @@ func (m *Machine) shareHeartbeat(e ShareHeartbeat, now Time, fx *Effects) {
 	fx.reply(e.Token, beat)
 }
 
-// enlistShare finds or makes the member of a heartbeat, and takes over what it says of itself. The group's
-// epoch is written before what it began for.
-func (m *Machine) enlistShare(e *ShareHeartbeat, now Time, fx *Effects) *shareMember {
+// foundShares makes the group, unless it is there.
+func (m *Machine) foundShares(now Time, fx *Effects) {
 	if m.shares == nil {
 		m.clear(fx)
 		m.shares = newShares()
 		m.since = now.Wall
 	}
+}
+
+// enlistShare finds or makes the member of a heartbeat, and takes over what it says of itself. The group's
+// epoch is written before what it began for.
+func (m *Machine) enlistShare(e *ShareHeartbeat, now Time, fx *Effects) *shareMember {
+	m.foundShares(now, fx)
 	one := m.shares.members[e.MemberID]
 	fresh := one == nil
 	if fresh {

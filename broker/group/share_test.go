@@ -249,7 +249,8 @@ func TestShareGroupsAndOthersRefuseEachOther(t *testing.T) {
 		{Join{Token: 1, ProtocolType: "consumer", SessionMillis: 10}, ErrInconsistentProtocol},
 		{Heartbeat{Token: 1}, ErrUnknownMember},
 		{Commit{Token: 1, Generation: -1}, ErrNotThatKind},
-		{Fetch{Token: 1, All: true}, ErrNotThatKind},
+		{Fetch{Token: 1, All: true}, nil}, // and nothing was committed
+		{Fetch{Token: 1, All: true, MemberID: new(string)}, ErrNotThatKind},
 		{ConsumerHeartbeat{Token: 1, MemberID: "c"}, ErrNotThatKind},
 		{Delete{Token: 1}, ErrNotEmpty},
 		{ShareForget{Token: 1}, ErrNotEmpty},
@@ -258,6 +259,21 @@ func TestShareGroupsAndOthersRefuseEachOther(t *testing.T) {
 	} {
 		if err := s.step(test.event).Err; !errors.Is(err, test.want) {
 			t.Errorf("%T: got %v, want %v", test.event, err, test.want)
+		}
+	}
+	nobody := newShared(t, 1)
+	for _, test := range []struct {
+		event Event
+		want  error
+	}{
+		{ShareHeartbeat{Token: 1, MemberID: "m", Epoch: 1}, ErrUnknownMember},
+		{ShareHeartbeat{Token: 1, MemberID: "m", Epoch: -1}, ErrUnknownGroup},
+		{ShareForget{Token: 1}, ErrUnknownGroup},
+		{ShareReset{Token: 1}, nil}, // which makes the group
+		{ShareForget{Token: 1}, nil},
+	} {
+		if err := nobody.step(test.event).Err; !errors.Is(err, test.want) {
+			t.Errorf("%+v without a group: got %v, want %v", test.event, err, test.want)
 		}
 	}
 	other := newShared(t, 1)

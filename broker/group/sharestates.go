@@ -1,6 +1,7 @@
 package group
 
 import (
+	"errors"
 	"maps"
 	"slices"
 
@@ -96,11 +97,13 @@ func (m *Machine) shareForget(e ShareForget, fx *Effects) {
 	fx.reply(e.Token, &ShareStates{all})
 }
 
-func (m *Machine) shareReset(e ShareReset, fx *Effects) {
-	if err := m.emptyShares(); err != nil {
+// shareReset makes the group if it is not there: one can say where it begins before anybody joins.
+func (m *Machine) shareReset(e ShareReset, now Time, fx *Effects) {
+	if err := m.emptyShares(); err != nil && !errors.Is(err, ErrUnknownGroup) {
 		fx.refuse(e.Token, err)
 		return
 	}
+	m.foundShares(now, fx)
 	g := m.shares
 	m.nameShares(e.Slots)
 	m.bumpShares(fx)

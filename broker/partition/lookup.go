@@ -99,17 +99,6 @@ func (l *Log) find(ts int64) (offset topic.Offset, found int64, epoch topic.Epoc
 	return offset, found, epoch, err
 }
 
-// untilStill calls fn again if it met a batch that had just been rewritten. That a log is rewritten again and
-// again says nothing of its offsets.
-func untilStill(fn func() error) error {
-	for range rereadsMax {
-		if err := fn(); !errors.Is(err, errRewritten) {
-			return err
-		}
-	}
-	return fmt.Errorf("the log is rewritten again and again: %w", wal.ErrMoved)
-}
-
 // MaxTimestamp finds the first committed record that bears the largest timestamp, with the same
 // results as OffsetForTime.
 func (l *Log) MaxTimestamp() (offset topic.Offset, found int64, epoch topic.Epoch, err error) {

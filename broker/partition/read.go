@@ -73,6 +73,17 @@ const rereadsMax = 8
 // errRewritten: a batch is not there any more as it was, since the log was compacted or its start has moved.
 var errRewritten = fmt.Errorf("batch was rewritten: %w", ErrOffsetOutOfRange)
 
+// untilStill calls fn again if it met a batch that had just been rewritten. That a log is rewritten again and
+// again says nothing of its offsets.
+func untilStill(fn func() error) error {
+	for range rereadsMax {
+		if err := fn(); !errors.Is(err, errRewritten) {
+			return err
+		}
+	}
+	return fmt.Errorf("the log is rewritten again and again: %w", wal.ErrMoved)
+}
+
 // piece is a batch that is to be read. What memory holds of it is there already; the rest can be
 // read after the mutex was let go, since the WAL never rewrites what is durable.
 type piece struct {

@@ -33,7 +33,8 @@
 //
 // They are Kafka's own, big-endian, with compact lengths and tags in the values. A snapshot stands for all
 // before it; a null one takes the state away; an update changes the snapshot whose epoch it bears. Since
-// updates build on each other the topic is not compacted.
+// updates build on each other the topic is not compacted; what lies before the newest snapshots of all states
+// is cut off instead, and Snapshots says where that is.
 //
 //	key    version 0 (int16) | group | topic id | partition (int32)          a snapshot
 //	value  version 0 (int16) | snapshot epoch | state epoch | leader epoch (int32 each) | start (int64) |

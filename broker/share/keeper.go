@@ -91,11 +91,15 @@ type Delete struct{ Token Token }
 // Summarize asks for the state without its batches, and fences nobody. The answer is *State.
 type Summarize struct{ Token Token }
 
+// Snapshot writes the state down whole, if there is one, and changes nothing. The answer has no result.
+type Snapshot struct{ Token Token }
+
 func (e Initialize) token() Token { return e.Token }
 func (e Read) token() Token       { return e.Token }
 func (e Keep) token() Token       { return e.Token }
 func (e Delete) token() Token     { return e.Token }
 func (e Summarize) token() Token  { return e.Token }
+func (e Snapshot) token() Token   { return e.Token }
 
 // Effects is what is to be done after a Step.
 type Effects struct {
@@ -132,6 +136,10 @@ func (k *Keeper) Step(e Event, wall int64) Effects {
 			s := k.State
 			s.Batches = nil
 			fx.Reply.Result, fx.Reply.Err = &s, nil
+		}
+	case Snapshot:
+		if k.kept {
+			k.shoot(wall, &fx)
 		}
 	case Delete:
 		if k.kept {

@@ -76,7 +76,9 @@ func TestRequestsOfJavaAreEncodedAsTheyWere(t *testing.T) {
 	for _, key := range []kmsg.Key{kmsg.Produce, kmsg.Fetch, kmsg.ListOffsets, kmsg.Metadata, kmsg.OffsetCommit, kmsg.OffsetFetch,
 		kmsg.FindCoordinator, kmsg.JoinGroup, kmsg.Heartbeat, kmsg.LeaveGroup, kmsg.SyncGroup, kmsg.DescribeGroups, kmsg.ListGroups,
 		kmsg.ApiVersions, kmsg.CreateTopics, kmsg.DeleteRecords, kmsg.InitProducerID,
-		kmsg.EndTxn, kmsg.DescribeConfigs, kmsg.ConsumerGroupHeartbeat, kmsg.DescribeCluster} {
+		kmsg.EndTxn, kmsg.DescribeConfigs, kmsg.ConsumerGroupHeartbeat, kmsg.DescribeCluster,
+		kmsg.ShareGroupHeartbeat, kmsg.ShareGroupDescribe, kmsg.ShareFetch, kmsg.ShareAcknowledge,
+		kmsg.DescribeShareGroupOffsets, kmsg.AlterShareGroupOffsets, kmsg.DeleteShareGroupOffsets} {
 		if !asked[key.Int16()] {
 			t.Errorf("no %s was recorded", key.Name())
 		}

@@ -19,7 +19,7 @@ type talker interface {
 // member says how a consumer is to be; no group reads every partition.
 type member struct {
 	topic, group string
-	// protocol is range, cooperative or consumer (KIP-848).
+	// protocol is range, cooperative, consumer (KIP-848) or share (KIP-932).
 	protocol, instance string
 	committed          bool
 }
@@ -113,7 +113,8 @@ func scripted(name string, run func(args ...string) command) *client {
 
 func kafkaPython(c *clients) *client {
 	column := scripted("kafka-python", func(args ...string) command { return python(c, "driver_kafka_python.py", args...) })
-	column.lacks = map[string]string{rowConsumerGroup: "speaks the classic protocol only"}
+	const classic = "speaks the classic protocol only"
+	column.lacks = map[string]string{rowConsumerGroup: classic, rowShareGroup: classic}
 	return column
 }
 
@@ -134,8 +135,9 @@ func kafkajs(c *clients) *client {
 	column.codecs = []string{"none", "gzip", "snappy"}
 	column.lacks = map[string]string{
 		rowStatic: "has no static members", rowCooperative: "rebalances eagerly only",
-		rowConsumerGroup: "speaks the classic protocol only", rowLogDirs: "has no such call",
-		rowElect: "has no such call", rowAdminTransactions: "has no such call",
+		rowConsumerGroup: "speaks the classic protocol only", rowShareGroup: "speaks the classic protocol only",
+		rowLogDirs: "has no such call",
+		rowElect:   "has no such call", rowAdminTransactions: "has no such call",
 	}
 	return column
 }

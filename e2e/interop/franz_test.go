@@ -126,6 +126,9 @@ func (o *owned) change(taken, lost []int32) {
 
 func (d *franzDriver) consume(args []string) error {
 	topic, group, protocol, instance, isolation := args[0], args[1], args[2], args[3], args[4]
+	if protocol == "share" {
+		return d.share(topic, group)
+	}
 	o := &owned{tell: func(partitions string) { d.say("assigned", partitions) }}
 	lost := func(_ context.Context, _ *kgo.Client, m map[string][]int32) { o.change(nil, m[topic]) }
 	level, balancer := kgo.ReadUncommitted(), kgo.RangeBalancer()
@@ -145,8 +148,6 @@ func (d *franzDriver) consume(args []string) error {
 	if instance != "" {
 		options = append(options, kgo.InstanceID(instance))
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	if protocol == "consumer" {
 		options = append(options, kgo.ServerSideBalancer())
 	}
@@ -155,6 +156,23 @@ func (d *franzDriver) consume(args []string) error {
 		return err
 	}
 	defer client.Close()
+	d.read(client, func(ctx context.Context, records int) {
+		if group == "" || records == 0 {
+			return
+		}
+		// Between two generations nothing may be committed; what was read is read again.
+		if err := client.CommitUncommittedOffsets(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "commit:", err)
+		}
+	})
+	return nil
+}
+
+// read says what the client is given until stdin ends, and has done called with the number of records of each
+// poll.
+func (d *franzDriver) read(client *kgo.Client, done func(ctx context.Context, records int)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin) // its end is all that counts
 		cancel()
@@ -163,15 +181,8 @@ func (d *franzDriver) consume(args []string) error {
 		fetches := client.PollFetches(ctx)
 		fetches.EachError(func(_ string, p int32, err error) { fmt.Fprintln(os.Stderr, "fetch:", p, err) })
 		fetches.EachRecord(func(r *kgo.Record) { d.say("record", r.Partition, r.Offset, encode(r.Key), encode(r.Value)) })
-		if group == "" || fetches.NumRecords() == 0 {
-			continue
-		}
-		// Between two generations nothing may be committed; what was read is read again.
-		if err := client.CommitUncommittedOffsets(ctx); err != nil {
-			fmt.Fprintln(os.Stderr, "commit:", err)
-		}
+		done(ctx, fetches.NumRecords())
 	}
-	return nil
 }
 
 func (d *franzDriver) transact(args []string) error {

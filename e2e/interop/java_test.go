@@ -17,7 +17,7 @@ import (
 const kafkaTools = "org.apache.kafka.tools."
 
 // java is Kafka's client as its own tools use it: kafka-console-producer and -consumer,
-// kafka-verifiable-producer and -consumer, TransactionalMessageCopier, and kafka-topics and its kin. The
+// kafka-verifiable-producer, -consumer and -share-consumer, TransactionalMessageCopier, and kafka-topics and its kin. The
 // transactions of one word at a time are of a driver of ours.
 func java(c *clients) *client {
 	driver := func(args ...string) (talker, error) {
@@ -28,8 +28,11 @@ func java(c *clients) *client {
 		line:    func(r record) string { return r.key + "\t" + r.value },
 		produce: func(p producer, broker string) command { return javaProducer(c, p, broker) },
 		consume: func(m member, broker string) command {
-			if m.group == "" {
+			switch {
+			case m.group == "":
 				return consoleConsumer(c, m, broker)
+			case m.protocol == "share":
+				return shareConsumer(c, m, broker)
 			}
 			return verifiableConsumer(c, m, broker)
 		},

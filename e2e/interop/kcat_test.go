@@ -14,12 +14,12 @@ import (
 
 // kcat is a tool of lines: keys and values are text, and it tells no offsets of what it wrote.
 func kcat(c *clients) *client {
-	const admin = "describes only"
+	const admin, classic = "describes only", "comes with librdkafka 2.0 in Debian, which speaks the classic protocol only"
 	return &client{
 		name: "kcat", codecs: allCodecs, textOnly: true,
 		line: func(r record) string { return r.key + ":" + r.value },
 		lacks: map[string]string{
-			rowConsumerGroup: "comes with librdkafka 2.0 in Debian, which speaks the classic protocol only", rowCopy: "has no such call",
+			rowConsumerGroup: classic, rowShareGroup: classic, rowCopy: "has no such call",
 			rowAdminTopics: admin, rowAdminGroups: admin, rowAdminTransactions: admin, rowDeleteRecords: admin,
 			rowReassign: admin, rowLogDirs: admin, rowElect: admin,
 		},

@@ -23,6 +23,7 @@ const (
 	rowStatic            = "static members"
 	rowCooperative       = "cooperative group"
 	rowConsumerGroup     = "group of KIP-848"
+	rowShareGroup        = "share group"
 	rowKill              = "idempotence across leader kills"
 	rowCommit            = "transaction: commit"
 	rowAbort             = "transaction: abort"
@@ -48,6 +49,7 @@ type row struct {
 var rows = []row{
 	{rowProduce, produces}, {rowConsume, consumes}, {rowCompacted, consumesCompacted},
 	{rowGroup, groupOfThree}, {rowStatic, static}, {rowCooperative, cooperative}, {rowConsumerGroup, consumerGroup},
+	{rowShareGroup, shareGroup},
 	{rowKill, nil},
 	{rowCommit, commits}, {rowAbort, aborts}, {rowFence, fences}, {rowReadCommitted, readsCommitted}, {rowCopy, copies},
 	{rowAdminTopics, adminTopics}, {rowAdminGroups, adminGroups}, {rowAdminTransactions, adminTransactions},
@@ -102,7 +104,8 @@ func TestEveryClientIsAtHome(t *testing.T) {
 	c := &cluster{kafka: strings.Split(*against, ",")}
 	if *against == "" {
 		c = startCluster(t, "--set", "group.initial.rebalance.delay.ms=0", "--set", "auto.leader.rebalance.enable=false",
-			"--set", "wal.file.bytes=4194304", "--set", "wal.retained.bytes=33554432", "--set", "log.cleaner.backoff.ms=300")
+			"--set", "wal.file.bytes=4194304", "--set", "wal.retained.bytes=33554432", "--set", "log.cleaner.backoff.ms=300",
+			"--set", "group.share.heartbeat.interval.ms=500")
 	}
 	if err := errors.Join(c.coordinates(ctx), c.compacts(ctx)); err != nil {
 		t.Fatal(err)

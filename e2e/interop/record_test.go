@@ -194,7 +194,12 @@ func otherTools(ctx context.Context, c *cluster, cl *client) error {
 		{"TransactionsCommand", "describe-producers", "--topic", "other", "--partition", "0"}, {"TransactionsCommand", "find-hanging", "--topic", "other"},
 		{"consumer.group.ConsumerGroupCommand", "--describe", "--all-groups", "--members"},
 		{"consumer.group.ConsumerGroupCommand", "--delete-offsets", "--group", "g", "--topic", "other:0"},
-		{"consumer.group.ShareGroupCommand", "--list"}, {"LogDirsCommand", "--describe"},
+		{"consumer.group.ShareGroupCommand", "--list"},
+		{"consumer.group.ShareGroupCommand", "--reset-offsets", "--group", "sharers", "--topic", "other", "--to-earliest", "--execute"},
+		{"consumer.group.ShareGroupCommand", "--describe", "--group", "sharers"},
+		{"consumer.group.ShareGroupCommand", "--describe", "--group", "sharers", "--members"},
+		{"consumer.group.ShareGroupCommand", "--delete-offsets", "--group", "sharers", "--topic", "other"},
+		{"LogDirsCommand", "--describe"},
 	} {
 		if _, err := j.tool(ctx, words[0], words[1:]...); err != nil {
 			fmt.Fprintln(os.Stderr, words, err)

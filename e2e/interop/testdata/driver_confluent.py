@@ -4,7 +4,7 @@ import threading
 from base64 import b64decode, b64encode
 
 from confluent_kafka import (Consumer, ConsumerGroupTopicPartitions, ElectionType,
-                             KafkaException, Producer, TopicCollection, TopicPartition)
+                             KafkaException, Producer, ShareConsumer, TopicCollection, TopicPartition)
 from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions,
                                    NewTopic, ResourceType)
 
@@ -46,7 +46,26 @@ def produce(bootstrap, topic, codec, idempotent):
         raise RuntimeError(f"{left} left, {failed[:1]}")
 
 
+def share(bootstrap, topic, group):
+    consumer = ShareConsumer({"bootstrap.servers": bootstrap, "group.id": group, "fetch.wait.max.ms": 100})
+    consumer.subscribe([topic])
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    while not ended.is_set():
+        for m in consumer.poll(timeout=0.2):
+            if m.error():
+                print(m.error(), file=sys.stderr)
+            else:
+                say("record", m.partition(), m.offset(), text(m.key()), text(m.value()))
+        for partition, error in consumer.commit_sync().items():
+            if error is not None:
+                print("acknowledge:", partition, failure(error), file=sys.stderr)
+    consumer.close()
+
+
 def consume(bootstrap, topic, group, protocol, instance, isolation):
+    if protocol == "share":
+        return share(bootstrap, topic, group)
     config = {"bootstrap.servers": bootstrap, "group.id": group or "none", "enable.auto.commit": False,
               "auto.offset.reset": "earliest", "fetch.wait.max.ms": 100, "isolation.level": isolation,
               "topic.metadata.refresh.interval.ms": 1000}

@@ -68,7 +68,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 			},
 			Shares: Shares{
 				Partitions: 50, ReplicationFactor: 1, SnapshotUpdates: 500, WriteTimeout: 5 * time.Second,
-				MembersMax: 200, SessionsMax: 2000,
+				PruneInterval: 5 * time.Minute, ColdInterval: 5 * time.Minute, MembersMax: 200, SessionsMax: 2000,
 				Session: 45 * time.Second, SessionMin: 45 * time.Second, SessionMax: time.Minute,
 				Interval: 5 * time.Second, IntervalMin: 5 * time.Second, IntervalMax: 15 * time.Second,
 				Lock: 30 * time.Second, LockMin: 15 * time.Second, LockMax: time.Minute,

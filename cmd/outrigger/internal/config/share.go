@@ -12,6 +12,8 @@ const (
 	keyShareReplication   = "share.coordinator.state.topic.replication.factor"
 	keyShareSnapshots     = "share.coordinator.snapshot.update.records.per.snapshot"
 	keyShareTimeout       = "share.coordinator.write.timeout.ms"
+	keySharePrune         = "share.coordinator.state.topic.prune.interval.ms"
+	keyShareCold          = "share.coordinator.cold.partition.snapshot.interval.ms"
 	keyShareSize          = "group.share.max.size"
 	keyShareSessions      = "group.share.max.share.sessions"
 	keyShareSession       = "group.share.session.timeout.ms"
@@ -37,6 +39,8 @@ type Shares struct {
 	ReplicationFactor int16
 	SnapshotUpdates   int
 	WriteTimeout      time.Duration
+	// PruneInterval is how often the topic is cut, ColdInterval how old a snapshot may hold that back.
+	PruneInterval, ColdInterval time.Duration
 	// MembersMax is for one group, SessionsMax for one broker.
 	MembersMax, SessionsMax int
 	// What holds for groups that say nothing, and the bounds of what a group may be given as its own.
@@ -58,6 +62,10 @@ func shareKeys() []Key {
 			Doc: "How many changes of a share-partition are written before its whole state is."},
 		{Name: keyShareTimeout, Kind: Integer, Default: "5000", Unit: "ms", Min: 1, Max: math.MaxInt32,
 			Doc: "How long an acknowledgement waits until it is kept before the client is told to try again."},
+		{Name: keySharePrune, Kind: Integer, Default: "300000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "How often __share_group_state is cut at the first whole state that is still needed."},
+		{Name: keyShareCold, Kind: Integer, Default: "300000", Unit: "ms", Min: 1, Max: math.MaxInt32,
+			Doc: "A share-partition whose whole state was last written this long ago has it written again, if that lets the topic be cut."},
 		{Name: keyShareSize, Kind: Integer, Default: "200", Min: 1, Max: 1000, Doc: "Members of one share group."},
 		{Name: keyShareSessions, Kind: Integer, Default: "2000", Min: 1, Max: math.MaxInt32,
 			Doc: "Members of share groups that may fetch from this broker."},
@@ -113,6 +121,7 @@ func (b *builder) shares(brokers int) Shares {
 	return Shares{
 		Partitions: int32(b.number(keySharePartitions)), ReplicationFactor: int16(b.number(keyShareReplication)),
 		SnapshotUpdates: int(b.number(keyShareSnapshots)), WriteTimeout: b.millis(keyShareTimeout),
+		PruneInterval: b.millis(keySharePrune), ColdInterval: b.millis(keyShareCold),
 		MembersMax: int(b.number(keyShareSize)), SessionsMax: int(b.number(keyShareSessions)),
 		Session: b.millis(keyShareSession), SessionMin: b.millis(keyShareSessionMin), SessionMax: b.millis(keyShareSessionMax),
 		Interval: b.millis(keyShareInterval), IntervalMin: b.millis(keyShareIntervalMin), IntervalMax: b.millis(keyShareIntervalMax),

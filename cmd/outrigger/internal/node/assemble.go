@@ -227,7 +227,7 @@ func roundUp(bytes, unit int64) int64 { return (bytes + unit - 1) / unit * unit 
 func shareConfig(s config.Shares) broker.ShareConfig {
 	return broker.ShareConfig{
 		Partitions: s.Partitions, ReplicationFactor: s.ReplicationFactor, SnapshotUpdates: s.SnapshotUpdates,
-		WriteTimeout: s.WriteTimeout, MembersMax: s.MembersMax, SessionsMax: s.SessionsMax,
+		WriteTimeout: s.WriteTimeout, PruneInterval: s.PruneInterval, ColdInterval: s.ColdInterval, MembersMax: s.MembersMax, SessionsMax: s.SessionsMax,
 		Session: s.Session, Sessions: broker.Span{Min: s.SessionMin, Max: s.SessionMax},
 		Interval: s.Interval, Intervals: broker.Span{Min: s.IntervalMin, Max: s.IntervalMax},
 		Lock: s.Lock, Locks: broker.Span{Min: s.LockMin, Max: s.LockMax},
