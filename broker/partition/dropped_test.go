@@ -134,3 +134,45 @@ func TestOldCatalogCountsAllThatIsCompactedAsDropped(t *testing.T) {
 		t.Errorf("compacted up to %d, dropped up to %d, want 7, 7", found.mu.compacted, found.mu.dropped)
 	}
 }
+
+// 1. The rules say that all replicas are in sync. 2. One leaves, and the leader looks at what its log has dropped.
+// 3. The compaction counts. So a log says what is about to go before the rules are asked for the last time.
+func TestLogTellsWhatIsAboutToBeDroppedBeforeTheRulesAreAsked(t *testing.T) {
+	p := newPress(t)
+	p.lead()
+	p.append(p.one, at(1), deletion(1), at(3), at(9))
+	p.expire()
+	var asked State
+	p.store.CompactBy(func(q topic.Partition) (Compaction, bool) {
+		if s := p.one.State(); s.Dropping > 0 {
+			asked = s
+		}
+		return p.rules, q.Index == 0
+	})
+	p.work()
+	if asked.Dropping != 2 || asked.Dropped != 0 {
+		t.Errorf("when the rules were asked: dropping up to %d, dropped up to %d, want 2, 0", asked.Dropping, asked.Dropped)
+	}
+	if s := p.one.State(); s.Dropping != 0 || s.Dropped != 2 {
+		t.Errorf("after the compaction: dropping up to %d, dropped up to %d, want 0, 2", s.Dropping, s.Dropped)
+	}
+}
+
+// A compaction that may not drop what it wanted to leaves no trace of that.
+func TestRefusedCompactionIsNotAboutToDropAnything(t *testing.T) {
+	p := newPress(t)
+	p.lead()
+	p.append(p.one, at(1), deletion(1), at(3), at(9))
+	p.expire()
+	if more, err := p.driver.Compact(1); err != nil || !more {
+		t.Fatalf("the first slice: %v, %v, want more", more, err)
+	}
+	p.rules.Hold = true
+	p.work()
+	if s := p.one.State(); s.Dropping != 0 || s.Dropped != 0 {
+		t.Errorf("dropping up to %d, dropped up to %d, want 0, 0", s.Dropping, s.Dropped)
+	}
+	if p.one.mu.pinned != 0 {
+		t.Errorf("cuts are refused below %d, want none refused", p.one.mu.pinned)
+	}
+}

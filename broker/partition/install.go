@@ -38,7 +38,7 @@ func (c *compaction) settled() bool {
 // refuse to be cut into what it is about: a crash would find the cut behind batches that have no boundary
 // there.
 func (c *compaction) commit() error {
-	c.done = slices.DeleteFunc(c.done, func(one *cleaning) bool { return !c.allowed(one) || !one.hold() })
+	c.done = slices.DeleteFunc(c.done, func(one *cleaning) bool { return !c.begins(one) })
 	defer func() {
 		for _, one := range c.done {
 			one.log.release()
@@ -66,6 +66,20 @@ func (c *compaction) commit() error {
 	c.packs[pack.Number], c.compacted = pack, pack.Number
 	c.store.walLog.Adopt(pack)
 	return c.record(edits)
+}
+
+// begins holds the log, unless that has changed or what was dropped may not go. The log says what it is about to
+// drop before it is asked whether a replica is out of sync: a leader who learns of one later, and then looks at
+// its log, sees that; and one who has looked before has made it known that there is one.
+func (c *compaction) begins(one *cleaning) bool {
+	if !one.hold() {
+		return false
+	}
+	if !c.allowed(one) {
+		one.log.release()
+		return false
+	}
+	return true
 }
 
 // allowed reports whether what a log has dropped for its age may still go. A replica that was added since, or has
@@ -123,6 +137,7 @@ func (c *cleaning) hold() bool {
 		}
 	}
 	l.mu.pinned = left[len(left)-1].end()
+	l.mu.dropping = topic.Offset(c.pass.Dropped())
 	return true
 }
 
@@ -135,7 +150,7 @@ func (c *cleaning) below(offset topic.Offset) int {
 func (l *Log) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.mu.pinned = 0
+	l.mu.pinned, l.mu.dropping = 0, 0
 }
 
 // compacted are the edits of the catalog for a log: its runs, and what else is known of it as of the

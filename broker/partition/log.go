@@ -62,8 +62,9 @@ type Log struct {
 		// cut now, since a compaction is being recorded.
 		compacted, pinned topic.Offset
 		uncleanable       bool
-		// dropped is one past the newest tombstone or marker that is known to be gone, or may be: see State.
-		dropped topic.Offset
+		// dropped is one past the newest tombstone or marker that is known to be gone, or may be, dropping what
+		// that will be once the compaction that is being recorded counts: see State.
+		dropped, dropping topic.Offset
 
 		// bytes is the size of all batches, room.unacked of those above the high watermark.
 		bytes              int64
@@ -103,8 +104,9 @@ type State struct {
 	First, StartDurable topic.Offset
 	// Dropped is one past the newest offset where compaction has dropped a tombstone or a marker, here or, as
 	// far as can be seen, at a leader that this log was copied from; 0 if nowhere. Records below it that came
-	// from another log may lack here what ends them.
-	Dropped topic.Offset
+	// from another log may lack here what ends them. Dropping is what a compaction that is being recorded will
+	// make of it, 0 while none is: whoever is sent records meanwhile may have some of before and some of after.
+	Dropped, Dropping topic.Offset
 	// LowWatermark is what the log starts of all in-sync replicas were known to have reached.
 	LowWatermark topic.Offset
 	// LastStable is the offset below which every transaction is decided; it is never above HighWatermark.
@@ -142,6 +144,7 @@ func (l *Log) State() State {
 		First:         l.firstLocked(),
 		StartDurable:  l.mu.startDurable,
 		Dropped:       l.mu.dropped,
+		Dropping:      l.mu.dropping,
 		LowWatermark:  l.mu.lowWatermark,
 		HighWatermark: l.mu.highWatermark,
 		DurableEnd:    l.mu.durable,

@@ -151,6 +151,8 @@ func (m *Machine) Ack(from topic.Member, a frame.Ack, out *Effects) {
 		f.known, f.contradicts = false, true
 		m.event(out, EventFault, from.Node, a.LogEnd, "follower is ahead of its leader in the leader's epoch")
 		return
+	case m.unsettled(f, a):
+		return // asked again by the probes
 	case m.apart(f, a, epoch), m.mixed(f, a):
 		m.reset(f, a, out)
 		return

@@ -90,10 +90,17 @@ func (m *Machine) apart(f *follower, a frame.Ack, epoch topic.Epoch) bool {
 // Who counts never ends below what was dropped: that was committed. One that has left the in-sync set does so
 // hardly ever, since tombstones and markers are kept while a replica is not in it.
 func (m *Machine) mixed(f *follower, a frame.Ack) bool {
-	if a.LogEnd <= m.first || max(a.LogEnd, f.match, f.anew) >= m.dropped {
+	if a.LogEnd <= m.first || m.broken(MixesLogs) || max(a.LogEnd, f.match, f.anew) >= m.dropped {
 		return false
 	}
 	return !m.counts(f.member) && (m.change == nil || !slices.Contains(m.change.maximal, f.member))
+}
+
+// unsettled reports whether a follower has to wait until a compaction is over. 1. The compaction is recorded.
+// 2. A follower that holds nothing is sent a key from the log of before. 3. The tombstone of the key goes. 4. The
+// follower is sent the rest.
+func (m *Machine) unsettled(f *follower, a frame.Ack) bool {
+	return m.Compacting() && !f.known && a.LogEnd < m.dropping && !m.counts(f.member) && !m.broken(MixesLogs)
 }
 
 // counts reports whether a member may lead by what it holds: it has all that is committed.

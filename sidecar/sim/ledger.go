@@ -142,8 +142,8 @@ func (c *checker) logs(b *broker) {
 	}
 }
 
-// watermark follows a high watermark: it never falls, unless a log begins anew on which nobody relies, the in-sync set holds everything below it, and
-// below it every log holds the same.
+// watermark follows a high watermark: it never falls, unless a log begins anew on which nobody relies, the
+// in-sync set holds everything below it, and below it every log holds the same.
 func (c *checker) watermark(b *broker, p topic.Partition, log *partition.Log, state partition.State) {
 	judged := b.judged[p]
 	if state.HighWatermark < judged && b.h.disk.rotten && !state.Role.Leading {
@@ -267,11 +267,12 @@ func (c *checker) readBatch(h *host, p topic.Partition, bytes []byte) (base, end
 		c.fail("%s serves %d records from %d to %d of %v, which is not compacted", h, header.Records, base, end, p)
 	}
 	for r, err := range batch.Records(bytes) {
-		if err != nil || len(r.Value) != 8 {
+		value, ok := valueOf(r)
+		if err != nil || !ok {
 			c.fail("%s serves a record of %v that does not parse: %v", h, p, err)
 			return base, end
 		}
-		c.learn(h, p, topic.Offset(r.Offset), record{binary.BigEndian.Uint64(r.Value), header.PartitionLeaderEpoch})
+		c.learn(h, p, topic.Offset(r.Offset), record{value, header.PartitionLeaderEpoch})
 	}
 	return base, end
 }
