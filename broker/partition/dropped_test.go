@@ -176,3 +176,17 @@ func TestRefusedCompactionIsNotAboutToDropAnything(t *testing.T) {
 		t.Errorf("cuts are refused below %d, want none refused", p.one.mu.pinned)
 	}
 }
+
+// 1. A log that starts at 5 was compacted up to there and beyond. 2. It begins anew below, where its leader starts.
+// 3. A compaction that took what lies below 5 for compacted would not learn of a tombstone there, and drop it in
+// time, while what it deletes stays.
+func TestLogThatBeginsAnewBelowItsStartWasNeverCompacted(t *testing.T) {
+	p := newPress(t)
+	l := newLog(p.store, p0)
+	l.resetLocked(5, 1)
+	l.mu.end, l.mu.compacted, l.mu.dropped = 9, 8, 7
+	l.resetLocked(0, topic.NoEpoch)
+	if l.mu.compacted != 0 || l.mu.dropped != 0 {
+		t.Errorf("compacted up to %d, dropped up to %d, want 0, 0", l.mu.compacted, l.mu.dropped)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
+	"outrigger/broker/wal/waltest"
 )
 
 // deleteRetention is delete.retention.ms of every topic.
@@ -37,8 +38,16 @@ func (b *broker) compaction(p topic.Partition) (partition.Compaction, bool) {
 	if placement, ok := b.view.Image.Partition(p); ok {
 		c.Hold = len(placement.ISR) < len(placement.Replicas)
 	}
-	return c, b.w.compacted(p)
+	return c, b.w.compacted(p) && !b.lazy(p)
 }
+
+// lazy reports whether a host compacts a partition late, so that replicas do so apart from each other.
+func (b *broker) lazy(p topic.Partition) bool {
+	return (b.h.at+int(p.Topic[1]))%2 == 0 && b.w.now/lazyMicros%4 != 0
+}
+
+// lazyMicros is how long a lazy host compacts, before it does not for three times as long.
+const lazyMicros = 400_000
 
 func (w *World) compacted(p topic.Partition) bool { return w.mix.compacts && p.Topic[0]&1 == 0 }
 
@@ -89,6 +98,22 @@ func (c *checker) keepsNewest() {
 	}
 }
 
+// entered looks at those who have come into the in-sync set of a compacted partition.
+func (c *checker) entered(before, after *topic.Placement, p topic.Partition) {
+	if before == nil || !c.w.compacted(p) {
+		return
+	}
+	for _, m := range after.ISR {
+		h := c.w.hosts[m.Node-1]
+		if before.InSync(m) || !h.up() || h.broker == nil || h.broker.session != m.Session {
+			continue
+		}
+		if log := h.broker.store.Log(p); log != nil && !log.State().Damaged {
+			c.keeps(h, p, log)
+		}
+	}
+}
+
 // keeps requires that of what is known to be committed a log has everything that is not superseded by what
 // the log itself has; and a tombstone, unless nothing of its key is there any more.
 func (c *checker) keeps(h *host, p topic.Partition, log *partition.Log) {
@@ -97,7 +122,7 @@ func (c *checker) keeps(h *host, p topic.Partition, log *partition.Log) {
 	end := start
 	for {
 		result, err := log.Read(end, 1<<20, true)
-		if err != nil && h.disk.rotten {
+		if err != nil && (h.disk.rotten || errors.Is(err, waltest.ErrCrashed)) {
 			return
 		}
 		if err != nil {

@@ -92,6 +92,7 @@ func (c *checker) published(b *broker, v node.View) {
 		c.w.count.placement(change.Before, change.After, v.Image.MinInSync(change.Topic, change.After))
 		c.undone(change.Before, change.After, change.Partition)
 		c.entitled(change.Partition, change.After)
+		c.entered(change.Before, change.After, change.Partition)
 		e := grant{change.Partition, change.After.LeaderEpoch}
 		if _, known := c.promisedAt[e]; !known {
 			c.promisedAt[e], c.movedAt[e] = c.promisedEnd[change.Partition], c.w.now
