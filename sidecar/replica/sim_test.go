@@ -39,9 +39,8 @@ type host struct {
 	role   Role
 	// published is the newest image that the host has, image the one that its machine has.
 	published, image *cluster.Image
-
-	window map[topic.NodeID]*Window
-	lag    map[topic.NodeID]bool
+	window           map[topic.NodeID]*Window
+	lag              map[topic.NodeID]bool
 	// dropped is up to where compactions have dropped tombstones, or a script says so.
 	dropped topic.Offset
 	// pass is the compaction under way, nil if none is.
@@ -204,7 +203,7 @@ func (h *host) replace(with *Replacement) {
 	if with.Base > 0 {
 		h.log[with.Base-1].epoch = with.Epoch
 	}
-	h.start, h.hw, h.dropped = int(with.Base), with.Base, 0
+	h.start, h.hw, h.dropped, h.pass = int(with.Base), with.Base, 0, nil
 	h.durable, h.startDurable = min(h.durable, h.start-1), min(h.startDurable, h.start)
 }
 
