@@ -79,7 +79,7 @@ func TestAlterationsAreJudgedConfigByConfig(t *testing.T) {
 		{"inherited by topics", ofBroker, "", edits{edit("log.retention.ms", opSet, "5")}, codeNone},
 		{"inherited, of one broker", ofBroker, "1", edits{edit("log.retention.ms", opSet, "5")}, codeInvalidConfig},
 		{"inherited, at odds", ofBroker, "", edits{edit("log.cleaner.max.compaction.lag.ms", opSet, "5"), edit("log.cleaner.min.compaction.lag.ms", opSet, "6")}, codeInvalidConfig},
-		{"subtract", ofTopic, "t", edits{edit("cleanup.policy", opSubtract, "delete")}, codeInvalidConfig},
+		{"subtract", ofTopic, "t", edits{edit("cleanup.policy", opSubtract, "delete")}, codeNone},
 		{"append to a number", ofTopic, "t", edits{edit(configMinInSync, opAppend, "2")}, codeInvalidConfig},
 		{"not honoured", ofTopic, "t", edits{edit("remote.storage.enable", opSet, "true")}, codeInvalidConfig},
 		{"unknown key", ofTopic, "t", edits{edit("no.such.key", opSet, "5")}, codeInvalidConfig},
@@ -101,6 +101,8 @@ func TestAlterationsAreJudgedConfigByConfig(t *testing.T) {
 		{"unknown broker", ofBroker, "9", edits{edit(configConnections, opSet, "1")}, codeInvalidRequest},
 		{"no number", ofBroker, "01", edits{edit(configConnections, opSet, "1")}, codeInvalidRequest},
 		{"group", kmsg.ConfigResourceTypeGroupConfig, "g", edits{edit("consumer.session.timeout.ms", opSet, "1")}, codeInvalidConfig},
+		{"interval of divisions beyond", kmsg.ConfigResourceTypeGroupConfig, "g",
+			edits{edit("consumer.assignment.interval.ms", opSet, "15001")}, codeInvalidConfig},
 		{"logger", kmsg.ConfigResourceTypeBrokerLogger, "1", edits{edit("root", opSet, "INFO")}, codeInvalidRequest},
 	}
 	for _, test := range cases {

@@ -38,8 +38,10 @@ type Broker struct {
 	// this broker leads.
 	shareStates *shareCoordinator
 	shares      *sharePartitions
-	opened      atomic.Uint64 // connections, to number them
-	peers       *peers
+	// letters writes what those have given up to dead-letter queues.
+	letters *deadLetters
+	opened  atomic.Uint64 // connections, to number them
+	peers   *peers
 	// memory holds the bytes of large requests in flight.
 	memory   *semaphore.Weighted
 	census   census
@@ -71,6 +73,7 @@ func New(
 	b.txns = newTxnCoordinator(b)
 	b.shareStates = newShareCoordinator(b)
 	b.shares = newSharePartitions(b)
+	b.letters = newDeadLetters(b)
 	b.peers = newPeers(b)
 	b.logs.WatchRoles(func() {
 		b.groups.look()
@@ -107,6 +110,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	coordination.Go(func() { b.txns.markers.run(ctx) })
 	coordination.Go(func() { b.shareStates.run(ctx) })
 	coordination.Go(func() { b.shares.run(ctx) })
+	coordination.Go(func() { b.letters.run(ctx) })
 	for _, open := range b.sockets.open {
 		acceptors.Go(func() { b.accept(ctx, open, &connections) })
 	}

@@ -40,3 +40,21 @@ func TestCompactionGoesByTheTopicAndItsReplicas(t *testing.T) {
 		t.Errorf("a replica is not in sync: got %+v, %v, want tombstones to be held", c, ok)
 	}
 }
+
+// TestTopicWithoutAPolicyKeepsEverything (KIP-1161): the empty list of policies is one, too.
+func TestTopicWithoutAPolicyKeepsEverything(t *testing.T) {
+	h := startTuned(t)
+	h.set(configRetentionMillis, "1")
+	h.set(configCleanupPolicy, "")
+	h.produced("produce", stamped(1), codeNone)
+	h.retainOnce(deadline(t), time.Now())
+	log := h.cluster.log(t, "t", 0)
+	if _, compacts := h.compaction(log.Partition()); compacts || log.State().LogStart != 0 {
+		t.Errorf("compacted: %v, log start %d, want neither", compacts, log.State().LogStart)
+	}
+	h.set(configCleanupPolicy, "delete")
+	h.retainOnce(deadline(t), time.Now())
+	if start := log.State().LogStart; start != 1 {
+		t.Errorf("with a policy: got log start %d, want 1", start)
+	}
+}

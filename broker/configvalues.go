@@ -65,11 +65,7 @@ func anyOf(checks ...func(string) error) func(string) error {
 
 // cleanupPolicies takes delete, compact, or both.
 func cleanupPolicies(value string) error {
-	parts := partsOf(value)
-	if len(parts) == 0 {
-		return errors.New("empty; want delete, compact or both")
-	}
-	for _, part := range parts {
+	for _, part := range partsOf(value) {
 		if err := exactly("delete", "compact")(part); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 
 	"outrigger/broker/group"
 	"outrigger/broker/group/assign"
+	"outrigger/broker/topic"
 )
 
 const (
@@ -59,12 +60,14 @@ func (b *Broker) beatConsumer(
 	if err := judgeConsumerHeartbeat(r.Version, q); err != nil {
 		return nil, err
 	}
-	session, _ := b.consumerTimes(b.cluster.View(), q.Group)
+	set := b.cluster.View().Configs(topic.GroupConfigs, q.Group).Values
+	session, _ := b.consumerTimesOf(set)
 	e := group.ConsumerHeartbeat{
 		Token: b.groups.token(), MemberID: q.MemberID, Epoch: q.MemberEpoch, Instance: q.InstanceID, Rack: q.RackID,
 		ClientID: r.clientID(), Host: "/" + r.client, RebalanceMillis: q.RebalanceTimeoutMillis,
 		SessionMillis: session.Milliseconds(), Names: q.SubscribedTopicNames,
-		Pattern: q.SubscribedTopicRegex, Assignor: q.ServerAssignor,
+		AssignMillis: millisIn(set, configConsumerAssign, b.config.Groups.ConsumerAssign).Milliseconds(),
+		Pattern:      q.SubscribedTopicRegex, Assignor: q.ServerAssignor,
 	}
 	if e.MemberID == "" {
 		id := newTopicID()

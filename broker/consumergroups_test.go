@@ -257,6 +257,7 @@ func TestGroupsHaveConfigsOfTheirOwn(t *testing.T) {
 		{"share: isolation", configShareIsolation, "read_committed", codeNone},
 		{"share: too many deliveries", configShareDeliveries, "11", codeInvalidConfig},
 		{"share: no truth", configShareRenew, "yes", codeInvalidConfig},
+		{"share: divisions too far apart", configShareAssign, "15001", codeInvalidConfig},
 		{"good", configConsumerInterval, "7000", codeNone},
 	} {
 		expectCode(t, test.name, c.altered(alterationOf(ofGroup, "g", edit(test.key, opSet, test.value))).ErrorCode, test.want)
@@ -265,7 +266,7 @@ func TestGroupsHaveConfigsOfTheirOwn(t *testing.T) {
 		codeInvalidRequest)
 	configs := c.described(ofGroup, "g")
 	interval, session := configs[configConsumerInterval], configs[configConsumerSession]
-	if len(configs) != 10 || *configs[configShareReset].Value != "by_duration:PT5M" || *interval.Value != "7000" || interval.Source != kmsg.ConfigSourceGroupConfig ||
+	if len(configs) != 14 || *configs[configShareReset].Value != "by_duration:PT5M" || *interval.Value != "7000" || interval.Source != kmsg.ConfigSourceGroupConfig ||
 		*session.Value != "45000" || session.Source != kmsg.ConfigSourceDefaultConfig {
 		t.Errorf("configs: got %+v, want an interval of its own and the default session", configs)
 	}

@@ -57,6 +57,9 @@
 //	           ^                                            |  ReadShareGroupState, WriteShareGroupState
 //	           +-------- answer, when it is kept <----------+
 //
+// What a group with a dead-letter queue (KIP-1191) gives up, deadLetters produces to that topic as a client would,
+// once the group's state says so and before the records count as done.
+//
 // Members beat to the coordinator of their group, which has the states of what they subscribe to initialized.
 //
 // # Goroutines
@@ -70,6 +73,8 @@
 //	shard       shards       the machines of one partition           when it is deposed, or ctx ends
 //	markers     Run          the markers that are to be sent         when ctx and its requests end
 //	asking      Run          what is asked for share-partitions      when ctx and its requests end
+//	letters     Run          the dead letters that are to be written when ctx and its attempts end
+//	attempt     letters      one batch of dead letters               with its answer, or at its deadline
 //	ask         asking       one request to a keeper of states       with its answer, or at its deadline
 //	request     markers      one request for markers to one broker   with its answer, or at its deadline
 //
@@ -88,6 +93,7 @@
 //	aborted transactions in one partition         it takes no new transaction
 //	share sessions, and their partitions          SHARE_SESSION_LIMIT_REACHED
 //	records that a share group holds, a partition it is given no more until the first are done
+//	dead letters on their way, 16 share-partitions the others wait; the records hold up their group's start
 //	topics with metrics of their own              further ones are counted together
 //	remembered (address, reason) of bad input     further ones are counted, not logged
 package broker

@@ -24,7 +24,7 @@ const featureMetadata = "metadata.version"
 // featureGroup stands for groups of KIP-848.
 const featureGroup = "group.version"
 
-// featureShare stands for share groups (KIP-932).
+// featureShare stands for share groups (KIP-932) with dead-letter queues (KIP-1191).
 const featureShare = "share.version"
 
 // featureTransaction has clients use the protocol of KIP-890.
@@ -36,14 +36,14 @@ const featureFormat = "outrigger.format"
 
 // features are finalized from the start, sorted by name. Clients take a feature's absence for "do not
 // use it", so only what exists may stand here.
-var features = []feature{fixed(featureGroup, 1), fixed(featureMetadata, 33), {name: featureFormat}, fixed(featureShare, 1),
+var features = []feature{fixed(featureGroup, 1), fixed(featureMetadata, 33), {name: featureFormat}, fixed(featureShare, 2),
 	fixed(featureTransaction, txn.BumpsEpochs)}
 
 func fixed(name string, level int16) feature { return feature{name, level, level, level} }
 
 // featuresEpoch, and the format level on top, must grow with every change of the table: clients believe
 // the answer with the larger one.
-const featuresEpoch = 4
+const featuresEpoch = 5
 
 // features are those of the table as they are now.
 func (b *Broker) features() []feature {

@@ -293,6 +293,9 @@ func (f *fetch) describe(p *kmsg.FetchResponseTopicPartition, s *fetchSlot, foun
 	if s.code == codeNone {
 		return
 	}
+	if s.code == codeUnknownTopicOrPartition || s.code == codeUnknownTopicID {
+		p.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{} // as Kafka: of nothing, not none told
+	}
 	f.broker.meters.failure("Fetch", s.code)
 	if s.meter != nil {
 		s.meter.failedFetches.Inc()

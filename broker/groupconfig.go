@@ -41,6 +41,10 @@ type GroupConfig struct {
 	// `group.consumer.min.session.timeout.ms` (45 s) and its max (60 s),
 	// `group.consumer.min.heartbeat.interval.ms` (5 s) and its max (15 s).
 	ConsumerSessions, ConsumerIntervals Span
+	// ConsumerAssign is `group.consumer.assignment.interval.ms` (0; in Kafka 1 s): how long after a division of
+	// a KIP-848 group's partitions the next one may come (KIP-1263), within ConsumerAssigns (0 to 15 s).
+	ConsumerAssign  time.Duration
+	ConsumerAssigns Span
 	// Assignors is `group.consumer.assignors` (uniform, range), the default first.
 	Assignors []string
 	// Migration is `group.consumer.migration.policy` (bidirectional): whether groups with members may
@@ -81,6 +85,7 @@ func (c GroupConfig) withDefaults(replicationFactor int16) GroupConfig {
 	orDefault(&c.ConsumerSessions.Max, time.Minute)
 	orDefault(&c.ConsumerIntervals.Min, 5*time.Second)
 	orDefault(&c.ConsumerIntervals.Max, 15*time.Second)
+	orDefault(&c.ConsumerAssigns.Max, 15*time.Second)
 	orDefault(&c.Migration, MigrateBothWays)
 	if len(c.Assignors) == 0 {
 		c.Assignors = assign.Names()
@@ -106,10 +111,16 @@ func (c GroupConfig) validate() error {
 		{"group.consumer.max.session.timeout.ms", c.ConsumerSessions.Max < c.ConsumerSessions.Min, c.ConsumerSessions.Max},
 		{"group.consumer.max.heartbeat.interval.ms", c.ConsumerIntervals.Max < c.ConsumerIntervals.Min,
 			c.ConsumerIntervals.Max},
+		outside("group.consumer.assignment.interval.ms", c.ConsumerAssign, c.ConsumerAssigns),
 		{"group.consumer.assignors", slices.ContainsFunc(c.Assignors, unknownAssignor), c.Assignors},
 		{"group.consumer.migration.policy", !slices.Contains(migrations, c.Migration), c.Migration},
 	}
 	return firstBad(checks)
+}
+
+// outside checks that a time lies within its bounds.
+func outside(name string, d time.Duration, within Span) check {
+	return check{name, d < within.Min || d > within.Max, d}
 }
 
 var migrations = []Migration{MigrateBothWays, MigrateUpwards, MigrateDownwards, MigrateNever}

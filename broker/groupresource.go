@@ -14,6 +14,10 @@ import (
 
 // The configs that a group may have of its own (those of streams groups come with such groups).
 const (
+	configLetterQueue      = "errors.deadletterqueue.topic.name"
+	configLetterCopies     = "errors.deadletterqueue.copy.record.enable"
+	configConsumerAssign   = "consumer.assignment.interval.ms"
+	configShareAssign      = "share.assignment.interval.ms"
 	configConsumerSession  = "consumer.session.timeout.ms"
 	configConsumerInterval = "consumer.heartbeat.interval.ms"
 	configShareSession     = "share.session.timeout.ms"
@@ -78,11 +82,14 @@ func (b *Broker) groupKeys() []groupKey {
 		}
 		return ""
 	}
-	return []groupKey{
+	const assigns = "How long after a division of the group's partitions the next one may come."
+	keys := []groupKey{
+		timeKey(configConsumerAssign, "group.consumer.assignment.interval.ms", assigns, g.ConsumerAssign, g.ConsumerAssigns),
 		timeKey(configConsumerInterval, "group.consumer.heartbeat.interval.ms", "How often the group's members are told to beat.",
 			g.ConsumerInterval, g.ConsumerIntervals),
 		timeKey(configConsumerSession, "group.consumer.session.timeout.ms",
 			"After how much silence a member of the group is taken out.", g.ConsumerSession, g.ConsumerSessions),
+		timeKey(configShareAssign, "group.share.assignment.interval.ms", assigns, s.Assign, s.Assigns),
 		reset,
 		numberKey(configShareDeliveries, "group.share.delivery.count.limit",
 			"How often a record is given to members before it is archived.", int64(s.Deliveries), int64(s.DeliveriesMin),
@@ -98,7 +105,32 @@ func (b *Broker) groupKeys() []groupKey {
 		choiceKey(configShareRenew, "Whether members may ask for more time.", kmsg.ConfigTypeBoolean, "true", "false"),
 		timeKey(configShareSession, "group.share.session.timeout.ms",
 			"After how much silence a member of the share group is taken out.", s.Session, s.Sessions),
+		choiceKey(configLetterCopies, "Whether a dead letter holds the record itself, or tells of it only.", kmsg.ConfigTypeBoolean,
+			"false", "true"),
+		{
+			name: configLetterQueue, from: configLetterQueue, kind: kmsg.ConfigTypeString,
+			about: "The topic that the group's dead letters are written to; none if empty.",
+			judge: func(value string) string { return judgeLetterQueue(value, s.LetterPrefix) },
+		},
 	}
+	slices.SortFunc(keys, func(a, b groupKey) int { return strings.Compare(a.name, b.name) })
+	return keys
+}
+
+// judgeLetterQueue wants what can be the name of a topic of dead letters: Kafka takes nearly anything, and loses
+// the letters when they come.
+func judgeLetterQueue(name, prefix string) (want string) {
+	switch {
+	case name == "":
+		return ""
+	case topic.ValidateName(name) != nil:
+		return "the name of a topic"
+	case strings.HasPrefix(name, "__"):
+		return "a name that does not begin with __"
+	case !strings.HasPrefix(name, prefix):
+		return fmt.Sprintf("a name that begins with %q, as %s asks for", prefix, configLetterPrefix)
+	}
+	return ""
 }
 
 // groupConfigs are the configs of a group as they are in force, whether or not it exists.

@@ -28,8 +28,10 @@ type meters struct {
 
 	// What coordinators do, as long as this process lives.
 	rebalances, commits prometheus.Counter
-	txnEnds             *prometheus.CounterVec
-	loads               *prometheus.HistogramVec
+	// letters are the dead letters written, lostLetters those that never can be.
+	letters, lostLetters prometheus.Counter
+	txnEnds              *prometheus.CounterVec
+	loads                *prometheus.HistogramVec
 
 	topics topicMeters
 	apis   map[int16]*apiMeter
@@ -67,6 +69,8 @@ func newMeters(limits MetricLimits) *meters {
 		redirected:   counter("outrigger_broker_fetches_redirected_total", "Partitions to be read from a nearer follower."),
 		acceptErrors: counter("outrigger_broker_accept_errors_total", "Errors of accept."),
 		rebalances:   counter(groupMetrics+"group_completed_rebalance_count", "Rebalances of groups coordinated here."),
+		letters:      counter("outrigger_dead_letters_total", "Dead letters of share groups, written by this broker."),
+		lostLetters:  counter("outrigger_dead_letters_lost_total", "Records of share groups archived without the dead letter that was to be written."),
 		commits:      counter(groupMetrics+"offset_commit_count", "Offsets committed here."),
 		txnEnds:      counters("outrigger_transactions_ended_total", "Transactions ended by their producers.", "outcome"),
 		loads: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -119,6 +123,7 @@ func (m *meters) collectors() []prometheus.Collector {
 	all := []prometheus.Collector{
 		m.requests, m.errors, m.totalTime, m.badInput, m.connections, m.accepted, m.refused,
 		m.idleClosed, m.redirected, m.retained, m.acceptErrors, m.rebalances, m.commits, m.txnEnds, m.loads,
+		m.letters, m.lostLetters,
 	}
 	for _, v := range m.topics.all() {
 		all = append(all, v)

@@ -35,6 +35,10 @@ type ShareConfig struct {
 	Session, Interval time.Duration
 	// Sessions and Intervals are their min and max: 45 to 60 s, 5 to 15 s.
 	Sessions, Intervals Span
+	// Assign is `group.share.assignment.interval.ms` (0; in Kafka 1 s): how long after a division of a group's
+	// partitions the next one may come (KIP-1263), within Assigns (0 to 15 s).
+	Assign  time.Duration
+	Assigns Span
 	// Lock is `group.share.record.lock.duration.ms` (30 s), within Locks (15 to 60 s).
 	Lock  time.Duration
 	Locks Span
@@ -43,7 +47,19 @@ type ShareConfig struct {
 	// Held is `group.share.partition.max.record.locks` (2,000): how far beyond the first record that is not
 	// done records of a partition are given, within HeldMin and HeldMax (100 to 4,000).
 	Held, HeldMin, HeldMax int
+	// LetterTopics is `errors.deadletterqueue.auto.create.topics.enable` (false): whether topics of dead letters
+	// are made when they are needed (KIP-1191).
+	LetterTopics bool
+	// LetterPrefix is `errors.deadletterqueue.topic.name.prefix` (in Kafka "dlq."; here as it is, so that it may
+	// be empty): what the names of such topics must begin with.
+	LetterPrefix string
 }
+
+// The broker's keys of dead letters.
+const (
+	configLetterTopics = "errors.deadletterqueue.auto.create.topics.enable"
+	configLetterPrefix = "errors.deadletterqueue.topic.name.prefix"
+)
 
 // withDefaults fills in what was left zero.
 func (c ShareConfig) withDefaults(replicationFactor int16) ShareConfig {
@@ -61,6 +77,7 @@ func (c ShareConfig) withDefaults(replicationFactor int16) ShareConfig {
 	orDefault(&c.Sessions.Max, time.Minute)
 	orDefault(&c.Intervals.Min, 5*time.Second)
 	orDefault(&c.Intervals.Max, 15*time.Second)
+	orDefault(&c.Assigns.Max, 15*time.Second)
 	orDefault(&c.Lock, 30*time.Second)
 	orDefault(&c.Locks.Min, 15*time.Second)
 	orDefault(&c.Locks.Max, time.Minute)
@@ -88,6 +105,7 @@ func (c ShareConfig) validate() error {
 		{"group.share.heartbeat.interval.ms", c.Interval < time.Millisecond || c.Interval >= c.Session, c.Interval},
 		{"group.share.max.session.timeout.ms", c.Sessions.Max < c.Sessions.Min, c.Sessions.Max},
 		{"group.share.max.heartbeat.interval.ms", c.Intervals.Max < c.Intervals.Min, c.Intervals.Max},
+		outside("group.share.assignment.interval.ms", c.Assign, c.Assigns),
 		{"group.share.record.lock.duration.ms", c.Lock < time.Millisecond, c.Lock},
 		{"group.share.max.record.lock.duration.ms", c.Locks.Max < c.Locks.Min, c.Locks.Max},
 		{"group.share.delivery.count.limit", c.Deliveries < 1 || c.Deliveries > math.MaxInt16, c.Deliveries},

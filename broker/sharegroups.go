@@ -65,6 +65,7 @@ func (b *Broker) beatShare(
 	e := group.ShareHeartbeat{
 		Token: b.groups.token(), MemberID: q.MemberID, Epoch: q.MemberEpoch, Rack: q.RackID, ClientID: r.clientID(),
 		Host: "/" + r.client, SessionMillis: settings.session.Milliseconds(), Names: q.SubscribedTopicNames,
+		AssignMillis: settings.assign.Milliseconds(),
 	}
 	result, err := b.groups.do(ctx, q.GroupID, e.Token, e, groupWait)
 	if err != nil {

@@ -225,11 +225,14 @@ func TestShareGroupGivesEachRecordToOneMember(t *testing.T) {
 	expectGot(t, "released", other.receive(ackBatch(3, 3, share.Accept)), "1:b/2 ")
 	onlyCode(t, "accept", int16(other.acknowledge(ackBatch(1, 1, share.Accept))))
 	expectGot(t, "all done", one.acquired(one.fetch()), "")
-	if why := one.acknowledge(ackBatch(9, 9, share.Accept)); why != codeInvalidRequest {
-		t.Errorf("of a record that nobody has: got %v, want INVALID_REQUEST", why)
+	if why := one.acknowledge(ackBatch(9, 9, share.Accept)); why != codeInvalidRecordState {
+		t.Errorf("while nobody has any record: got %v, want INVALID_RECORD_STATE", why)
 	}
 	h.produceOne("work", "e")
 	expectGot(t, "more", one.receive(), "4:e/1 ")
+	if why := one.acknowledge(ackBatch(9, 9, share.Accept)); why != codeInvalidRequest {
+		t.Errorf("beyond what anybody has: got %v, want INVALID_REQUEST", why)
+	}
 }
 
 // produceOne produces one batch to partition 0.

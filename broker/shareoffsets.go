@@ -97,8 +97,9 @@ func (b *Broker) showShareOffsets(
 				p.ErrorCode, p.ErrorMessage = b.outcome("DescribeShareGroupOffsets", s.err)
 			case is:
 				p.StartOffset, p.LeaderEpoch = s.start, s.leaderEpoch
-				if end, ok := ends[slot]; ok && s.start >= 0 && s.complete >= 0 {
-					p.Lag = max(0, end-s.start-int64(s.complete))
+				if end, ok := ends[slot]; ok && s.start >= 0 {
+					// Of a state that no leader has written to since its start was set nothing is done.
+					p.Lag = max(0, end-s.start-int64(max(s.complete, 0)))
 				}
 			}
 			t.Partitions = append(t.Partitions, p)
@@ -239,19 +240,30 @@ func (b *Broker) deleteShareGroupOffsets(
 	for _, named := range q.Topics {
 		answered := kmsg.NewDeleteShareGroupOffsetsResponseTopic()
 		answered.Topic = named.Topic
-		err := topic.ErrUnknown
+		err := topic.ErrUnknown // also of a topic that the group has nothing of
 		if t, ok := view.TopicByName(named.Topic); ok {
-			answered.TopicID, err = t.ID, nil
-		}
-		for slot, s := range said {
-			if slot.Topic == answered.TopicID && s.err != nil {
-				err = s.err
-			}
+			answered.TopicID = t.ID
+			err = saidOfTopic(said, t.ID, err)
 		}
 		answered.ErrorCode, answered.ErrorMessage = b.outcome("DeleteShareGroupOffsets", err)
 		response.Topics = append(response.Topics, answered)
 	}
 	return response
+}
+
+// saidOfTopic is the first error of what was said of a topic's partitions, and none if there is nothing of it.
+func saidOfTopic(said map[assign.Slot]shareStateOf, id assign.TopicID, none error) error {
+	err := none
+	for slot, s := range said {
+		if slot.Topic != id {
+			continue
+		}
+		if s.err != nil {
+			return s.err
+		}
+		err = nil
+	}
+	return err
 }
 
 // forgetTopics has a group forget topics, all of them if nil, and deletes the states. The group remembers

@@ -126,8 +126,8 @@ func TestShareOffsetsAreDescribedAlteredAndDeleted(t *testing.T) {
 	onlyCode(t, "alter", altered.ErrorCode)
 	onlyCode(t, "alter partition 0", altered.Topics[0].Partitions[0].ErrorCode)
 	expectCode(t, "alter partition 5", altered.Topics[0].Partitions[1].ErrorCode, codeUnknownTopicOrPartition)
-	if start, _ := s.shareOffset(); start != 2 {
-		t.Errorf("altered: got %d, want 2", start)
+	if start, lag := s.shareOffset(); start != 2 || lag != 1 {
+		t.Errorf("altered: got %d, lag %d, want 2 and 1", start, lag)
 	}
 	// The leader learns of it when it wants something to be kept.
 	expectCode(t, "accept by the old state", int16(s.acknowledge(ackBatch(1, 1, share.Accept))), codeFencedStateEpoch)
@@ -141,6 +141,8 @@ func TestShareOffsetsAreDescribedAlteredAndDeleted(t *testing.T) {
 	onlyCode(t, "delete", deleted.ErrorCode)
 	onlyCode(t, "delete work", deleted.Topics[0].ErrorCode)
 	expectCode(t, "delete none", deleted.Topics[1].ErrorCode, codeUnknownTopicOrPartition)
+	deleted = s.c.ask(forget).(*kmsg.DeleteShareGroupOffsetsResponse)
+	expectCode(t, "delete what is gone", deleted.Topics[0].ErrorCode, codeUnknownTopicOrPartition)
 }
 
 // TestDeletedShareGroupBeginsAfresh, whatever leaders remember of the one before.

@@ -178,13 +178,50 @@ func (p *sharePartition) signalLocked() {
 }
 
 // loaded begins with what was kept.
-func (p *sharePartition) loaded(l share.Loaded, limits share.Limits) {
+func (p *sharePartition) loaded(l share.Loaded) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.mu.over == nil {
 		p.mu.machine = share.NewPartition(l)
-		p.mu.machine.SetLimits(limits)
 		p.signalLocked()
+		p.noteLettersLocked()
+	}
+}
+
+// noteLettersLocked has dead letters written, if there are any.
+func (p *sharePartition) noteLettersLocked() {
+	if len(p.mu.machine.Letters(1)) > 0 {
+		p.all.broker.letters.note(p)
+	}
+}
+
+// letters are the dead letters to write next, none if p is over.
+func (p *sharePartition) letters(most int64) []share.Letter {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.over != nil || p.mu.machine == nil {
+		return nil
+	}
+	return p.mu.machine.Letters(most)
+}
+
+func (p *sharePartition) hasLetters() bool { return len(p.letters(1)) > 0 }
+
+// wrote tells that letters are written up to an offset; that is on its way to be kept then.
+func (p *sharePartition) wrote(letters []share.Letter, last int64) {
+	p.mu.Lock()
+	if p.mu.over != nil {
+		p.mu.Unlock()
+		return
+	}
+	for _, l := range letters {
+		p.mu.machine.Wrote(l.First, min(l.Last, last))
+	}
+	due := !p.mu.asking && p.mu.machine.Write() != nil
+	p.signalLocked() // the start may have moved, and with it how far records are given
+	p.mu.Unlock()
+	if due {
+		p.all.ask(p)
 	}
 }
 
@@ -205,6 +242,7 @@ func (p *sharePartition) written(number uint64) {
 		return true
 	})
 	p.signalLocked()
+	p.noteLettersLocked()
 }
 
 // end gives p up. What waits for something to be kept does not hear that it is.

@@ -350,7 +350,7 @@ func (s *sharePartitions) load(ctx context.Context, to sharePlace, jobs []shareJ
 
 // begun begins with a state that was read, or, if the group has none yet, where it wants to begin.
 func (p *sharePartition) begun(kept *kmsg.ReadShareGroupStateResponseTopicPartition, settings shareSettings) error {
-	l := share.Loaded{StateEpoch: kept.StateEpoch, LeaderEpoch: int32(p.epoch), Start: kept.StartOffset}
+	l := share.Loaded{StateEpoch: kept.StateEpoch, LeaderEpoch: int32(p.epoch), Start: kept.StartOffset, Limits: settings.limits}
 	if l.Start < 0 {
 		start, err := settings.reset.offset(p.log, settings.committed, time.Now())
 		if err != nil {
@@ -363,7 +363,7 @@ func (p *sharePartition) begun(kept *kmsg.ReadShareGroupStateResponseTopicPartit
 			First: b.FirstOffset, Last: b.LastOffset, State: share.DeliveryState(b.DeliveryState), Count: b.DeliveryCount,
 		})
 	}
-	p.loaded(l, settings.limits)
+	p.loaded(l)
 	return nil
 }
 

@@ -25,9 +25,13 @@ const (
 // shareSettings are the configs of one share group.
 type shareSettings struct {
 	session, interval time.Duration
+	assign            time.Duration
 	limits            share.Limits
 	committed, renews bool
 	reset             offsetReset
+	// letters is the topic of the group's dead letters, "" if it has none; copies: they hold the record itself.
+	letters string
+	copies  bool
 }
 
 // shareSettings are those of a group, whether or not it exists.
@@ -38,12 +42,15 @@ func (b *Broker) shareSettings(name string) shareSettings {
 func (b *Broker) shareSettingsOf(set map[string]string) shareSettings {
 	c := &b.config.Shares
 	s := shareSettings{
+		letters: set[configLetterQueue], copies: set[configLetterCopies] == "true",
 		session: millisIn(set, configShareSession, c.Session), interval: millisIn(set, configShareInterval, c.Interval),
+		assign:    millisIn(set, configShareAssign, c.Assign),
 		committed: set[configShareIsolation] == isolationCommitted, renews: set[configShareRenew] != "false",
 		limits: share.Limits{
 			LocksMax:      numberIn(set, configShareHeld, int64(c.Held)),
 			DeliveriesMax: int16(numberIn(set, configShareDeliveries, int64(c.Deliveries))),
 			LockMillis:    millisIn(set, configShareLock, c.Lock).Milliseconds(),
+			Letters:       set[configLetterQueue] != "",
 		},
 	}
 	if value, own := set[configShareReset]; own {

@@ -20,6 +20,7 @@ const (
 	configGzipLevel        = "compression.gzip.level"
 	configLz4Level         = "compression.lz4.level"
 	configZstdLevel        = "compression.zstd.level"
+	configLetterTopic      = "errors.deadletterqueue.group.enable"
 	configMaxLag           = "max.compaction.lag.ms"
 	configMessageBytes     = "max.message.bytes"
 	configMinInSync        = "min.insync.replicas"
@@ -54,7 +55,7 @@ var topicKeys = []topicKey{
 	{
 		name: configCleanupPolicy, kind: kmsg.ConfigTypeList, standard: "delete",
 		broker: "log.cleanup.policy", honoured: cleanupPolicies,
-		about: "delete: old records go by retention. compact: records need keys; the last one of each key is to stay.",
+		about: "delete: old records go by retention. compact: records need keys; the last one of each key is to stay. Nothing: all stay.",
 	},
 	{
 		name: configGzipLevel, kind: kmsg.ConfigTypeInt, standard: "-1", broker: configGzipLevel,
@@ -78,6 +79,10 @@ var topicKeys = []topicKey{
 		name: configDeleteRetention, kind: kmsg.ConfigTypeLong, standard: "86400000",
 		broker: "log.cleaner.delete.retention.ms", honoured: longFrom(0),
 		about: "How long compaction keeps the tombstone of a key.",
+	},
+	{
+		name: configLetterTopic, kind: kmsg.ConfigTypeBoolean, standard: "false", honoured: boolean,
+		about: "Whether share groups may write their dead letters here.",
 	},
 	{
 		name: "file.delete.delay.ms", kind: kmsg.ConfigTypeLong, standard: "60000",

@@ -16,7 +16,9 @@ import (
 type topicSettings struct {
 	messageBytesMax int
 	cleanup         cleanupPolicy
-	retention       partition.Retention
+	// letters: share groups may write dead letters here.
+	letters   bool
+	retention partition.Retention
 	// compaction says how, if cleanup says that.
 	compaction partition.Compaction
 	// appendTime: batches bear the time of their append.
@@ -125,6 +127,7 @@ func newTopicSettings(own map[string]string, d defaults, bytesMax int) *topicSet
 			Zstd: int(d.long(own, configZstdLevel)),
 		},
 	}
+	s.letters = d.text(own, configLetterTopic) == "true"
 	policies := partsOf(d.text(own, configCleanupPolicy))
 	s.cleanup = cleanupPolicy{
 		delete: slices.Contains(policies, "delete"), compact: slices.Contains(policies, "compact"),

@@ -256,7 +256,7 @@ func TestTopicConfigsAreTakenAndDescribed(t *testing.T) {
 		"index.interval.bytes": {"0", "-1"}, configMaxLag: {"10", "0"}, configMinLag: {"10", "-1"},
 		configMessageBytes: {"500", "-1"}, configTimestampAfter: {"5", "-1"}, configTimestampBefore: {"5", "x"},
 		configTimestampType: {"LogAppendTime", "logappendtime"}, "min.cleanable.dirty.ratio": {"0.25", "1.5"},
-		configMinInSync: {"1", "0"}, "preallocate": {"true", "yes"}, configRetentionBytes: {"-1", "1.5"},
+		configMinInSync: {"1", "0"}, "preallocate": {"true", "yes"}, configLetterTopic: {"true", "yes"}, configRetentionBytes: {"-1", "1.5"},
 		configRetentionMillis: {"-1", "-2"}, "segment.bytes": {"1048576", "1048575"},
 		"segment.index.bytes": {"4", "3"}, "segment.jitter.ms": {"0", "-1"}, "segment.ms": {"1", "0"},
 		configUncleanElection: {"true", "maybe"},

@@ -37,6 +37,8 @@ const (
 	endTxnBumps = 5
 	// offsetsAdds is the version from which on committing offsets makes them part of the transaction.
 	offsetsAdds = 5
+	// offsetsByID is the version from which on topics are named by id, and members hear of epochs (KIP-1319).
+	offsetsByID = 6
 )
 
 // txnCode is what a client hears of a refused request, and counts it.

@@ -15,7 +15,7 @@ func (b *Broker) txnOffsetCommit(
 	ctx context.Context, r *request, q *kmsg.TxnOffsetCommitRequest,
 ) kmsg.Response {
 	response := kmsg.NewPtrTxnOffsetCommitResponse()
-	e, slots := b.planTxnCommit(q, response)
+	e, slots := b.planTxnCommit(r, q, response)
 	if len(slots) == 0 {
 		return response
 	}
@@ -31,20 +31,20 @@ func (b *Broker) txnOffsetCommit(
 // planTxnCommit lists the offsets of partitions that exist, each with the place of its answer. The others
 // are answered already.
 func (b *Broker) planTxnCommit(
-	q *kmsg.TxnOffsetCommitRequest, response *kmsg.TxnOffsetCommitResponse,
+	r *request, q *kmsg.TxnOffsetCommitRequest, response *kmsg.TxnOffsetCommitResponse,
 ) (e group.TxnCommit, slots []*int16) {
 	view := b.cluster.View()
 	e = group.TxnCommit{
 		Token: b.groups.token(), ProducerID: q.ProducerID, MemberID: q.MemberID, Instance: q.InstanceID,
-		Generation: q.Generation,
+		Generation: q.Generation, KnowsEpochs: r.Version >= offsetsByID,
 	}
 	response.Topics = make([]kmsg.TxnOffsetCommitResponseTopic, len(q.Topics))
 	for i := range q.Topics {
 		asked, answered := &q.Topics[i], &response.Topics[i]
 		answered.Default()
-		answered.Topic = asked.Topic
+		answered.Topic, answered.TopicID = asked.Topic, asked.TopicID
 		answered.Partitions = make([]kmsg.TxnOffsetCommitResponseTopicPartition, len(asked.Partitions))
-		t, unknown := topicOf(view, asked.Topic, topic.ID{}, false)
+		t, unknown := topicOf(view, asked.Topic, topic.ID(asked.TopicID), r.Version >= offsetsByID)
 		for j := range asked.Partitions {
 			p, slot := &asked.Partitions[j], &answered.Partitions[j]
 			slot.Default()

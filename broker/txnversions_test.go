@@ -37,7 +37,7 @@ func (v *versions) fillTxn(q kmsg.Request) {
 		q.ProducerID, q.ProducerEpoch = who.ProducerID, who.ProducerEpoch
 		p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
 		q.Topics = []kmsg.TxnOffsetCommitRequestTopic{{
-			Topic: "known", Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{p},
+			Topic: "known", TopicID: v.id, Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{p},
 		}}
 	case *kmsg.WriteTxnMarkersRequest:
 		q.Markers = []kmsg.WriteTxnMarkersRequestMarker{{

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -154,11 +156,12 @@ func (d *dialogue) features() {
 	}
 	d.ask("describe scram users", users, func(r kmsg.Response) string {
 		described := r.(*kmsg.DescribeUserSCRAMCredentialsResponse)
-		text := codeName(described.ErrorCode)
+		var users []string
 		for _, u := range described.Results {
-			text += " " + u.User + ":" + codeName(u.ErrorCode)
+			users = append(users, u.User+":"+codeName(u.ErrorCode))
 		}
-		return text
+		slices.Sort(users) // Kafka answers in no order
+		return codeName(described.ErrorCode) + " " + strings.Join(users, " ")
 	})
 	quorum := kmsg.NewPtrDescribeQuorumRequest()
 	quorum.Topics = []kmsg.DescribeQuorumRequestTopic{{Topic: "diff-a", Partitions: []kmsg.DescribeQuorumRequestTopicPartition{{}}}}
@@ -250,13 +253,14 @@ func (d *dialogue) fetch(s sessionFetch) (id int32) {
 	d.ask(s.step, q, func(r kmsg.Response) string {
 		fetched := r.(*kmsg.FetchResponse)
 		id = fetched.SessionID
-		text := fmt.Sprintf("%s session %v", codeName(fetched.ErrorCode), id != 0)
+		var told []string
 		for _, t := range fetched.Topics {
 			for _, p := range t.Partitions {
-				text += fmt.Sprintf(" %d:%s:%d", p.Partition, codeName(p.ErrorCode), p.HighWatermark)
+				told = append(told, fmt.Sprintf("%d:%s:%d", p.Partition, codeName(p.ErrorCode), p.HighWatermark))
 			}
 		}
-		return text
+		slices.Sort(told) // Kafka puts those that it knows nothing of last
+		return strings.TrimSpace(fmt.Sprintf("%s session %v %s", codeName(fetched.ErrorCode), id != 0, strings.Join(told, " ")))
 	})
 	return id
 }

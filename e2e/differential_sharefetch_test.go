@@ -29,7 +29,8 @@ const (
 type shareRequest struct {
 	step, group, member string
 	epoch               int32
-	// stranger names a topic that is not there.
+	// topic is another one than sharingTopic; stranger names one that is not there.
+	topic      string
 	stranger   bool
 	partitions []sharePartition
 	// forgets are partitions that the session no longer has.
@@ -58,6 +59,9 @@ func (s *shareRequest) who() (group, member *string) {
 func (d *dialogue) shareTopic(s *shareRequest) [16]byte {
 	if s.stranger {
 		return [16]byte{1, 2, 3}
+	}
+	if s.topic != "" {
+		return d.topicID(s.topic)
 	}
 	return d.topicID(sharingTopic)
 }

@@ -55,55 +55,48 @@ func codeError(code int16) error { return kerr.ErrorForCode(code) }
 
 // differences are the steps in which we mean to answer otherwise, each with the reason.
 var differences = map[string]string{
-	"modern beats in an unknown group":                "a member whose group was deleted joins anew, where Kafka's clients give up",
-	"describe modern groups":                          "Kafka divides up to a second later (KIP-1263)",
-	"list modern groups":                              "Kafka divides up to a second later (KIP-1263)",
-	"alter t cleanup.policy subtract delete":          "a policy of nothing is not honoured, and so refused",
-	"alter t unknown operation":                       "Kafka fails with UNKNOWN_SERVER_ERROR",
-	"describe logger":                                 "log levels are no configs here",
-	"list resources of all types":                     "Kafka lists the brokers' loggers, too",
-	"fetch nothing in a session":                      "Kafka opens a session of no partition",
-	"fetch in a session, 2":                           "the order of partitions in a session is ours",
-	"describe scram users":                            "Kafka answers in another order",
-	"set cleanup.policy=":                             "a policy of nothing is not honoured, and so refused",
-	"validate a downgrade":                            "a version of ours has one level of each feature",
-	"validate one feature twice":                      "Kafka takes the last of two that may differ",
-	"txn old: described in a transaction":             "a group whose name has a negative hash has another partition here",
-	"txn new: described in a transaction":             "a group whose name has a negative hash has another partition here",
-	"txn old: described after the commit":             "an ended transaction has no beginning; Kafka tells the last one's",
-	"txn old: described after the abort":              "an ended transaction has no beginning; Kafka tells the last one's",
-	"txn new: described after the commit":             "an ended transaction has no beginning; Kafka tells the last one's",
-	"txn new: described after the abort":              "an ended transaction has no beginning; Kafka tells the last one's",
-	"delete an offset that is not there":              "a group of which nothing is left is gone at once",
-	"delete an offset of an unknown topic":            "a group of which nothing is left is gone at once",
-	"delete group \"diff-simple\"":                    "a group of which nothing is left is gone at once",
-	"produce a batch that is cut":                     "refused by another code",
-	"produce an unknown magic":                        "refused by another code",
-	"fetch beyond the end":                            "Kafka does not say where the log begins and ends",
-	"fetch before the start":                          "Kafka does not say where the log begins and ends",
-	"fetch what is deleted":                           "Kafka does not say where the log begins and ends",
-	"fetch an unknown partition":                      "Kafka lists no aborted transactions where we have no list",
-	"fetch a stranger":                                "Kafka lists no aborted transactions where we have no list",
-	"txn old: produce in no transaction":              "the transaction is looked at before the sequence",
-	"txn new: produce in no transaction":              "the transaction is looked at before the sequence",
-	"txn new: commit offsets of a strange topic":      "Kafka is asked in version 6, which has topic ids",
-	"txn new: commit offsets as a stranger":           "Kafka is asked in version 6",
-	"txn new: commit offsets of a generation":         "Kafka is asked in version 6",
-	"share beats in an unknown group":                 "a member whose group was deleted joins anew, where Kafka's clients give up",
-	"share offsets of \"diff-nothing\"":               "how much is left is not told before the first fetch",
-	"share offsets with records in hand":              "where a group begins is kept before it is given the first record",
-	"share acknowledge one twice":                     "what is out of order is judged before the state",
-	"share acknowledge of another partition":          "what nobody was given is no valid request",
-	"share offsets after acknowledgements":            "Kafka's start moves later",
-	"share offsets after a gap":                       "Kafka's start moves later",
-	"share fetch that acknowledges":                   "what a fetch releases it can be given at once",
-	"share fetch that acknowledges what it has not":   "what a fetch releases it can be given at once",
-	"alter share offsets to below zero":               "there is nothing below zero",
-	"share offsets after they were altered":           "how much is left is not told before the first fetch",
-	"delete share offsets of that topic again":        "what is gone is deleted",
-	"share offsets after a topic was deleted, of all": "how much is left is not told before the first fetch",
-	"list transactions of a duration":                 "Kafka lists ids without a transaction as old as the clock",
+	// Here because ours serves a user better.
+	"modern beats in an unknown group": againAsNew, "share beats in an unknown group": againAsNew,
+	"alter t unknown operation":  "the request is wrong, so it is said to be; Kafka trips over it: UNKNOWN_SERVER_ERROR",
+	"validate one feature twice": "of two that may differ neither can be meant; Kafka drops the first without a word",
+	"produce an unknown magic":   "such a batch is never taken; Kafka calls it damaged, and clients send it again until their time is up",
+	"fetch beyond the end":       whereLogIs, "fetch before the start": whereLogIs, "fetch what is deleted": whereLogIs,
+	"fetch nothing in a session":          "a session of nothing would take the place of one that saves something; asking anew costs as little",
+	"txn old: described after the commit": noBeginning, "txn old: described after the abort": noBeginning,
+	"txn new: described after the commit": noBeginning, "txn new: described after the abort": noBeginning,
+	"list transactions of a duration":    "who looks for transactions that hang wants none; Kafka takes -1, the beginning of none, for 1970",
+	"txn old: produce in no transaction": txnFirst, "txn new: produce in no transaction": txnFirst,
+	"alter share offsets to below zero": "no record has such an offset; Kafka keeps -1, and what the group does next is its reset policy's, " +
+		"which nobody asked for: deleting the offsets says that",
+	"share offsets after they were altered":                      "Kafka has taken -1, see above, and tells of a start beyond the end that -100 records are left",
+	"share offsets after a topic was deleted, of all":            "Kafka has taken -1, see above, and tells of a start beyond the end that -100 records are left",
+	"group errors.deadletterqueue.topic.name=without-the-prefix": neverAQueue, "group errors.deadletterqueue.topic.name=dlq.a/b": neverAQueue,
+	"group errors.deadletterqueue.topic.name=dlq.xxxxxxxxxxxxxxxx": neverAQueue, "group errors.deadletterqueue.topic.name= ": neverAQueue,
+	"the letter of what was rejected": "a copy of a record has the record's headers, too; Kafka 4.4.0 loses them",
+	// Here because ours is as good, and follows from what is promised.
+	"share offsets with records in hand": "where a group begins is kept before it is given the first record, so that no leader that " +
+		"takes over begins elsewhere; Kafka keeps it with the first acknowledgement",
+	"share offsets after acknowledgements": startAtOnce, "share offsets after a gap": startAtOnce,
+	"share fetch that acknowledges": atOnce, "share fetch that acknowledges what it has not": atOnce,
+	// Here because something is not there.
+	"describe logger": noLoggers, "list resources of all types": noLoggers,
+	"validate a downgrade": "all protocols of transactions are spoken whatever is finalized, so there is nothing to go back to",
+	// Here because it cannot be changed any more without moving what is stored; no client sees it.
+	"txn old: described in a transaction": negativeHash, "txn new: described in a transaction": negativeHash,
 }
+
+// Reasons that several differences have.
+const (
+	neverAQueue  = "no topic of that name is ever taken for letters; Kafka keeps the config, and loses the letters when they come"
+	againAsNew   = "a member whose group was deleted joins anew; by Kafka's answer its clients give up, for good"
+	whereLogIs   = "with the error comes where the log begins and ends, which is where to go on; Kafka tells -1"
+	noBeginning  = "an ended transaction has no beginning; Kafka tells the last one's, and tools a duration that grows for ever"
+	txnFirst     = "a batch outside of the transaction comes amid it, which is said; Kafka finds fault with its sequence, which is right"
+	startAtOnce  = "the start is told as soon as what lies below is done; Kafka's moves when it next looks"
+	atOnce       = "what a fetch releases it can be given at once, in the order of the log; in Kafka the next one gets it"
+	noLoggers    = "log levels are given at the start and are no configs here"
+	negativeHash = "a group whose name has a negative hash has another partition of __consumer_offsets here"
+)
 
 // The same requests get the same answers, error codes first, from a real Kafka and from Outrigger.
 func TestAnswersAreThoseOfKafka(t *testing.T) {
@@ -115,7 +108,8 @@ func TestAnswersAreThoseOfKafka(t *testing.T) {
 		reference = startReference(t)
 	}
 	c := start(t, options{brokers: 1, args: []string{"--set", "group.initial.rebalance.delay.ms=0",
-		"--set", "offsets.topic.num.partitions=3", "--set", "transaction.state.log.num.partitions=3"}})
+		"--set", "offsets.topic.num.partitions=3", "--set", "transaction.state.log.num.partitions=3",
+		"--set", "group.consumer.assignment.interval.ms=1000", "--set", "group.share.assignment.interval.ms=1000"}}) // Kafka's defaults
 	ours, theirs := transcribe(t, c.kafka[0]), transcribe(t, reference)
 	if len(ours) != len(theirs) {
 		t.Fatalf("got %d answers, Kafka gave %d", len(ours), len(theirs))
@@ -185,6 +179,7 @@ func transcribe(t *testing.T, seed string) []exchanged {
 	d.moreConsumers()
 	d.offsetDeletions()
 	d.shares()
+	d.letters()
 	return d.said
 }
 

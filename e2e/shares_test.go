@@ -21,7 +21,9 @@ import (
 type sharing struct {
 	*cluster
 	topic, group string
-	mu           sync.Mutex
+	// queue is where dead letters go; members reject what ends with a zero.
+	queue string
+	mu    sync.Mutex
 	// delivered counts how often each value was, accepted are those whose acknowledgement was answered.
 	delivered map[string]int
 	accepted  map[string]bool
@@ -83,6 +85,9 @@ func (m *sharingMember) die() {
 func (m *sharingMember) poll(ctx context.Context) (values []string) {
 	m.client.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
 		values = append(values, string(r.Value))
+		if useless(string(r.Value)) {
+			r.Ack(kgo.AckReject)
+		}
 	})
 	m.sharing.mu.Lock()
 	defer m.sharing.mu.Unlock()
@@ -95,7 +100,10 @@ func (m *sharingMember) poll(ctx context.Context) (values []string) {
 	return values
 }
 
-// work takes records and accepts them until ctx ends.
+// useless are the values that members reject.
+func useless(value string) bool { return strings.HasSuffix(value, "0") }
+
+// work takes records and accepts or rejects them until ctx ends.
 func (m *sharingMember) work(ctx context.Context) {
 	for ctx.Err() == nil {
 		values := m.poll(ctx)
@@ -112,20 +120,72 @@ func (m *sharingMember) work(ctx context.Context) {
 	}
 }
 
-// earliest has the group begin at the start of partitions.
-func (s *sharing) earliest(ctx context.Context, client *kgo.Client) {
+// configure has the group begin at the start of partitions, and have a dead-letter queue.
+func (s *sharing) configure(ctx context.Context, client *kgo.Client) {
 	s.t.Helper()
 	q := kmsg.NewPtrIncrementalAlterConfigsRequest()
-	resource := kmsg.NewIncrementalAlterConfigsRequestResource()
-	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeGroupConfig, s.group
-	config := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
-	config.Name, config.Value = "share.auto.offset.reset", kmsg.StringPtr("earliest")
-	resource.Configs = append(resource.Configs, config)
-	q.Resources = append(q.Resources, resource)
-	r, err := q.RequestWith(ctx, client)
-	if err != nil || r.Resources[0].ErrorCode != 0 {
-		s.t.Fatalf("set share.auto.offset.reset: %+v, %v", r, err)
+	resource := func(kind kmsg.ConfigResourceType, name string, set map[string]string) {
+		r := kmsg.NewIncrementalAlterConfigsRequestResource()
+		r.ResourceType, r.ResourceName = kind, name
+		for key, value := range set {
+			c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+			c.Name, c.Value = key, &value
+			r.Configs = append(r.Configs, c)
+		}
+		q.Resources = append(q.Resources, r)
 	}
+	resource(kmsg.ConfigResourceTypeGroupConfig, s.group, map[string]string{
+		"share.auto.offset.reset": "earliest", "errors.deadletterqueue.topic.name": s.queue,
+		"errors.deadletterqueue.copy.record.enable": "true",
+	})
+	resource(kmsg.ConfigResourceTypeTopic, s.queue, map[string]string{"errors.deadletterqueue.group.enable": "true"})
+	answer, err := q.RequestWith(ctx, client)
+	if err != nil {
+		s.t.Fatalf("set configs: %v", err)
+	}
+	for _, r := range answer.Resources {
+		if r.ErrorCode != 0 {
+			s.t.Fatalf("set configs of %s: %+v", r.ResourceName, r)
+		}
+	}
+}
+
+// letters wants a dead letter of every record that is useless, and none of one that was accepted.
+func (s *sharing) letters(ctx context.Context, admin *kadm.Client, all []string) {
+	s.t.Helper()
+	ends, err := admin.ListCommittedOffsets(ctx, s.queue)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	total := int64(0)
+	ends.Each(func(o kadm.ListedOffset) { total += o.Offset })
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.kafka...), kgo.ConsumeTopics(s.queue),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer client.Close()
+	found := map[string]int{}
+	for read := int64(0); read < total && ctx.Err() == nil; {
+		client.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+			read++
+			found[string(r.Value)]++
+			if len(r.Headers) == 0 || r.Headers[0].Key != "__dlq.errors.topic" || string(r.Headers[0].Value) != s.topic {
+				s.t.Errorf("letter of %s: got headers %v", r.Value, r.Headers)
+			}
+		})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range all {
+		switch {
+		case useless(v) && found[v] == 0:
+			s.t.Errorf("no letter tells of %s, which was rejected", v)
+		case !useless(v) && found[v] > 0 && s.accepted[v]:
+			s.t.Errorf("a letter tells of %s, which was accepted", v)
+		}
+	}
+	s.t.Logf("%d letters of %d records", total, len(found))
 }
 
 // done waits until nothing is left to be given to anybody.
@@ -179,18 +239,19 @@ func (s *sharing) cut(ctx context.Context, admin *kadm.Client) {
 }
 
 // TestShareGroupOutlivesKilledBrokersAndMembers: each record is given to somebody, none whose acknowledgement
-// was answered is ever given again, and what a member held that is gone comes to another one, while the
-// leaders of the data and of the group's state are killed with -9.
+// was answered is ever given again, what a member held that is gone comes to another one, and what was rejected
+// is in the dead-letter queue, while the leaders of all of them are killed with -9.
 func TestShareGroupOutlivesKilledBrokersAndMembers(t *testing.T) {
 	s := &sharing{
 		cluster: start(t, options{restart: true, args: []string{
 			"--set", "group.share.session.timeout.ms=3000", "--set", "group.share.heartbeat.interval.ms=500",
 			"--set", "share.coordinator.state.topic.prune.interval.ms=200",
 			"--set", "share.coordinator.cold.partition.snapshot.interval.ms=300",
-		}}), topic: "work", group: "workers",
+		}}), topic: "work", group: "workers", queue: "dlq.work",
 		delivered: map[string]int{}, accepted: map[string]bool{},
 	}
 	s.createTopic(0, s.topic, 3, 3)
+	s.createTopic(0, s.queue, 2, 3)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	client, err := kgo.NewClient(kgo.SeedBrokers(s.kafka...))
@@ -198,7 +259,7 @@ func TestShareGroupOutlivesKilledBrokersAndMembers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	s.earliest(ctx, client)
+	s.configure(ctx, client)
 	var all []string
 	feed := func(n int) {
 		var values []string
@@ -238,6 +299,7 @@ func TestShareGroupOutlivesKilledBrokersAndMembers(t *testing.T) {
 		return nil
 	})
 	s.done(kadm.NewClient(client))
+	s.letters(ctx, kadm.NewClient(client), all)
 	s.cut(ctx, kadm.NewClient(client))
 	if out := s.run("group", "list", "--bootstrap-server", s.kafka[0]); !strings.Contains(out, "share") {
 		t.Errorf("group list: got %q, want a share group in it", out)

@@ -239,7 +239,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"nothing", nil, Limits{}, ErrInvalidRecord},
 		{"a few bytes", good[:10], Limits{}, ErrCorrupt},
 		{"half a header", good[:60], Limits{}, ErrCorrupt},
-		{"cut short", good[:len(good)-1], Limits{}, ErrCorrupt},
+		{"cut short", good[:len(good)-1], Limits{}, ErrInvalidRecord},
 		{"two batches", append(bytes.Clone(good), good...), Limits{}, ErrInvalidRecord},
 		{"a byte behind", append(bytes.Clone(good), 0), Limits{}, ErrInvalidRecord},
 		{"negative length", altered(good, false, put32(atLength, 1<<31)), Limits{}, ErrCorrupt},

@@ -63,7 +63,8 @@ func Validate(b []byte, l Limits) (Header, error) {
 
 func validate(b []byte, h Header, l Limits) error {
 	if h.Size() > len(b) {
-		return corrupt("batch of %d bytes, %d there", h.Size(), len(b))
+		// Whoever wrote the length of the bytes has cut them, too: no part of them was lost on the way.
+		return invalid("batch of %d bytes, %d there", h.Size(), len(b))
 	}
 	if h.Size() < len(b) {
 		return invalid("%d bytes follow the batch: one batch a partition", len(b)-h.Size())

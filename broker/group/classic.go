@@ -205,7 +205,7 @@ func (m *Machine) classicOf(id string, instance *string, generation int32) (*con
 
 // mustJoin says whether a member has to join again before it can have what it is to have.
 func (m *Machine) mustJoin(one *consumer) bool {
-	if one.epoch < m.consumers.epoch || one.state == unrevoked {
+	if one.epoch < m.consumers.targetEpoch || one.state == unrevoked {
 		return true
 	}
 	if one.state != unreleased {
@@ -249,7 +249,7 @@ func (m *Machine) syncConsumers(e Sync, now Time, fx *Effects) {
 		e.Protocol != nil && *e.Protocol != one.classic.protocols[0].Name:
 		fx.refuse(e.Token, ErrInconsistentProtocol)
 		return
-	case one.epoch < m.consumers.epoch && one.state != unrevoked:
+	case one.epoch < m.consumers.targetEpoch && one.state != unrevoked:
 		// One that must give something back hears here what it may keep, and joins again for the rest.
 		fx.refuse(e.Token, ErrRebalancing)
 		return

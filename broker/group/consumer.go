@@ -40,6 +40,8 @@ type ConsumerHeartbeat struct {
 	RebalanceMillis int32
 	// SessionMillis is after how much silence the member is taken out.
 	SessionMillis int64
+	// AssignMillis is how long after a division of the group's partitions the next one may come.
+	AssignMillis int64
 	// Names and Pattern are the subscription, Assignor who is to divide; nil is unchanged.
 	Names    []string
 	Pattern  *string
@@ -81,8 +83,9 @@ type consumers struct {
 	targetKept bool
 	// refused is the epoch that could not be divided, since the members in over would have got more than
 	// fits a record. The others go on with what they had.
-	refused int32
-	over    map[string]bool
+	refused  int32
+	over     map[string]bool
+	division division
 }
 
 // consumer is one member of such a group.
@@ -136,6 +139,7 @@ func (m *Machine) consumerHeartbeat(e ConsumerHeartbeat, now Time, fx *Effects) 
 		fx.refuse(e.Token, err)
 		return
 	}
+	m.consumers.division.every = e.AssignMillis
 	one, news := m.enlist(&e, now, fx)
 	one.session = e.SessionMillis
 	m.renew(one, now)
@@ -340,7 +344,7 @@ func (m *Machine) renew(one *consumer, now Time) {
 
 // advance brings the group's division up to date, and the member one step towards its part of it.
 func (m *Machine) advance(one *consumer, was update, owned *assign.Slots, now Time, fx *Effects) {
-	m.divide(fx)
+	m.divide(now, fx)
 	next := one.next(m.consumers.targetEpoch, one.target, owned, func(slot assign.Slot) bool {
 		holder := m.consumers.holders[slot]
 		return holder == nil || holder == one
@@ -419,7 +423,7 @@ func (m *Machine) expel(gone []*consumer, now Time, fx *Effects) {
 	m.bump(fx)
 	fx.Records = append(fx.Records, struck.Records...)
 	m.matchPatterns(now, fx)
-	m.divide(fx)
+	m.divide(now, fx)
 	if len(m.consumers.members) == 0 {
 		m.since = now.Wall
 	}
@@ -437,12 +441,18 @@ func (m *Machine) tickConsumers(now Time, fx *Effects) {
 		}
 	}
 	m.expel(gone, now, fx)
+	if m.consumers != nil {
+		m.divide(now, fx)
+	}
 }
 
 // rewindConsumers finds the next time at which a timer may be due.
 func (m *Machine) rewindConsumers() {
 	if m.consumers == nil {
 		return
+	}
+	if m.undividedConsumers() {
+		m.wake = min(m.wake, m.consumers.division.due())
 	}
 	for _, one := range m.consumers.members {
 		m.wake = min(m.wake, one.expires, one.revokeBy)

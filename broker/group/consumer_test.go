@@ -195,6 +195,8 @@ func TestCommitsAreJudgedByTheEpochSinceWhenAPartitionIsHeld(t *testing.T) {
 	}
 	s.fine(within(2))
 	s.refused(within(1), ErrIllegalGeneration)
+	s.refused(s.step(TxnCommit{Token: s.token(), ProducerID: 1, MemberID: "a", Generation: 1, KnowsEpochs: true,
+		Offsets: []CommitOffset{{Place{"t", 3}, Offset{Offset: 1, ExpiresAt: -1, TopicID: topicT}}}}), ErrStaleEpoch)
 	s.refused(s.step(Commit{Token: s.token(), Generation: -1, KnowsEpochs: true}), ErrUnknownMember)
 }
 
@@ -299,4 +301,30 @@ func TestSlotsAreSets(t *testing.T) {
 	if !slots.Equal(*of(1, 2, 3)) || !of(1).Within(slots) || !slots.Meets(*of(0, 3)) || slots.Meets(*of(0)) {
 		t.Errorf("got %v, want a sorted set", slots)
 	}
+}
+
+// TestDivisionsKeepTheirDistance (KIP-1263): what changes within the interval is divided at its end, once.
+func TestDivisionsKeepTheirDistance(t *testing.T) {
+	s := riding(t, 4)
+	soon := func(e *ConsumerHeartbeat) { e.AssignMillis, e.SessionMillis = 500, 10_000 }
+	s.placed(s.enter("a", soon), 1, of(0, 1, 2, 3)) // the first one comes at once
+	s.placed(s.enter("b", soon), 1, of())
+	s.placed(s.enter("c", soon), 1, of())
+	if got := s.m.consumers; got.epoch != 3 || got.targetEpoch != 1 || s.m.Summary().State != Assigning {
+		t.Errorf("got epoch %d, divided %d, %v, want 3, 1 and Assigning", got.epoch, got.targetEpoch, s.m.Summary().State)
+	}
+	s.pass(499)
+	if got := s.m.consumers.targetEpoch; got != 1 {
+		t.Errorf("too early: divided in epoch %d", got)
+	}
+	if s.m.Wake() > s.now.Mono+1 {
+		t.Errorf("wakes at %d, want the end of the interval, %d", s.m.Wake(), s.now.Mono+1)
+	}
+	s.pass(1)
+	if got := s.m.consumers.targetEpoch; got != 3 {
+		t.Errorf("got a division in epoch %d, want 3", got)
+	}
+	s.placed(s.step(ConsumerHeartbeat{
+		Token: s.token(), MemberID: "a", Epoch: 1, RebalanceMillis: -1, SessionMillis: 10_000, AssignMillis: 500,
+	}), 1, of(0, 1))
 }

@@ -29,6 +29,8 @@ type mixed struct {
 	riders            []*rider
 	topics            []assign.Topic
 	catalog           *Catalog
+	// assign is how soon after a division the next one may come.
+	assign int64
 }
 
 // kind is what protocol a member speaks.
@@ -72,6 +74,7 @@ func newMixed(t *testing.T, seed uint64) *mixed {
 	w.grow()
 	w.m = New(&w.cfg, "g")
 	w.m.Refresh(w.catalog, w.now, &w.fx)
+	w.assign = []int64{0, 0, 140, 1000}[seed/4%4]
 	kinds := [][]kind{{modern}, {modern, eager}, {modern, cooperative}, {modern, eager, cooperative}}[seed%4]
 	for i := range 5 {
 		r := &rider{number: i, kind: kinds[w.rand.IntN(len(kinds))], pattern: w.rand.IntN(3) == 0}
@@ -268,6 +271,7 @@ func (w *mixed) beatModern(r *rider) {
 	}
 	e := ConsumerHeartbeat{
 		Token: w.token(), MemberID: r.id, Epoch: r.epoch, Instance: r.instance, RebalanceMillis: -1, SessionMillis: 1000,
+		AssignMillis: w.assign,
 	}
 	if w.rand.IntN(2) == 0 {
 		r.uses = r.told // it has finished giving up what it may not have

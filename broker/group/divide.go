@@ -23,7 +23,7 @@ func (m *Machine) Refresh(c *Catalog, now Time, fx *Effects) {
 	if len(m.consumers.members) > 0 && c.hash(m.named()) != m.consumers.hash {
 		m.bump(fx)
 	}
-	m.divide(fx)
+	m.divide(now, fx)
 }
 
 // matchPatterns finds the topics of patterns that are new, and forgets those that nobody has any more.
@@ -107,11 +107,19 @@ func (m *Machine) bump(fx *Effects) {
 
 // divide brings the members' targets up to the group's epoch. The epoch of the targets is written last: a
 // log that ends before it makes the next coordinator divide again.
-func (m *Machine) divide(fx *Effects) {
+//
+// It comes at the earliest `consumer.assignment.interval.ms` after the last one (KIP-1263); until then all go
+// on with what they have, and who joins gets nothing.
+func (m *Machine) divide(now Time, fx *Effects) {
 	g := m.consumers
-	if m.catalog == nil || g.targetEpoch >= g.epoch || g.refused == g.epoch {
+	if !m.undividedConsumers() {
 		return
 	}
+	if due := g.division.due(); due > now.Mono {
+		m.wake = min(m.wake, due)
+		return
+	}
+	g.division.divided(now)
 	ordered := g.ordered()
 	targets := m.assignor()(m.assignable(ordered))
 	if g.over = m.overfull(ordered, targets); g.over != nil {
@@ -128,6 +136,32 @@ func (m *Machine) divide(fx *Effects) {
 	g.targetEpoch, g.targetKept = g.epoch, true
 	fx.Records = append(fx.Records, targetEpochRecord(m.name, g.targetEpoch))
 }
+
+// undividedConsumers reports whether the targets are those of an older epoch, and something can be done about it.
+func (m *Machine) undividedConsumers() bool {
+	g := m.consumers
+	return m.catalog != nil && g.targetEpoch < g.epoch && g.refused != g.epoch
+}
+
+// division is when the partitions of a group were divided, and how soon they may be again.
+type division struct {
+	// every is the group's interval in milliseconds, as its last member to beat was told. A group that was just
+	// restored knows none, and divides at once.
+	every int64
+	// last is the time of the last division, on the monotonic clock; none, if there was none here.
+	last int64
+	some bool
+}
+
+// due is the time before which there is no further division.
+func (d *division) due() int64 {
+	if !d.some {
+		return 0
+	}
+	return d.last + d.every
+}
+
+func (d *division) divided(now Time) { d.last, d.some = now.Mono, true }
 
 // assignable tells the assignor of the members. Those with the same subscription share one list.
 func (m *Machine) assignable(ordered []*consumer) []assign.Member {

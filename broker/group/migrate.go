@@ -169,7 +169,7 @@ func (m *Machine) downgrade(now Time, fx *Effects) {
 		// They have no protocol in common, or do not fit a record: they stay what they are.
 		m.forgetClassic(now)
 		m.bump(fx)
-		m.divide(fx)
+		m.divide(now, fx)
 		return
 	}
 	m.dissolve(fx)

@@ -131,6 +131,7 @@ func (m *Machine) deleteOffsets(e DeleteOffsets, fx *Effects) {
 		}
 		m.forget(at, fx)
 	}
+	m.hollow = m.hollow || !m.Exists()
 	fx.reply(e.Token, done)
 }
 
@@ -189,7 +190,7 @@ func (m *Machine) vanish(now Time, fx *Effects) {
 	if m.shares != nil {
 		m.dissolveShares(fx)
 	}
-	m.kept, m.generation, m.protocolType = false, 0, ""
+	m.kept, m.hollow, m.generation, m.protocolType = false, false, 0, ""
 	clear(m.pending)
 	m.enter(Empty, now)
 }
@@ -197,6 +198,7 @@ func (m *Machine) vanish(now Time, fx *Effects) {
 // Sweep takes away the offsets that have expired, and the group when it is empty and nothing is left
 // of it. gone tells of topics that were deleted, whose offsets go at once.
 func (m *Machine) Sweep(now Time, gone func(topic string, id [16]byte) bool, fx *Effects) {
+	m.hollow = false
 	var doomed []Place
 	for at, o := range m.offsets {
 		if gone(at.Topic, o.TopicID) || m.outdated(at.Topic, o, now) && !m.undecided.has(at) {

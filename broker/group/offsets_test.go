@@ -175,3 +175,32 @@ func TestOffsetsOfOtherProtocolsCannotBeDeletedWhileThereAreMembers(t *testing.T
 	s.joined(s.join("", func(e *Join) { e.ProtocolType = "connect" }))
 	s.refused(s.step(DeleteOffsets{Token: s.token(), Places: []Place{{"t", 0}}}), ErrNotEmpty)
 }
+
+// TestGroupWithoutOffsetsStaysUntilTheNextSweep: who has deleted the last offset may delete the group, too.
+func TestGroupWithoutOffsetsStaysUntilTheNextSweep(t *testing.T) {
+	s := newScript(t)
+	emptied := func() {
+		s.fine(s.commit(-1, "", at("t", 0, 1)))
+		s.fine(s.step(DeleteOffsets{Token: s.token(), Places: []Place{{"t", 0}}}))
+		s.fine(s.step(DeleteOffsets{Token: s.token(), Places: []Place{{"t", 0}}}))
+	}
+	emptied()
+	s.fine(s.step(Delete{Token: s.token()}))
+	if s.m.Exists() {
+		t.Error("group exists after its deletion")
+	}
+	emptied()
+	s.m.Sweep(s.now, func(string, [16]byte) bool { return false }, &s.fx)
+	s.take()
+	if s.m.Exists() || s.restored(s.log).Exists() {
+		t.Error("group exists after the sweep, here or in the log, want neither")
+	}
+}
+
+func TestTransactionOfAMemberNeedsItsGroup(t *testing.T) {
+	for knows, want := range map[bool]error{false: ErrIllegalGeneration, true: ErrUnknownGroup} {
+		s := newScript(t)
+		s.refused(s.step(TxnCommit{Token: s.token(), ProducerID: 1, MemberID: "m", Generation: 1, KnowsEpochs: knows,
+			Offsets: []CommitOffset{at("t", 0, 1)}}), want)
+	}
+}

@@ -29,6 +29,8 @@ type ShareHeartbeat struct {
 	ClientID, Host string
 	// SessionMillis is after how much silence the member is taken out.
 	SessionMillis int64
+	// AssignMillis is how long after a division of the group's partitions the next one may come.
+	AssignMillis int64
 	// Names is the subscription, nil if unchanged.
 	Names []string
 }
@@ -93,6 +95,7 @@ type shares struct {
 	names map[assign.TopicID]string
 	// targetKept, statesKept: the log holds a targetEpoch, and what has a state.
 	targetKept, statesKept bool
+	division               division
 }
 
 // shareMember is one member of a share group.
@@ -206,6 +209,7 @@ func (m *Machine) shareHeartbeat(e ShareHeartbeat, now Time, fx *Effects) {
 	one.session = e.SessionMillis
 	one.expires = now.Mono + one.session
 	m.wake = min(m.wake, one.expires)
+	m.shares.division.every = e.AssignMillis
 	m.divideShares(now, fx)
 	beat := &ShareBeat{MemberID: one.id, Forgetting: m.shares.forgetting, Missing: m.missingShares()}
 	if e.Epoch != m.shares.targetEpoch || one.epoch != m.shares.targetEpoch {
@@ -278,12 +282,18 @@ func (g *shares) subscribed() map[string]bool {
 	return names
 }
 
-// divideShares brings the members' targets up to the group's epoch, whose record is written last.
+// divideShares brings the members' targets up to the group's epoch, whose record is written last. As divide, it
+// waits for `share.assignment.interval.ms`.
 func (m *Machine) divideShares(now Time, fx *Effects) {
 	g := m.shares
 	if m.catalog == nil || g.targetEpoch >= g.epoch {
 		return
 	}
+	if due := g.division.due(); due > now.Mono {
+		m.wake = min(m.wake, due)
+		return
+	}
+	g.division.divided(now)
 	ordered := g.ordered()
 	lists := map[string][]assign.Topic{}
 	members := make([]assign.Member, len(ordered))
@@ -357,12 +367,16 @@ func (m *Machine) tickShares(now Time, fx *Effects) {
 		}
 	}
 	m.expelShares(gone, now, fx)
+	m.divideShares(now, fx)
 }
 
 // rewindShares finds the next time at which a session may end, rearmShares gives every member another one.
 func (m *Machine) rewindShares() {
 	if m.shares == nil {
 		return
+	}
+	if m.catalog != nil && m.shares.targetEpoch < m.shares.epoch {
+		m.wake = min(m.wake, m.shares.division.due())
 	}
 	for _, one := range m.shares.members {
 		m.wake = min(m.wake, one.expires)

@@ -288,3 +288,30 @@ func TestShareGroupsAndOthersRefuseEachOther(t *testing.T) {
 		}
 	}
 }
+
+// TestSharesAreDividedAtADistance (KIP-1263), as those of consumers.
+func TestSharesAreDividedAtADistance(t *testing.T) {
+	s := newShared(t, 1)
+	s.topics = []assign.Topic{{ID: assign.TopicID{'a'}, Name: "a", Partitions: 2}}
+	s.catalog = NewCatalog(s.topics)
+	var fx Effects
+	s.m.Refresh(s.catalog, s.now, &fx)
+	join := func(id string) *ShareBeat {
+		fx.Reset()
+		s.m.Step(ShareHeartbeat{Token: 1, MemberID: id, SessionMillis: 10_000, AssignMillis: 500, Names: []string{"a"}}, s.now, &fx)
+		return fx.Replies[0].Result.(*ShareBeat)
+	}
+	if got := join("m").Assigned; got == nil || len(*got) != 2 {
+		t.Errorf("first: got %v, want both partitions at once", got)
+	}
+	if got := join("n").Assigned; got == nil || len(*got) != 0 {
+		t.Errorf("second: got %v, want nothing yet", got)
+	}
+	s.now.Mono += 500
+	s.m.Tick(s.now, &fx)
+	fx.Reset()
+	s.m.Step(ShareHeartbeat{Token: 1, MemberID: "n", Epoch: 1, SessionMillis: 10_000, AssignMillis: 500}, s.now, &fx)
+	if got := fx.Replies[0].Result.(*ShareBeat); got.Epoch != 2 || got.Assigned == nil || len(*got.Assigned) != 1 {
+		t.Errorf("after the interval: got epoch %d and %v, want 2 and one partition", got.Epoch, got.Assigned)
+	}
+}

@@ -25,7 +25,9 @@ type TxnCommit struct {
 	Instance   *string
 	// Generation is negative for those who say nothing of themselves.
 	Generation int32
-	Offsets    []CommitOffset
+	// KnowsEpochs: the request is of a version that tells member epochs (TxnOffsetCommit v6).
+	KnowsEpochs bool
+	Offsets     []CommitOffset
 }
 
 // Decide says what became of a producer's transaction. It has no answer.
@@ -120,9 +122,9 @@ func (m *Machine) txnCommit(e TxnCommit, now Time, fx *Effects) {
 	if e.Generation >= 0 || e.MemberID != "" || e.Instance != nil {
 		one, err := m.mayCommit(Commit{
 			MemberID: e.MemberID, Instance: e.Instance, Generation: e.Generation, Offsets: e.Offsets,
-			KnowsEpochs: m.consumers != nil, // the generation is an epoch then
+			KnowsEpochs: e.KnowsEpochs || m.consumers != nil, // the generation is an epoch then
 		})
-		if errors.Is(err, ErrStaleEpoch) {
+		if errors.Is(err, ErrStaleEpoch) && !e.KnowsEpochs {
 			err = ErrIllegalGeneration // TxnOffsetCommit has no other word for it before version 6
 		}
 		if err != nil && !errors.Is(err, ErrRebalancing) {

@@ -66,6 +66,7 @@ func (d *Driver) Drain() (drained bool, err error) { return d.drain(false) }
 func (d *Driver) Adopt() (adopted bool, err error) { return d.drain(true) }
 
 func (d *Driver) drain(adopt bool) (drained bool, err error) {
+	d.store.fast.Store(adopt)
 	drained, err = d.store.drainer.turn(adopt)
 	if err != nil && !errors.Is(err, wal.ErrNoSpace) {
 		return false, d.store.end(err)

@@ -40,6 +40,10 @@ func TestStoreAdoptsNothingUntilItMay(t *testing.T) {
 		t.Fatalf("after %d batches the drainer has done no more than %+v", batches, s.Stats().Drain)
 		return DrainStats{}
 	}
+	if _, err := appendDurable(l, build(spec{})); err != nil {
+		t.Fatal(err)
+	}
+	s.Tick() // One look shows no rate yet.
 	before := write(func(d DrainStats) bool { return d.Files >= 10 })
 	if before.Adopted != 0 {
 		t.Errorf("%d of %d files were adopted, want none", before.Adopted, before.Files)

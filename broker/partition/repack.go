@@ -27,21 +27,31 @@ func (d *drainer) repack(used map[uint64]int64) (again bool, err error) {
 		return true, nil // It knows where its batches lie.
 	}
 	for _, number := range slices.Sorted(maps.Keys(d.packs)) {
-		next, adopted := number+1, wal.Adopted(number)
-		if adopted {
-			next = number - number%wal.PackStep
-		}
-		if _, taken := d.packs[next]; taken || next%wal.PackStep == 0 && !adopted || wal.Adopted(next) ||
-			!adopted && used[number]*repackShare > d.packs[number].RecordBytes() || d.bad[number] == d.store.dropped.Load() {
-			continue
-		}
-		if !d.store.quiet.Load() && (!adopted || d.store.fast.Load()) {
+		next, worth := d.anew(number, used[number])
+		switch {
+		case !worth:
+		case d.store.quiet.Load(), wal.Adopted(number) && !d.store.fast.Load():
+			return d.repackOne(d.packs[number], next)
+		default:
 			again = true
-			continue
 		}
-		return d.repackOne(d.packs[number], next)
 	}
 	return again, nil
+}
+
+// anew reports whether a pack of which so many bytes are needed is worth writing anew, and as which number.
+func (d *drainer) anew(number uint64, used int64) (next uint64, worth bool) {
+	if failed, at := d.bad[number]; at && failed == d.store.dropped.Load() {
+		return 0, false
+	}
+	if wal.Adopted(number) {
+		next, worth = number-number%wal.PackStep, true
+	} else {
+		next = number + 1
+		worth = used*repackShare <= d.packs[number].RecordBytes() && next%wal.PackStep != 0 && !wal.Adopted(next)
+	}
+	_, taken := d.packs[next]
+	return next, worth && !taken
 }
 
 // resident is a batch that a log has in a pack.

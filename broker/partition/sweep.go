@@ -156,9 +156,12 @@ const (
 
 // judge reports whether little, or much, was appended since it was asked last.
 func (p *drainPace) judge(now time.Duration, end wal.Position, fileBytes int64) (quiet, fast bool) {
-	elapsed := now - p.at
+	elapsed, known := now-p.at, p.end != wal.Position{}
 	appended := int64(end.File-p.end.File)*fileBytes + end.Offset - p.end.Offset
 	p.at, p.end = now, end
-	return elapsed > 0 && appended < int64(elapsed.Seconds()*drainQuiet),
-		elapsed > 0 && appended >= int64(elapsed.Seconds()*drainFast)
+	if elapsed <= 0 || !known {
+		return false, false
+	}
+	perSecond := float64(appended) / elapsed.Seconds()
+	return perSecond < drainQuiet, perSecond >= drainFast
 }

@@ -37,6 +37,9 @@ func Judge(acks []Ack, renews bool) error {
 		a := &acks[i]
 		count := a.Last - a.First + 1
 		switch {
+		case a.First == last && i > 0 && count > 0:
+			// The first of the two has left nothing to say of the record.
+			return fmt.Errorf("%w: %d is acknowledged twice", ErrRecordState, a.First)
 		case a.First <= last || count <= 0:
 			return fmt.Errorf("%w: %d to %d behind %d", ErrInvalidAcknowledgement, a.First, a.Last, last)
 		case len(a.Types) != 1 && int64(len(a.Types)) != count:
@@ -76,6 +79,9 @@ func (p *Partition) judge(member string, a *Ack) error {
 	if a.Last < p.start {
 		return nil
 	}
+	if p.start == p.end {
+		return fmt.Errorf("%w: nobody has any records", ErrRecordState)
+	}
 	if a.Last >= p.end {
 		return fmt.Errorf("%w: %d was not given to anybody", ErrInvalidAcknowledgement, a.Last)
 	}
@@ -110,8 +116,10 @@ func (p *Partition) apply(r *run, t AckType, now int64) {
 		p.release(r)
 	case Accept:
 		r.State, r.member, r.expires, r.dirty = Acknowledged, "", 0, true
+	case Reject:
+		p.giveUp(r, Rejected)
 	default:
-		r.State, r.member, r.expires, r.dirty = Archived, "", 0, true
+		r.State, r.member, r.expires, r.dirty = Archived, "", 0, true // there is no record
 	}
 }
 
@@ -151,6 +159,9 @@ func (p *Partition) Write() *Write {
 		if r.dirty {
 			w.Batches = append(w.Batches, r.Batch)
 			r.dirty = false
+			if r.State == Archiving {
+				r.write = w.Number
+			}
 		}
 	}
 	p.moved = false
@@ -163,6 +174,12 @@ func (p *Partition) Write() *Write {
 func (p *Partition) Written(number uint64) {
 	if p.out != nil && p.out.Number == number {
 		p.out, p.kept, p.settled = nil, number, true
+		for i := range p.runs {
+			if p.runs[i].write <= number {
+				p.runs[i].write = 0
+			}
+		}
+		p.tidy()
 	}
 }
 

@@ -108,7 +108,7 @@ func (d *decoded) readTail(b *kbin.Reader) error {
 		batch := Batch{First: b.Int64(), Last: b.Int64(), State: DeliveryState(b.Int8()), Count: b.Int16()}
 		readTags(b)
 		if batch.First < 0 || batch.Last < batch.First || batch.Last == never ||
-			batch.State != Available && !batch.State.done() {
+			batch.State != Available && batch.State != Archiving && !batch.State.done() {
 			return fmt.Errorf("%w: %d to %d in state %d", ErrMalformed, batch.First, batch.Last, batch.State)
 		}
 		d.Batches = append(d.Batches, batch)

@@ -14,11 +14,16 @@
 //	            acquire                      accept
 //	Available ----------> Acquired ---------------------------> Acknowledged
 //	    ^                    | |  reject, gap, or too often
-//	    +--------------------+ +------------------------------> Archived
+//	    +--------------------+ +---------> (Archiving) -------> Archived
 //	      release, lock runs out, session ends
 //
 // Control batches, gaps of compaction and, for those who read committed records only, aborted transactions
 // are archived without having been given to anybody.
+//
+// A record that is rejected, or was given too often, is Archiving first if the group has a dead-letter queue
+// (KIP-1191): that is kept, then its letter is written, then it is Archived. A leader that is lost in between
+// leaves a letter written twice, not none. While letters cannot be written, the start stays where it is, and no
+// more records are given than LocksMax allows.
 //
 // A Partition goes ahead of what is kept: what was decided is its state at once, and goes out with the next
 // Write; an acknowledgement is answered when its write is. One write is under way at a time, and is made

@@ -13,7 +13,9 @@ const (
 	Available    DeliveryState = 0
 	Acquired     DeliveryState = 1
 	Acknowledged DeliveryState = 2
-	Archived     DeliveryState = 4
+	// Archiving: nobody is given the record any more, and its dead letter is to be written.
+	Archiving DeliveryState = 3
+	Archived  DeliveryState = 4
 )
 
 // done: the record is not given to anybody any more.
@@ -35,6 +37,8 @@ type Limits struct {
 	DeliveriesMax int16
 	// LockMillis is `share.record.lock.duration.ms`: how long a record stays acquired.
 	LockMillis int64
+	// Letters: the group has a dead-letter queue (KIP-1191).
+	Letters bool
 }
 
 // never is a time that does not come.
@@ -66,11 +70,16 @@ type run struct {
 	expires int64
 	// dirty: the state is not kept yet.
 	dirty bool
+	// Of records that are archiving: cause is why, and write the number of the write that keeps it, zero once it
+	// is kept.
+	cause Cause
+	write uint64
 }
 
 // like: two neighbouring runs can be one.
 func (r *run) like(o *run) bool {
-	return r.State == o.State && r.Count == o.Count && r.member == o.member && r.expires == o.expires && r.dirty == o.dirty
+	return r.State == o.State && r.Count == o.Count && r.member == o.member && r.expires == o.expires && r.dirty == o.dirty && r.cause == o.cause &&
+		r.write == o.write
 }
 
 // Loaded is what a new leader has read.
@@ -80,19 +89,21 @@ type Loaded struct {
 	Start   int64
 	Fresh   bool
 	Batches []Batch
+	// Limits are those of now.
+	Limits Limits
 }
 
 // NewPartition goes on from what was kept. Records between kept ones were acquired when the leader before
 // was lost, or done without a word of it: they are available.
 func NewPartition(l Loaded) *Partition {
 	p := &Partition{
-		stateEpoch: l.StateEpoch, leaderEpoch: l.LeaderEpoch, start: l.Start, end: l.Start,
+		limits: l.Limits, stateEpoch: l.StateEpoch, leaderEpoch: l.LeaderEpoch, start: l.Start, end: l.Start,
 		moved: l.Fresh, settled: !l.Fresh,
 	}
 	for _, b := range overlay(nil, l.Start, l.Batches) {
 		p.reach(b.First)
 		b.State = max(b.State, Available)
-		p.runs = append(p.runs, run{Batch: b})
+		p.runs = append(p.runs, run{Batch: b, cause: causeOf(b, l.Limits)})
 		p.end = b.Last + 1
 	}
 	p.tidy()
@@ -205,7 +216,7 @@ func (p *Partition) take(s Span, member string, most, now int64) (given []Batch)
 		i := p.at(first)
 		last := min(p.runs[i].Last, s.Last)
 		if p.runs[i].State == Available && p.runs[i].Count >= p.limits.DeliveriesMax {
-			p.alter(first, last, func(r *run) { r.State, r.dirty = Archived, true })
+			p.alter(first, last, func(r *run) { p.giveUp(r, TooOften) })
 		} else if p.runs[i].State == Available {
 			last = min(last, first+most-1)
 			p.alter(first, last, func(r *run) {
@@ -254,10 +265,11 @@ func (p *Partition) Tick(now int64) {
 
 // release makes records available again, unless they were given to somebody too often.
 func (p *Partition) release(r *run) {
-	r.State, r.member, r.expires, r.dirty = Available, "", 0, true
 	if r.Count >= p.limits.DeliveriesMax {
-		r.State = Archived
+		p.giveUp(r, TooOften)
+		return
 	}
+	r.State, r.member, r.expires, r.dirty = Available, "", 0, true
 }
 
 // Trim forgets what the log has deleted.
@@ -282,10 +294,12 @@ func (p *Partition) Wake() int64 {
 	return wake
 }
 
-// Idle reports whether nobody has a record and everything is kept, so that nothing is lost with the
-// Partition.
+// Idle reports whether nobody has a record, no dead letter is to be written and everything is kept, so that
+// nothing is lost with the Partition.
 func (p *Partition) Idle() bool {
-	return p.out == nil && !p.moved && !slices.ContainsFunc(p.runs, func(r run) bool { return r.dirty || r.State == Acquired })
+	return p.out == nil && !p.moved && !slices.ContainsFunc(p.runs, func(r run) bool {
+		return r.dirty || r.State == Acquired || r.State == Archiving
+	})
 }
 
 // reach makes what lies below an offset known, as available.

@@ -42,8 +42,16 @@ func (n *naive) advance() {
 func (n *naive) release(r *naiveRecord) {
 	*r = naiveRecord{state: Available, count: r.count}
 	if r.count >= n.limits.DeliveriesMax {
-		r.state = Archived
+		r.state = n.givenUp()
 	}
+}
+
+// givenUp is what becomes of records that nobody gets any more.
+func (n *naive) givenUp() DeliveryState {
+	if n.limits.Letters {
+		return Archiving
+	}
+	return Archived
 }
 
 func (n *naive) each(do func(*naiveRecord)) {
@@ -72,6 +80,8 @@ func (n *naive) acknowledge(member string, acks []Ack, now int64) bool {
 					n.release(r)
 				case Renew:
 					r.expires = now + n.limits.LockMillis
+				case Reject:
+					*r = naiveRecord{state: n.givenUp(), count: r.count}
 				default:
 					*r = naiveRecord{state: Archived, count: r.count}
 				}
@@ -142,6 +152,8 @@ type play struct {
 	leader int32
 	// accepted are the records whose acknowledgement was answered.
 	accepted map[int64]bool
+	// lettered are those whose dead letters were written.
+	lettered map[int64]bool
 	waits    []answer
 }
 
@@ -153,8 +165,8 @@ type answer struct {
 func newPlay(t *testing.T, seed uint64) *play {
 	r := rand.New(rand.NewPCG(seed, 7))
 	s := &play{
-		T: t, seed: seed, random: r, log: drawLane(r), accepted: map[int64]bool{}, replay: NewReplay(),
-		limits: Limits{LocksMax: 1 + r.Int64N(40), DeliveriesMax: 2 + int16(r.IntN(3)), LockMillis: 20},
+		T: t, seed: seed, random: r, log: drawLane(r), accepted: map[int64]bool{}, replay: NewReplay(), lettered: map[int64]bool{},
+		limits: Limits{Letters: seed%2 == 1, LocksMax: 1 + r.Int64N(40), DeliveriesMax: 2 + int16(r.IntN(3)), LockMillis: 20},
 		cfg:    KeeperConfig{UpdatesMax: r.IntN(6), RecordBytesMax: 1 << 20},
 	}
 	s.keeper = NewKeeper(&s.cfg, Key{Group: "g", Partition: 3})
@@ -184,12 +196,11 @@ func (s *play) lead() {
 		s.Fatalf("%s: read: %v", s.where(), reply.Err)
 	}
 	kept := reply.Result.(*State)
-	l := Loaded{StateEpoch: kept.StateEpoch, LeaderEpoch: s.leader, Start: kept.Start, Batches: kept.Batches}
+	l := Loaded{StateEpoch: kept.StateEpoch, LeaderEpoch: s.leader, Start: kept.Start, Batches: kept.Batches, Limits: s.limits}
 	if kept.Start < 0 {
 		l.Start, l.Fresh = s.random.Int64N(20), true
 	}
 	s.p, s.waits = NewPartition(l), nil
-	s.p.SetLimits(s.limits)
 	s.model = newNaive(l.Start, s.limits)
 	for _, b := range kept.Batches {
 		for offset := b.First; offset <= b.Last; offset++ {
@@ -243,6 +254,8 @@ func (s *play) play() {
 		})
 	case 11, 12, 13:
 		s.write()
+	case 15:
+		s.post()
 	case 14:
 		switch s.random.IntN(6) {
 		case 0:
@@ -252,6 +265,31 @@ func (s *play) play() {
 		case 2:
 			s.trim()
 		}
+	}
+}
+
+// post writes dead letters; that they were written may not be heard of.
+func (s *play) post() {
+	for _, l := range s.p.Letters(1 + s.random.Int64N(6)) {
+		for offset := l.First; offset <= l.Last; offset++ {
+			s.lettered[offset] = true
+			if r := s.model.at(offset); r.state != Archiving || r.count != l.Count {
+				s.Fatalf("%s: a letter of %d, which is %+v", s.where(), offset, *r)
+			}
+			if !slices.ContainsFunc(s.keeper.Batches, func(b Batch) bool {
+				return b.State == Archiving && b.First <= offset && offset <= b.Last
+			}) {
+				s.Fatalf("%s: a letter of %d before that is kept: %+v", s.where(), offset, s.keeper.Batches)
+			}
+		}
+		if s.random.IntN(4) == 0 {
+			continue
+		}
+		s.p.Wrote(l.First, l.Last)
+		for offset := l.First; offset <= l.Last; offset++ {
+			s.model.at(offset).state = Archived
+		}
+		s.model.advance()
 	}
 }
 
@@ -314,7 +352,7 @@ func (s *play) acquire(member string) {
 		for offset := b.First; offset <= b.Last; offset++ {
 			taken++
 			r := s.model.at(offset)
-			if r.state != Available || r.count+1 != b.Count || !s.log.has(offset) || s.accepted[offset] {
+			if r.state != Available || r.count+1 != b.Count || !s.log.has(offset) || s.accepted[offset] || s.lettered[offset] {
 				s.Fatalf("%s: %d was given to %s in state %v, delivery %d, accepted %v", s.where(), offset, member,
 					*r, b.Count, s.accepted[offset])
 			}
@@ -431,7 +469,8 @@ func TestJudgeRefusesWhatMakesNoSense(t *testing.T) {
 		{"too few types", []Ack{{0, 2, []AckType{Accept, Gap}}}, false, ErrInvalidAcknowledgement},
 		{"no types", []Ack{{0, 2, nil}}, false, ErrInvalidAcknowledgement},
 		{"backwards", []Ack{{3, 2, []AckType{Accept}}}, false, ErrInvalidAcknowledgement},
-		{"overlapping", []Ack{{0, 5, []AckType{Accept}}, {5, 6, []AckType{Accept}}}, false, ErrInvalidAcknowledgement},
+		{"overlapping", []Ack{{0, 5, []AckType{Accept}}, {4, 6, []AckType{Accept}}}, false, ErrInvalidAcknowledgement},
+		{"one record twice", []Ack{{0, 5, []AckType{Accept}}, {5, 6, []AckType{Accept}}}, false, ErrRecordState},
 		{"negative", []Ack{{-1, 5, []AckType{Accept}}}, false, ErrInvalidAcknowledgement},
 		{"unknown type", []Ack{{0, 0, []AckType{5}}}, true, ErrInvalidAcknowledgement},
 		{"renewal", []Ack{{0, 0, []AckType{Renew}}}, true, nil},

@@ -44,7 +44,7 @@ var apis = []API{
 	{Key: 25, Name: "AddOffsetsToTxn", Advertised: 0, Min: 0, Max: 4},
 	{Key: 26, Name: "EndTxn", Advertised: 0, Min: 0, Max: 5},
 	{Key: 27, Name: "WriteTxnMarkers", Advertised: 1, Min: 1, Max: 2},
-	{Key: 28, Name: "TxnOffsetCommit", Advertised: 0, Min: 0, Max: 5},
+	{Key: 28, Name: "TxnOffsetCommit", Advertised: 0, Min: 0, Max: 6},
 	{Key: 29, Name: "DescribeAcls", Advertised: 1, Min: 1, Max: 3},
 	{Key: 30, Name: "CreateAcls", Advertised: 1, Min: 1, Max: 3},
 	{Key: 31, Name: "DeleteAcls", Advertised: 1, Min: 1, Max: 3},

@@ -68,6 +68,12 @@ def consume(bootstrap, topic, group, protocol, instance, isolation):
                              isolation_level=isolation, partition_assignment_strategy=[assignor])
     if group:
         consumer.subscribe([topic], listener=Listener())
+        # Only a topic that is known before the first poll is in the metadata of the first join. Learning of it
+        # later makes the leader join again, and kafka-python 3.0.12 forgets the outcome of such a join if poll()
+        # times out before it is there: need_rejoin() then says no, so nobody takes the outcome, the heartbeat
+        # that was turned off for the join stays off, and the member has nothing from then on. Kafka's brokers
+        # see the same. README.md says what else helps.
+        consumer.partitions_for_topic(topic)
     else:
         consumer.assign([TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic))])
     ended = threading.Event()

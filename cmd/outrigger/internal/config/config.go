@@ -85,6 +85,7 @@ type ConsumerGroups struct {
 	Session, Interval time.Duration
 	// The bounds of what a group may be given as its own.
 	SessionMin, SessionMax, IntervalMin, IntervalMax time.Duration
+	Assignment                                       Assignment
 	// Assignors has the default first, Migration is one of Kafka's names.
 	Assignors []string
 	Migration string
@@ -355,7 +356,8 @@ func (b *builder) groups(brokers int) Groups {
 			Session:    b.millis(keyConsumerSession), Interval: b.millis(keyConsumerInterval),
 			SessionMin: b.millis(keyConsumerSessionMin), SessionMax: b.millis(keyConsumerSessionMax),
 			IntervalMin: b.millis(keyConsumerBeatMin), IntervalMax: b.millis(keyConsumerBeatMax),
-			Assignors: splitList(b.text(keyConsumerAssignors)), Migration: b.text(keyConsumerMigration),
+			Assignment: b.assignment(keyConsumerAssign, keyConsumerAssignMin, keyConsumerAssignMax),
+			Assignors:  splitList(b.text(keyConsumerAssignors)), Migration: b.text(keyConsumerMigration),
 		},
 	}
 	b.below(keyConsumerInterval, keyConsumerSession)

@@ -63,7 +63,8 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 					MembersMax: 2147483647, Session: 45 * time.Second, Interval: 5 * time.Second,
 					SessionMin: 45 * time.Second, SessionMax: time.Minute,
 					IntervalMin: 5 * time.Second, IntervalMax: 15 * time.Second,
-					Assignors: []string{"uniform", "range"}, Migration: "bidirectional",
+					Assignment: Assignment{Max: 15 * time.Second},
+					Assignors:  []string{"uniform", "range"}, Migration: "bidirectional",
 				},
 			},
 			Shares: Shares{
@@ -73,6 +74,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 				Interval: 5 * time.Second, IntervalMin: 5 * time.Second, IntervalMax: 15 * time.Second,
 				Lock: 30 * time.Second, LockMin: 15 * time.Second, LockMax: time.Minute,
 				Deliveries: 5, DeliveriesMin: 2, DeliveriesMax: 10, Held: 2000, HeldMin: 100, HeldMax: 4000,
+				Assignment: Assignment{Max: 15 * time.Second}, LetterPrefix: "dlq.",
 			},
 			Transactions: Transactions{
 				Partitions: 50, ReplicationFactor: 1, TimeoutMax: 15 * time.Minute, Expiration: 7 * 24 * time.Hour,

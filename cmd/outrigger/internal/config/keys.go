@@ -307,7 +307,8 @@ func inertKeys() []Key {
 
 // Table returns every key that is not unknown, those in force first.
 func Table() []Key {
-	return slices.Concat(kafkaKeys(), topicKeys(), groupKeys(), shareKeys(), ownKeys(), inertKeys())
+	return slices.Concat(kafkaKeys(), topicKeys(), groupKeys(),
+		assignmentKeys(keyConsumerAssign, keyConsumerAssignMin, keyConsumerAssignMax, "consumer.assignment.interval.ms"), shareKeys(), ownKeys(), inertKeys())
 }
 
 var inertIntegers = []string{

@@ -18,6 +18,8 @@ const (
 	keyShareSessions      = "group.share.max.share.sessions"
 	keyShareSession       = "group.share.session.timeout.ms"
 	keyShareSessionMin    = "group.share.min.session.timeout.ms"
+	keyLetterTopics       = "errors.deadletterqueue.auto.create.topics.enable"
+	keyLetterPrefix       = "errors.deadletterqueue.topic.name.prefix"
 	keyShareSessionMax    = "group.share.max.session.timeout.ms"
 	keyShareInterval      = "group.share.heartbeat.interval.ms"
 	keyShareIntervalMin   = "group.share.min.heartbeat.interval.ms"
@@ -49,6 +51,9 @@ type Shares struct {
 	Lock, LockMin, LockMax                   time.Duration
 	Deliveries, DeliveriesMin, DeliveriesMax int
 	Held, HeldMin, HeldMax                   int
+	Assignment                               Assignment
+	LetterTopics                             bool
+	LetterPrefix                             string
 }
 
 // shareKeys are Kafka's own that share groups go by.
@@ -69,7 +74,10 @@ func shareKeys() []Key {
 		{Name: keyShareSize, Kind: Integer, Default: "200", Min: 1, Max: 1000, Doc: "Members of one share group."},
 		{Name: keyShareSessions, Kind: Integer, Default: "2000", Min: 1, Max: math.MaxInt32,
 			Doc: "Members of share groups that may fetch from this broker."},
-	}, shareLimitKeys()...)
+		{Name: keyLetterTopics, Kind: Flag, Default: "false", Doc: "Whether topics of dead letters are made when share groups need them."},
+		{Name: keyLetterPrefix, Kind: Text, Default: "dlq.", Doc: "What the names of topics of dead letters must begin with; empty for anything."},
+	}, append(shareLimitKeys(),
+		assignmentKeys(keyShareAssign, keyShareAssignMin, keyShareAssignMax, "share.assignment.interval.ms")...)...)
 }
 
 // shareLimitKeys are those that come with bounds for what a group may be given as its own.
@@ -128,6 +136,8 @@ func (b *builder) shares(brokers int) Shares {
 		Lock: b.millis(keyShareLock), LockMin: b.millis(keyShareLockMin), LockMax: b.millis(keyShareLockMax),
 		Deliveries: int(b.number(keyShareDeliveries)), DeliveriesMin: int(b.number(keyShareDeliveriesMin)),
 		DeliveriesMax: int(b.number(keyShareDeliveriesMax)),
-		Held:          int(b.number(keyShareHeld)), HeldMin: int(b.number(keyShareHeldMin)), HeldMax: int(b.number(keyShareHeldMax)),
+		LetterTopics:  b.flag(keyLetterTopics), LetterPrefix: b.text(keyLetterPrefix),
+		Assignment: b.assignment(keyShareAssign, keyShareAssignMin, keyShareAssignMax),
+		Held:       int(b.number(keyShareHeld)), HeldMin: int(b.number(keyShareHeldMin)), HeldMax: int(b.number(keyShareHeldMax)),
 	}
 }

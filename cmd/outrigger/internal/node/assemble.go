@@ -239,9 +239,11 @@ func shareConfig(s config.Shares) broker.ShareConfig {
 		Partitions: s.Partitions, ReplicationFactor: s.ReplicationFactor, SnapshotUpdates: s.SnapshotUpdates,
 		WriteTimeout: s.WriteTimeout, PruneInterval: s.PruneInterval, ColdInterval: s.ColdInterval, MembersMax: s.MembersMax, SessionsMax: s.SessionsMax,
 		Session: s.Session, Sessions: broker.Span{Min: s.SessionMin, Max: s.SessionMax},
+		Assign: s.Assignment.Interval, Assigns: broker.Span{Min: s.Assignment.Min, Max: s.Assignment.Max},
 		Interval: s.Interval, Intervals: broker.Span{Min: s.IntervalMin, Max: s.IntervalMax},
 		Lock: s.Lock, Locks: broker.Span{Min: s.LockMin, Max: s.LockMax},
 		Deliveries: s.Deliveries, DeliveriesMin: s.DeliveriesMin, DeliveriesMax: s.DeliveriesMax,
+		LetterTopics: s.LetterTopics, LetterPrefix: s.LetterPrefix,
 		Held: s.Held, HeldMin: s.HeldMin, HeldMax: s.HeldMax,
 	}
 }
@@ -304,6 +306,8 @@ func groupConfig(g config.Groups) broker.GroupConfig {
 		ConsumerSession: g.Consumers.Session, ConsumerInterval: g.Consumers.Interval,
 		ConsumerSessions:  broker.Span{Min: g.Consumers.SessionMin, Max: g.Consumers.SessionMax},
 		ConsumerIntervals: broker.Span{Min: g.Consumers.IntervalMin, Max: g.Consumers.IntervalMax},
+		ConsumerAssign:    g.Consumers.Assignment.Interval,
+		ConsumerAssigns:   broker.Span{Min: g.Consumers.Assignment.Min, Max: g.Consumers.Assignment.Max},
 		Assignors:         g.Consumers.Assignors, Migration: broker.Migration(g.Consumers.Migration),
 	}
 	if g.InitialDelay == 0 {

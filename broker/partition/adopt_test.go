@@ -1,0 +1,219 @@
+package partition
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"outrigger/broker/catalog/catalogtest"
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+	"outrigger/broker/wal/waltest"
+)
+
+// fill appends to all logs by turns until that many files are full and durable.
+func (h *hand) fill(files uint64) {
+	h.t.Helper()
+	for i := 0; h.store.walLog.End().File <= files; i++ {
+		h.append(h.logs[i%len(h.logs)])
+		for h.driver.Wanted() {
+			h.tolerate("prepare", h.driver.Prepare())
+		}
+		h.tolerate("turn", h.driver.Turn())
+		for h.driver.Writing() {
+			h.driver.Disk()
+		}
+		for h.driver.Written() {
+			h.tolerate("complete", h.driver.Complete())
+		}
+	}
+}
+
+// While much is appended full files are adopted as soon as they are there, and written anew, sorted, when
+// that is over. Without leave to adopt the drain waits as ever.
+func TestBusyStoreAdoptsAndSortsLater(t *testing.T) {
+	for _, may := range []bool{true, false} {
+		h, err := openDraining(t, waltest.New(), 1, &catalogtest.Catalog{}, func(cfg *Config) {
+			cfg.MayAdopt = func() bool { return may }
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.store.Tick() // What was there before counts for nothing.
+		if h.store.fast.Load() || h.store.quiet.Load() {
+			t.Error("the rate is known before there was any")
+		}
+		h.fill(3)
+		want := h.digest()
+		h.clock.advance(time.Millisecond)
+		h.store.Tick()
+		if got := h.store.adopts() && h.store.drainDue.Load(); got != may {
+			t.Errorf("got a drain by adoption %v with leave %v", got, may)
+		}
+		for range 3 {
+			if drained, err := h.store.drainer.turn(h.store.adopts()); err != nil || !drained {
+				t.Fatalf("got drained %v, %v", drained, err)
+			}
+		}
+		stats := h.store.Stats().Drain
+		if got := stats.Adopted == 3 && stats.Bytes == 0; got != may || stats.Packs != 3 {
+			t.Errorf("got %+v with leave %v", stats, may)
+		}
+		if may {
+			h.sortsLater(want)
+		}
+		h.close()
+	}
+}
+
+func (h *hand) sortsLater(want string) {
+	h.t.Helper()
+	if h.digest() != want {
+		h.t.Error("adoption changed a log")
+	}
+	if _, err := h.store.drainer.turn(true); err != nil || h.store.Stats().Drain.Repacked > 0 {
+		h.t.Errorf("got %+v, %v while the disk is busy", h.store.Stats().Drain, err)
+	}
+	h.clock.advance(time.Minute)
+	h.store.Tick()
+	if h.store.adopts() || !h.store.drainDue.Load() {
+		h.t.Errorf("got adopts %v, due %v on a quiet disk", h.store.adopts(), h.store.drainDue.Load())
+	}
+	for range 4 {
+		if _, err := h.driver.Drain(); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	stats := h.store.Stats().Drain
+	if stats.Repacked != 3 || stats.Packs != 3 || h.store.unsorted.Load() {
+		h.t.Errorf("got %+v, unsorted %v", stats, h.store.unsorted.Load())
+	}
+	if h.digest() != want {
+		h.t.Error("sorting changed a log")
+	}
+	for _, l := range h.logs {
+		for i := 1; i < l.mu.settled; i++ {
+			a, b := l.mu.index.at(i-1), l.mu.index.at(i)
+			if a.at.File == b.at.File && a.at.File&wal.PackBit != 0 && b.at.Offset != a.at.Offset+int64(a.encoded) {
+				h.t.Errorf("%v: the batch at %d lies at %v, the one before it at %v", l.partition, b.base, b.at, a.at)
+			}
+		}
+	}
+}
+
+// A batch that is damaged in an adopted file is noted when that is to be sorted, which is not tried again
+// until it is gone.
+func TestDamageInAnAdoptedFileIsNotedOnce(t *testing.T) {
+	fs := waltest.New()
+	h, err := openDraining(t, fs, 1, &catalogtest.Catalog{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.fill(1)
+	if adopted, err := h.driver.Adopt(); err != nil || !adopted {
+		t.Fatalf("got adopted %v, %v", adopted, err)
+	}
+	victim := h.logs[3]
+	e := victim.mu.index.at(0)
+	if fs.Flip(rand.New(rand.NewPCG(1, 1)), "wal/"+e.at.FileName(), e.at.Offset+8, e.at.Offset+9) < 0 || !gapped(e.at.File) {
+		t.Fatalf("nothing was damaged at %v", e.at)
+	}
+	for range 3 {
+		if _, err := h.driver.Drain(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := h.store.Damaged(); len(got) != 1 || got[0] != (DamagedLog{victim.partition, e.base}) {
+		t.Errorf("got damage %v, want that of %v at %d", got, victim.partition, e.base)
+	}
+	if stats := h.store.Stats().Drain; stats.Repacked != 0 || stats.Packs != 1 || h.store.unsorted.Load() {
+		t.Errorf("got %+v, unsorted %v", stats, h.store.unsorted.Load())
+	}
+	h.close()
+}
+
+// Every record that a digest gives back replays as the record itself does.
+func TestDigestReplaysAsItsFileDoes(t *testing.T) {
+	h, err := openDraining(t, waltest.New(), 7, &catalogtest.Catalog{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.run(600)
+	sealed, ok := h.store.walLog.Sealed()
+	if !ok {
+		t.Fatal("no file is full")
+	}
+	var read []wal.Placed
+	_, err = h.store.walLog.ReadSealed(sealed.File, func(r wal.Placed) error {
+		r.Payload = slices.Clone(r.Payload)
+		read = append(read, r)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := h.store.digests.take(sealed.File)
+	if known == nil {
+		t.Fatal("there is no digest")
+	}
+	kinds := map[wal.Kind]int{}
+	fromFile, fromDigest := map[topic.Partition]*Log{}, map[topic.Partition]*Log{}
+	replay := func(logs map[topic.Partition]*Log, r wal.Placed) {
+		if logs[r.Partition] == nil || r.Kind == wal.Remove {
+			logs[r.Partition] = newLog(h.store, r.Partition)
+		}
+		if r.Kind != wal.Remove {
+			if err := logs[r.Partition].replay(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	err = known.each(func(r wal.Placed) error {
+		if len(read) == 0 || r.At != read[0].At || len(r.Payload) != len(read[0].Payload) {
+			t.Fatalf("got %v of %d bytes, want %+v", r.At, len(r.Payload), read[:min(1, len(read))])
+		}
+		kinds[r.Kind]++
+		replay(fromDigest, r)
+		replay(fromFile, read[0])
+		read = read[1:]
+		return nil
+	})
+	if err != nil || len(read) > 0 || len(kinds) < 4 {
+		t.Fatalf("%d records are missing; %v; kinds %v", len(read), err, kinds)
+	}
+	for p, l := range fromFile {
+		if string(l.encodeLog()) != string(fromDigest[p].encodeLog()) {
+			t.Errorf("the digest makes of %v\n%s\nnot\n%s", p, show(fromDigest[p]), show(l))
+		}
+	}
+	h.close()
+}
+
+// What finds no room has no digest, and takes none away from others.
+func TestDigestsAreBounded(t *testing.T) {
+	var d digests
+	d.bytesMax = 1 << 10
+	record := wal.Placed{Record: record(0, 1)}
+	for file := range uint64(20) {
+		for i := range int64(1 + file%3*10) {
+			record.At = wal.Position{File: file + 1, Offset: 4096 + 100*i}
+			d.add(&record)
+		}
+	}
+	got, bytes := 0, 0
+	for _, one := range d.mu.files {
+		bytes += len(one.bytes)
+	}
+	if bytes != d.mu.bytes || bytes > d.bytesMax || bytes < d.bytesMax/2 {
+		t.Errorf("the digests have %d bytes and count %d, of %d", bytes, d.mu.bytes, d.bytesMax)
+	}
+	for file := range uint64(20) {
+		if d.take(file+1) != nil {
+			got++
+		}
+	}
+	if got < 3 || got > 12 || d.mu.bytes != 0 || len(d.mu.files) != 0 {
+		t.Errorf("got %d digests, %d bytes and %d files are left", got, d.mu.bytes, len(d.mu.files))
+	}
+}
