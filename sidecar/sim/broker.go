@@ -362,7 +362,7 @@ func (b *broker) turnRegister() {
 	b.registering = true
 	c := cluster.RegisterBroker{
 		Replaces:    before.Session,
-		Broker:      topic.Broker{ID: b.h.id, Session: b.session, Disk: b.h.disk.logs},
+		Broker:      topic.Broker{ID: b.h.id, Session: b.session, Disk: b.h.disk.logs, Levels: cluster.Supported()},
 		FlushAlways: !b.w.mix.interval,
 	}
 	b.h.registration = cluster.Encode(c)

@@ -81,6 +81,9 @@ func (c *checker) published(b *broker, v node.View) {
 	if err := v.Image.Check(); err != nil {
 		c.fail("image %d: %v", v.Image.AppliedIndex(), err)
 	}
+	if v.Image.ClusterID() != "" && v.Image.Level() < cluster.Level {
+		c.fail("the cluster was founded at level %d, and everybody speaks %d", v.Image.Level(), cluster.Level)
+	}
 	before := c.image
 	if before == nil {
 		before = cluster.Empty()
