@@ -28,23 +28,23 @@ func TestRollingUpgradeUnderLoadFailsNoProduce(t *testing.T) {
 	ledger := newLedger()
 	load := startLoadWith(t, []kgo.Opt{kgo.SeedBrokers(f.kafka...)}, "rolling", partitions, ledger)
 	resumed(t, ledger, partitions)
-	f.wantFormat(1, "1-1", "1-1", "1-1")
+	f.wantFormat(2, "1-2", "1-2", "1-2") // a new cluster begins at the newest level of its version
 	ledger.takeLongest()
 	began := time.Now()
-	formats := []string{"1-1", "1-1", "1-1"}
+	formats := []string{"1-2", "1-2", "1-2"}
 	for i := range f.processes {
 		f.stopOne(i)
 		f.bin = next
 		f.start(i)
 		f.serves(i)
 		f.healthy(30 * time.Second)
-		formats[i] = "1-2"
-		f.wantFormat(1, formats...)
+		formats[i] = "1-3"
+		f.wantFormat(2, formats...)
 		if i < 2 {
 			f.bin = old // of the commands, too
-			f.refuses("2", "cluster", "upgrade", "--level", "2", "--bootstrap-server", f.kafka[i])
+			f.refuses("3", "cluster", "upgrade", "--level", "3", "--bootstrap-server", f.kafka[i])
 			f.run("cluster", "upgrade", "--bootstrap-server", f.kafka[i]) // to the level that all speak
-			f.wantFormat(1, formats...)
+			f.wantFormat(2, formats...)
 		}
 	}
 	resumed(t, ledger, partitions)
@@ -53,7 +53,7 @@ func TestRollingUpgradeUnderLoadFailsNoProduce(t *testing.T) {
 		longest.Round(time.Millisecond), partition)
 
 	f.run("cluster", "upgrade", "--bootstrap-server", f.kafka[0])
-	f.wantFormat(2, formats...)
+	f.wantFormat(3, formats...)
 	resumed(t, ledger, partitions)
 	f.stopOne(0)
 	f.bin = old
@@ -69,7 +69,7 @@ func TestRollingUpgradeUnderLoadFailsNoProduce(t *testing.T) {
 	if !errors.As(p.err, &exit) || exit.ExitCode() != 2 {
 		t.Errorf("the old version ended with %v, want exit code 2", p.err)
 	}
-	if !f.log.lineWith("outrigger: ", "finalized format level 2", "speaks 1-1", "start a version that speaks level 2") {
+	if !f.log.lineWith("outrigger: ", "finalized format level 3", "speaks 1-2", "start a version that speaks level 3") {
 		t.Error("the old version did not say why it does not start")
 	}
 	if code := f.verify(0); code != 2 {

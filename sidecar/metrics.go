@@ -79,6 +79,9 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 	r.gauge("unsynced_age_seconds", "Age of the oldest group on its way to the disk.", func() float64 {
 		return s.replication.unsyncedAge().Seconds()
 	})
+	r.gauge("format_level", "Format level that the cluster has finalized, as far as this broker knows.", func() float64 {
+		return float64(s.current().Image.Level())
+	})
 	r.gauge("raft_term", "Term of the metadata Raft.", func() float64 { return float64(s.status.Load().Term) })
 	r.gauge("raft_commit_index", "Commit index of the metadata Raft.", func() float64 { return float64(s.status.Load().Commit) })
 	return m

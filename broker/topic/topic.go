@@ -269,8 +269,13 @@ func nameByte(b byte) bool {
 // finalizes one level, which every broker speaks, and never a lower one later.
 type Levels struct{ Min, Max uint16 }
 
-// FirstLevel is the level of all that was written before there were levels.
-const FirstLevel = 1
+const (
+	// FirstLevel is the level of all that was written before there were levels.
+	FirstLevel = 1
+	// AdoptionLevel is the first at which a file of the write-ahead log may become a pack as it is: versions
+	// that do not speak it take a catalog which names such a pack for a damaged one.
+	AdoptionLevel = 2
+)
 
 // Hold reports whether the level is in the range. One that was never told holds the first level.
 func (l Levels) Hold(level uint16) bool {

@@ -3,7 +3,9 @@ package golden
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // broker is a process of some version on some directory.
@@ -24,6 +27,7 @@ type broker struct {
 	done  chan struct{}
 	err   error
 	kafka string
+	http  string
 	said  *output
 }
 
@@ -69,19 +73,19 @@ func addresses(t testing.TB, n int) (all []string) {
 }
 
 // start runs a broker on dir, and waits until it serves. Nothing expires while a directory is kept.
-func start(t testing.TB, binary, dir string) *broker {
+func start(t testing.TB, binary, dir string, sets ...string) *broker {
 	t.Helper()
 	free := addresses(t, 4)
-	b := &broker{TB: t, kafka: free[0], said: &output{}, done: make(chan struct{})}
+	b := &broker{TB: t, kafka: free[0], http: free[3], said: &output{}, done: make(chan struct{})}
 	args := []string{"start", "--stop-on-eof", "--log-format", "json"}
-	for _, set := range []string{
+	for _, set := range append([]string{
 		"node.id=1", "controller.quorum.voters=1@" + free[1], "log.dirs=" + dir,
 		"listeners=PLAINTEXT://" + free[0], "nats.cluster.listen=" + free[1], "nats.client.listen=" + free[2],
 		"http.listen=" + free[3], "nats.ops.password=ops", "nats.sys.password=admin",
 		"wal.file.bytes=1048576", "wal.retained.bytes=16777216", "message.max.bytes=524288",
 		"log.retention.ms=-1", "offsets.retention.minutes=5256000", "offsets.topic.num.partitions=2",
 		"transaction.state.log.num.partitions=2", "transactional.id.expiration.ms=2147483647",
-	} {
+	}, sets...) {
 		args = append(args, "--set", set)
 	}
 	b.cmd = exec.Command(binary, args...)
@@ -132,6 +136,34 @@ func (b *broker) client(options ...kgo.Opt) (*kgo.Client, func()) {
 	return client, client.Close
 }
 
+// format is the format level that is finalized, and the newest that the broker speaks; 0 while it tells none.
+func (b *broker) format() (finalized, newest int16) {
+	b.Helper()
+	const name = "outrigger.format"
+	client, end := b.client()
+	defer end()
+	q := kmsg.NewPtrApiVersionsRequest()
+	q.ClientSoftwareName, q.ClientSoftwareVersion = "golden", "1"
+	b.eventually("the broker tells its format levels", func(ctx context.Context) error {
+		r, err := q.RequestWith(ctx, client)
+		if err != nil {
+			return err
+		}
+		for _, f := range r.SupportedFeatures {
+			if f.Name == name {
+				newest = f.MaxVersion
+			}
+		}
+		for _, f := range r.FinalizedFeatures {
+			if f.Name == name {
+				finalized = f.MaxVersionLevel
+			}
+		}
+		return nil
+	})
+	return finalized, newest
+}
+
 func (b *broker) admin() (*kadm.Client, func()) {
 	b.Helper()
 	client, end := b.client()
@@ -179,6 +211,32 @@ func (b *broker) packs(dir string) {
 		}
 		return err
 	})
+}
+
+// adopted is how many files of its log the broker has adopted since it runs.
+func (b *broker) adopted() (files int) {
+	b.Helper()
+	const name = "outrigger_adopted_files_total "
+	b.eventually("metrics", func(ctx context.Context) error {
+		q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.http+"/metrics", nil)
+		must(b, err)
+		r, err := http.DefaultClient.Do(q)
+		if err != nil {
+			return err
+		}
+		defer func() { must(b, r.Body.Close()) }()
+		text, err := io.ReadAll(r.Body)
+		if err != nil {
+			return err
+		}
+		_, after, ok := strings.Cut(string(text), "\n"+name)
+		if !ok {
+			return fmt.Errorf("no %s", name)
+		}
+		_, err = fmt.Sscan(after, &files)
+		return err
+	})
+	return files
 }
 
 func exists(path string) bool {

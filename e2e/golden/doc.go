@@ -2,7 +2,7 @@
 // today's opens them, has all that was in them, and goes on from there.
 //
 //	testdata/NAME.tar.zst   a broker's data directory as a kill left it
-//	testdata/NAME.json      what clients read from that broker before
+//	testdata/NAME.json      what clients read from that broker
 //
 // `task golden NAME=... [BINARY=...]` writes a new one, with the binary of the version that it is to stand for.
 // One is written for every format that a release has written, and none is ever written anew.

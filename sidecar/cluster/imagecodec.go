@@ -20,13 +20,16 @@ const (
 	imageVersionStatic = 2
 	// imageVersionFixed is the one before replicas, brokers and voters could move.
 	imageVersionFixed = 3
-	// imageVersionNext is that of level 2, which only builds for tests speak.
+	// imageVersionNext is that of levelNext.
 	imageVersionNext = 5
+
+	// levelNext is the level that only builds for tests speak.
+	levelNext = 3
 )
 
 // imageVersionAt is the version that an image is written in: what every broker reads.
 func imageVersionAt(level uint16) uint8 {
-	if level > topic.FirstLevel {
+	if level >= levelNext {
 		return imageVersionNext
 	}
 	return imageVersion
@@ -41,7 +44,7 @@ func imageVersionAt(level uint16) uint8 {
 //	[ id | s name | configs | v config epoch | u8 internal | [ placement ] ]   by topic id
 //	[ id | u order ]                                                      tombstones, by order
 //	[ u8 resource kind | s name | v epoch | configs ]                     by kind and name
-//	[ v node ] voters | at level 2: u8 1
+//	[ v node ] voters | at level 3: u8 1
 //
 //	placement   [v replica] | u8 0, or u8 1 | [v node] origin | [v node] target
 //	            [v node] evicted | [member] in sync | [member] eligible | [v node] last known
@@ -193,7 +196,7 @@ func (r *reader) image(version uint8, level uint16) *Image {
 		im.voters = r.nodes()
 	}
 	if version == imageVersionNext && !r.bool() {
-		r.fail("no mark of level 2")
+		r.fail("no mark of level 3")
 	}
 	if r.err != nil {
 		return nil

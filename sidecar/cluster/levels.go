@@ -48,6 +48,33 @@ func (im *Image) Lacking(level uint16) (nodes []topic.NodeID) {
 	return nodes
 }
 
+// Found are the commands, in this order, by which a controller founds a cluster under an id: none while it
+// has to wait, and none once the cluster has an id. So whatever has none is being founded, and no cluster of
+// an older version is ever taken for a new one.
+//
+// A new cluster begins at the newest level of the version that founds it, unless an older version registers
+// first. SetLevel is refused while nobody is registered, and all versions decide it alike, wherever it stands
+// in the log:
+//
+//  1. Nobody is registered: the controller is a broker, too, and soon will be.
+//  2. All who are registered speak this build's level: it is finalized. Whoever joins later and does not speak
+//     it stops with a LevelError, as does an older voter that has not registered yet.
+//  3. A broker of an older version was registered, or its registration gets ahead of SetLevel, which is
+//     refused then: the cluster is named at the level that it has, and that rises as in every other cluster,
+//     once an operator says so.
+//
+// The next controller finds in the image how far the one before it has come. One of an older version names
+// the cluster, and leaves the level as it is.
+func (im *Image) Found(id string) []Command {
+	switch {
+	case im.clusterID != "" || id == "" || len(im.brokers) == 0:
+		return nil
+	case im.level < Level && len(im.Lacking(Level)) == 0:
+		return []Command{SetLevel{Level: Level}, SetClusterID{ID: id}}
+	}
+	return []Command{SetClusterID{ID: id}}
+}
+
 // levelsMark separates a broker's version from its levels. They share a string, so that versions from before
 // there were levels carry them along; a broker that says nothing speaks the first level alone, and one that
 // speaks nothing else says nothing.

@@ -18,32 +18,115 @@ func speaking(node topic.NodeID, session topic.Session, l topic.Levels) Register
 // A level is finalized once every registered broker speaks it, and then nobody joins who does not.
 func TestLevelIsFinalizedOnceEveryBrokerSpeaksIt(t *testing.T) {
 	w := newWorld(t, 0)
-	both := topic.Levels{Min: 1, Max: 2}
+	both := topic.Levels{Min: 1, Max: 3}
 	w.gets(OK, speaking(1, 11, both))
 	w.gets(OK, speaking(2, 21, both))
 	w.gets(OK, speaking(3, 31, topic.Levels{})) // from before there were levels
-	w.gets(Refused, SetLevel{Level: 2})
+	w.gets(Refused, SetLevel{Level: 3})
 	w.gets(OK, FenceBroker{Node: 3, Session: 31})
-	w.gets(Refused, SetLevel{Level: 2}) // it may come back
-	if got := w.im.Lacking(2); !slices.Equal(got, []topic.NodeID{3}) {
-		t.Errorf("got %v lacking level 2, want 3", got)
+	w.gets(Refused, SetLevel{Level: 3}) // it may come back
+	if got := w.im.Lacking(3); !slices.Equal(got, []topic.NodeID{3}) {
+		t.Errorf("got %v lacking level 3, want 3", got)
 	}
 	w.gets(OK, speaking(3, 32, both))
-	w.gets(OK, SetLevel{Level: 2})
-	w.gets(OK, SetLevel{Level: 1}) // late
-	if w.im.Level() != 2 {
-		t.Fatalf("got level %d, want 2", w.im.Level())
+	w.gets(OK, SetLevel{Level: 3})
+	w.gets(OK, SetLevel{Level: 2}) // late
+	if w.im.Level() != 3 {
+		t.Fatalf("got level %d, want 3", w.im.Level())
 	}
 	w.gets(Refused, speaking(3, 33, topic.Levels{}))
-	w.gets(Refused, speaking(4, 41, topic.Levels{Min: 3, Max: 4}))
-	w.gets(OK, speaking(4, 41, topic.Levels{Min: 2, Max: 3}))
+	w.gets(Refused, speaking(4, 41, topic.Levels{Min: 4, Max: 5}))
+	w.gets(OK, speaking(4, 41, topic.Levels{Min: 3, Max: 4}))
 	check := w.im.CheckLevel()
 	read, decode := DecodeImage(w.im.Encode())
 	switch {
-	case Level < 2 && (!errors.Is(check, ErrLevel) || !errors.Is(decode, ErrLevel)):
-		t.Errorf("got %v and %v from a build that does not speak level 2, want %v", check, decode, ErrLevel)
-	case Level >= 2 && (check != nil || decode != nil || read.Level() != 2 || read.Hash() != w.im.Hash()):
+	case Level < 3 && (!errors.Is(check, ErrLevel) || !errors.Is(decode, ErrLevel)):
+		t.Errorf("got %v and %v from a build that does not speak level 3, want %v", check, decode, ErrLevel)
+	case Level >= 3 && (check != nil || decode != nil || read.Level() != 3 || read.Hash() != w.im.Hash()):
 		t.Errorf("got %v, %v and %+v, want the same image", check, decode, read)
+	}
+}
+
+// A new cluster begins at the newest level, once somebody is registered. Its id comes last.
+func TestNewClusterIsFoundedAtTheNewestLevel(t *testing.T) {
+	w := newWorld(t, 0)
+	wants := func(id string, want ...Command) {
+		t.Helper()
+		if got := w.im.Found(id); !slices.Equal(got, want) {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+	}
+	wants("new") // nobody is registered
+	w.gets(OK, speaking(1, 11, Supported()))
+	w.gets(OK, speaking(2, 21, Supported()))
+	wants("") // the Raft has no id
+	wants("new", SetLevel{Level: Level}, SetClusterID{ID: "new"})
+	w.gets(OK, SetLevel{Level: Level})
+	wants("new", SetClusterID{ID: "new"}) // as the next controller, if the first has come no further
+	w.gets(OK, SetClusterID{ID: "new"})
+	wants("new")
+	if w.im.Level() != Level {
+		t.Errorf("got level %d, want %d", w.im.Level(), Level)
+	}
+	w.gets(Refused, speaking(3, 31, topic.Levels{})) // of an older version, late
+}
+
+// Whichever of the founder's commands and an older version's registration stands first in the log, no broker
+// is registered that does not speak the level, and the cluster gets its id.
+func TestOlderVersionThatRegistersInTimeKeepsTheLevel(t *testing.T) {
+	older := speaking(2, 21, topic.Levels{})
+	for name, late := range map[string]bool{"before the founder looks": false, "when it has proposed": true} {
+		w := newWorld(t, 0)
+		w.gets(OK, speaking(1, 11, Supported()))
+		if late {
+			proposed := w.im.Found("new")
+			w.gets(OK, older)
+			w.gets(Refused, proposed[0])
+			w.gets(OK, proposed[1])
+		} else {
+			w.gets(OK, older)
+			proposed := w.im.Found("new")
+			if !slices.Equal(proposed, []Command{SetClusterID{ID: "new"}}) {
+				t.Fatalf("%s: got %+v, want that the cluster gets its id", name, proposed)
+			}
+			w.gets(OK, proposed[0])
+		}
+		w.gets(OK, speaking(2, 22, Supported())) // upgraded
+		if got := w.im.Found("new"); len(got) > 0 || w.im.Level() != topic.FirstLevel {
+			t.Errorf("%s: got %+v next at level %d, want nothing at level %d: an operator decides", name, got, w.im.Level(), topic.FirstLevel)
+		}
+	}
+}
+
+// A cluster from before there were more levels is not taken for a new one, not even if all its brokers were
+// replaced by ones that speak more.
+func TestFoundedClusterStaysAtItsLevel(t *testing.T) {
+	w := newWorld(t, 0)
+	w.gets(OK, SetClusterID{ID: "old"}) // as versions did that spoke the first level alone
+	w.gets(OK, speaking(1, 11, topic.Levels{}))
+	w.gets(OK, speaking(2, 21, Supported()))
+	w.gets(OK, FenceBroker{Node: 1, Session: 11})
+	w.gets(OK, UnregisterBroker{Node: 1})
+	if got := w.im.Found("old"); len(got) > 0 || w.im.Level() != topic.FirstLevel {
+		t.Errorf("got %+v at level %d, want nothing at level %d", got, w.im.Level(), topic.FirstLevel)
+	}
+	w.gets(OK, SetLevel{Level: Level}) // outrigger cluster upgrade
+	if w.im.Level() != Level {
+		t.Errorf("got level %d, want %d", w.im.Level(), Level)
+	}
+}
+
+// Adoption changes nothing but catalogs: an image of its level has the layout of the first.
+func TestImageOfAdoptionLevelHasTheOldLayout(t *testing.T) {
+	w := newWorld(t, 0)
+	w.gets(OK, speaking(1, 11, Supported()))
+	w.gets(OK, SetLevel{Level: topic.AdoptionLevel})
+	b := w.im.Encode()
+	if b[0] != imageVersion || b[2] != topic.AdoptionLevel {
+		t.Errorf("got version %d at level %d, want version %d at level %d", b[0], b[2], imageVersion, topic.AdoptionLevel)
+	}
+	if read, err := DecodeImage(b); err != nil || read.Hash() != w.im.Hash() {
+		t.Errorf("got %v, want the same image", err)
 	}
 }
 

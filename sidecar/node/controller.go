@@ -130,8 +130,8 @@ func (c *controller) settle(m *Metadata) bool {
 	}
 	proposed := false
 	im := m.machine.image
-	if im.ClusterID() == "" && m.status.Cluster != "" {
-		m.propose(cluster.SetClusterID{ID: m.status.Cluster})
+	for _, c := range im.Found(m.status.Cluster) {
+		m.propose(c)
 		proposed = true
 	}
 	if im.Defaults() != c.cfg.Defaults {

@@ -14,27 +14,41 @@ type nowhere struct{}
 
 func (nowhere) Send(topic.NodeID, raft.Message) {}
 
-// controllerOfTwo is a metadata Raft of one voter, which leads two brokers from time begun on.
-func controllerOfTwo(t *testing.T, tick time.Duration) (m *Metadata, begun time.Duration) {
+// soleMetadata is a metadata Raft of one voter on that store.
+func soleMetadata(t *testing.T, store Store, session topic.Session, tick time.Duration) *Metadata {
 	t.Helper()
 	m, err := NewMetadata(MetadataConfig{
 		Quorum: QuorumConfig{Raft: raft.Config{
-			Node: 1, Disk: topic.DiskID{1}, Session: 11, Voters: []topic.NodeID{1}, Seed: 1,
+			Node: 1, Disk: topic.DiskID{1}, Session: session, Voters: []topic.NodeID{1}, Seed: 1,
 			HeartbeatTicks: 2, ElectionTicks: 6,
 		}},
 		Tick: tick, Watcher: election.WatcherConfig{Self: 1, TimeoutTicks: 8}, WatchTick: testTick,
 		Defaults: cluster.SetDefaults{MinInSync: 1},
-	}, &memoryStore{}, nowhere{})
+	}, store, nowhere{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 20 {
-		begun += tick
+	return m
+}
+
+// pass lets so many ticks pass from a moment on, and returns the moment then.
+func pass(t *testing.T, m *Metadata, ticks int, now, tick time.Duration) time.Duration {
+	t.Helper()
+	for range ticks {
+		now += tick
 		m.Tick()
-		if err := m.Turn(begun); err != nil {
+		if err := m.Turn(now); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return now
+}
+
+// controllerOfTwo is a metadata Raft of one voter, which leads two brokers from time begun on.
+func controllerOfTwo(t *testing.T, tick time.Duration) (m *Metadata, begun time.Duration) {
+	t.Helper()
+	m = soleMetadata(t, &memoryStore{}, 11, tick)
+	begun = pass(t, m, 20, 0, tick)
 	for id := range topic.NodeID(2) {
 		m.Propose(cluster.Encode(cluster.RegisterBroker{Broker: topic.Broker{
 			ID: id + 1, Session: topic.Session(11 * (id + 1)), Disk: topic.DiskID{byte(id + 1)},
@@ -95,5 +109,45 @@ func TestControllerOfALongRaftTickFences(t *testing.T) {
 		if silent > 8*testTick+2*tick {
 			t.Errorf("ticks of %v: fenced after %v", tick, silent)
 		}
+	}
+}
+
+// The controller founds a cluster as soon as somebody is registered: at the newest level if all speak it, and
+// the id is drawn in any case. What runs later on the same log founds nothing again.
+func TestControllerFoundsAtTheNewestLevelThatAllSpeak(t *testing.T) {
+	for name, test := range map[string]struct {
+		older bool
+		want  uint16
+	}{
+		"all of this version": {false, cluster.Level}, "one of an older version": {true, topic.FirstLevel},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &memoryStore{}
+			m := soleMetadata(t, store, 11, testTick)
+			now := pass(t, m, 20, 0, testTick)
+			if id := m.View().Image.ClusterID(); id != "" {
+				t.Fatalf("got cluster %q while nobody is registered, want none", id)
+			}
+			levels := []topic.Levels{cluster.Supported(), cluster.Supported()}
+			if test.older {
+				levels[1] = topic.Levels{}
+			}
+			for i, l := range levels {
+				m.Propose(cluster.Encode(cluster.RegisterBroker{Broker: topic.Broker{ID: topic.NodeID(i + 1),
+					Session: topic.Session(11 * (i + 1)), Disk: topic.DiskID{byte(i + 1)}, Levels: l}}), func([]byte, error) {})
+			}
+			pass(t, m, 2, now, testTick)
+			founded := m.View().Image
+			if founded.ClusterID() == "" || founded.Level() != test.want {
+				t.Errorf("got cluster %q at level %d, want level %d", founded.ClusterID(), founded.Level(), test.want)
+			}
+			m.Close()
+			again := soleMetadata(t, store, 12, testTick)
+			pass(t, again, 20, 0, testTick)
+			if im := again.View().Image; im.ClusterID() != founded.ClusterID() || im.Level() != test.want {
+				t.Errorf("got cluster %q at level %d after a restart, want %q at level %d",
+					im.ClusterID(), im.Level(), founded.ClusterID(), test.want)
+			}
+		})
 	}
 }

@@ -155,7 +155,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 		return nil, err
 	}
 	b.store = store
-	store.CompactBy(w.compaction)
+	store.CompactBy(b.compaction)
 	if b.drive, err = store.Drive(); err != nil {
 		return nil, err
 	}
@@ -362,7 +362,7 @@ func (b *broker) turnRegister() {
 	b.registering = true
 	c := cluster.RegisterBroker{
 		Replaces:    before.Session,
-		Broker:      topic.Broker{ID: b.h.id, Session: b.session, Disk: b.h.disk.logs},
+		Broker:      topic.Broker{ID: b.h.id, Session: b.session, Disk: b.h.disk.logs, Levels: cluster.Supported()},
 		FlushAlways: !b.w.mix.interval,
 	}
 	b.h.registration = cluster.Encode(c)

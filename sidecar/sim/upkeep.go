@@ -68,7 +68,8 @@ func (b *broker) turnDrain() error {
 	b.wantIn(partDrain, drainMicros)
 	before := b.store.Stats().Drain
 	drain := b.drive.Drain
-	if kind := b.w.seed / 2 % 3; kind == 1 || kind == 2 && b.w.count.drained%2 == 0 {
+	busy := b.w.seed / 2 % 3
+	if b.view.Image.Level() >= topic.AdoptionLevel && (busy == 1 || busy == 2 && b.w.count.drained%2 == 0) {
 		drain = b.drive.Adopt
 	}
 	drained, err := drain()

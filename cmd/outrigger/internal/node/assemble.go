@@ -108,6 +108,8 @@ func (n *node) assemble(ctx context.Context) error {
 	if n.sidecar, err = n.newSidecar(clock); err != nil {
 		return n.explainMetadata(err)
 	}
+	level := func() uint16 { return n.sidecar.View().Level() }
+	n.level.Store(&level)
 	n.broker, err = broker.New(n.brokerConfig(), n.sidecar, n.logs, n.Logger, n.registry)
 	if err != nil {
 		return err
@@ -214,12 +216,20 @@ func (n *node) logConfig(clock func() time.Duration) partition.Config {
 			Scrub:     wal.Scrub{Interval: n.Config.WAL.ScrubInterval, BytesPerSecond: n.Config.WAL.ScrubBytesPerSecond},
 		},
 		Catalog:              n.catalog,
+		MayAdopt:             n.mayAdopt,
 		ProducerIDExpiration: n.Config.Kafka.ProducerExpiration,
 		CompactBytesMax:      n.Config.WAL.CleanerBytes,
 		CompactBackoff:       n.Config.WAL.CleanerBackoff,
 		Now:                  clock,
 		Logger:               n.Logger,
 	}
+}
+
+// mayAdopt reports whether the cluster has finalized a level at which logs may adopt files, as far as this
+// broker knows. The logs are there before the sidecar is: until then the answer is no.
+func (n *node) mayAdopt() bool {
+	level := n.level.Load()
+	return level != nil && (*level)() >= topic.AdoptionLevel
 }
 
 func roundUp(bytes, unit int64) int64 { return (bytes + unit - 1) / unit * unit }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -96,7 +97,9 @@ type node struct {
 	logs    *partition.Store
 	catalog *catalog.Catalog
 	sidecar replication
-	broker  *broker.Broker
+	// level tells the cluster's finalized format level. It is nil until the sidecar is there.
+	level  atomic.Pointer[func() uint16]
+	broker *broker.Broker
 
 	tasks struct{ http, wal, sidecar, broker, cluster *task }
 }
