@@ -280,6 +280,11 @@ func (d *drain) commit(next wal.Start) error {
 	if err := d.store.cfg.Catalog.Apply(edits); err != nil {
 		return fmt.Errorf("record the drain up to file %d: %w", next.File, err)
 	}
+	if d.store.cfg.mutant == RetiresAdopted {
+		if err := d.store.walLog.Retire(next); err != nil {
+			return err
+		}
+	}
 	for _, pack := range d.made {
 		d.adoptPack(pack)
 	}

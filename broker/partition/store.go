@@ -140,7 +140,7 @@ func Open(cfg Config) (*Store, error) {
 
 func newStore(cfg Config) *Store {
 	s := &Store{cfg: cfg, tail: tailQueue{bytesMax: cfg.TailBytesMax}}
-	s.digests.bytesMax = digestBytes
+	s.digests.bytesMax, s.digests.mutant = digestBytes, cfg.mutant
 	s.mu.logs = map[topic.Partition]*Log{}
 	s.mu.removing = map[topic.Partition]removals{}
 	s.mu.passed = map[wal.Position]bool{}

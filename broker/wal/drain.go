@@ -117,7 +117,8 @@ func (l *Log) ReadSealed(number uint64, fn func(Placed) error) (next Start, err 
 // power could still take something back.
 func (l *Log) Adoptable(number uint64) (p Pack, next Start, ok bool) {
 	e, ok := l.extent(number)
-	if _, synced := l.Sequences(); !ok || e.pack() || synced < e.last.sequence {
+	_, synced := l.Sequences()
+	if !ok || e.pack() || synced < e.last.sequence && l.cfg.mutant != AdoptsUnsynced {
 		return Pack{}, Start{}, false
 	}
 	p = Pack{Number: adoptedNumber(number), Session: e.session, Bytes: e.end}

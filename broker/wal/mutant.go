@@ -12,15 +12,17 @@ const (
 	SkipsSync
 	// SkipsPackSync finishes packs without a sync.
 	SkipsPackSync
+	// AdoptsUnsynced adopts files of which a loss of power could take something back.
+	AdoptsUnsynced
 )
 
 // Break puts a bug into the log that cfg will open.
 func Break(cfg *Config, bug Mutant) { cfg.mutant = bug }
 
-var mutantNames = [...]string{"sound", "skips-sync", "skips-pack-sync"}
+var mutantNames = [...]string{"sound", "skips-sync", "skips-pack-sync", "adopts-unsynced"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }
 
 // Mutants lists all bugs.
-func Mutants() []Mutant { return []Mutant{SkipsSync, SkipsPackSync} }
+func Mutants() []Mutant { return []Mutant{SkipsSync, SkipsPackSync, AdoptsUnsynced} }
