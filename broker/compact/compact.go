@@ -68,6 +68,8 @@ type Pass struct {
 	// keep is what was decided about the records of the batch at hand.
 	keep  []bool
 	stats Stats
+	// dropped is one past the newest tombstone or marker that was dropped for its age.
+	dropped int64
 }
 
 // gap are offsets of which nothing is left, in one leader epoch: from base up to end.
@@ -90,6 +92,11 @@ func NewPass(cfg Config, from int64) *Pass {
 
 // End is the offset up to which everything was learned: Clean drops nothing at or above it.
 func (p *Pass) End() int64 { return min(p.end, p.cfg.Limit) }
+
+// Dropped is one past the offset of the newest tombstone or marker that Clean has dropped since its horizon has
+// passed; 0 if there is none. Whoever holds older records of another replica, and goes on behind them with this
+// log, may miss what ended them.
+func (p *Pass) Dropped() int64 { return p.dropped }
 
 // Stats tells what Clean has seen and dropped so far.
 func (p *Pass) Stats() Stats { return p.stats }
@@ -286,6 +293,8 @@ func (p *Pass) judge(b []byte, h batch.Header) (kept, tombstones int32, err erro
 		if keep && r.Value == nil && r.Offset < p.End() {
 			if keep = !expired; keep {
 				tombstones++
+			} else {
+				p.dropped = max(p.dropped, r.Offset+1)
 			}
 		}
 		if keep {
@@ -326,6 +335,7 @@ func (p *Pass) cleanMarker(b []byte, h batch.Header) ([]byte, int32, error) {
 	case something || h.Records == 0 || has && !p.passed(horizon):
 		return b, h.Records, nil
 	case has:
+		p.dropped = max(p.dropped, h.LastOffset()+1)
 		out, err := batch.Filter(b, 0, make([]bool, h.Records))
 		return out, 0, err
 	}

@@ -36,6 +36,7 @@ func TestBusyStoreAdoptsAndSortsLater(t *testing.T) {
 	for _, may := range []bool{true, false} {
 		h, err := openDraining(t, waltest.New(), 1, &catalogtest.Catalog{}, func(cfg *Config) {
 			cfg.MayAdopt = func() bool { return may }
+			cfg.WAL.FilesMax = 20
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -51,9 +52,9 @@ func TestBusyStoreAdoptsAndSortsLater(t *testing.T) {
 		if got := h.store.adopts() && h.store.drainDue.Load(); got != may {
 			t.Errorf("got a drain by adoption %v with leave %v", got, may)
 		}
-		for range 3 {
-			if drained, err := h.store.drainer.turn(h.store.adopts()); err != nil || !drained {
-				t.Fatalf("got drained %v, %v", drained, err)
+		for drained := true; drained; {
+			if drained, err = h.store.drainer.turn(h.store.adopts()); err != nil {
+				t.Fatal(err)
 			}
 		}
 		stats := h.store.Stats().Drain

@@ -20,7 +20,8 @@ import (
 //	  4 transactions that are not done, or began behind one that is not: id 8, epoch 2, first 8, last 8,
 //	               stable 8, 1 if aborted plus 2 if done 1, each
 //	  5 aborted transactions: id 8, first 8, last 8, stable 8, each
-//	  6 compacted up to 8; only of a log that was
+//	  6 compacted up to 8, tombstones or markers dropped up to 8; only of a log that was. Without the second
+//	    number, which was not always written, it may be as high as the first
 func (l *Log) encodeLog() []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -44,11 +45,12 @@ func (l *Log) encodeLog() []byte {
 	b = appendSection(b, sectionProducers, l.mu.producers.encode)
 	b = appendSection(b, sectionTransactions, l.mu.producers.transactions.encode)
 	b = appendSection(b, sectionAborted, l.mu.producers.transactions.encodeAborted)
-	if l.mu.compacted == 0 {
+	if l.mu.compacted == 0 && l.mu.dropped == 0 {
 		return b
 	}
 	return appendSection(b, sectionCompacted, func(b []byte) []byte {
-		return binary.BigEndian.AppendUint64(b, uint64(l.mu.compacted))
+		b = binary.BigEndian.AppendUint64(b, uint64(l.mu.compacted))
+		return binary.BigEndian.AppendUint64(b, uint64(l.mu.dropped))
 	})
 }
 
@@ -102,6 +104,10 @@ func (l *Log) decodeLog(b []byte) error {
 			l.mu.producers.transactions.decodeAborted(&section)
 		case sectionCompacted:
 			l.mu.compacted = topic.Offset(section.uint64())
+			l.mu.dropped = l.mu.compacted
+			if len(section.b) > 0 {
+				l.mu.dropped = topic.Offset(section.uint64())
+			}
 		default:
 			return fmt.Errorf("%w: section %d of a log", errCatalog, kind)
 		}

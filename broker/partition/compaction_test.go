@@ -142,7 +142,7 @@ func wantSame(t *testing.T, when string, got, want *hand) {
 		g, w := got.logs[i], want.logs[i]
 		gs, ws := g.State(), w.State()
 		gs.Size, ws.Size, gs.First, ws.First = 0, 0, 0, 0
-		gs.Unacked, ws.Unacked = 0, 0
+		gs.Unacked, ws.Unacked, gs.Dropped, ws.Dropped = 0, 0, 0, 0
 		if gs != ws {
 			t.Fatalf("%s: log %d is %+v\nwant %+v", when, i, gs, ws)
 		}

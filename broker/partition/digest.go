@@ -2,6 +2,7 @@ package partition
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 
 	"outrigger/broker/batch"
@@ -29,7 +30,7 @@ type digest struct {
 }
 
 // digestBytes bounds the memory of all digests. A file that finds no room is read when it is drained.
-const digestBytes = 16 << 20
+const digestBytes = 32 << 20
 
 // controlBytesMax is the longest control batch that a digest takes in; a marker has 78 bytes.
 const controlBytesMax = 512
@@ -83,6 +84,15 @@ func (d *digests) take(file uint64) (found *digest) {
 	}
 	return found
 }
+
+// few reports whether the files that were not drained hold few records: some fifty thousand at most.
+func (d *digests) few() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.bytes <= digestBytesFew && !slices.ContainsFunc(d.mu.files, func(g *digest) bool { return g.lost })
+}
+
+const digestBytesFew = 4 << 20
 
 func (g *digest) add(r *wal.Placed) {
 	head := r.Payload

@@ -72,25 +72,26 @@ type shadow struct {
 	moves []moved
 }
 
-// drain is the draining of one file.
+// drain is the draining of one file, or of several that are adopted together.
 type drain struct {
 	*drainer
-	file    uint64
 	shadows map[topic.Partition]*shadow
 	window  sorter
-	// adopted is the pack that the file becomes; its number is zero if it is copied. needed: a batch in it
-	// must outlive the file.
-	adopted wal.Pack
-	needed  bool
+	files   int
+	// adopting is the pack that the file at hand becomes, nothing if it is copied. needed: a batch in it must
+	// outlive the file. packs are those that are made.
+	adopting wal.Pack
+	needed   bool
+	made     []wal.Pack
 }
 
-// turn drains one file if there is one, by adopting it if that is asked for, and removes the packs that
+// turn drains one file if there is one, or adopts all if that is asked for, and removes the packs that
 // nobody needs any more. An error that wraps wal.ErrNoSpace is for later; after any other the node has to
 // stop.
 func (d *drainer) turn(adopt bool) (drained bool, err error) {
-	sealed, ok := d.store.walLog.Sealed()
-	if ok && !d.stuck && d.store.cfg.Catalog != nil {
-		err = d.drainFile(sealed.File, adopt)
+	files := d.store.walLog.SealedFiles()
+	if len(files) > 0 && !d.stuck && d.store.cfg.Catalog != nil {
+		err = d.drainFiles(files, adopt)
 		drained = err == nil
 		d.full = d.full && err != nil
 		if errors.Is(err, wal.ErrDamaged) {
@@ -104,45 +105,73 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	return drained, d.sweep()
 }
 
-// drainFile drains a file. Damage in it is told, and leaves everything as it was.
-func (d *drainer) drainFile(file uint64, adopt bool) error {
-	run := &drain{drainer: d, file: file, shadows: map[topic.Partition]*shadow{}}
-	run.window = sorter{log: d.store.walLog, number: max(d.nextPack, file*wal.PackStep), moved: run.moved}
-	next, err := run.replay(adopt)
-	pack := run.adopted
-	switch {
-	case err != nil:
-	case pack.Number == 0:
-		pack, err = run.window.finish()
-	case !run.needed:
-		pack = wal.Pack{}
+// drainFiles drains a file by copying what is needed of it, or adopts all that are there. Damage is told, and
+// leaves everything as it was.
+func (d *drainer) drainFiles(files []uint64, adopt bool) error {
+	run := &drain{drainer: d, shadows: map[topic.Partition]*shadow{}}
+	var next wal.Start
+	var err error
+	if adopt {
+		next, err = run.adopt(files)
 	}
-	if err != nil {
-		err = errors.Join(err, run.window.abandon())
-		if damage := (*wal.Damage)(nil); errors.As(err, &damage) {
-			d.store.cfg.Logger.Error("file of the write-ahead log cannot be drained, the log grows until "+
-				"the next start sets it aside", keyFile, damage.File, keyOffset, damage.At.Offset,
-				keyReason, damage.Reason)
-		}
-		return err
+	if err == nil && run.files == 0 {
+		next, err = run.copy(files[0])
 	}
-	return run.commit(next, pack)
+	if err == nil {
+		return run.commit(next)
+	}
+	err = errors.Join(err, run.window.abandon())
+	if damage := (*wal.Damage)(nil); errors.As(err, &damage) {
+		d.store.cfg.Logger.Error("file of the write-ahead log cannot be drained, the log grows until "+
+			"the next start sets it aside", keyFile, damage.File, keyOffset, damage.At.Offset,
+			keyReason, damage.Reason)
+	}
+	return err
 }
 
-// replay replays the file, and returns where the chain begins behind it. What is adopted is not read if
-// there is a digest.
-func (d *drain) replay(adopt bool) (next wal.Start, err error) {
-	known := d.store.digests.take(d.file)
-	if adopt && d.window.number == d.file*wal.PackStep {
-		pack, next, ok := d.store.walLog.Adoptable(d.file)
-		if ok {
-			d.adopted = pack
+// adopt replays the files from their digests, as far as there are any: a catalog's edit for all of them costs
+// as much as one for each. Without a digest the first is read.
+func (d *drain) adopt(files []uint64) (next wal.Start, err error) {
+	for _, file := range files {
+		pack, behind, ok := d.store.walLog.Adoptable(file)
+		if !ok || d.nextPack > file*wal.PackStep {
+			return next, nil
 		}
-		if ok && known != nil {
-			return next, known.each(d.take)
+		known := d.store.digests.take(file)
+		if known == nil && d.files > 0 {
+			return next, nil
 		}
+		d.adopting, d.needed = pack, false
+		if known != nil {
+			next, err = behind, known.each(d.take)
+		} else {
+			next, err = d.store.walLog.ReadSealed(file, d.take)
+		}
+		if err != nil {
+			return next, err
+		}
+		if d.needed {
+			d.made = append(d.made, pack)
+		}
+		d.files++
 	}
-	return d.store.walLog.ReadSealed(d.file, d.take)
+	return next, nil
+}
+
+// copy replays a file and copies what is needed of it.
+func (d *drain) copy(file uint64) (next wal.Start, err error) {
+	d.store.digests.take(file)
+	d.adopting = wal.Pack{}
+	d.window = sorter{log: d.store.walLog, number: max(d.nextPack, file*wal.PackStep), moved: d.moved}
+	if next, err = d.store.walLog.ReadSealed(file, d.take); err != nil {
+		return next, err
+	}
+	pack, err := d.window.finish()
+	if pack.Number != 0 {
+		d.made = append(d.made, pack)
+	}
+	d.files++
+	return next, err
 }
 
 // take replays a record on its shadow, and keeps a batch that is needed for the pack.
@@ -164,10 +193,10 @@ func (d *drain) take(r wal.Placed) error {
 	case !d.store.needs(r):
 		s.moves = append(s.moves, moved{base: r.Base, from: r.At, to: nowhere})
 		return nil
-	case d.adopted.Number != 0:
+	case d.adopting.Number != 0:
 		d.needed = true
 		d.moved(r.Partition, moved{base: r.Base, from: r.At,
-			to: wal.Position{File: d.adopted.Number | wal.PackBit, Offset: r.At.Offset}})
+			to: wal.Position{File: d.adopting.Number | wal.PackBit, Offset: r.At.Offset}})
 		return nil
 	}
 	return d.window.add(r)
@@ -222,12 +251,11 @@ func (d *drain) complete(s *shadow) error {
 	return nil
 }
 
-// commit makes the drain count: in the catalog, then in the live logs, then in the WAL. pack is nothing if
-// no batch is needed.
-func (d *drain) commit(next wal.Start, pack wal.Pack) error {
+// commit makes the drain count: in the catalog, then in the live logs, then in the WAL.
+func (d *drain) commit(next wal.Start) error {
 	next.NextPack = max(d.nextPack, next.File*wal.PackStep)
 	edits := []catalog.Edit{{Key: []byte{keyStart}, Value: encodeStart(next)}}
-	if pack.Number != 0 {
+	for _, pack := range d.made {
 		edits = append(edits, catalog.Edit{Key: packKey(pack.Number), Value: encodePack(pack)})
 	}
 	partitions := make([]topic.Partition, 0, len(d.shadows))
@@ -248,18 +276,10 @@ func (d *drain) commit(next wal.Start, pack wal.Pack) error {
 		}
 	}
 	if err := d.store.cfg.Catalog.Apply(edits); err != nil {
-		return fmt.Errorf("record the drain of file %d: %w", d.file, err)
+		return fmt.Errorf("record the drain up to file %d: %w", next.File, err)
 	}
-	if pack.Number != 0 {
-		d.packs[pack.Number] = pack
-		d.store.walLog.Adopt(pack)
-		d.count()
-		if pack.Number == d.adopted.Number {
-			d.store.drained.adopted.Add(1)
-			d.store.unsorted.Store(true)
-		} else {
-			d.store.drained.bytes.Add(pack.Bytes)
-		}
+	for _, pack := range d.made {
+		d.adoptPack(pack)
 	}
 	for _, p := range partitions {
 		if l := d.store.Log(p); l != nil {
@@ -267,11 +287,24 @@ func (d *drain) commit(next wal.Start, pack wal.Pack) error {
 		}
 	}
 	d.nextPack = next.NextPack
-	d.store.drained.files.Add(1)
+	d.store.drained.files.Add(int64(d.files))
 	if err := d.store.walLog.Retire(next); err != nil {
-		return fmt.Errorf("retire file %d: %w", d.file, err)
+		return fmt.Errorf("retire the files before %d: %w", next.File, err)
 	}
 	return nil
+}
+
+// adoptPack has the readers find what lies in a new pack.
+func (d *drain) adoptPack(pack wal.Pack) {
+	d.packs[pack.Number] = pack
+	d.store.walLog.Adopt(pack)
+	if wal.Adopted(pack.Number) {
+		d.store.drained.adopted.Add(1)
+		d.store.unsorted.Store(true)
+	} else {
+		d.store.drained.bytes.Add(pack.Bytes)
+	}
+	d.count()
 }
 
 // edits are what the catalog has to learn of one partition.
@@ -296,8 +329,7 @@ func (d *drain) edits(p topic.Partition, s *shadow) ([]catalog.Edit, error) {
 			continue // The catalog has it.
 		}
 		if e.at.File&wal.PackBit == 0 {
-			return nil, fmt.Errorf("drain file %d: the batch at %d of %v lies at %v, and is needed",
-				d.file, e.base, p, e.at)
+			return nil, fmt.Errorf("drain: the batch at %d of %v lies at %v, and is needed", e.base, p, e.at)
 		}
 		run.add(p, e)
 	}

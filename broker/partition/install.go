@@ -38,7 +38,7 @@ func (c *compaction) settled() bool {
 // refuse to be cut into what it is about: a crash would find the cut behind batches that have no boundary
 // there.
 func (c *compaction) commit() error {
-	c.done = slices.DeleteFunc(c.done, func(one *cleaning) bool { return !one.hold() })
+	c.done = slices.DeleteFunc(c.done, func(one *cleaning) bool { return !c.begins(one) })
 	defer func() {
 		for _, one := range c.done {
 			one.log.release()
@@ -66,6 +66,30 @@ func (c *compaction) commit() error {
 	c.packs[pack.Number], c.compacted = pack, pack.Number
 	c.store.walLog.Adopt(pack)
 	return c.record(edits)
+}
+
+// begins holds the log, unless that has changed or what was dropped may not go. The log says what it is about to
+// drop before it is asked whether a replica is out of sync: a leader who learns of one later, and then looks at
+// its log, sees that; and one who has looked before has made it known that there is one.
+func (c *compaction) begins(one *cleaning) bool {
+	if !one.hold() {
+		return false
+	}
+	if !c.allowed(one) {
+		one.log.release()
+		return false
+	}
+	return true
+}
+
+// allowed reports whether what a log has dropped for its age may still go. A replica that was added since, or has
+// left the in-sync set, may have been sent what that ends.
+func (c *compaction) allowed(one *cleaning) bool {
+	if one.pass.Dropped() == 0 {
+		return true
+	}
+	rules, ok := (*c.store.rules.Load())(one.log.partition)
+	return ok && !rules.Hold
 }
 
 // record makes the edits durable, and then has the logs go by them.
@@ -113,6 +137,7 @@ func (c *cleaning) hold() bool {
 		}
 	}
 	l.mu.pinned = left[len(left)-1].end()
+	l.mu.dropping = topic.Offset(c.pass.Dropped())
 	return true
 }
 
@@ -125,7 +150,7 @@ func (c *cleaning) below(offset topic.Offset) int {
 func (l *Log) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.mu.pinned = 0
+	l.mu.pinned, l.mu.dropping = 0, 0
 }
 
 // compacted are the edits of the catalog for a log: its runs, and what else is known of it as of the
@@ -139,6 +164,7 @@ func (s *Store) compacted(one *cleaning) ([]catalog.Edit, error) {
 		return nil, err
 	}
 	drained.mu.compacted = one.end()
+	drained.mu.dropped = max(drained.mu.dropped, topic.Offset(one.pass.Dropped()))
 	drained.commitLocked(one.end(), nil) // Whoever reads after a restart must find what superseded the rest.
 	drained.mu.producers.transactions.forget(one.unmarked)
 	edits := []catalog.Edit{{Key: partitionKey(keyLog, p), Value: drained.encodeLog()}}
@@ -202,6 +228,7 @@ func (l *Log) install(one *cleaning) (saved int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mu.compacted = min(one.end(), l.mu.end)
+	l.mu.dropped = max(l.mu.dropped, min(topic.Offset(one.pass.Dropped()), l.mu.end))
 	l.mu.producers.transactions.forget(one.unmarked)
 	return saved
 }

@@ -62,6 +62,9 @@ type Log struct {
 		// cut now, since a compaction is being recorded.
 		compacted, pinned topic.Offset
 		uncleanable       bool
+		// dropped is one past the newest tombstone or marker that is known to be gone, or may be, dropping what
+		// that will be once the compaction that is being recorded counts: see State.
+		dropped, dropping topic.Offset
 
 		// bytes is the size of all batches, room.unacked of those above the high watermark.
 		bytes              int64
@@ -99,6 +102,11 @@ type State struct {
 	// First is where the first batch begins, which may hold records below LogStart; LogEnd if there is
 	// none. StartDurable is the log start that would be left by a crash.
 	First, StartDurable topic.Offset
+	// Dropped is one past the newest offset where compaction has dropped a tombstone or a marker, here or, as
+	// far as can be seen, at a leader that this log was copied from; 0 if nowhere. Records below it that came
+	// from another log may lack here what ends them. Dropping is what a compaction that is being recorded will
+	// make of it, 0 while none is: whoever is sent records meanwhile may have some of before and some of after.
+	Dropped, Dropping topic.Offset
 	// LowWatermark is what the log starts of all in-sync replicas were known to have reached.
 	LowWatermark topic.Offset
 	// LastStable is the offset below which every transaction is decided; it is never above HighWatermark.
@@ -135,6 +143,8 @@ func (l *Log) State() State {
 		LogStart:      l.mu.start,
 		First:         l.firstLocked(),
 		StartDurable:  l.mu.startDurable,
+		Dropped:       l.mu.dropped,
+		Dropping:      l.mu.dropping,
 		LowWatermark:  l.mu.lowWatermark,
 		HighWatermark: l.mu.highWatermark,
 		DurableEnd:    l.mu.durable,
@@ -235,6 +245,9 @@ func (l *Log) extendLocked(h batch.Header, r wal.Record) {
 	l.mu.epochs.note(r.Epoch, r.Base)
 	l.mu.producers.take(h, r.Base, r.Payload, l.store.cfg.Now())
 	l.mu.end = r.Base + topic.Offset(r.Count)
+	if h.Records < r.Count {
+		l.mu.dropped = l.mu.end // Its leader had compacted it. What was there cannot be told any more.
+	}
 	l.mu.bytes += int64(len(r.Payload))
 	l.mu.room.unacked += int64(len(r.Payload))
 }

@@ -30,8 +30,12 @@ func (d *drainer) repack(used map[uint64]int64) (again bool, err error) {
 		next, worth := d.anew(number, used[number])
 		switch {
 		case !worth:
-		case d.store.quiet.Load(), wal.Adopted(number) && !d.store.fast.Load():
-			return d.repackOne(d.packs[number], next)
+		case d.store.quiet.Load(), wal.Adopted(number) && d.store.sorts():
+			from := d.store.cfg.Now()
+			again, err = d.repackOne(d.packs[number], next)
+			now := d.store.cfg.Now()
+			d.store.sortAfter.Store(int64(now + (now-from)*(sortShare-1)))
+			return again, err
 		default:
 			again = true
 		}

@@ -82,10 +82,18 @@ func (s *Store) drain(ctx context.Context) error {
 // disk is not quiet, that is once in a second.
 const compactSliceBytes = 8 << 20
 
-// adopts reports whether files are adopted now: as soon as they are full, for it takes next to nothing.
+// adopts reports whether files are adopted now. It costs no I/O, but some work for each log and each batch: so
+// files wait for each other, and many small batches until the log is pressed. A start replays what waits.
 func (s *Store) adopts() bool {
-	return s.fast.Load() && (s.cfg.MayAdopt == nil || s.cfg.MayAdopt())
+	if !s.fast.Load() || s.cfg.MayAdopt != nil && !s.cfg.MayAdopt() {
+		return false
+	}
+	sealed, _ := s.walLog.Sealed()
+	return s.pressed() || sealed.Waiting >= min(adoptBytes, s.walLog.BytesMax()/8) && s.digests.few()
 }
+
+// adoptBytes is how much waits at most to be adopted, of large batches.
+const adoptBytes = 1 << 30
 
 // pressed reports whether so much waits to be drained that it is done whatever else wants the disk.
 func (s *Store) pressed() bool {
@@ -154,7 +162,7 @@ func (s *Store) tickDrain(now time.Duration) {
 	s.quiet.Store(quiet)
 	s.fast.Store(fast)
 	_, sealed := s.walLog.Sealed()
-	due := sealed && (quiet || s.pressed() || s.adopts()) || s.unsorted.Load() && !fast ||
+	due := sealed && (quiet || s.pressed() || s.adopts()) || s.sorts() ||
 		s.dropped.Load() != s.swept.Load() || s.doomed.Load()
 	s.drainDue.Store(due)
 	if s.compacting.Load() || now-s.compactedAt >= s.cfg.CompactBackoff {

@@ -196,6 +196,7 @@ func (l *Log) resetLocked(to topic.Offset, epoch topic.Epoch) {
 	l.mu.durable = min(l.mu.durable, to-1)
 	l.mu.startDurable = min(l.mu.startDurable, to)
 	l.mu.savedHighWatermark = to
+	l.mu.compacted, l.mu.dropped = 0, 0
 	l.mu.producers = newProducerTable(l.store.cfg.ProducersMax)
 	l.mu.epochs = nil
 	if epoch != topic.NoEpoch && to > 0 {

@@ -15,7 +15,7 @@ import (
 // name it, until the record that dropped the batches is drained.
 func (d *drainer) sweep() error {
 	dropped := d.store.dropped.Load()
-	if len(d.doomed) == 0 && (d.store.swept.Load() != dropped || d.store.unsorted.Load() && !d.store.fast.Load()) {
+	if len(d.doomed) == 0 && (d.store.swept.Load() != dropped || d.store.sorts()) {
 		used, settled := d.store.packsInUse()
 		if !settled {
 			return nil
@@ -145,6 +145,8 @@ func (s *Store) drainStats() DrainStats {
 type drainPace struct {
 	at  time.Duration
 	end wal.Position
+	// busyUntil is until when the disk counts as busy whatever is appended.
+	busyUntil time.Duration
 }
 
 // The rates of appends, in bytes per second, below which the disk counts as idle, and from which on as
@@ -152,6 +154,9 @@ type drainPace struct {
 const (
 	drainQuiet = 4 << 20
 	drainFast  = 32 << 20
+	// drainCalm is how long a busy disk counts as busy after that: to begin with something else in each gap
+	// would widen the gaps.
+	drainCalm = 5 * time.Second
 )
 
 // judge reports whether little, or much, was appended since it was asked last.
@@ -163,5 +168,17 @@ func (p *drainPace) judge(now time.Duration, end wal.Position, fileBytes int64) 
 		return false, false
 	}
 	perSecond := float64(appended) / elapsed.Seconds()
-	return perSecond < drainQuiet, perSecond >= drainFast
+	if perSecond >= drainFast {
+		p.busyUntil = now + drainCalm
+	}
+	fast = now < p.busyUntil
+	return perSecond < drainQuiet && !fast, fast
+}
+
+// sortShare is the share of time that packs are written anew in, unless the disk is quiet: one in so much.
+const sortShare = 8
+
+// sorts reports whether it is time to write packs anew.
+func (s *Store) sorts() bool {
+	return s.unsorted.Load() && !s.fast.Load() && (s.quiet.Load() || int64(s.cfg.Now()) >= s.sortAfter.Load())
 }

@@ -202,6 +202,7 @@ func (l *Log) cutLocked(to topic.Offset, producers *producerTable) {
 	}
 	l.mu.committed = min(l.mu.committed, kept)
 	l.mu.compacted = min(l.mu.compacted, end)
+	l.mu.dropped = min(l.mu.dropped, end)
 	l.mu.savedHighWatermark = min(l.mu.savedHighWatermark, end)
 	if producers != nil {
 		l.mu.producers = producers

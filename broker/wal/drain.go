@@ -34,7 +34,7 @@ func (l *Log) Sealed() (s Sealed, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, e := range l.mu.extents {
-		if e.pack() || i == len(l.mu.extents)-1 && e.session == l.cfg.Session {
+		if !l.sealedLocked(i) {
 			continue
 		}
 		if !ok {
@@ -43,6 +43,24 @@ func (l *Log) Sealed() (s Sealed, ok bool) {
 		s.Waiting += e.end
 	}
 	return s, ok
+}
+
+// SealedFiles lists the files that can be drained, the oldest first.
+func (l *Log) SealedFiles() (files []uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, e := range l.mu.extents {
+		if l.sealedLocked(i) {
+			files = append(files, e.number)
+		}
+	}
+	return files
+}
+
+// sealedLocked reports whether the extent is a file of the chain that nothing will be written to.
+func (l *Log) sealedLocked(i int) bool {
+	e := l.mu.extents[i]
+	return !e.pack() && (i < len(l.mu.extents)-1 || e.session != l.cfg.Session)
 }
 
 // ChainBytes is the size of all files of the chain, those ahead included, and of the spares.
@@ -94,7 +112,7 @@ func (l *Log) ReadSealed(number uint64, fn func(Placed) error) (next Start, err 
 	return Start{File: number + 1, Sequence: w.chain.sequence, CRC: w.chain.crc}, nil
 }
 
-// Adoptable tells what the file that Sealed named would be as a pack, and where the chain begins behind it,
+// Adoptable tells what one of the SealedFiles would be as a pack, and where the chain begins behind it,
 // for Adopt and Retire. Nothing is read: what it knows is what was made durable. ok is false if a loss of
 // power could still take something back.
 func (l *Log) Adoptable(number uint64) (p Pack, next Start, ok bool) {

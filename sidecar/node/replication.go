@@ -295,9 +295,10 @@ func (r *Replication) open(p topic.Partition, name string) *slot {
 }
 
 // configure ends an epoch before it reads where the log ends: a leader's appends race with this, and
-// none may come between the reading and the next epoch.
+// none may come between the reading and the next epoch. What the log has dropped is read in any case: the view
+// may show a replica that is not in sync any more, and that compactions have counted on.
 func (r *Replication) configure(s *slot, v replica.View) {
-	var state replica.LogState
+	state := replica.LogState{Extent: extent(s.log.State())}
 	if s.machine.NeedsLog(v) {
 		s.log.Assume(partition.Role{Epoch: v.Placement.LeaderEpoch})
 		if !r.mend(s, v.Placement) {
@@ -318,7 +319,8 @@ func logState(log PartitionLog) replica.LogState {
 }
 
 func extent(s partition.State) replica.Extent {
-	return replica.Extent{Durable: s.DurableEnd, Start: s.LogStart, First: s.First, StartDurable: s.StartDurable}
+	return replica.Extent{Durable: s.DurableEnd, Start: s.LogStart, First: s.First, StartDurable: s.StartDurable,
+		Dropped: s.Dropped, Dropping: s.Dropping}
 }
 
 // Sealed takes batches that entered a WAL group, in WAL order: what this node appended as leader goes
@@ -366,6 +368,10 @@ func (r *Replication) Tick(ticks int64) {
 	r.busy = nil
 	for _, s := range busy {
 		s.busy = false
+		if s.machine.Compacting() {
+			log := extent(s.log.State())
+			r.step(s, func(fx *replica.Effects) { s.machine.Durable(log, fx) })
+		}
 		r.step(s, s.machine.Tick)
 	}
 	if len(r.removed) > 0 {

@@ -28,6 +28,11 @@ type memLog struct {
 	// damaged: the disk does not give back the entry at damagedAt.
 	damaged   bool
 	damagedAt topic.Offset
+	// dropped and dropping are partition.State's, which the test moves.
+	dropped, dropping topic.Offset
+	// resets counts how often it began anew, anew says that this is not synced yet.
+	resets int
+	anew   bool
 }
 
 func (l *memLog) end() topic.Offset { return l.endOf(len(l.entries)) }
@@ -55,7 +60,8 @@ func (l *memLog) Assume(r partition.Role) {
 }
 
 func (l *memLog) State() partition.State {
-	return partition.State{Damaged: l.damaged, DamagedAt: l.damagedAt, HighWatermark: l.hw, DurableEnd: l.endOf(l.durable), LogEnd: l.end(), TailEpoch: l.tailEpoch(), Role: l.role}
+	return partition.State{Damaged: l.damaged, DamagedAt: l.damagedAt, HighWatermark: l.hw, DurableEnd: l.endOf(l.durable), LogEnd: l.end(), TailEpoch: l.tailEpoch(), Role: l.role,
+		Dropped: l.dropped, Dropping: l.dropping}
 }
 
 func (l *memLog) Epochs() []partition.EpochStart {
@@ -125,6 +131,12 @@ func (l *memLog) MoveStart(to topic.Offset) error {
 }
 
 func (l *memLog) Reset(to topic.Offset, epoch topic.Epoch) error {
+	if l.host.world.compacts && to == 0 {
+		l.cut(0)
+		l.hw, l.durable = 0, 0
+		l.resets, l.anew = l.resets+1, true
+		return nil
+	}
 	l.host.world.t.Errorf("partition %d is reset to %d, epoch %d, and nobody deleted anything", l.part.Index, to, epoch)
 	return nil
 }
@@ -213,6 +225,8 @@ type memWorld struct {
 	loss, slow int
 	// spoilt counts the entries that disks have spoilt.
 	spoilt int
+	// compacts: logs may begin anew.
+	compacts bool
 }
 
 type memMessage struct {
@@ -333,8 +347,8 @@ func (w *memWorld) turn(h *memHost) {
 	h.rep.Sealed(sealed)
 	var touched []topic.Partition
 	for _, l := range h.order {
-		if l.durable < len(l.entries) && w.r.IntN(100) >= w.slow {
-			l.durable = len(l.entries)
+		if (l.durable < len(l.entries) || l.anew) && w.r.IntN(100) >= w.slow {
+			l.durable, l.anew = len(l.entries), false
 			touched = append(touched, l.part)
 		}
 	}

@@ -30,6 +30,9 @@ type follower struct {
 	highWatermark topic.Offset
 	// start is its durable log start, startTold what it was last told of the leader's.
 	start, startTold topic.Offset
+	// anew is what the leader had dropped when this follower was seen to hold nothing: up to there, all that
+	// it holds is of this very log.
+	anew topic.Offset
 	// spans[head:] were sent and not acknowledged.
 	spans []span
 	head  int
@@ -148,7 +151,9 @@ func (m *Machine) Ack(from topic.Member, a frame.Ack, out *Effects) {
 		f.known, f.contradicts = false, true
 		m.event(out, EventFault, from.Node, a.LogEnd, "follower is ahead of its leader in the leader's epoch")
 		return
-	case m.apart(f, a, epoch):
+	case m.unsettled(f, a):
+		return // asked again by the probes
+	case m.apart(f, a, epoch), m.mixed(f, a):
 		m.reset(f, a, out)
 		return
 	case epoch != a.TailEpoch || a.LogEnd > end:
@@ -164,6 +169,9 @@ func (m *Machine) Ack(from topic.Member, a frame.Ack, out *Effects) {
 
 // accept takes a proven answer: the follower's log is a prefix of ours.
 func (m *Machine) accept(f *follower, a frame.Ack, out *Effects) {
+	if !f.known && a.LogEnd <= m.first {
+		f.anew = m.dropped
+	}
 	progress := !f.known || a.DurableEnd > f.match || a.HighWatermark > f.highWatermark
 	f.match = max(f.match, a.DurableEnd)
 	f.highWatermark = max(f.highWatermark, a.HighWatermark)

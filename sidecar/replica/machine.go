@@ -39,6 +39,9 @@ type Extent struct {
 	Start, First topic.Offset
 	// StartDurable is the log start that a crash would leave.
 	StartDurable topic.Offset
+	// Dropped is one past the newest tombstone or marker that compaction has taken out of the log, 0 if none;
+	// Dropping what that is about to be while a compaction is being recorded, else 0.
+	Dropped, Dropping topic.Offset
 }
 
 // View is what the cluster image says about the partition.
@@ -60,6 +63,7 @@ type Machine struct {
 	// The log as this machine knows it. durable <= end, start <= highWatermark <= end.
 	end, durable, highWatermark topic.Offset
 	start, first, startDurable  topic.Offset
+	dropped, dropping           topic.Offset
 	epochs                      epochs
 	// low is what a leader knows the log starts of all in-sync members to have reached on their disks.
 	low topic.Offset
@@ -100,15 +104,18 @@ func (m *Machine) HighWatermark() topic.Offset { return m.highWatermark }
 // LogEnd is the log end as far as the machine was told.
 func (m *Machine) LogEnd() topic.Offset { return m.end }
 
-// Reload replaces what the machine knows of the log, after the log did otherwise than it was told.
+// Reload replaces what the machine knows of the log, after the log did otherwise than it was told. Its high
+// watermark too is the log's: 1. a log that ends at 12 is to begin anew at 14, 2. it has no room for that, 3. 14
+// is not the high watermark of what it still holds, and neither is 12.
 func (m *Machine) Reload(log LogState) {
 	m.reload(log)
-	m.highWatermark = min(m.highWatermark, m.end)
+	m.highWatermark = min(log.HighWatermark, m.end)
 }
 
 func (m *Machine) reload(log LogState) {
 	m.end, m.durable = log.End, log.Durable
 	m.start, m.first, m.startDurable = log.Start, log.First, log.StartDurable
+	m.dropped, m.dropping = log.Dropped, log.Dropping
 	m.highWatermark = max(m.highWatermark, log.HighWatermark)
 	m.epochs = append(m.epochs[:0], log.Epochs...)
 }
@@ -131,14 +138,15 @@ func (m *Machine) NeedsLog(v View) bool {
 	return m.placement == nil || v.Placement.LeaderEpoch != m.placement.LeaderEpoch
 }
 
-// Configure takes a newer view. log is read only when NeedsLog said so; the caller reads it after
-// everything that it appended or cut on behalf of this machine.
+// Configure takes a newer view. Of log only what compaction has dropped is read unless NeedsLog said so; the
+// caller reads it when it has the view, after everything that it appended or cut on behalf of this machine.
 func (m *Machine) Configure(v View, log LogState, out *Effects) {
 	newEpoch := m.NeedsLog(v)
 	if m.placement != nil && v.Placement.PartitionEpoch < m.placement.PartitionEpoch {
 		return
 	}
 	m.placement, m.minInSync = v.Placement, v.MinInSync
+	m.dropped, m.dropping = log.Dropped, log.Dropping
 	if m.change != nil && v.Placement.PartitionEpoch > m.change.PartitionEpoch {
 		m.change = nil
 	}
@@ -211,6 +219,7 @@ func (m *Machine) Durable(log Extent, out *Effects) {
 	m.startDurable = log.StartDurable
 	if m.role.Leading {
 		m.start, m.first = log.Start, log.First
+		m.dropped, m.dropping = log.Dropped, log.Dropping
 		m.tellStart(out)
 		m.advance(out)
 		return
@@ -219,6 +228,10 @@ func (m *Machine) Durable(log Extent, out *Effects) {
 		m.ack(false, out)
 	}
 }
+
+// Compacting reports whether what the log has dropped is about to move. The owner has to call Durable until it
+// has: nothing else tells.
+func (m *Machine) Compacting() bool { return m.role.Leading && m.dropping > m.dropped }
 
 // Busy reports whether time matters to this machine: somebody is behind, or a change is undecided.
 func (m *Machine) Busy() bool {
@@ -296,6 +309,12 @@ func (m *Machine) advance(out *Effects) {
 	}
 	m.highWatermark = hw
 	out.HighWatermark = hw
+	for i := range m.followers {
+		// What starts above the high watermark of before could not be followed there.
+		if f := &m.followers[i]; f.known && f.start > m.start {
+			m.compareStarts(f, out)
+		}
+	}
 	if !m.role.Ready && hw >= m.epochStart {
 		m.gate(out)
 	}

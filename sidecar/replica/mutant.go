@@ -46,6 +46,9 @@ const (
 	ObeysLateResets
 	// HighWatermarkFalls takes a high watermark as it comes; part of a mutant of several packages.
 	HighWatermarkFalls
+	// MixesLogs goes on behind the records of another log although what ends them was compacted away here. It
+	// takes long to show in the whole: this package's own tests look for it.
+	MixesLogs
 )
 
 // Break puts a bug into the machine that cfg will make.
@@ -55,7 +58,7 @@ var mutantNames = [...]string{"sound", "commits-by-current-isr", "cuts-to-high-w
 	"commits-before-sync", "acks-base-offset", "expands-at-once", "forgets-unknown-change",
 	"commits-below-minimum", "ready-at-once", "obeys-late-cuts", "believes-any-tail", "commits-unproven-tail",
 	"never-repeats", "admits-old-starts", "deletes-alone", "acks-start-before-sync", "never-resets",
-	"obeys-late-resets", "high-watermark-falls"}
+	"obeys-late-resets", "high-watermark-falls", "mixes-logs"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }

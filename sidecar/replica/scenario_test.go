@@ -33,6 +33,7 @@ import (
 //	                                    interval: the node may have acknowledged what it had not synced
 //	fence N... | elect-unclean N | minimum M     the controller's
 //	delete N to=O                       node N deletes what lies below an offset, as far as it is committed
+//	drop N to=O                         node N compacts tombstones away that lie below an offset
 //	claim N...                          what a node holds, where nobody leads and nobody clean is left
 //	cut|join A-B...                     a link; join alone: all links
 //	hold FILTER... | release FILTER...  messages stay on the way. FILTER is KIND[:A>B], KIND is data, probe,
@@ -132,6 +133,8 @@ func (s *stage) command(d *datadriven.TestData) {
 		}
 	case "delete":
 		s.deleteTo(s.named(l)[0], l.number("to", 0))
+	case "drop":
+		s.named(l)[0].dropped = topic.Offset(l.number("to", 0))
 	case "hears":
 		s.hears(s.named(l)[0], slices.Contains(l.words(), "all"))
 	case "minimum":

@@ -15,7 +15,12 @@ import (
 type record struct {
 	epoch topic.Epoch
 	value int
+	// gone: compaction has dropped it here.
+	gone bool
 }
+
+// is reports whether both are the same record, compacted away or not.
+func (r record) is(other record) bool { return r.epoch == other.epoch && r.value == other.value }
 
 // host is one node of the model: a machine, a log that loses what was not synced, and its session.
 type host struct {
@@ -32,9 +37,14 @@ type host struct {
 	before *host
 	hw     topic.Offset
 	role   Role
-	image  *cluster.Image
-	window map[topic.NodeID]*Window
-	lag    map[topic.NodeID]bool
+	// published is the newest image that the host has, image the one that its machine has.
+	published, image *cluster.Image
+	window           map[topic.NodeID]*Window
+	lag              map[topic.NodeID]bool
+	// dropped is up to where compactions have dropped tombstones, or a script says so.
+	dropped topic.Offset
+	// pass is the compaction under way, nil if none is.
+	pass *pass
 	// full refuses every append of a follower.
 	full bool
 	// disk counts the disks that the host has lost.
@@ -77,6 +87,12 @@ type world struct {
 	deleted   topic.Offset
 	deletions int
 	resets    int
+	// compacts: the hosts compact, each at its own time. dropped counts the tombstones that went.
+	compacts bool
+	dropped  int
+	mutant   Mutant
+	// caught, when not nil, is called with what is wrong, and does not return.
+	caught func(string)
 	// stage, when not nil, plays a script: it decides what a schedule of dice would.
 	stage *stage
 }
@@ -121,6 +137,7 @@ func (w *world) apply(c cluster.Command) cluster.Result {
 	}
 	w.image = next
 	w.check()
+	w.keepNewest()
 	return result
 }
 
@@ -165,19 +182,19 @@ func (h *host) state() LogState {
 
 func (h *host) extent() Extent {
 	return Extent{Durable: topic.Offset(h.durable), Start: topic.Offset(h.start), First: topic.Offset(h.start),
-		StartDurable: topic.Offset(h.startDurable)}
+		StartDurable: topic.Offset(h.startDurable), Dropped: h.dropped, Dropping: h.dropping()}
 }
 
 // holds reports whether the log is what is given, as far as it reaches down.
 func (h *host) holds(records []record) bool {
 	from := min(h.start, len(records))
-	return len(h.log) >= len(records) && slices.Equal(h.log[from:len(records)], records[from:])
+	return len(h.log) >= len(records) && slices.EqualFunc(h.log[from:len(records)], records[from:], record.is)
 }
 
 // replace begins the log anew.
 func (h *host) replace(with *Replacement) {
 	if h.before == nil {
-		h.before = &host{log: h.log, durable: h.durable, hw: h.hw, start: h.startDurable, startDurable: h.startDurable}
+		h.before = &host{log: h.log, durable: h.durable, hw: h.hw, start: h.startDurable, startDurable: h.startDurable, dropped: h.dropped}
 	}
 	h.log = make([]record, with.Base)
 	for i := range h.log {
@@ -186,7 +203,7 @@ func (h *host) replace(with *Replacement) {
 	if with.Base > 0 {
 		h.log[with.Base-1].epoch = with.Epoch
 	}
-	h.start, h.hw = int(with.Base), with.Base
+	h.start, h.hw, h.dropped, h.pass = int(with.Base), with.Base, 0, nil
 	h.durable, h.startDurable = min(h.durable, h.start-1), min(h.startDurable, h.start)
 }
 
@@ -194,6 +211,7 @@ func (h *host) replace(with *Replacement) {
 func (h *host) fallBack() {
 	if b := h.before; b != nil {
 		h.log, h.durable, h.hw, h.start, h.startDurable = b.log[:b.durable], b.durable, b.hw, b.start, b.startDurable
+		h.dropped = b.dropped
 		h.before = nil
 	}
 	h.start = h.startDurable
@@ -202,7 +220,7 @@ func (h *host) fallBack() {
 // start gives a host a new session over what survived of its log.
 func (w *world) start(h *host) {
 	w.session++
-	h.session, h.up, h.image, h.role = w.session, true, nil, Role{}
+	h.session, h.up, h.published, h.image, h.role = w.session, true, nil, nil, Role{}
 	h.hw = min(h.hw, topic.Offset(len(h.log)))
 	h.window, h.lag = map[topic.NodeID]*Window{}, map[topic.NodeID]bool{}
 	h.machine = New(Config{
@@ -214,6 +232,7 @@ func (w *world) start(h *host) {
 			}
 			return h.window[n]
 		},
+		mutant: w.mutant,
 	}, thePartition, h.state())
 	h.machine.SetHeard(everybody, &Effects{}) // a follower's effect is none
 }
@@ -228,11 +247,16 @@ func (w *world) crash(h *host) {
 	if len(h.log) > h.durable {
 		keep += w.r.IntN(len(h.log) - h.durable + 1)
 	}
-	if w.r.IntN(8) == 0 && w.spare(h) {
+	switch {
+	case w.compacts && w.r.IntN(2) == 0 && w.spare(h): // damaged: what lies before that is kept
+		keep = h.start + w.r.IntN(keep-h.start+1)
+		h.disk, w.wiped = h.disk+1, true
+	case w.r.IntN(8) == 0 && w.spare(h):
 		h.disk, keep, h.hw, w.wiped = h.disk+1, 0, 0, true
 		h.start, h.startDurable = 0, 0
 	}
 	h.log = h.log[:keep]
+	h.dropped, h.pass = min(h.dropped, topic.Offset(keep)), nil
 	h.durable = keep // the recovered tail is synced before anything leaves the node
 	w.start(h)
 	if w.r.IntN(2) == 0 {
@@ -247,10 +271,10 @@ func (w *world) spare(h *host) bool {
 }
 
 func (w *world) refresh(h *host) {
-	if h.image == w.image {
+	if h.published = w.image; h.image == w.image {
 		return
 	}
-	h.image = w.image
+	h.image = h.published
 	im := h.image
 	placement, _ := im.Partition(thePartition)
 	t, _ := im.TopicByID(thePartition.Topic)
@@ -258,11 +282,10 @@ func (w *world) refresh(h *host) {
 		b, ok := im.Broker(n)
 		return b.Session, ok && !b.Fenced
 	}}
-	var state LogState
 	if h.machine.NeedsLog(v) {
 		h.role = Role{Epoch: placement.LeaderEpoch}
-		state = h.state()
 	}
+	state := h.state()
 	w.step(h, func(out *Effects) { h.machine.Configure(v, state, out) })
 }
 
@@ -288,13 +311,21 @@ func (w *world) step(h *host, fn func(out *Effects)) {
 	if out.Duplicate != nil && w.contradicts(h, out.Duplicate) {
 		return
 	}
+	if h.pinned() && (out.Cut != topic.NoOffset || out.Replace != nil) {
+		h.machine.Reload(h.state())
+		return
+	}
 	if out.Cut != topic.NoOffset {
+		h.dropped = min(h.dropped, out.Cut)
 		h.log = h.log[:out.Cut]
 		h.durable = min(h.durable, int(out.Cut))
 		h.hw = min(h.hw, out.Cut) // no further than an unclean election asks for: the machine refuses
 	}
 	if out.Replace != nil {
 		h.replace(out.Replace)
+		if w.stage != nil && !w.placement().InSync(h.member()) {
+			delete(w.stage.marks, h.member()) // nobody relied on what it had
+		}
 		w.resets++
 	}
 	if out.Start != topic.NoOffset {
@@ -307,7 +338,7 @@ func (w *world) step(h *host, fn func(out *Effects)) {
 	if s := out.Append; s != nil && h.full {
 		w.step(h, func(out *Effects) { h.machine.Refused(h.state(), out) })
 	} else if s != nil {
-		h.log = append(h.log, recordsOf(s)...)
+		h.take(recordsOf(s))
 	}
 	if out.HighWatermark != topic.NoOffset {
 		// As the log does: what a refused append would have held is not committed here.
@@ -337,7 +368,7 @@ func recordsOf(s *frame.Section) []record {
 	var out []record
 	for i := range s.Count {
 		out = append(out, record{epoch: s.RecordEpoch,
-			value: int(s.Payload[i*4])<<16 | int(s.Payload[i*4+1])<<8 | int(s.Payload[i*4+2])})
+			value: int(s.Payload[i*4])<<16 | int(s.Payload[i*4+1])<<8 | int(s.Payload[i*4+2]), gone: s.Payload[i*4+3] > 0})
 	}
 	return out
 }
@@ -347,7 +378,7 @@ func recordsOf(s *frame.Section) []record {
 func (w *world) contradicts(h *host, s *frame.Section) bool {
 	for i, rec := range recordsOf(s) {
 		at := int(s.Base) + i
-		if at >= h.start && at < len(h.log) && h.log[at].epoch == rec.epoch && h.log[at] != rec {
+		if at >= h.start && at < len(h.log) && h.log[at].epoch == rec.epoch && !h.log[at].is(rec) {
 			e := Event{Kind: EventFault, Partition: thePartition, Epoch: s.Epoch, Offset: topic.Offset(at), Detail: "a batch was sent again with other bytes"}
 			if w.stage != nil {
 				w.stage.event(h, e)
@@ -392,10 +423,10 @@ func (w *world) commit(h *host, hw topic.Offset) {
 	for i := range int(hw) {
 		switch {
 		case i < h.start && i < len(w.committed):
-		case i < len(w.committed) && w.committed[i] != h.log[i]:
+		case i < len(w.committed) && !w.committed[i].is(h.log[i]):
 			w.fail("node %d: offset %d is %v, committed was %v", h.id, i, h.log[i], w.committed[i])
 		case i == len(w.committed):
-			w.committed = append(w.committed, h.log[i])
+			w.committed = append(w.committed, record{epoch: h.log[i].epoch, value: h.log[i].value})
 		}
 	}
 	grew := w.acked < len(w.committed)
@@ -577,6 +608,9 @@ func (w *world) feed(h *host) {
 		}
 		rec := h.log[from]
 		e := Entry{Epoch: rec.epoch, Base: from, Count: 1, Payload: []byte{byte(rec.value >> 16), byte(rec.value >> 8), byte(rec.value), 0}}
+		if rec.gone {
+			e.Payload[3] = 1
+		}
 		w.step(h, func(out *Effects) { h.machine.Feed(n, e, out) })
 	}
 }
@@ -584,6 +618,9 @@ func (w *world) feed(h *host) {
 func (w *world) tick() {
 	w.now++
 	for _, h := range w.hosts {
+		if h.machine.Compacting() {
+			w.step(h, func(out *Effects) { h.machine.Durable(h.extent(), out) })
+		}
 		w.step(h, func(out *Effects) { h.machine.Tick(out) })
 	}
 }
@@ -593,6 +630,9 @@ func (w *world) fail(format string, args ...any) {
 	if w.stage != nil {
 		w.stage.violation(fmt.Sprintf(format, args...))
 		return
+	}
+	if w.caught != nil {
+		w.caught(fmt.Sprintf(format, args...))
 	}
 	w.t.Fatalf(format+"\nplacement %+v, %d messages on the way", append(args, w.placement(), len(w.net))...)
 }
@@ -637,6 +677,7 @@ func (w *world) heal() {
 	for range 400 {
 		for _, h := range w.hosts {
 			w.register(h)
+			w.compact(h)
 		}
 		w.tick()
 		w.arrive()
@@ -655,8 +696,9 @@ func (w *world) heal() {
 	leader := w.host(w.placement().Leader)
 	for _, h := range w.hosts {
 		if h.start != leader.start || len(h.log) != len(leader.log) || !h.holds(leader.log) || int(h.hw) != len(leader.log) {
-			w.fail("after healing node %d has %d records, high watermark %d; the leader %d has %d, %d (followers %+v)",
-				h.id, len(h.log), h.hw, leader.id, len(leader.log), leader.hw, leader.machine.Followers())
+			w.fail("after healing node %d has %d records from %d on, high watermark %d; the leader %d has %d from %d on, %d "+
+				"(followers %+v)", h.id, len(h.log), h.start, h.hw, leader.id, len(leader.log), leader.start, leader.hw,
+				leader.machine.Followers())
 		}
 	}
 	if len(w.placement().ISR) != len(w.hosts) {

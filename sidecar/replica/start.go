@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"slices"
 
 	"outrigger/broker/topic"
 	"outrigger/sidecar/frame"
@@ -22,7 +23,8 @@ import (
 // A follower that ends below the leader's first batch can be sent nothing, and one whose records are all of
 // epochs that the leader has deleted cannot be compared. Either replaces its log by an empty one at the
 // leader's first batch (Reset), which loses nothing: all that is committed at or above the leader's start
-// is in the leader's log. A reset, like a cut, names the tail that it answers.
+// is in the leader's log. So does one that holds records of another leader behind which this one has dropped
+// what ends them (mixed). A reset, like a cut, names the tail that it answers.
 
 // tellStart tells followers where the log starts now. One that was to be sent what is gone starts from the
 // unknown: its answer shows what it has.
@@ -77,10 +79,40 @@ func (m *Machine) apart(f *follower, a frame.Ack, epoch topic.Epoch) bool {
 	return epoch == topic.NoEpoch && a.TailEpoch != topic.NoEpoch
 }
 
-// reset tells f to begin anew where this log does.
+// mixed reports whether a follower would hold records of another log behind which this one lacks what ends
+// them. Each replica compacts by itself:
+//
+//  1. All replicas have a key and its tombstone. This log drops both, the leader of then does not yet.
+//  2. A replica is added, or its disk replaced. It is sent the key.
+//  3. That leader dies, and this log leads. It goes on behind the key, with no tombstone: the key would stay. So
+//     would a transaction be open for ever whose marker was dropped.
+//
+// Who counts never ends below what was dropped: that was committed. One that has left the in-sync set does so
+// hardly ever, since tombstones and markers are kept while a replica is not in it.
+func (m *Machine) mixed(f *follower, a frame.Ack) bool {
+	if a.LogEnd <= m.first || m.broken(MixesLogs) || max(a.LogEnd, f.match, f.anew) >= m.dropped {
+		return false
+	}
+	return !m.counts(f.member) && (m.change == nil || !slices.Contains(m.change.maximal, f.member))
+}
+
+// unsettled reports whether a follower has to wait until a compaction is over. 1. The compaction is recorded.
+// 2. A follower that holds nothing is sent a key from the log of before. 3. The tombstone of the key goes. 4. The
+// follower is sent the rest.
+func (m *Machine) unsettled(f *follower, a frame.Ack) bool {
+	return m.Compacting() && !f.known && a.LogEnd < m.dropping && !m.counts(f.member) && !m.broken(MixesLogs)
+}
+
+// counts reports whether a member may lead by what it holds: it has all that is committed.
+func (m *Machine) counts(member topic.Member) bool {
+	return m.inSync(member) || slices.Contains(m.placement.Eligible, member)
+}
+
+// reset tells f to begin anew where this log does. Nothing that was known of its old log holds of the new one.
 func (m *Machine) reset(f *follower, a frame.Ack, out *Effects) {
 	f.forget()
 	f.known = false
+	f.match, f.highWatermark, f.start, f.startTold = topic.NoOffset, topic.NoOffset, topic.NoOffset, topic.NoOffset
 	out.Sections = append(out.Sections, Outgoing{To: f.member, Section: frame.Section{
 		Kind: frame.Reset, Partition: m.partition, Epoch: m.role.Epoch,
 		Base: m.first, PrevEpoch: m.epochs.at(m.first - 1), RecordEpoch: a.TailEpoch, HighWatermark: a.LogEnd,
@@ -135,14 +167,16 @@ func (m *Machine) followStart(to topic.Offset, out *Effects) {
 // StartStays reports that the log could not move its start, which is still at `at`. It will be asked again.
 func (m *Machine) StartStays(at topic.Offset) { m.start = at }
 
-// resetSelf begins anew where the leader's log does. Nothing committed is dropped that the leader does not
-// have, unless this log ends before an unclean election: what lies below the leader's start was deleted.
+// resetSelf begins anew where the leader's log does. Whoever counts drops nothing committed by that, unless its
+// log ends before an unclean election: what lies below the leader's start was deleted. On any other replica
+// nobody relies, and the leader, which was elected, has all of it.
 func (m *Machine) resetSelf(s frame.Section, out *Effects) {
 	if (s.HighWatermark != m.end || s.RecordEpoch != m.epochs.tail()) && !m.broken(ObeysLateResets) {
 		m.ack(false, out)
 		return
 	}
-	if s.Base < m.highWatermark && m.epochs.tail() >= m.placement.UncleanEpoch && !m.broken(ObeysLateResets) {
+	if s.Base < m.highWatermark && m.counts(m.cfg.Self) && m.epochs.tail() >= m.placement.UncleanEpoch &&
+		!m.broken(ObeysLateResets) {
 		m.event(out, EventFault, m.placement.Leader, s.Base,
 			fmt.Sprintf("told to begin anew below the high watermark %d", m.highWatermark))
 		return

@@ -155,7 +155,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 		return nil, err
 	}
 	b.store = store
-	store.CompactBy(w.compaction)
+	store.CompactBy(b.compaction)
 	if b.drive, err = store.Drive(); err != nil {
 		return nil, err
 	}

@@ -245,7 +245,7 @@ func (p *producer) payload(s *sending) []byte {
 		b.ProducerID, b.ProducerEpoch, b.BaseSequence = p.pid, 0, s.sequence
 	}
 	for _, v := range s.values {
-		b.Add(batch.Record{Timestamp: p.w.now, Key: []byte{keyOf(v)}, Value: binary.BigEndian.AppendUint64(nil, v)})
+		b.Add(p.w.record(v))
 	}
 	payload, err := b.Build()
 	if err != nil {

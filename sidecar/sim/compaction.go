@@ -10,7 +10,11 @@ import (
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
+	"outrigger/broker/wal/waltest"
 )
+
+// deleteRetention is delete.retention.ms of every topic.
+const deleteRetention = 150 * time.Millisecond
 
 // turnCompaction goes on compacting, a few batches at a time.
 func (b *broker) turnCompaction() error {
@@ -25,18 +29,60 @@ func (b *broker) turnCompaction() error {
 	return nil
 }
 
-// compaction is how a partition is compacted, if it is: those of every second topic are, in some runs.
-func (w *World) compaction(p topic.Partition) (partition.Compaction, bool) {
-	return partition.Compaction{DirtyRatio: 0.2, LagMax: time.Duration(math.MaxInt64), Now: w.now / 1000}, w.compacted(p)
+// compaction is how a partition is compacted, if it is: those of every second topic are, in some runs. As in
+// production tombstones stay while this broker's image shows a replica out of sync.
+func (b *broker) compaction(p topic.Partition) (partition.Compaction, bool) {
+	c := partition.Compaction{
+		DirtyRatio: 0.2, LagMax: time.Duration(math.MaxInt64), Now: b.w.now / 1000, DeleteRetention: deleteRetention,
+	}
+	if placement, ok := b.view.Image.Partition(p); ok {
+		c.Hold = len(placement.ISR) < len(placement.Replicas)
+	}
+	return c, b.w.compacted(p) && !b.lazy(p)
 }
+
+// lazy reports whether a host compacts a partition late, so that replicas do so apart from each other.
+func (b *broker) lazy(p topic.Partition) bool {
+	return (b.h.at+int(p.Topic[1]))%2 == 0 && b.w.now/lazyMicros%4 != 0
+}
+
+// lazyMicros is how long a lazy host compacts, before it does not for three times as long.
+const lazyMicros = 400_000
 
 func (w *World) compacted(p topic.Partition) bool { return w.mix.compacts && p.Topic[0]&1 == 0 }
 
-// keyOf is the key of a value.
-func keyOf(value uint64) byte { return byte(value % 5) }
+// keys is how many there are: so many that some end with a tombstone.
+const keys = 24
 
-// keepsNewest requires that of what is known to be committed a log has everything that is not superseded
-// by what the log itself has.
+// keyOf is the key of a value.
+func keyOf(value uint64) byte { return byte(value % keys) }
+
+// deletes reports whether a value is none, but the tombstone of its key: every second one of a key.
+func (w *World) deletes(value uint64) bool { return w.mix.compacts && value/keys%2 == 1 }
+
+// record is the record of a value. A tombstone has it in a header.
+func (w *World) record(value uint64) batch.Record {
+	bytes := binary.BigEndian.AppendUint64(nil, value)
+	r := batch.Record{Timestamp: w.now, Key: []byte{keyOf(value)}, Value: bytes}
+	if w.deletes(value) {
+		r.Value, r.Headers = nil, []batch.RecordHeader{{Key: "value", Value: bytes}}
+	}
+	return r
+}
+
+// valueOf is the value of a record.
+func valueOf(r batch.Record) (value uint64, ok bool) {
+	bytes := r.Value
+	if bytes == nil && len(r.Headers) == 1 {
+		bytes = r.Headers[0].Value
+	}
+	if len(bytes) != 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(bytes), true
+}
+
+// keepsNewest looks at every log of a compacted topic.
 func (c *checker) keepsNewest() {
 	for _, h := range c.w.hosts {
 		if !h.up() || h.broker == nil {
@@ -52,13 +98,31 @@ func (c *checker) keepsNewest() {
 	}
 }
 
+// entered looks at those who have come into the in-sync set of a compacted partition.
+func (c *checker) entered(before, after *topic.Placement, p topic.Partition) {
+	if before == nil || !c.w.compacted(p) {
+		return
+	}
+	for _, m := range after.ISR {
+		h := c.w.hosts[m.Node-1]
+		if before.InSync(m) || !h.up() || h.broker == nil || h.broker.session != m.Session {
+			continue
+		}
+		if log := h.broker.store.Log(p); log != nil && !log.State().Damaged {
+			c.keeps(h, p, log)
+		}
+	}
+}
+
+// keeps requires that of what is known to be committed a log has everything that is not superseded by what
+// the log itself has; and a tombstone, unless nothing of its key is there any more.
 func (c *checker) keeps(h *host, p topic.Partition, log *partition.Log) {
 	start := log.State().LogStart
 	present, newest := map[topic.Offset]bool{}, map[byte]topic.Offset{}
 	end := start
 	for {
 		result, err := log.Read(end, 1<<20, true)
-		if err != nil && h.disk.rotten {
+		if err != nil && (h.disk.rotten || errors.Is(err, waltest.ErrCrashed)) {
 			return
 		}
 		if err != nil {
@@ -75,16 +139,38 @@ func (c *checker) keeps(h *host, p topic.Partition, log *partition.Log) {
 					break // readBatch tells
 				}
 				at := topic.Offset(r.Offset)
-				present[at], newest[keyOf(binary.BigEndian.Uint64(r.Value))] = true, at
+				present[at], newest[r.Key[0]] = true, at
 			}
 		}
 	}
-	for at, r := range c.canon[p] {
-		offset := topic.Offset(at)
-		if offset < start || offset >= end || r.value == 0 || present[offset] {
+	c.dropped(h, p, start, end, present, newest)
+}
+
+// dropped looks at what a log from start to end does not have. newest is the last record that it has of each
+// key.
+func (c *checker) dropped(
+	h *host, p topic.Partition, start, end topic.Offset, present map[topic.Offset]bool, newest map[byte]topic.Offset,
+) {
+	canon := c.canon[p]
+	canon = canon[:min(int(end), len(canon))]
+	last := map[byte]uint64{}
+	for _, r := range canon {
+		if r.value != 0 {
+			last[keyOf(r.value)] = r.value
+		}
+	}
+	for at, r := range canon {
+		offset, key := topic.Offset(at), keyOf(r.value)
+		if offset < start || r.value == 0 || present[offset] {
 			continue
 		}
-		if by, known := newest[keyOf(r.value)]; !known || by <= offset {
+		by, known := newest[key]
+		switch {
+		case known && by > offset, !known && c.w.deletes(last[key]):
+		case known && c.w.deletes(r.value):
+			c.fail("%s has dropped the tombstone %d at %v offset %d, and what it deletes at %d is there",
+				h, r.value, p, offset, by)
+		default:
 			c.fail("%s has dropped value %d at %v offset %d, which nothing supersedes", h, r.value, p, offset)
 		}
 	}

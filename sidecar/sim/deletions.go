@@ -24,7 +24,7 @@ func newDeletions() deletions {
 // deleteRecords asks whom it takes for the leader to delete the records below some offset, or all.
 func (w *World) deleteRecords() {
 	p, ok := w.pick()
-	if !ok || w.quiet {
+	if !ok || w.quiet || w.compacted(p) { // where all is deleted nothing is left to compact
 		return
 	}
 	h, _ := w.guess(p)

@@ -95,6 +95,7 @@ func (c *checker) published(b *broker, v node.View) {
 		c.w.count.placement(change.Before, change.After, v.Image.MinInSync(change.Topic, change.After))
 		c.undone(change.Before, change.After, change.Partition)
 		c.entitled(change.Partition, change.After)
+		c.entered(change.Before, change.After, change.Partition)
 		e := grant{change.Partition, change.After.LeaderEpoch}
 		if _, known := c.promisedAt[e]; !known {
 			c.promisedAt[e], c.movedAt[e] = c.promisedEnd[change.Partition], c.w.now
@@ -145,8 +146,8 @@ func (c *checker) logs(b *broker) {
 	}
 }
 
-// watermark follows a high watermark: it never falls, the in-sync set holds everything below it, and
-// below it every log holds the same.
+// watermark follows a high watermark: it never falls, unless a log begins anew on which nobody relies, the
+// in-sync set holds everything below it, and below it every log holds the same.
 func (c *checker) watermark(b *broker, p topic.Partition, log *partition.Log, state partition.State) {
 	judged := b.judged[p]
 	if state.HighWatermark < judged && b.h.disk.rotten && !state.Role.Leading {
@@ -185,6 +186,16 @@ func (c *checker) watermark(b *broker, p topic.Partition, log *partition.Log, st
 		}
 	}
 	b.judged[p] = judged
+}
+
+// counts reports whether the newest image has a broker among those who hold everything committed.
+func (c *checker) counts(b *broker, p topic.Partition) bool {
+	if c.image == nil {
+		return false
+	}
+	placement, ok := c.image.Partition(p)
+	self := topic.Member{Node: b.h.id, Session: b.session}
+	return ok && (placement.InSync(self) || slices.Contains(placement.Eligible, self))
 }
 
 // covered requires that every member of the committed in-sync set has what a leader calls committed.
@@ -260,11 +271,12 @@ func (c *checker) readBatch(h *host, p topic.Partition, bytes []byte) (base, end
 		c.fail("%s serves %d records from %d to %d of %v, which is not compacted", h, header.Records, base, end, p)
 	}
 	for r, err := range batch.Records(bytes) {
-		if err != nil || len(r.Value) != 8 {
+		value, ok := valueOf(r)
+		if err != nil || !ok {
 			c.fail("%s serves a record of %v that does not parse: %v", h, p, err)
 			return base, end
 		}
-		c.learn(h, p, topic.Offset(r.Offset), record{binary.BigEndian.Uint64(r.Value), header.PartitionLeaderEpoch})
+		c.learn(h, p, topic.Offset(r.Offset), record{value, header.PartitionLeaderEpoch})
 	}
 	return base, end
 }
@@ -384,6 +396,9 @@ func (c *checker) acknowledges(b *broker, bytes []byte) {
 // excuses one.
 func (c *checker) replicaEvent(b *broker, e replica.Event) {
 	c.w.count.replica(e)
+	if e.Kind == replica.EventReset && !c.counts(b, e.Partition) {
+		b.judged[e.Partition] = min(b.judged[e.Partition], e.Offset) // nobody relied on what it had
+	}
 	if log := b.store.Log(e.Partition); e.Kind == replica.EventCut && log != nil && len(log.Epochs()) <= b.epochs[e.Partition]-2 {
 		c.w.count.deepCuts++
 	}
