@@ -17,16 +17,21 @@ func (h *hand) fill(files uint64) {
 	h.t.Helper()
 	for i := 0; h.store.walLog.End().File <= files; i++ {
 		h.append(h.logs[i%len(h.logs)])
-		for h.driver.Wanted() {
-			h.tolerate("prepare", h.driver.Prepare())
-		}
-		h.tolerate("turn", h.driver.Turn())
-		for h.driver.Writing() {
-			h.driver.Disk()
-		}
-		for h.driver.Written() {
-			h.tolerate("complete", h.driver.Complete())
-		}
+		h.settle()
+	}
+}
+
+// settle makes durable what is queued, and files ahead.
+func (h *hand) settle() {
+	for h.driver.Wanted() {
+		h.tolerate("prepare", h.driver.Prepare())
+	}
+	h.tolerate("turn", h.driver.Turn())
+	for h.driver.Writing() {
+		h.driver.Disk()
+	}
+	for h.driver.Written() {
+		h.tolerate("complete", h.driver.Complete())
 	}
 }
 
@@ -134,6 +139,43 @@ func TestDamageInAnAdoptedFileIsNotedOnce(t *testing.T) {
 	}
 	if stats := h.store.Stats().Drain; stats.Repacked != 0 || stats.Packs != 1 || h.store.unsorted.Load() {
 		t.Errorf("got %+v, unsorted %v", stats, h.store.unsorted.Load())
+	}
+	h.close()
+}
+
+// A disk that is busy for ever still gives back what is dead: one log keeps all, so that something is needed
+// of every file, and the others keep next to nothing.
+func TestBusyDiskGivesDeadSpaceBack(t *testing.T) {
+	h, err := openDraining(t, waltest.New(), 1, &catalogtest.Catalog{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range uint64(40) {
+		h.clock.advance(time.Second)
+		h.fill(round + 1)
+		for _, l := range h.logs[1:] {
+			s := l.State()
+			l.SetHighWatermark(s.LogEnd)
+			h.tolerate("move the start", l.MoveStart(max(s.LogStart, s.DurableEnd-1)))
+			h.settle()
+		}
+		h.fill(round + 2)
+		if _, err := h.driver.Adopt(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, l := range h.logs[1:] {
+		if s := l.State(); s.LogEnd-s.LogStart > 20 {
+			t.Errorf("%v starts at %d and ends at %d: the test proves nothing", l.partition, s.LogStart, s.LogEnd)
+		}
+	}
+	needed := int64(0)
+	for _, l := range h.logs {
+		needed += l.State().Size
+	}
+	stats := h.store.Stats().Drain
+	if most := 3*needed + 6*h.store.walLog.FileBytes(); stats.PackBytes > most || stats.Adopted < 30 || stats.Repacked == 0 {
+		t.Errorf("%d bytes are needed, packs take %d, want at most %d; %+v", needed, stats.PackBytes, most, stats)
 	}
 	h.close()
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"outrigger/broker/catalog/catalogtest"
+	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 	"outrigger/broker/wal/waltest"
 )
@@ -61,4 +62,39 @@ func TestPackOfACutDrainBehindAGapIsRemoved(t *testing.T) {
 	if packs != 1 {
 		t.Errorf("got %d packs, want the one of the first drain: %q", packs, names)
 	}
+}
+
+// Each start begins a file. When they are as many as there may be appends wait for a drain, however little they
+// hold: it does not wait for the disk in its turn.
+func TestDrainDoesNotWaitWhenAllFilesAreTaken(t *testing.T) {
+	fs, table := waltest.New(), &catalogtest.Catalog{}
+	open := func(session uint64) *hand {
+		h, err := openDraining(t, fs, session, table, func(cfg *Config) {
+			cfg.WAL.FilesMax = 8
+			cfg.MayAdopt = func() bool { return false }
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	for session := range uint64(6) {
+		h := open(1 + session)
+		h.epoch = topic.Epoch(1 + session)
+		h.fill(session) // One batch.
+		h.close()
+	}
+	h := open(9)
+	for h.driver.Wanted() {
+		h.tolerate("prepare", h.driver.Prepare())
+	}
+	h.store.Tick()
+	h.store.fast.Store(true)
+	if stats := h.store.Stats().Drain; stats.ChainBytes < h.store.walLog.BytesMax() || stats.WaitingBytes*4 > h.store.walLog.BytesMax() {
+		t.Fatalf("got %+v: the test proves nothing", stats)
+	}
+	if drained, err := h.store.drainer.turn(h.store.adopts()); err != nil || !drained {
+		t.Errorf("got drained %v, %v while appends wait", drained, err)
+	}
+	h.close()
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"outrigger/broker/catalog"
 	"outrigger/broker/topic"
@@ -48,6 +49,8 @@ type drainer struct {
 	// bad are packs that could not be written anew, by what Store.dropped was then: something is damaged
 	// there, and to try again is of no use before that is gone.
 	bad map[uint64]uint64
+	// credit is how much of the time since creditAt may be spent on writing packs anew.
+	credit, creditAt time.Duration
 	// compaction is the one under way, nil if none is. compacted is the number of the last one's pack: it is
 	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction

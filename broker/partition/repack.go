@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"outrigger/broker/catalog"
 	"outrigger/broker/topic"
@@ -20,6 +21,7 @@ import (
 // repackShare: a pack is written anew once less than one in so many of its bytes is needed.
 const repackShare = 2
 
+<<<<<<< HEAD
 // repack writes one pack anew, if there is one that is worth it and the disk has time: when it is quiet, and
 // now and then when it is not busy. It reports whether there may be more to do.
 func (d *drainer) repack(used map[uint64]int64) (again bool, err error) {
@@ -34,9 +36,80 @@ func (d *drainer) repack(used map[uint64]int64) (again bool, err error) {
 			return d.repackOne(d.packs[number], next)
 		default:
 			again = true
+=======
+// Unless the disk is quiet, packs are written anew in one part of sortShare of the time, and in sortTurn of a
+// turn at most.
+const (
+	sortShare = 8
+	sortTurn  = time.Second / 2
+	// sortsMax bounds the packs of one turn, on a clock that stands still.
+	sortsMax = 8
+)
+
+// repack writes packs anew that are worth it, those of which least is needed first. While the disk is busy it
+// does so only if dead batches crowd it.
+func (d *drainer) repack(used map[uint64]int64) error {
+	now, share := d.store.cfg.Now(), time.Duration(sortShare)
+	if d.store.quiet.Load() {
+		share = 1
+	}
+	d.credit, d.creditAt = min(d.credit+(now-d.creditAt)/share, sortTurn), now
+	d.store.crowded.Store(d.crowd(used))
+	for range sortsMax {
+		number, next, again := d.worst(used)
+		d.store.unsorted.Store(again)
+		if number == 0 || d.credit < 0 || d.compaction != nil { // A compaction knows where its batches lie.
+			break
+		}
+		done, err := d.repackOne(d.packs[number], next)
+		after := d.store.cfg.Now()
+		d.credit, now = d.credit-(after-now), after
+		if err != nil {
+			return err
+		}
+		if !done {
+			break
+		}
+		used[next] = used[number]
+		delete(used, number)
+	}
+	d.count()
+	return nil
+}
+
+// crowd reports whether more of the packs is dead than is needed, beyond a few files.
+func (d *drainer) crowd(used map[uint64]int64) bool {
+	dead, needed := -4*d.store.walLog.FileBytes(), int64(0)
+	for number, p := range d.packs {
+		dead += p.RecordBytes() - used[number]
+		needed += used[number]
+	}
+	return dead > needed
+}
+
+// worst is the pack to write anew now, and as which number; zero if none is. again: there is one, now or
+// later.
+func (d *drainer) worst(used map[uint64]int64) (number, next uint64, again bool) {
+	least := 2.0
+	for _, n := range slices.Sorted(maps.Keys(d.packs)) {
+		to, worth := d.anew(n, used[n])
+		if !worth || used[n] == 0 { // It is doomed.
+			continue
+		}
+		again = true
+		bytes := d.packs[n].RecordBytes()
+		timely := !d.store.fast.Load() || d.store.crowded.Load() && used[n]*repackShare <= bytes
+		if share := float64(used[n]) / float64(bytes); timely && share < least {
+			number, next, least = n, to, share
+>>>>>>> adopt
 		}
 	}
-	return again, nil
+	return number, next, again
+}
+
+// sorts reports whether it is time to look for packs to write anew.
+func (s *Store) sorts() bool {
+	return s.unsorted.Load() && (!s.fast.Load() || s.crowded.Load())
 }
 
 // anew reports whether a pack of which so many bytes are needed is worth writing anew, and as which number.
@@ -62,18 +135,18 @@ type resident struct {
 
 // repackOne copies what is needed of a pack into another one. Damage leaves it as it is: the repair of
 // the replica takes the batch away.
-func (d *drainer) repackOne(old wal.Pack, number uint64) (again bool, err error) {
+func (d *drainer) repackOne(old wal.Pack, number uint64) (done bool, err error) {
 	needed, settled := d.store.residents(old.Number)
 	if !settled || len(needed) == 0 { // The next sweep removes it.
-		return true, nil
+		return false, nil
 	}
 	if reported, synced := d.store.walLog.Sequences(); synced < reported {
-		return true, nil
+		return false, nil
 	}
 	pack, moves, err := d.copyResidents(needed, old.Number, number)
 	if errors.Is(err, wal.ErrDamaged) || errors.Is(err, ErrOffsetOutOfRange) {
 		d.bad[old.Number] = d.store.dropped.Load()
-		return true, nil
+		return false, nil
 	}
 	if err != nil {
 		return false, err

@@ -95,10 +95,12 @@ func (s *Store) adopts() bool {
 // adoptBytes is how much waits at most to be adopted, of large batches.
 const adoptBytes = 1 << 30
 
-// pressed reports whether so much waits to be drained that it is done whatever else wants the disk.
+// pressed reports whether so much waits to be drained that it is done whatever else wants the disk: also little
+// if it takes up all files that there may be, as after many starts.
 func (s *Store) pressed() bool {
 	sealed, _ := s.walLog.Sealed()
-	return sealed.Waiting*2 >= s.walLog.BytesMax()
+	chain, _ := s.walLog.ChainBytes()
+	return sealed.Waiting*2 >= s.walLog.BytesMax() || chain >= s.walLog.BytesMax()
 }
 
 // end takes in how the WAL ended: nothing is appended any more.

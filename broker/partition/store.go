@@ -64,10 +64,9 @@ type Store struct {
 	// pace belongs to the goroutine that calls Tick; quiet and fast are what it found.
 	pace        drainPace
 	quiet, fast atomic.Bool
-	// unsorted: packs wait for the disk to have time for them, if it is not quiet until sortAfter.
-	unsorted  atomic.Bool
-	sortAfter atomic.Int64
-	drained   struct{ files, adopted, bytes, packs, packBytes, repacked atomic.Int64 }
+	// unsorted: packs wait to be written anew. crowded: more of all packs is dead than is needed.
+	unsorted, crowded atomic.Bool
+	drained           struct{ files, adopted, bytes, packs, packBytes, repacked atomic.Int64 }
 	// rules say how partitions are compacted, compactions what was done.
 	rules       atomic.Pointer[func(topic.Partition) (Compaction, bool)]
 	compactions struct{ logs, read, saved, uncleanable, permille atomic.Int64 }

@@ -15,10 +15,16 @@ import (
 // name it, until the record that dropped the batches is drained.
 func (d *drainer) sweep() error {
 	dropped := d.store.dropped.Load()
+	var used map[uint64]int64
 	if len(d.doomed) == 0 && (d.store.swept.Load() != dropped || d.store.sorts()) {
+<<<<<<< HEAD
 		defer d.rest(d.store.cfg.Now())
 		used, settled := d.store.packsInUse()
 		if !settled {
+=======
+		settled := false
+		if used, settled = d.store.packsInUse(); !settled {
+>>>>>>> adopt
 			return nil
 		}
 		for _, number := range slices.Sorted(maps.Keys(d.packs)) {
@@ -28,17 +34,20 @@ func (d *drainer) sweep() error {
 		}
 		d.doomedBy, _ = d.store.walLog.Sequences()
 		d.store.swept.Store(dropped)
-		if len(d.doomed) == 0 {
-			again, err := d.repack(used)
-			d.store.unsorted.Store(again)
-			d.count()
+	}
+	if _, synced := d.store.walLog.Sequences(); synced >= d.doomedBy {
+		if err := d.removeDoomed(); err != nil {
 			return err
 		}
 	}
-	if _, synced := d.store.walLog.Sequences(); synced < d.doomedBy {
-		d.store.doomed.Store(len(d.doomed) > 0)
-		return nil
+	d.store.doomed.Store(len(d.doomed) > 0)
+	if used != nil {
+		return d.repack(used)
 	}
+	return nil
+}
+
+func (d *drainer) removeDoomed() error {
 	for len(d.doomed) > 0 {
 		number := d.doomed[0]
 		key := packKey(number)
@@ -46,12 +55,12 @@ func (d *drainer) sweep() error {
 			return fmt.Errorf("forget pack %d: %w", number, err)
 		}
 		delete(d.packs, number)
+		delete(d.bad, number)
 		d.doomed = d.doomed[1:]
 		if err := d.store.walLog.RemovePack(number); err != nil {
 			return fmt.Errorf("remove a pack: %w", err)
 		}
 	}
-	d.store.doomed.Store(false)
 	d.count()
 	return nil
 }
@@ -181,6 +190,7 @@ func (p *drainPace) judge(now time.Duration, end wal.Position, fileBytes int64) 
 	fast = now < p.busyUntil
 	return perSecond < drainQuiet && !fast, fast
 }
+<<<<<<< HEAD
 
 // sortShare is the share of time that packs are looked for and written anew in, unless the disk is quiet: one
 // in so much.
@@ -190,3 +200,5 @@ const sortShare = 8
 func (s *Store) sorts() bool {
 	return s.unsorted.Load() && !s.fast.Load() && (s.quiet.Load() || int64(s.cfg.Now()) >= s.sortAfter.Load())
 }
+=======
+>>>>>>> adopt

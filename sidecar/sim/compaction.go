@@ -143,6 +143,13 @@ func (c *checker) keeps(h *host, p topic.Partition, log *partition.Log) {
 			}
 		}
 	}
+	// A compaction may have gone further than the high watermark that a later run has come to know.
+	canon := c.canon[p]
+	for at := end; at < log.State().DurableEnd && int(at) < len(canon); at++ {
+		if canon[at].value != 0 {
+			newest[keyOf(canon[at].value)] = at
+		}
+	}
 	c.dropped(h, p, start, end, present, newest)
 }
 
