@@ -21,24 +21,8 @@ import (
 // repackShare: a pack is written anew once less than one in so many of its bytes is needed.
 const repackShare = 2
 
-<<<<<<< HEAD
-// repack writes one pack anew, if there is one that is worth it and the disk has time: when it is quiet, and
-// now and then when it is not busy. It reports whether there may be more to do.
-func (d *drainer) repack(used map[uint64]int64) (again bool, err error) {
-	if d.compaction != nil {
-		return true, nil // It knows where its batches lie.
-	}
-	for _, number := range slices.Sorted(maps.Keys(d.packs)) {
-		next, worth := d.anew(number, used[number])
-		switch {
-		case !worth:
-		case d.store.quiet.Load(), d.store.sorts():
-			return d.repackOne(d.packs[number], next)
-		default:
-			again = true
-=======
-// Unless the disk is quiet, packs are written anew in one part of sortShare of the time, and in sortTurn of a
-// turn at most.
+// Unless the disk is quiet, packs are looked for and written anew in one part of sortShare of the time, and in
+// sortTurn of a turn at most.
 const (
 	sortShare = 8
 	sortTurn  = time.Second / 2
@@ -46,25 +30,30 @@ const (
 	sortsMax = 8
 )
 
-// repack writes packs anew that are worth it, those of which least is needed first. While the disk is busy it
-// does so only if dead batches crowd it.
-func (d *drainer) repack(used map[uint64]int64) error {
-	now, share := d.store.cfg.Now(), time.Duration(sortShare)
+// repack writes packs anew that are worth it, those of which least is needed first, after a look at the packs
+// that began at from. While the disk is busy it does so only if dead batches crowd it.
+func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
+	share := time.Duration(sortShare)
 	if d.store.quiet.Load() {
 		share = 1
 	}
-	d.credit, d.creditAt = min(d.credit+(now-d.creditAt)/share, sortTurn), now
+	d.credit, d.creditAt = min(d.credit+(from-d.creditAt)/share, sortTurn), from
+	spend := func() {
+		now := d.store.cfg.Now()
+		d.credit, from = d.credit-(now-from), now
+	}
+	may := d.credit >= 0 // A look alone gets nothing done.
+	spend()
 	d.store.crowded.Store(d.crowd(used))
 	for range sortsMax {
 		number, next, again := d.worst(used)
 		d.store.unsorted.Store(again)
-		if number == 0 || d.credit < 0 || d.compaction != nil { // A compaction knows where its batches lie.
+		if number == 0 || !may || d.compaction != nil { // A compaction knows where its batches lie.
 			break
 		}
 		done, err := d.repackOne(d.packs[number], next)
-		after := d.store.cfg.Now()
-		d.credit, now = d.credit-(after-now), after
-		if err != nil {
+		spend()
+		if may = d.credit >= 0; err != nil {
 			return err
 		}
 		if !done {
@@ -73,6 +62,7 @@ func (d *drainer) repack(used map[uint64]int64) error {
 		used[next] = used[number]
 		delete(used, number)
 	}
+	d.store.sortAfter.Store(int64(from - min(d.credit, 0)*share))
 	d.count()
 	return nil
 }
@@ -101,7 +91,6 @@ func (d *drainer) worst(used map[uint64]int64) (number, next uint64, again bool)
 		timely := !d.store.fast.Load() || d.store.crowded.Load() && used[n]*repackShare <= bytes
 		if share := float64(used[n]) / float64(bytes); timely && share < least {
 			number, next, least = n, to, share
->>>>>>> adopt
 		}
 	}
 	return number, next, again
@@ -109,7 +98,8 @@ func (d *drainer) worst(used map[uint64]int64) (number, next uint64, again bool)
 
 // sorts reports whether it is time to look for packs to write anew.
 func (s *Store) sorts() bool {
-	return s.unsorted.Load() && (!s.fast.Load() || s.crowded.Load())
+	return s.unsorted.Load() && (!s.fast.Load() || s.crowded.Load()) &&
+		(s.quiet.Load() || int64(s.cfg.Now()) >= s.sortAfter.Load())
 }
 
 // anew reports whether a pack of which so many bytes are needed is worth writing anew, and as which number.

@@ -66,7 +66,9 @@ type Store struct {
 	quiet, fast atomic.Bool
 	// unsorted: packs wait to be written anew. crowded: more of all packs is dead than is needed.
 	unsorted, crowded atomic.Bool
-	drained           struct{ files, adopted, bytes, packs, packBytes, repacked atomic.Int64 }
+	// sortAfter is until when that has had its share of the time.
+	sortAfter atomic.Int64
+	drained   struct{ files, adopted, bytes, packs, packBytes, repacked atomic.Int64 }
 	// rules say how partitions are compacted, compactions what was done.
 	rules       atomic.Pointer[func(topic.Partition) (Compaction, bool)]
 	compactions struct{ logs, read, saved, uncleanable, permille atomic.Int64 }
