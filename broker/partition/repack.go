@@ -21,22 +21,6 @@ import (
 // repackShare: a pack is written anew once less than one in so many of its bytes is needed.
 const repackShare = 2
 
-<<<<<<< HEAD
-// repack writes one pack anew, if there is one that is worth it and the disk has time: when it is quiet, and
-// now and then when it is not busy. It reports whether there may be more to do.
-func (d *drainer) repack(used map[uint64]int64) (again bool, err error) {
-	if d.compaction != nil {
-		return true, nil // It knows where its batches lie.
-	}
-	for _, number := range slices.Sorted(maps.Keys(d.packs)) {
-		next, worth := d.anew(number, used[number])
-		switch {
-		case !worth:
-		case d.store.quiet.Load(), d.store.sorts():
-			return d.repackOne(d.packs[number], next)
-		default:
-			again = true
-=======
 // Unless the disk is quiet, packs are written anew in one part of sortShare of the time, and in sortTurn of a
 // turn at most.
 const (
@@ -101,7 +85,6 @@ func (d *drainer) worst(used map[uint64]int64) (number, next uint64, again bool)
 		timely := !d.store.fast.Load() || d.store.crowded.Load() && used[n]*repackShare <= bytes
 		if share := float64(used[n]) / float64(bytes); timely && share < least {
 			number, next, least = n, to, share
->>>>>>> adopt
 		}
 	}
 	return number, next, again

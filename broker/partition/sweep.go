@@ -17,14 +17,8 @@ func (d *drainer) sweep() error {
 	dropped := d.store.dropped.Load()
 	var used map[uint64]int64
 	if len(d.doomed) == 0 && (d.store.swept.Load() != dropped || d.store.sorts()) {
-<<<<<<< HEAD
-		defer d.rest(d.store.cfg.Now())
-		used, settled := d.store.packsInUse()
-		if !settled {
-=======
 		settled := false
 		if used, settled = d.store.packsInUse(); !settled {
->>>>>>> adopt
 			return nil
 		}
 		for _, number := range slices.Sorted(maps.Keys(d.packs)) {
@@ -63,12 +57,6 @@ func (d *drainer) removeDoomed() error {
 	}
 	d.count()
 	return nil
-}
-
-// rest keeps the work that began at from, on a disk that is not quiet, to its share of the time.
-func (d *drainer) rest(from time.Duration) {
-	now := d.store.cfg.Now()
-	d.store.sortAfter.Store(int64(now + (now-from)*(sortShare-1)))
 }
 
 // packsInUse counts the bytes of the records that are needed of each pack. It is not settled while a crash
@@ -190,15 +178,3 @@ func (p *drainPace) judge(now time.Duration, end wal.Position, fileBytes int64) 
 	fast = now < p.busyUntil
 	return perSecond < drainQuiet && !fast, fast
 }
-<<<<<<< HEAD
-
-// sortShare is the share of time that packs are looked for and written anew in, unless the disk is quiet: one
-// in so much.
-const sortShare = 8
-
-// sorts reports whether it is time to write packs anew.
-func (s *Store) sorts() bool {
-	return s.unsorted.Load() && !s.fast.Load() && (s.quiet.Load() || int64(s.cfg.Now()) >= s.sortAfter.Load())
-}
-=======
->>>>>>> adopt
