@@ -17,7 +17,7 @@ func (d *drainer) sweep() error {
 	dropped := d.store.dropped.Load()
 	var used map[uint64]int64
 	if len(d.doomed) == 0 && (d.store.swept.Load() != dropped || d.store.sorts()) {
-		settled := false
+		var settled bool
 		if used, settled = d.store.packsInUse(); !settled {
 			return nil
 		}
