@@ -39,7 +39,6 @@ const controlBytesMax = 512
 // writer, and taken out by the drainer.
 type digests struct {
 	bytesMax int
-	mutant   Mutant
 	mu       struct {
 		sync.Mutex
 		files []*digest
@@ -64,7 +63,7 @@ func (d *digests) add(r *wal.Placed) {
 		return
 	}
 	before := len(one.bytes)
-	one.add(r, d.mutant)
+	one.add(r)
 	if d.mu.bytes += len(one.bytes) - before; d.mu.bytes > d.bytesMax || one.lost {
 		d.mu.bytes -= len(one.bytes)
 		*one = digest{file: one.file, lost: true}
@@ -95,14 +94,14 @@ func (d *digests) few() bool {
 
 const digestBytesFew = 4 << 20
 
-func (g *digest) add(r *wal.Placed, mutant Mutant) {
+func (g *digest) add(r *wal.Placed) {
 	head := r.Payload
 	if r.Kind == wal.Data {
 		h, err := batch.ParseHeader(r.Payload)
 		if g.lost = err != nil || h.Control() && len(r.Payload) > controlBytesMax; g.lost {
 			return
 		}
-		if !h.Control() || mutant == DigestsWithoutMarkers {
+		if !h.Control() {
 			head = r.Payload[:batch.HeaderBytes]
 		}
 	}

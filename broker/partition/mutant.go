@@ -26,8 +26,6 @@ const (
 	CompactsUncommitted
 	// RetiresAdopted gives up an adopted file before the WAL knows that it is a pack.
 	RetiresAdopted
-	// DigestsWithoutMarkers keeps of a control batch what it keeps of others: not what it says.
-	DigestsWithoutMarkers
 	// HighWatermarkFalls stores a high watermark as it comes; part of a mutant of several packages.
 	HighWatermarkFalls
 )
@@ -40,7 +38,7 @@ func Break(cfg *Config, bug Mutant, log wal.Mutant) {
 
 var mutantNames = [...]string{"sound", "followers-forget-producers", "waits-outlive-epochs",
 	"counts-unsynced-resets", "starts-stay-in-memory", "retires-too-early",
-	"sweeps-by-memory", "compacts-uncommitted", "retires-adopted", "digests-without-markers", "high-watermark-falls"}
+	"sweeps-by-memory", "compacts-uncommitted", "retires-adopted", "high-watermark-falls"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }
@@ -48,5 +46,5 @@ func (m Mutant) String() string { return mutantNames[m] }
 // Mutants lists all bugs that show by themselves.
 func Mutants() []Mutant {
 	return []Mutant{FollowersForgetProducers, WaitsOutliveEpochs, CountsUnsyncedResets, StartsStayInMemory,
-		RetiresTooEarly, SweepsByMemory, CompactsUncommitted, RetiresAdopted, DigestsWithoutMarkers}
+		RetiresTooEarly, SweepsByMemory, CompactsUncommitted, RetiresAdopted}
 }

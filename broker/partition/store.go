@@ -141,7 +141,7 @@ func Open(cfg Config) (*Store, error) {
 
 func newStore(cfg Config) *Store {
 	s := &Store{cfg: cfg, tail: tailQueue{bytesMax: cfg.TailBytesMax}}
-	s.digests.bytesMax, s.digests.mutant = digestBytes, cfg.mutant
+	s.digests.bytesMax = digestBytes
 	s.mu.logs = map[topic.Partition]*Log{}
 	s.mu.removing = map[topic.Partition]removals{}
 	s.mu.passed = map[wal.Position]bool{}
