@@ -82,15 +82,15 @@ type drain struct {
 	window  sorter
 	files   int
 	// adopting is the pack that the file at hand becomes, nothing if it is copied. needed: a batch in it must
-	// outlive the file. packs are those that are made.
+	// outlive the file. made are the packs of all files.
 	adopting wal.Pack
 	needed   bool
 	made     []wal.Pack
 }
 
 // turn drains one file if there is one, or adopts all if that is asked for, and removes the packs that
-// nobody needs any more. On a busy disk it copies only once it must. An error that wraps wal.ErrNoSpace is for later; after any other the node has to
-// stop.
+// nobody needs any more. On a busy disk it copies only once it must. An error that wraps wal.ErrNoSpace is for
+// later; after any other the node has to stop.
 func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	files := d.store.walLog.SealedFiles()
 	// Something else may have had it woken while the disk has no time for copies.
