@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"strconv"
 	"time"
 
@@ -140,16 +141,9 @@ func (o *originals) fill(offset int64) {
 
 // keep copies a record, whose slices are valid until the next one only.
 func keep(r batch.Record) batch.Record {
-	kept := batch.Record{Key: cloneField(r.Key), Value: cloneField(r.Value)}
+	kept := batch.Record{Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value)}
 	for _, h := range r.Headers {
-		kept.Headers = append(kept.Headers, batch.RecordHeader{Key: h.Key, Value: cloneField(h.Value)})
+		kept.Headers = append(kept.Headers, batch.RecordHeader{Key: h.Key, Value: bytes.Clone(h.Value)})
 	}
 	return kept
-}
-
-func cloneField(b []byte) []byte {
-	if b == nil {
-		return nil
-	}
-	return append([]byte{}, b...)
 }

@@ -245,7 +245,7 @@ func TestDigestsAreBounded(t *testing.T) {
 	for file := range uint64(20) {
 		for i := range int64(1 + file%3*10) {
 			record.At = wal.Position{File: file + 1, Offset: 4096 + 100*i}
-			d.add(&record)
+			d.add(record)
 		}
 	}
 	got, bytes := 0, 0

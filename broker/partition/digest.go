@@ -46,10 +46,16 @@ type digests struct {
 	}
 }
 
-// add takes in the next record of the WAL.
-func (d *digests) add(r *wal.Placed) {
+// add takes in the next records of the WAL.
+func (d *digests) add(records ...wal.Placed) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for i := range records {
+		d.addLocked(&records[i])
+	}
+}
+
+func (d *digests) addLocked(r *wal.Placed) {
 	n := len(d.mu.files)
 	if n == 0 || d.mu.files[n-1].file != r.At.File {
 		if n > 0 {

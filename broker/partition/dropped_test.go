@@ -61,9 +61,9 @@ func TestLogKnowsHowFarItHasDroppedWhatEndsOlderRecords(t *testing.T) {
 	}
 }
 
-// 1. A compaction begins while all replicas are in sync. 2. One is added, and is sent the key. 3. The compaction
-// ends: if the tombstone went now, the replica would keep the key.
-func TestTombstoneStaysIfAReplicaCameWhileTheLogWasCompacted(t *testing.T) {
+// heldMidway is a log with a tombstone whose compaction had begun when it was to be held.
+func heldMidway(t *testing.T) *press {
+	t.Helper()
 	p := newPress(t)
 	p.lead()
 	p.append(p.one, at(1), deletion(1), at(3), at(9))
@@ -73,6 +73,13 @@ func TestTombstoneStaysIfAReplicaCameWhileTheLogWasCompacted(t *testing.T) {
 	}
 	p.rules.Hold = true
 	p.work()
+	return p
+}
+
+// 1. A compaction begins while all replicas are in sync. 2. One is added, and is sent the key. 3. The compaction
+// ends: if the tombstone went now, the replica would keep the key.
+func TestTombstoneStaysIfAReplicaCameWhileTheLogWasCompacted(t *testing.T) {
+	p := heldMidway(t)
 	if got := p.one.State().Dropped; got != 0 {
 		t.Errorf("dropped up to %d, want 0", got)
 	}
@@ -160,15 +167,7 @@ func TestLogTellsWhatIsAboutToBeDroppedBeforeTheRulesAreAsked(t *testing.T) {
 
 // A compaction that may not drop what it wanted to leaves no trace of that.
 func TestRefusedCompactionIsNotAboutToDropAnything(t *testing.T) {
-	p := newPress(t)
-	p.lead()
-	p.append(p.one, at(1), deletion(1), at(3), at(9))
-	p.expire()
-	if more, err := p.driver.Compact(1); err != nil || !more {
-		t.Fatalf("the first slice: %v, %v, want more", more, err)
-	}
-	p.rules.Hold = true
-	p.work()
+	p := heldMidway(t)
 	if s := p.one.State(); s.Dropping != 0 || s.Dropped != 0 {
 		t.Errorf("dropping up to %d, dropped up to %d, want 0, 0", s.Dropping, s.Dropped)
 	}

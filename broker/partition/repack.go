@@ -219,16 +219,13 @@ func copyEach(needed []resident, to *sorter) error {
 		if _, err := r.log.load(one); err != nil {
 			return err
 		}
-		if err := to.add(r.placed(one[0].payload)); err != nil {
+		err := to.add(wal.Placed{At: r.at, Record: wal.Record{Kind: wal.Data, Partition: r.log.partition, Epoch: r.epoch,
+			Base: r.base, Count: r.count, Payload: one[0].payload}})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (r resident) placed(payload []byte) wal.Placed {
-	return wal.Placed{At: r.at, Record: wal.Record{Kind: wal.Data, Partition: r.log.partition, Epoch: r.epoch,
-		Base: r.base, Count: r.count, Payload: payload}}
 }
 
 // copyScanned reads an adopted file from its beginning to its end, where the batches lie as they came.
@@ -269,10 +266,12 @@ func takeScanned(left []resident, recs []wal.Placed, to *sorter) ([]resident, er
 		if len(left) == 0 || r.At.Compare(left[0].at) < 0 {
 			continue
 		}
-		want := left[0].placed(nil)
-		if got := r.Record; r.At != want.At || got.Kind != want.Kind || got.Partition != want.Partition ||
-			got.Base != want.Base || got.Count != want.Count || got.Epoch != want.Epoch {
-			return left, fmt.Errorf("batch at %v is another: %w", want.At, wal.ErrDamaged)
+		want := left[0]
+		if r.At != want.at {
+			return left, fmt.Errorf("no record begins at %v: %w", want.at, wal.ErrDamaged)
+		}
+		if err := want.log.recognise(&piece{extent: want.extent}, &r.Record); err != nil {
+			return left, err
 		}
 		if err := to.add(r); err != nil {
 			return nil, err

@@ -12,7 +12,7 @@ import (
 // no payload is kept. All of them are durable, so durable end and log end agree when it is over.
 func (s *Store) replay(r wal.Placed) error {
 	if s.cfg.Catalog != nil {
-		s.digests.add(&r)
+		s.digests.add(r)
 	}
 	logs := s.mu.logs // nobody else knows the store yet
 	if r.Kind == wal.Remove {

@@ -62,12 +62,12 @@ func (s sink) Sealed(g *wal.Group) {
 // Durable moves the durable ends, and nothing else does (failure mode 30): record by record, in the
 // order of the log. The observer hears of it before the waiters do, so that acks leave first.
 func (s sink) Durable(g *wal.Group) {
+	if s.cfg.Catalog != nil {
+		s.digests.add(g.Records...)
+	}
 	touched := s.tail.touched[:0]
 	for i := range g.Records {
 		r := &g.Records[i]
-		if s.cfg.Catalog != nil {
-			s.digests.add(r)
-		}
 		l := s.receiver(r, settling)
 		if l == nil {
 			continue

@@ -178,10 +178,25 @@ func (l *Log) RemovePack(number uint64) error {
 	return nil
 }
 
-// knowsPack reports whether a pack is among those that Open was told of.
-func (l *Log) knowsPack(number uint64) bool {
-	return slices.ContainsFunc(l.cfg.Packs, func(p Pack) bool { return p.Number == number })
+// known reports whether a file of that base name is one of the packs.
+func known(packs []Pack, name string) bool {
+	number, pack := parseName(name, packSuffix)
+	if file, ok := parseName(name, fileSuffix); ok {
+		number, pack = adoptedNumber(file), true
+	}
+	return pack && slices.ContainsFunc(packs, func(p Pack) bool { return p.Number == number })
 }
+
+// parseHeader reads and verifies the first block of a pack or of a file of the chain.
+func (e extent) parseHeader(b []byte) (FileHeader, error) {
+	if e.grouped() {
+		return parseFileHeader(b)
+	}
+	return parsePackHeader(b)
+}
+
+// generation is what that header says.
+func (e extent) generation() uint64 { return life(e.number) &^ PackBit }
 
 // parsePackHeader reads and verifies the header of a pack.
 func parsePackHeader(b []byte) (FileHeader, error) {

@@ -254,15 +254,16 @@ func (l *Log) tidyOther(name string) error {
 		}
 		return nil
 	}
+	if known(l.cfg.Packs, name) {
+		return nil
+	}
 	if number, ok := parseName(name, fileSuffix); ok {
-		if !l.knowsPack(adoptedNumber(number)) {
-			l.drained = append(l.drained, number)
-		}
+		l.drained = append(l.drained, number)
 		return nil
 	}
 	number, pack := parseName(name, packSuffix)
 	switch {
-	case pack && l.knowsPack(number), !pack && !strings.HasSuffix(name, unfinishedSuffix):
+	case !pack && !strings.HasSuffix(name, unfinishedSuffix):
 		return nil
 	case pack && number > l.cfg.Start.NextPack:
 		l.cfg.Logger.Error("pack belongs to no log that is known here, it is set aside", "file", full)

@@ -168,11 +168,7 @@ func (s *scrub) header(e extent) error {
 	}
 	if err == nil {
 		var h FileHeader
-		parse := parseFileHeader
-		if !e.grouped() {
-			parse = parsePackHeader
-		}
-		if h, err = parse(b); err == nil && (h.Generation != life(e.number)&^PackBit || h.Session != e.session) {
+		if h, err = e.parseHeader(b); err == nil && (h.Generation != e.generation() || h.Session != e.session) {
 			err = errors.New("it is of another file")
 		}
 	}

@@ -78,8 +78,7 @@ func CheckBytes(c Check) (bytes int64, err error) {
 	for _, name := range names {
 		_, pack := parseName(name, packSuffix)
 		number, file := parseName(name, fileSuffix)
-		adopted := file && slices.ContainsFunc(c.Packs, func(p Pack) bool { return p.Number == adoptedNumber(number) })
-		if !pack && !adopted && (!file || number < c.Start.File) {
+		if !pack && (!file || number < c.Start.File) && !known(c.Packs, name) {
 			continue
 		}
 		f, err := c.FS.Open(filepath.Join(c.Dir, name), false)
@@ -202,19 +201,11 @@ func (v *verification) salvage(w *walk, at Position) error {
 // unneeded sorts out the files that belong neither to the chain nor to the known packs.
 func (v *verification) unneeded(others []string) {
 	for _, name := range others {
-		number, pack := parseName(name, packSuffix)
-		if file, ok := parseName(name, fileSuffix); ok {
-			number, pack = adoptedNumber(file), true
-		}
-		if pack && v.knows(number) || name == lockName || strings.HasSuffix(name, mendedSuffix) {
+		if known(v.Packs, name) || name == lockName || strings.HasSuffix(name, mendedSuffix) {
 			continue
 		}
 		v.done.Unneeded = append(v.done.Unneeded, filepath.Join(v.Dir, name))
 	}
-}
-
-func (v *verification) knows(number uint64) bool {
-	return slices.ContainsFunc(v.Packs, func(p Pack) bool { return p.Number == number })
 }
 
 // packs reads every known pack from its first record to its last.
@@ -252,20 +243,16 @@ func (v *verification) pack(w *walk, f *walked, p Pack) error {
 	}
 	b, err := w.window.view(0, fileHeaderBytes)
 	var h FileHeader
-	adopted := Adopted(p.Number)
-	switch {
-	case err != nil:
-	case adopted:
-		h, err = parseFileHeader(b)
-	default:
-		h, err = parsePackHeader(b)
+	e := p.extent()
+	if err == nil {
+		h, err = e.parseHeader(b)
 	}
 	switch {
 	case err != nil && !isFormat(err):
 		return fmt.Errorf("read %s: %w", f.name, err)
 	case err != nil:
 		found(0, "file header: "+err.Error())
-	case h.Generation != life(f.number)&^PackBit || h.Session != p.Session || !adopted && h.Bytes != p.Bytes:
+	case h.Generation != e.generation() || h.Session != p.Session || !e.grouped() && h.Bytes != p.Bytes:
 		found(0, "file header is of another pack than the catalog names")
 	}
 	tell := func(r Placed) error {
@@ -275,7 +262,7 @@ func (v *verification) pack(w *walk, f *walked, p Pack) error {
 		return nil
 	}
 	for at := int64(blockBytes); at < p.Bytes; {
-		n, err := v.next(w, p.extent(), at, tell)
+		n, err := v.next(w, e, at, tell)
 		if at += n; err == nil {
 			continue
 		}
