@@ -41,7 +41,8 @@ func TestDrainedRecordsOutliveKills(t *testing.T) {
 	t.Logf("broker %d is in every in-sync set %s after it woke", away+1, time.Since(began).Round(time.Millisecond))
 	load.stop()
 	for i := range c.http {
-		if drained := c.metric(i, "outrigger_drained_bytes_total"); drained < written/2 {
+		drained := c.metric(i, "outrigger_drained_bytes_total") + file*c.metric(i, "outrigger_adopted_files_total")
+		if drained < written/2 { // Copied or adopted: that depends on how fast the machine is.
 			t.Errorf("broker %d: drained %v bytes of %d", i+1, drained, written)
 		}
 		if held := c.metric(i, "outrigger_wal_bytes"); held > retained {
