@@ -49,8 +49,11 @@ type drainer struct {
 	// bad are packs that could not be written anew, by what Store.dropped was then: something is damaged
 	// there, and to try again is of no use before that is gone.
 	bad map[uint64]uint64
-	// credit is how much of the time since creditAt may be spent on writing packs anew.
-	credit, creditAt time.Duration
+	// repacking is the time for writing packs anew, compacting that for compactions. dirty is how crowded the
+	// logs were that are to be compacted, when they were looked at last, at dirtyAt.
+	repacking, compacting allowance
+	dirty                 float64
+	dirtyAt               time.Duration
 	// compaction is the one under way, nil if none is. compacted is the number of the last one's pack: it is
 	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction
