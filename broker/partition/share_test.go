@@ -2,11 +2,14 @@ package partition
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"maps"
 	"math"
 	"testing"
 	"time"
 
+	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 )
 
@@ -179,5 +182,24 @@ func TestPacksAreWrittenAnewBesideACompaction(t *testing.T) {
 	}
 	if err := p.driver.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A look at the packs costs what there is of packs, however many batches lie in them.
+func BenchmarkLookAtPacks(b *testing.B) {
+	for _, batches := range []int{1_000, 1_000_000} {
+		b.Run(fmt.Sprint("batches=", batches), func(b *testing.B) {
+			s := newStore(Config{Now: (&clock{}).now, Logger: slog.New(slog.DiscardHandler)}.withDefaults())
+			l := s.Create(p0)
+			for i := range batches {
+				l.mu.index.push(extent{base: topic.Offset(i), count: 1, bytes: 100, encoded: int32(wal.EncodedBytes(100)),
+					at: wal.Position{File: wal.PackBit | uint64(1+i*20/batches), Offset: int64(4096 + i)}})
+			}
+			for b.Loop() {
+				if used, settled := s.packsInUse(); len(used) != 20 || !settled {
+					b.Fatalf("got %d packs, settled %v", len(used), settled)
+				}
+			}
+		})
 	}
 }

@@ -85,12 +85,8 @@ func (l *Log) packsInUse(used map[uint64]int64) (settled bool) {
 	if !l.settledLocked() && l.store.cfg.mutant != SweepsByMemory {
 		return false
 	}
-	for i := range l.mu.settled {
-		e := l.mu.index.at(i)
-		if e.at.File&wal.PackBit == 0 {
-			break
-		}
-		used[e.at.File&^wal.PackBit] += int64(e.encoded)
+	for _, p := range l.mu.index.packs {
+		used[p.number] += p.bytes
 	}
 	return true
 }
