@@ -30,7 +30,7 @@ func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 	crowded := d.crowd(used)
 	d.store.crowded.Store(crowded > crowdedLeast)
 	d.repacking.pass(from, shareOf(d.store.quiet.Load(), crowded))
-	may := d.repacking.may() // A look alone gets nothing done.
+	may := d.repacking.may() && from >= d.fullUntil // A look alone gets nothing done.
 	d.repacking.spend(d.store.cfg.Now())
 	for range sortsMax {
 		number, next, again := d.worst(used)
@@ -49,7 +49,7 @@ func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 		used[next] = used[number]
 		delete(used, number)
 	}
-	d.store.sortAfter.Store(int64(d.repacking.due()))
+	d.store.sortAfter.Store(int64(max(d.repacking.due(), d.fullUntil)))
 	d.count()
 	return nil
 }
@@ -85,8 +85,7 @@ func (d *drainer) worst(used map[uint64]int64) (number, next uint64, again bool)
 
 // sorts reports whether it is time to look for packs to write anew.
 func (s *Store) sorts() bool {
-	return s.unsorted.Load() && (!s.fast.Load() || s.crowded.Load()) &&
-		(s.quiet.Load() || int64(s.cfg.Now()) >= s.sortAfter.Load())
+	return s.unsorted.Load() && (!s.fast.Load() || s.crowded.Load()) && int64(s.cfg.Now()) >= s.sortAfter.Load()
 }
 
 // anew reports whether a pack of which so many bytes are needed is worth writing anew, and as which number.
@@ -153,6 +152,7 @@ func (d *drainer) repackOne(old wal.Pack, number uint64) (done bool, err error) 
 	delete(d.packs, old.Number)
 	delete(d.bad, old.Number)
 	d.store.drained.repacked.Add(1)
+	d.hasSpace()
 	if err := d.store.walLog.RemovePack(old.Number); err != nil {
 		return false, fmt.Errorf("remove a pack that was written anew: %w", err)
 	}
