@@ -18,10 +18,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// soakEnv is how long to soak; soakRateEnv how many records of 1 KiB a second.
+// soakEnv is how long to soak; soakRateEnv how many records of 1 KiB a second, soakKeysEnv how many more of a
+// compacted topic, an eighth of that unless set.
 const (
 	soakEnv     = "OUTRIGGER_SOAK"
 	soakRateEnv = "OUTRIGGER_SOAK_RATE"
+	soakKeysEnv = "OUTRIGGER_SOAK_KEYS_RATE"
 )
 
 const (
@@ -109,12 +111,8 @@ func TestSoakStaysFlat(t *testing.T) {
 		"--set", "wal.file.bytes=8388608", "--set", "wal.retained.bytes=41943040", "--set", "min.insync.replicas=2",
 		"--set", "log.retention.check.interval.ms=2000", "--set", "log.cleaner.backoff.ms=2000",
 	}})
-	s := &soak{cluster: c, rate: soakRate}
-	if text := os.Getenv(soakRateEnv); text != "" {
-		if s.rate, err = strconv.Atoi(text); err != nil {
-			t.Fatalf("%s: %v", soakRateEnv, err)
-		}
-	}
+	s := &soak{cluster: c, rate: rateOf(t, soakRateEnv, soakRate)}
+	s.keysRate = rateOf(t, soakKeysEnv, s.rate/8)
 	ctx, cancel := context.WithTimeout(context.Background(), length)
 	defer cancel()
 	s.load(ctx)
@@ -124,11 +122,24 @@ func TestSoakStaysFlat(t *testing.T) {
 	s.judge(warmUp)
 }
 
+// rateOf reads a rate from the environment.
+func rateOf(t *testing.T, name string, preset int) int {
+	text := os.Getenv(name)
+	if text == "" {
+		return preset
+	}
+	rate, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return rate
+}
+
 // soak is a cluster, its load, and what was seen of it.
 type soak struct {
 	*cluster
-	rate    int
-	running sync.WaitGroup
+	rate, keysRate int
+	running        sync.WaitGroup
 	// seen are the samples by gauge and broker.
 	seen [4][3][]sampled
 	// first and last are what the brokers' directories held at the ends of the judged part, in MiB, by name.
@@ -166,7 +177,7 @@ func (s *soak) load(ctx context.Context) {
 		}
 	}
 	s.running.Go(func() { s.produce(ctx, soakTopic, s.rate) })
-	s.running.Go(func() { s.produce(ctx, soakTopic+"-keys", s.rate/8) })
+	s.running.Go(func() { s.produce(ctx, soakTopic+"-keys", s.keysRate) })
 	s.running.Go(func() { s.consume(ctx) })
 	s.running.Go(func() { s.transact(ctx) })
 	s.running.Go(func() { s.churn(ctx, kadm.NewClient(admin)) })

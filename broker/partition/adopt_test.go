@@ -291,7 +291,7 @@ func TestDeadSpaceIsGivenBackUnderModerateLoad(t *testing.T) {
 		}
 	}
 	want := h.digest()
-	h.store.drainer.credit, h.store.drainer.creditAt = -5*time.Millisecond, now
+	h.store.drainer.repacking = allowance{credit: -5 * time.Millisecond, at: now}
 	turns := 0
 	for ; h.store.Stats().Drain.Repacked == 0 && turns < 100; turns++ {
 		if _, err := h.driver.Drain(); err != nil {

@@ -65,6 +65,8 @@ type compaction struct {
 	number uint64
 	pack   *wal.PackWriter
 	bytes  int64
+	// reads are the packs in which the batches lie that it is about: they stay where they are meanwhile.
+	reads map[uint64]bool
 	// queue are the logs whose turn may come, done those that are in the pack, now is the one at hand.
 	queue []dirty
 	done  []*cleaning
@@ -78,7 +80,32 @@ type compaction struct {
 type dirty struct {
 	log   *Log
 	rules Compaction
-	share float64
+	dirt
+}
+
+// dirt is what of a log in packs is to be compacted, and what was, in bytes.
+type dirt struct{ dirty, clean int64 }
+
+func (d dirt) ratio() float64 { return float64(d.dirty) / float64(max(1, d.clean+d.dirty)) }
+
+// compactTurn compacts, slice by slice of so many bytes, for as long as it may, now that the disk is quiet or not,
+// and until it is to look after something else. It reports whether there is more to do.
+func (d *drainer) compactTurn(quiet bool, slice int64, until func() bool) (more bool, err error) {
+	now := d.store.cfg.Now
+	for {
+		if d.compaction != nil && now()-d.dirtyAt >= d.store.cfg.CompactBackoff {
+			d.look(d.nextPack) // More may have come in than when it began.
+		}
+		d.compacting.pass(now(), shareOf(quiet, d.dirty))
+		if !d.compacting.may() {
+			return true, nil
+		}
+		more, err = d.compact(slice)
+		d.compacting.spend(now())
+		if err != nil || !more || until() {
+			return more || d.compaction != nil, err
+		}
+	}
 }
 
 // compact advances the compaction under way by about so many bytes that are read, or looks for a log that
@@ -130,24 +157,40 @@ func (d *drainer) beginCompaction() *compaction {
 	for number := range d.packs {
 		highest = max(highest, number)
 	}
-	c := &compaction{drainer: d, number: (highest/compactionSpan + 1) * compactionSpan}
-	rules := d.store.rules.Load()
-	if rules == nil || highest == 0 || c.number >= d.nextPack {
+	c := &compaction{drainer: d, number: (highest/compactionSpan + 1) * compactionSpan, reads: map[uint64]bool{}}
+	if highest == 0 || c.number >= d.nextPack {
 		return nil
 	}
-	for _, l := range d.store.snapshot() {
-		if r, ok := (*rules)(l.partition); ok {
-			if share := l.dirt(r, c.number); share > 0 {
-				c.queue = append(c.queue, dirty{l, r, share})
-			}
-		}
-	}
+	c.queue = d.look(c.number)
 	// Those of which the largest share is to be compacted come first.
-	slices.SortStableFunc(c.queue, func(a, b dirty) int { return cmp.Compare(b.share, a.share) })
+	slices.SortStableFunc(c.queue, func(a, b dirty) int { return cmp.Compare(b.ratio(), a.ratio()) })
 	if c.choose(); c.now == nil {
 		return nil
 	}
 	return c
+}
+
+// look lists the logs that are worth a compaction of what they have in packs below a number, and notes how
+// crowded they are.
+func (d *drainer) look(number uint64) (queue []dirty) {
+	rules := d.store.rules.Load()
+	if rules == nil {
+		return nil
+	}
+	var all dirt
+	for _, l := range d.store.snapshot() {
+		r, ok := (*rules)(l.partition)
+		if !ok {
+			continue
+		}
+		if is, worth := l.dirt(r, number); worth {
+			queue = append(queue, dirty{l, r, is})
+			all.dirty, all.clean = all.dirty+is.dirty, all.clean+is.clean
+		}
+	}
+	d.dirty = crowding(all.dirty, all.clean, shareSlackFiles*d.store.walLog.FileBytes())
+	d.dirtyAt = d.store.cfg.Now()
+	return queue
 }
 
 // choose takes the next log, unless the pack is large enough.
@@ -159,33 +202,31 @@ func (c *compaction) choose() {
 	c.now = &cleaning{log: c.queue[0].log, rules: c.queue[0].rules}
 	c.queue = c.queue[1:]
 	c.now.begin(c.number, int(c.store.cfg.CompactBytesMax/compact.KeyBytes))
+	for _, e := range c.now.was {
+		c.reads[e.at.File&^wal.PackBit] = true
+	}
 }
 
-// dirt is the share of a log's bytes in packs below a number that is to be compacted; zero if it is not
-// to be compacted now.
-func (l *Log) dirt(r Compaction, number uint64) float64 {
+// dirt is what of a log in packs below a number is to be compacted, and whether it is now.
+func (l *Log) dirt(r Compaction, number uint64) (is dirt, worth bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n, limit := l.cleanableLocked(r, number)
 	// What was compacted is what is left when the rest is counted: it is the larger part, and frozen.
-	dirty, clean := int64(0), l.mu.bytes
+	is.clean = l.mu.bytes
 	oldest := int64(math.MaxInt64)
 	for i := min(n, l.mu.index.covering(l.mu.compacted)); i < l.mu.index.len(); i++ {
 		e := l.mu.index.at(i)
-		clean -= int64(e.bytes)
+		is.clean -= int64(e.bytes)
 		if i < n && e.base < limit {
-			dirty += int64(e.bytes)
+			is.dirty += int64(e.bytes)
 			if e.newest >= 0 {
 				oldest = min(oldest, e.newest)
 			}
 		}
 	}
-	ratio := float64(dirty) / float64(max(1, clean+dirty))
 	overdue := r.LagMax < maxAge && oldest < r.Now-r.LagMax.Milliseconds()
-	if ratio > r.DirtyRatio || overdue {
-		return ratio
-	}
-	return 0
+	return is, is.dirty > 0 && (is.ratio() > r.DirtyRatio || overdue)
 }
 
 // cleanableLocked counts the batches that a compaction may move, and says below which offset it may drop

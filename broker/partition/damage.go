@@ -37,13 +37,20 @@ func (s *Store) scrubbed(d wal.Damage) {
 	batches, partitions := s.examine(d)
 	attrs := []any{keyFile, d.File, keyOffset, d.At.Offset, keyBytes, d.Bytes, keyReason, d.Reason,
 		keyBatches, batches, keyPartitions, partitions}
-	if batches == 0 {
+	pack := d.At.File&wal.PackBit != 0
+	switch {
+	case pack && batches == 0:
+		s.cfg.Logger.Error("pack is damaged where no batch lies that is still needed", attrs...)
+	case pack:
+		s.cfg.Logger.Error("pack is damaged, batches are lost here; their replicas are filled again by "+
+			"their leaders", attrs...)
+	case batches == 0:
 		s.cfg.Logger.Error("write-ahead log is damaged where no batch lies that is still needed; "+
 			"the next start will set it aside from there on", attrs...)
-		return
+	default:
+		s.cfg.Logger.Error("write-ahead log is damaged, batches are lost here; the next start will set it "+
+			"aside from there on", attrs...)
 	}
-	s.cfg.Logger.Error("write-ahead log is damaged, batches are lost here; the next start will set it "+
-		"aside from there on", attrs...)
 }
 
 // examine verifies every batch that lies in the damaged range, and counts the damaged ones and their
@@ -74,8 +81,13 @@ func (s *Store) passOver(d *wal.Damage) (next wal.Position, ok bool) {
 	if !known {
 		s.scrubbed(wal.Damage{At: d.At, File: d.File, Reason: d.Reason, Bytes: passBytes})
 	}
+	return s.behind(d.At)
+}
+
+// behind is where the first batch lies behind a place that any log has, and that is not known to be damaged.
+func (s *Store) behind(place wal.Position) (next wal.Position, ok bool) {
 	for _, l := range s.snapshot() {
-		if at, found := l.after(d.At); found && (!ok || at.Compare(next) < 0) {
+		if at, found := l.after(place); found && (!ok || at.Compare(next) < 0) {
 			next, ok = at, true
 		}
 	}

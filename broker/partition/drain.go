@@ -44,13 +44,18 @@ type drainer struct {
 	doomedBy uint64
 	// stuck: a file is damaged and cannot be drained before the next start has set it aside.
 	stuck bool
-	// full says that the last try found no space.
-	full bool
+	// full says that the last try found no space. Until fullUntil nothing is copied then that can wait, which is
+	// twice as long each time: fullFor.
+	full               bool
+	fullUntil, fullFor time.Duration
 	// bad are packs that could not be written anew, by what Store.dropped was then: something is damaged
 	// there, and to try again is of no use before that is gone.
 	bad map[uint64]uint64
-	// credit is how much of the time since creditAt may be spent on writing packs anew.
-	credit, creditAt time.Duration
+	// repacking is the time for writing packs anew, compacting that for compactions. dirty is how crowded the
+	// logs were that are to be compacted, when they were looked at last, at dirtyAt.
+	repacking, compacting allowance
+	dirty                 float64
+	dirtyAt               time.Duration
 	// compaction is the one under way, nil if none is. compacted is the number of the last one's pack: it is
 	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction
@@ -89,25 +94,29 @@ type drain struct {
 }
 
 // turn drains one file if there is one, or adopts all if that is asked for, and removes the packs that
-// nobody needs any more. On a busy disk it copies only once it must. An error that wraps wal.ErrNoSpace is for
-// later; after any other the node has to stop.
+// nobody needs any more: these also if there is no space, for then they are what gives it back. On a busy disk it
+// copies only once it must. An error that wraps wal.ErrNoSpace is for later; after any other the node has to stop.
 func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	files := d.store.walLog.SealedFiles()
 	// Something else may have had it woken while the disk has no time for copies.
-	may := adopt || !d.store.fast.Load() || d.store.pressed()
+	may := adopt || !d.store.fast.Load() && !d.waits() || d.store.pressed()
 	if len(files) > 0 && may && !d.stuck && d.store.cfg.Catalog != nil {
 		err = d.drainFiles(files, adopt)
-		drained = err == nil
-		d.full = d.full && err != nil
+		if drained = err == nil; drained {
+			d.hasSpace()
+		}
 		if errors.Is(err, wal.ErrDamaged) {
 			d.stuck, err = true, nil
 			d.store.walLog.Unbind()
 		}
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, wal.ErrNoSpace) {
 		return false, err
 	}
-	return drained, d.sweep()
+	if swept := d.sweep(err == nil); swept != nil {
+		return false, swept
+	}
+	return drained, err
 }
 
 // drainFiles drains a file by copying what is needed of it, or adopts all that are there. Damage is told, and

@@ -49,6 +49,8 @@ type index struct {
 	// above zero: its number and one. dirty says that it has changed.
 	frozen, thawed int
 	dirty          bool
+	// packs counts what lies in packs.
+	packs tally
 }
 
 // chunk is up to chunkLength extents: open, or frozen, or both while it is thawed.
@@ -70,7 +72,12 @@ func (x *index) at(i int) extent {
 // set replaces the extent i by one of the same offsets.
 func (x *index) set(i int, e extent) {
 	i += x.gone
-	x.open(i / chunkLength)[i%chunkLength] = e
+	old := &x.open(i / chunkLength)[i%chunkLength]
+	if old.at != e.at {
+		x.packs.add(old.at, -int64(old.encoded))
+		x.packs.add(e.at, int64(e.encoded))
+	}
+	*old = e
 	x.dirty = x.dirty || i/chunkLength < x.frozen
 }
 
@@ -108,6 +115,7 @@ func (x *index) push(e extent) {
 		x.chunks = append(x.chunks, chunk{})
 	}
 	x.chunks[last].open = append(x.chunks[last].open, e)
+	x.packs.add(e.at, int64(e.encoded))
 	x.length++
 }
 
@@ -138,6 +146,7 @@ func (x *index) cut(n int) {
 		*x = index{}
 		return
 	}
+	x.uncount(n, x.length)
 	last := (x.gone + n - 1) / chunkLength
 	x.close()
 	x.frozen = min(x.frozen, len(x.chunks), last+1)
@@ -148,6 +157,14 @@ func (x *index) cut(n int) {
 	x.length = n
 }
 
+// uncount takes the extents from i to j out of the count of what lies in packs.
+func (x *index) uncount(i, j int) {
+	for ; i < j; i++ {
+		e := x.at(i)
+		x.packs.add(e.at, -int64(e.encoded))
+	}
+}
+
 // drop removes the first n extents, and with them their part in the running maximum. What it copies is
 // bounded by a chunk; it walks as far as a dropped timestamp was the largest, which is nearly always
 // nowhere.
@@ -156,6 +173,7 @@ func (x *index) drop(n int) {
 		*x = index{}
 		return
 	}
+	x.uncount(0, n)
 	x.close()
 	x.gone += n
 	x.length -= n

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -139,6 +140,19 @@ func wantSameIndex(t *testing.T, random *rand.Rand, x *index, want []extent) {
 	t.Helper()
 	if x.len() != len(want) {
 		t.Fatalf("length %d, want %d", x.len(), len(want))
+	}
+	packs := map[uint64]int64{}
+	for _, e := range want {
+		if e.at.File&wal.PackBit != 0 {
+			packs[e.at.File&^wal.PackBit] += int64(e.encoded)
+		}
+	}
+	counted := map[uint64]int64{}
+	for _, p := range x.packs {
+		counted[p.number] = p.bytes
+	}
+	if !maps.Equal(counted, packs) || len(counted) != len(x.packs) {
+		t.Fatalf("counted in packs are %v, want %v", x.packs, packs)
 	}
 	if len(want) == 0 {
 		return

@@ -21,39 +21,26 @@ import (
 // repackShare: a pack is written anew once less than one in so many of its bytes is needed.
 const repackShare = 2
 
-// Unless the disk is quiet, packs are looked for and written anew in one part of sortShare of the time, and in
-// sortTurn of a turn at most.
-const (
-	sortShare = 8
-	sortTurn  = time.Second / 2
-	// sortsMax bounds the packs of one turn, on a clock that stands still.
-	sortsMax = 8
-)
+// sortsMax bounds the packs of one turn, on a clock that stands still.
+const sortsMax = 8
 
 // repack writes packs anew that are worth it, those of which least is needed first, after a look at the packs
 // that began at from. While the disk is busy it does so only if dead batches crowd it.
 func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
-	share := time.Duration(sortShare)
-	if d.store.quiet.Load() {
-		share = 1
-	}
-	d.credit, d.creditAt = min(d.credit+(from-d.creditAt)/share, sortTurn), from
-	spend := func() {
-		now := d.store.cfg.Now()
-		d.credit, from = d.credit-(now-from), now
-	}
-	may := d.credit >= 0 // A look alone gets nothing done.
-	spend()
-	d.store.crowded.Store(d.crowd(used))
+	crowded := d.crowd(used)
+	d.store.crowded.Store(crowded > crowdedLeast)
+	d.repacking.pass(from, shareOf(d.store.quiet.Load(), crowded))
+	may := d.repacking.may() && from >= d.fullUntil // A look alone gets nothing done.
+	d.repacking.spend(d.store.cfg.Now())
 	for range sortsMax {
 		number, next, again := d.worst(used)
 		d.store.unsorted.Store(again)
-		if number == 0 || !may || d.compaction != nil { // A compaction knows where its batches lie.
+		if number == 0 || !may {
 			break
 		}
 		done, err := d.repackOne(d.packs[number], next)
-		spend()
-		if may = d.credit >= 0; err != nil {
+		d.repacking.spend(d.store.cfg.Now())
+		if may = d.repacking.may(); err != nil {
 			return err
 		}
 		if !done {
@@ -62,19 +49,19 @@ func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 		used[next] = used[number]
 		delete(used, number)
 	}
-	d.store.sortAfter.Store(int64(from - min(d.credit, 0)*share))
+	d.store.sortAfter.Store(int64(max(d.repacking.due(), d.fullUntil)))
 	d.count()
 	return nil
 }
 
-// crowd reports whether more of the packs is dead than is needed, beyond a few files.
-func (d *drainer) crowd(used map[uint64]int64) bool {
-	dead, needed := -4*d.store.walLog.FileBytes(), int64(0)
+// crowd is how many times what is needed of the packs is dead in them.
+func (d *drainer) crowd(used map[uint64]int64) float64 {
+	var dead, needed int64
 	for number, p := range d.packs {
 		dead += p.RecordBytes() - used[number]
 		needed += used[number]
 	}
-	return dead > needed
+	return crowding(dead, needed, shareSlackFiles*d.store.walLog.FileBytes())
 }
 
 // worst is the pack to write anew now, and as which number; zero if none is. again: there is one, now or
@@ -98,8 +85,7 @@ func (d *drainer) worst(used map[uint64]int64) (number, next uint64, again bool)
 
 // sorts reports whether it is time to look for packs to write anew.
 func (s *Store) sorts() bool {
-	return s.unsorted.Load() && (!s.fast.Load() || s.crowded.Load()) &&
-		(s.quiet.Load() || int64(s.cfg.Now()) >= s.sortAfter.Load())
+	return s.unsorted.Load() && (!s.fast.Load() || s.crowded.Load()) && int64(s.cfg.Now()) >= s.sortAfter.Load()
 }
 
 // anew reports whether a pack of which so many bytes are needed is worth writing anew, and as which number.
@@ -114,6 +100,9 @@ func (d *drainer) anew(number uint64, used int64) (next uint64, worth bool) {
 		worth = used*repackShare <= d.packs[number].RecordBytes() && next%wal.PackStep != 0 && !wal.Adopted(next)
 	}
 	_, taken := d.packs[next]
+	if c := d.compaction; c != nil { // It knows where its batches lie.
+		taken = taken || c.reads[number] || next == c.number
+	}
 	return next, worth && !taken
 }
 
@@ -163,6 +152,7 @@ func (d *drainer) repackOne(old wal.Pack, number uint64) (done bool, err error) 
 	delete(d.packs, old.Number)
 	delete(d.bad, old.Number)
 	d.store.drained.repacked.Add(1)
+	d.hasSpace()
 	if err := d.store.walLog.RemovePack(old.Number); err != nil {
 		return false, fmt.Errorf("remove a pack that was written anew: %w", err)
 	}

@@ -64,22 +64,22 @@ func (s *Store) drain(ctx context.Context) error {
 			}
 			due = drained && (s.pressed() || s.adopts())
 		}
-		for due := s.compactDue.Swap(false); due && ctx.Err() == nil; {
-			more, err := s.drainer.compact(compactSliceBytes)
-			if errors.Is(err, wal.ErrNoSpace) {
-				more, err = false, nil // the drain tells, and makes room
-			}
-			if err != nil {
-				return fmt.Errorf("compact logs: %w", err)
-			}
-			s.compacting.Store(s.drainer.compaction != nil)
-			due = more && s.quiet.Load()
+		if !s.compactDue.Swap(false) {
+			continue
 		}
+		more, err := s.drainer.compactTurn(s.quiet.Load(), compactSliceBytes,
+			func() bool { return ctx.Err() != nil || len(s.drainNow) > 0 })
+		if errors.Is(err, wal.ErrNoSpace) {
+			more, err = false, nil // the drain tells, and makes room
+		}
+		if err != nil {
+			return fmt.Errorf("compact logs: %w", err)
+		}
+		s.compacting.Store(more)
 	}
 }
 
-// compactSliceBytes is how much a compaction reads at once, before something else has its turn. While the
-// disk is not quiet, that is once in a second.
+// compactSliceBytes is how much a compaction reads at once, before it is looked whether it may go on.
 const compactSliceBytes = 8 << 20
 
 // adopts reports whether files are adopted now. It costs no I/O, but some work for each log and each batch: so

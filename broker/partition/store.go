@@ -126,7 +126,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	cfg.WAL.Sink = sink{s}
 	cfg.WAL.Replay = s.replay
-	cfg.WAL.Scrub.Found = s.scrubbed
+	cfg.WAL.Scrub.Found, cfg.WAL.Scrub.Resume = s.scrubbed, s.behind
 	walLog, err := wal.Open(cfg.WAL)
 	if err != nil {
 		return nil, fmt.Errorf("open node WAL: %w", err)

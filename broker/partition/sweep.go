@@ -12,12 +12,13 @@ import (
 
 // sweep removes the packs in which no batch lies that any log has, once what dropped the batches is
 // durable. A crash between the two steps leaves a pack that the catalog does not name. Runs may still
-// name it, until the record that dropped the batches is drained.
-func (d *drainer) sweep() error {
+// name it, until the record that dropped the batches is drained. Then it writes packs anew, if there is space.
+func (d *drainer) sweep(space bool) error {
 	dropped := d.store.dropped.Load()
 	var used map[uint64]int64
+	looks := len(d.doomed) == 0 && (d.store.swept.Load() != dropped || d.store.sorts())
 	from := d.store.cfg.Now()
-	if len(d.doomed) == 0 && (d.store.swept.Load() != dropped || d.store.sorts()) {
+	if looks {
 		inUse, settled := d.store.packsInUse()
 		if !settled {
 			return nil
@@ -37,7 +38,7 @@ func (d *drainer) sweep() error {
 		}
 	}
 	d.store.doomed.Store(len(d.doomed) > 0)
-	if used != nil {
+	if used != nil && space {
 		return d.repack(used, from)
 	}
 	return nil
@@ -53,6 +54,7 @@ func (d *drainer) removeDoomed() error {
 		delete(d.packs, number)
 		delete(d.bad, number)
 		d.doomed = d.doomed[1:]
+		d.hasSpace()
 		if err := d.store.walLog.RemovePack(number); err != nil {
 			return fmt.Errorf("remove a pack: %w", err)
 		}
@@ -85,12 +87,8 @@ func (l *Log) packsInUse(used map[uint64]int64) (settled bool) {
 	if !l.settledLocked() && l.store.cfg.mutant != SweepsByMemory {
 		return false
 	}
-	for i := range l.mu.settled {
-		e := l.mu.index.at(i)
-		if e.at.File&wal.PackBit == 0 {
-			break
-		}
-		used[e.at.File&^wal.PackBit] += int64(e.encoded)
+	for _, p := range l.mu.index.packs {
+		used[p.number] += p.bytes
 	}
 	return true
 }
@@ -111,14 +109,29 @@ func (d *drainer) count() {
 	d.store.drained.packBytes.Store(bytes)
 }
 
+// fullLeast and fullMost are how long copies wait for space that can wait.
+const (
+	fullLeast = 2 * time.Second
+	fullMost  = time.Minute
+)
+
+// hasSpace ends that anything waits for space.
+func (d *drainer) hasSpace() { d.full, d.fullUntil, d.fullFor = false, 0, 0 }
+
+// waits reports whether there was no space a short while ago.
+func (d *drainer) waits() bool { return d.store.cfg.Now() < d.fullUntil }
+
 // makeRoom answers a full disk: a spare file of the WAL goes, and the drain is tried again; without one
-// it waits for its next turn.
+// it waits, longer each time: to find out that there is no space costs as much as to copy.
 func (d *drainer) makeRoom(full error) (again bool, err error) {
 	again, err = d.store.walLog.DropSpare()
 	if !again && err == nil && !d.full {
 		d.store.cfg.Logger.Warn("no space to drain the write-ahead log, it waits", keyReason, full.Error())
 	}
-	d.full = !again
+	if d.full = !again; d.full {
+		d.fullFor = min(max(fullLeast, 2*d.fullFor), fullMost)
+		d.fullUntil = d.store.cfg.Now() + d.fullFor
+	}
 	return again, err
 }
 

@@ -214,19 +214,21 @@ func parsePackHeader(b []byte) (FileHeader, error) {
 
 // packed verifies records of a pack from offset on, at least one, and returns where the next one begins.
 func (s *scrub) packed(e extent, offset int64) (int64, error) {
-	// One record at least: its length is known once its header was read.
 	b, err := s.read(e, alignDown(offset), scrubBytes)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrDamaged) {
 		return s.unpacked(e, offset, err)
 	}
-	_, next, err := newStretch(e, b, alignDown(offset)).records(offset)
-	switch {
-	case err != nil:
-		return s.unpacked(e, next, err)
-	case next > offset:
-		return next, nil
+	next := offset
+	if err == nil {
+		_, next, err = newStretch(e, b, alignDown(offset)).records(offset)
+		switch {
+		case next > offset:
+			return next, nil // A bad record behind good ones is the next turn's.
+		case err != nil:
+			return s.unpacked(e, next, err)
+		}
 	}
-	// It is longer than that.
+	// It is longer than that, or a block behind it cannot be read.
 	span, err := s.log.span(e, Position{File: e.number, Offset: offset})
 	if err == nil {
 		b, err = s.read(e, alignDown(offset), span)
@@ -240,8 +242,8 @@ func (s *scrub) packed(e extent, offset int64) (int64, error) {
 	return next, nil
 }
 
-// unpacked tells of damage at offset. How far it reaches is not known without the record's length: the
-// rest of the pack is looked at batch by batch by whoever hears of it.
+// unpacked tells of damage at offset, and goes on where the next record lies by those who know. Without them the
+// rest of the pack is theirs to look at, batch by batch.
 func (s *scrub) unpacked(e extent, offset int64, err error) (int64, error) {
 	var damage *Damage
 	reason := err.Error()
@@ -250,6 +252,13 @@ func (s *scrub) unpacked(e extent, offset int64, err error) (int64, error) {
 	} else if s.log.gone(e.number) {
 		return e.end, nil
 	}
-	s.bad(e, offset, e.end, reason)
-	return e.end, nil
+	to := e.end
+	if resume := s.log.cfg.Scrub.Resume; resume != nil {
+		next, ok := resume(Position{File: e.number, Offset: offset})
+		if ok && next.File == e.number && next.Offset > offset && next.Offset < to {
+			to = next.Offset
+		}
+	}
+	s.bad(e, offset, to, reason)
+	return to, nil
 }

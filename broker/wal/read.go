@@ -179,7 +179,12 @@ func (l *Log) scan(e extent, at Position, budget int64) ([]Placed, Position, err
 func (l *Log) span(e extent, at Position) (int64, error) {
 	start := alignDown(at.Offset)
 	b := alignedBytes(min(2*blockBytes, alignUp(e.end)-start))
-	if err := l.readBlocks(b, e.number, start); err != nil {
+	err := l.readBlocks(b, e.number, start)
+	if errors.Is(err, ErrDamaged) && len(b) > blockBytes {
+		b = b[:blockBytes] // The next one may be bad, and the record need not reach there.
+		err = l.readBlocks(b, e.number, start)
+	}
+	if err != nil {
 		return 0, err
 	}
 	n, err := recordLen(b[at.Offset-start:])

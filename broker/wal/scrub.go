@@ -19,6 +19,9 @@ type Scrub struct {
 	BytesPerSecond int64
 	// Found hears of every damaged place once. It is called from the scrub's goroutine and may read.
 	Found func(Damage)
+	// Resume is where in a pack the next record lies behind a place that is damaged; ok is false if there is
+	// none that somebody needs. It is called as Found is. Without it the rest of such a pack is told as damaged.
+	Resume func(behind Position) (next Position, ok bool)
 }
 
 // ScrubStats are the numbers of a scrub; they only grow.

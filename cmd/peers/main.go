@@ -77,7 +77,7 @@ Lines: ` + strings.Join(lines.Names, ", ") + `.
 A line that is held against another one brings it along.
 
 It needs java and mvn for Kafka, go, three times 1 GB of memory for Kafka's heaps, and
-disk space for 6 times --cold-mb. Run it where nothing else runs.`,
+disk space for 6 times --cold-mb and for what three replicas write in two windows. Run it where nothing else runs.`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -180,7 +180,7 @@ func facts(f flags, kafka fetch.Kafka, r report) []string {
 		fmt.Sprintf("machine: %s, %d cores, %s, %.1f GB of memory, load average %s at the first sample; clients and brokers share it",
 			m.CPU, m.Cores, m.Kernel, float64(m.MemoryMB)/1e3, m.Load),
 		"Outrigger " + r.Version + ": three processes by `outrigger dev`, log.flush.policy=always: synced by every replica in sync before it is acknowledged",
-		fmt.Sprintf("Apache Kafka %s: three JVMs, broker and controller each, its default settings: no fsync before an acknowledgement, min.insync.replicas=1; kafka-server-start's flags (%s)",
+		fmt.Sprintf("Apache Kafka %s: three JVMs, broker and controller each, its default settings: no fsync before an acknowledgement, min.insync.replicas=1 (but log.segment.delete.delay.ms=1000, for the disk's sake); kafka-server-start's flags (%s)",
 			kafka.Version, strings.Join(system.KafkaJVM, " ")),
 		"JetStream: three nats-servers of go.mod's version, sync_interval: always, replicas 3; client: nats bench js pub async, 500 messages in flight per client; 4 clients on one stream, or one on each of 6",
 		fmt.Sprintf("Kafka and Outrigger: client `outrigger bench` for both (franz-go), acks=all, idempotent, RF 3; %d pairs in turn, windows of %g s after %g s of load; before the first pair each was loaded for 2 x %s",
@@ -189,6 +189,7 @@ func facts(f flags, kafka fetch.Kafka, r report) []string {
 		fmt.Sprintf("latency is at half of Kafka's throughput of the same pair, in an open loop; cold reads are of %d MB with the page cache %s; just-written reads are of %d MB",
 			f.coldMB, cold, f.tailMB),
 		fmt.Sprintf("start, rest and failover: clusters of their own for each pair; at rest: %s, 10 s after the start, memory is PSS; failover: kill -9 of the leader of a partition at 1,000 records/s, verified", f.idle),
+		"\"the client alone, on all cores\" is what the client's own processor time per byte, beside Outrigger, would allow if brokers cost nothing: no broker can be further ahead with it on this machine",
 		"throughput is not verified in the run (that takes the client's memory and processor), latency and failover are; ratios are within a pair, then their median (least..greatest)",
 	}
 }

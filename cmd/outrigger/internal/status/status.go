@@ -123,7 +123,8 @@ func (r *Report) damage(s sidecar.Status) {
 	r.ScrubDamage += s.ScrubDamage
 	if s.ScrubDamage > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("broker %d found %d damaged places in its log: "+
-			"its next start will set the log aside from there on", s.Node, s.ScrubDamage))
+			"its next start sets its write-ahead log aside from there on, and leaders send again "+
+			"what lay in packs", s.Node, s.ScrubDamage))
 	}
 }
 

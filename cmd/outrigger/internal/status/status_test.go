@@ -137,7 +137,8 @@ func TestWhatIsNotHealthy(t *testing.T) {
 
 func TestRepairedDamageIsNoted(t *testing.T) {
 	r := join(t, answers(t, func(all []sidecar.Status) { all[2].ScrubDamage = 2 }))
-	want := "broker 3 found 2 damaged places in its log: its next start will set the log aside from there on"
+	want := "broker 3 found 2 damaged places in its log: its next start sets its write-ahead log aside from there on, " +
+		"and leaders send again what lay in packs"
 	if !r.Healthy() || len(r.Notes) != 1 || r.Notes[0] != want {
 		t.Errorf("got healthy %t, %q", r.Healthy(), r.Notes)
 	}

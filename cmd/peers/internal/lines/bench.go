@@ -26,6 +26,8 @@ type benchReport struct {
 	Processors struct {
 		Brokers int     `json:"brokers"`
 		PerGB   float64 `json:"broker_seconds_per_gb"`
+		Client  float64 `json:"client_seconds"`
+		Seconds float64 `json:"seconds"`
 	} `json:"processors"`
 	Failover *struct {
 		WorstMillis float64 `json:"worst_ms"`
@@ -112,6 +114,15 @@ func (b *benchReport) doubts() error {
 		errs = append(errs, fmt.Errorf("%d records behind the rate", b.Behind))
 	}
 	return errors.Join(errs...)
+}
+
+// ceiling is the rate at which the client alone would keep the whole machine busy, in MB/s: what brokers that
+// cost nothing could reach here. 0 is unknown.
+func (b *benchReport) ceiling(rate float64) float64 {
+	if !(b.Processors.Client > 0) {
+		return 0
+	}
+	return rate * float64(b.Machine.Cores) * b.Processors.Seconds / b.Processors.Client
 }
 
 func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }

@@ -43,17 +43,23 @@ const (
 var catalog = []score.Metric{
 	against(Throughput, "mbps", "1 KiB, 6 partitions", "MB/s", 3),
 	less(Throughput, "cpu", "broker CPU per GB", "s", 3),
+	ceiling(Throughput),
 	{Line: Throughput, Name: "1 KiB, 6 partitions", Unit: "MB/s", Ours: "outrigger/throughput.mbps", Theirs: "spike/mbps", Peer: "replication spike", Goal: 0.6},
 	against(Small, "mbps", "100 B, 6 partitions", "MB/s", 3),
 	less(Small, "cpu", "broker CPU per GB", "s", 0),
+	ceiling(Small),
 	against(Single, "mbps", "1 producer, 1 partition", "MB/s", 3),
+	ceiling(Single),
 	against(Partitions, "mbps", "1 KiB, 1,000 partitions", "MB/s", 5),
+	ceiling(Partitions),
 	{Line: Partitions, Name: "1 KiB, 1,000 partitions", Unit: "MB/s", Ours: "outrigger/partitions.mbps", Theirs: "outrigger/throughput.mbps", Peer: "ours at 6", Goal: 0.8},
 	less(Latency, "p50", "open loop, p50", "ms", 2),
 	less(Latency, "p99", "open loop, p99", "ms", 3),
 	less(Latency, "p99.9", "open loop, p99.9", "ms", 3),
 	against(Tail, "mbps", "consume, just written", "MB/s", 2),
+	ceiling(Tail),
 	against(Cold, "mbps", "consume, cold", "MB/s", 2),
+	ceiling(Cold),
 	{Line: Cold, Name: "consume, cold", Unit: "MB/s", Ours: "outrigger/cold.mbps", Theirs: "plain/copy.mbps", Peer: plainCopy, Goal: 0.7},
 	less(EndToEnd, "p99", "1,000 records/s, p99", "ms", 2),
 	bounded(less(Failover, "gap", "longest gap of a partition", "ms", 4), 2000),
@@ -68,6 +74,13 @@ var catalog = []score.Metric{
 func against(line, figure, name, unit string, goal float64) score.Metric {
 	return score.Metric{Line: line, Name: name, Unit: unit, Ours: "outrigger/" + line + "." + figure,
 		Theirs: "kafka/" + line + "." + figure, Peer: kafka, Goal: goal}
+}
+
+// ceiling says how far ahead anybody could be on this machine with this client.
+func ceiling(line string) score.Metric {
+	m := against(line, "mbps", "the client alone, on all cores", "MB/s", 0)
+	m.Ours = "outrigger/" + line + ".ceiling"
+	return m
 }
 
 func less(line, figure, name, unit string, goal float64) score.Metric {

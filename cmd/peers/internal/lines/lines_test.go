@@ -99,3 +99,36 @@ func TestConfigRefusesWhatCannotBeMeant(t *testing.T) {
 		}
 	}
 }
+
+func TestRoomIsAwaitedAndItsLackIsNamed(t *testing.T) {
+	r := New(Config{Seconds: 2})
+	if got, want := r.room(Small, "kafka"), int64(300*1.5e6*3*2); got != want {
+		t.Errorf("before any figure: got %d bytes, want %d", got, want)
+	}
+	r.rates["kafka/small.mbps"] = 100
+	wanted := r.room(Small, "kafka")
+	if got := int64(100 * 1.5e6 * 3 * 2); got != wanted {
+		t.Errorf("with a figure: got %d bytes, want %d", wanted, got)
+	}
+	asked := 0
+	growing := func() (int64, error) { asked++; return wanted - 2 + int64(asked), nil }
+	if err := r.awaitRoom(t.Context(), wanted, growing); err != nil || asked != 2 {
+		t.Errorf("room that comes: got %v after %d looks, want none after 2", err, asked)
+	}
+	r.roomWithin = 0
+	err := r.awaitRoom(t.Context(), wanted, func() (int64, error) { return 8e8, nil })
+	if err == nil || !strings.Contains(err.Error(), "0.8 GB left and a window may write 0.9 GB") {
+		t.Errorf("no room: got %v, want how much there is and is wanted", err)
+	}
+}
+
+func TestCeilingIsWhatTheClientAloneCouldTake(t *testing.T) {
+	b := &benchReport{Machine: Machine{Cores: 2}}
+	if got := b.ceiling(100); got != 0 {
+		t.Errorf("client not measured: got %v, want 0", got)
+	}
+	b.Processors.Client, b.Processors.Seconds = 5, 10
+	if got, want := b.ceiling(100), 400.0; got != want {
+		t.Errorf("a quarter of the machine at 100 MB/s: got %v, want %v", got, want)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"outrigger/cmd/peers/internal/score"
 	"outrigger/cmd/peers/internal/system"
@@ -20,6 +21,10 @@ type Runner struct {
 	// filled are the systems whose topic for cold reads is there.
 	filled map[system.Name]bool
 	probes int
+	// rates are the latest figures of lines that write, of any pair.
+	rates score.Values
+	// roomWithin bounds the wait for room on the disk.
+	roomWithin time.Duration
 
 	pair int
 	// values are those of the pair.
@@ -42,7 +47,8 @@ type Findings struct {
 
 // New returns a runner.
 func New(cfg Config) *Runner {
-	return &Runner{cfg: cfg, warm: map[system.Name]*system.Cluster{}, filled: map[system.Name]bool{}}
+	return &Runner{cfg: cfg, warm: map[system.Name]*system.Cluster{}, filled: map[system.Name]bool{},
+		rates: score.Values{}, roomWithin: roomWithin}
 }
 
 func (r *Runner) wants(names ...string) bool {

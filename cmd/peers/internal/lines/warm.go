@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -107,11 +108,17 @@ func (r *Runner) measure(ctx context.Context, line string, c *system.Cluster) (s
 }
 
 func (r *Runner) producing(ctx context.Context, line string, c *system.Cluster, args ...string) (score.Values, error) {
+	free := func() (int64, error) { return system.FreeBytes(r.cfg.Dir) }
+	if err := r.awaitRoom(ctx, r.room(line, c.Name), free); err != nil {
+		return nil, err
+	}
 	report, err := r.bench(ctx, c, r.cfg.Seconds+r.cfg.Warmup, append([]string{"produce"}, args...)...)
 	if err != nil {
 		return nil, err
 	}
-	return valuesOf(c, line, report, produced), nil
+	values := valuesOf(c, line, report, produced)
+	maps.Copy(r.rates, values)
+	return values, nil
 }
 
 func (r *Runner) consuming(ctx context.Context, line string, c *system.Cluster, args ...string) (score.Values, error) {
@@ -128,7 +135,8 @@ func valuesOf(c *system.Cluster, line string, report *benchReport, result string
 	prefix := string(c.Name) + "/" + line + "."
 	return score.Values{
 		prefix + "mbps": of.MBPerSecond, prefix + "records": of.RecordsPerSecond, prefix + "cpu": report.Processors.PerGB,
-		prefix + "p50": of.Latency["p50"], prefix + "p99": of.Latency["p99"], prefix + "p99.9": of.Latency["p99.9"],
+		prefix + "ceiling": report.ceiling(of.MBPerSecond),
+		prefix + "p50":     of.Latency["p50"], prefix + "p99": of.Latency["p99"], prefix + "p99.9": of.Latency["p99.9"],
 	}
 }
 

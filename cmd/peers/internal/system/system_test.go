@@ -57,7 +57,7 @@ func TestFreePortsAreARunThatCanBeListenedOn(t *testing.T) {
 func TestKafkaIsLeftAsItComes(t *testing.T) {
 	text := kafkaProperties(1, []string{"a:1", "a:2", "a:3"}, []string{"a:4", "a:5", "a:6"}, "/data")
 	want := []string{"process.roles", "node.id", "controller.quorum.voters", "listeners", "advertised.listeners",
-		"controller.listener.names", "listener.security.protocol.map", "log.dirs"}
+		"controller.listener.names", "listener.security.protocol.map", "log.dirs", "log.segment.delete.delay.ms"}
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	for i, line := range lines {
 		if key, _, _ := strings.Cut(line, "="); i >= len(want) || key != want[i] {

@@ -1,0 +1,205 @@
+package partition
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"testing"
+	"time"
+
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+)
+
+func TestShareGrowsWithWhatCouldGo(t *testing.T) {
+	for _, c := range []struct {
+		quiet        bool
+		freed, stays int64
+		want         float64
+	}{
+		{quiet: true, want: 1},
+		{want: 1.0 / 8},
+		{freed: 40, stays: 0, want: 1.0 / 8}, // what is slack does not count
+		{freed: 140, stays: 100, want: 1.0 / 8},
+		{freed: 240, stays: 100, want: 9.0 / 16},
+		{freed: 340, stays: 100, want: 1},
+		{freed: 1 << 40, stays: 100, want: 1},
+		{freed: 1 << 40, stays: 0, want: 1},
+	} {
+		if got := shareOf(c.quiet, crowding(c.freed, c.stays, 40)); math.Abs(got-c.want) > 1e-9 {
+			t.Errorf("quiet %v, %d of %d could go: got a share of %v, want %v", c.quiet, c.freed, c.freed+c.stays, got, c.want)
+		}
+	}
+}
+
+// Whatever a piece of work takes, a job that always has work gets its share of the time, and one that had none does
+// not save it up.
+func TestJobGetsItsShareOfTheTime(t *testing.T) {
+	for _, share := range []float64{1.0 / 8, 1.0 / 2, 1} {
+		for _, piece := range []time.Duration{time.Millisecond, 60 * time.Millisecond, 3 * time.Second} {
+			var a allowance
+			var now, spent time.Duration
+			const all = 1000 * time.Second
+			for tick := time.Duration(0); now < all; now = max(now, tick) {
+				tick += time.Second
+				for a.pass(now, share); a.may() && now < tick; a.pass(now, share) {
+					now += piece
+					spent += piece
+					a.spend(now)
+				}
+				if early := a.due() - time.Millisecond; !a.may() && early > now {
+					later := a
+					if later.pass(early, share); later.may() {
+						t.Fatalf("share %v, pieces of %v: the job may go on before it is due", share, piece)
+					}
+				}
+			}
+			if got := float64(spent) / float64(now); math.Abs(got-share) > 0.01 {
+				t.Errorf("pieces of %v: got %.3f of the time, want %.3f", piece, got, share)
+			}
+			if a.pass(now+time.Hour, share); a.credit > creditMax {
+				t.Errorf("an idle hour saved up %v, want at most %v", a.credit, creditMax)
+			}
+		}
+	}
+}
+
+// slowly is a reader that takes its time, on a clock of the test.
+type slowly struct {
+	reader
+	clock *clock
+	taken time.Duration
+}
+
+// slowBytes is what it reads in a second.
+const slowBytes = 512 << 10
+
+func (s *slowly) take(bytes int64) {
+	took := time.Duration(bytes) * time.Second / slowBytes
+	s.taken += took
+	s.clock.advance(took)
+}
+
+func (s *slowly) ReadRecord(at wal.Position, encodedLen int64) (wal.Record, error) {
+	s.take(encodedLen)
+	return s.reader.ReadRecord(at, encodedLen)
+}
+
+func (s *slowly) Scan(from wal.Position, bytesMax int) ([]wal.Placed, wal.Position, error) {
+	records, next, err := s.reader.Scan(from, bytesMax)
+	for _, r := range records {
+		s.take(wal.EncodedLen(r.Record))
+	}
+	return records, next, err
+}
+
+// A compacted log that takes in more than an eighth of the time can compact, on a disk that is never quiet, stays
+// within a bound; one that takes in little costs little.
+func TestCompactionKeepsUpWithLastingLoad(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		batches int // of 8 KiB, a second
+		share   [2]float64
+	}{{"little", 1, [2]float64{0, 1.0/8 + 0.01}}, {"much", 16, [2]float64{0.4, 0.75}}} {
+		t.Run(c.name, func(t *testing.T) {
+			clock := &clock{}
+			p := newPress(t, func(cfg *Config) {
+				cfg.Now, cfg.CompactBackoff = clock.now, time.Second
+			})
+			slow := &slowly{reader: p.store.reader, clock: clock}
+			p.store.reader = slow
+			p.rules.DirtyRatio = 0.5
+			p.lead()
+			var took time.Duration
+			var most int64
+			const seconds = 100
+			for second := time.Duration(1); second <= seconds; second++ {
+				for i := range c.batches {
+					p.append(p.one, spec{key: []byte{byte(i % 4)}, value: make([]byte, 8<<10)})
+				}
+				p.drain()
+				tick, before := second*time.Second, slow.taken
+				if _, err := p.store.drainer.compactTurn(false, 16<<10, func() bool { return clock.now() >= tick }); err != nil {
+					t.Fatal(err)
+				}
+				took += slow.taken - before
+				clock.advance(max(0, tick-clock.now()))
+				most = max(most, p.one.State().Size)
+			}
+			bound := 4*int64(4*8<<10) + (shareSlackFiles+4)*p.store.walLog.FileBytes()
+			t.Logf("got %.3f of the time, %d bytes at most of %d", float64(took)/float64(clock.now()), most, bound)
+			if share := float64(took) / float64(clock.now()); share < c.share[0] || share > c.share[1] {
+				t.Errorf("compaction took %.3f of the time, want %v", share, c.share)
+			}
+			if most > bound {
+				t.Errorf("the log grew to %d bytes, want at most %d; %+v", most, bound, p.store.Stats().Compaction)
+			}
+		})
+	}
+}
+
+// While a compaction is under way, packs in which none of its batches lies are written anew; the others stay where it
+// knows them.
+func TestPacksAreWrittenAnewBesideACompaction(t *testing.T) {
+	p := newPress(t)
+	p.lead()
+	value := make([]byte, 4<<10)
+	for i := range 6 {
+		p.append(p.one, spec{key: []byte{byte(i % 2)}, value: value})
+		p.append(p.filler, spec{value: value})
+	}
+	p.drain()
+	for range 30 {
+		p.append(p.filler, spec{value: value})
+	}
+	p.drain()
+	if _, err := p.driver.Compact(1); err != nil || p.store.drainer.compaction == nil {
+		t.Fatalf("got no compaction that is under way, %v", err)
+	}
+	reads := maps.Clone(p.store.drainer.compaction.reads)
+	if _, _, err := p.filler.DeleteRecords(context.Background(), 26); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, p.driver)
+	for range 4 {
+		if _, err := p.driver.Drain(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := p.store.Stats().Drain.Repacked; got == 0 {
+		t.Errorf("no pack was written anew beside a compaction of those in %v", reads)
+	}
+	for number := range reads {
+		if _, there := p.store.drainer.packs[number]; !there {
+			t.Errorf("pack %d is gone, and a compaction reads it", number)
+		}
+	}
+	p.work()
+	if got := p.store.Stats().Compaction; got.Logs != 1 || got.SavedBytes < 4*int64(len(value)) {
+		t.Errorf("got %+v, want the log compacted", got)
+	}
+	if err := p.driver.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A look at the packs costs what there is of packs, however many batches lie in them.
+func BenchmarkLookAtPacks(b *testing.B) {
+	for _, batches := range []int{1_000, 1_000_000} {
+		b.Run(fmt.Sprint("batches=", batches), func(b *testing.B) {
+			s := newStore(Config{Now: (&clock{}).now, Logger: slog.New(slog.DiscardHandler)}.withDefaults())
+			l := s.Create(p0)
+			for i := range batches {
+				l.mu.index.push(extent{base: topic.Offset(i), count: 1, bytes: 100, encoded: int32(wal.EncodedBytes(100)),
+					at: wal.Position{File: wal.PackBit | uint64(1+i*20/batches), Offset: int64(4096 + i)}})
+			}
+			for b.Loop() {
+				if used, settled := s.packsInUse(); len(used) != 20 || !settled {
+					b.Fatalf("got %d packs, settled %v", len(used), settled)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,126 @@
+package partition
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"outrigger/broker/catalog/catalogtest"
+	"outrigger/broker/wal"
+	"outrigger/broker/wal/waltest"
+)
+
+// crammed is a store on a disk that becomes full, and counts the packs that it begins.
+type crammed struct {
+	*hand
+	begun int
+}
+
+func openCrammed(t *testing.T) *crammed {
+	t.Helper()
+	fs := waltest.New()
+	h, err := openDraining(t, fs, 1, &catalogtest.Catalog{}, func(cfg *Config) { cfg.WAL.FilesMax = 4 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &crammed{hand: h}
+	fs.Intercept(func(op waltest.Op) error {
+		if op.Verb == waltest.Create && strings.HasSuffix(op.Name, ".pack") {
+			c.begun++
+		}
+		return nil
+	})
+	return c
+}
+
+// cram leaves no byte free.
+func (c *crammed) cram() {
+	used := int64(0)
+	for _, name := range c.fs.Names() {
+		used += int64(len(c.fs.Content(name)))
+	}
+	c.fs.SetCapacity(used)
+}
+
+// second is what happens in one.
+func (c *crammed) second() {
+	c.t.Helper()
+	c.clock.advance(time.Second)
+	c.store.Tick()
+	if !c.store.drainDue.Load() {
+		return
+	}
+	_, err := c.store.drainer.turn(c.store.adopts())
+	if errors.Is(err, wal.ErrNoSpace) {
+		_, err = c.store.drainer.makeRoom(err)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// A full and quiet disk is not asked each second whether there is space for a pack that is to be written anew. Once
+// there is, it is written within a minute.
+func TestFullDiskIsNotTriedEachSecond(t *testing.T) {
+	c := openCrammed(t)
+	c.fill(1)
+	if drained, err := c.driver.Drain(); err != nil || !drained {
+		t.Fatalf("got drained %v, %v", drained, err)
+	}
+	c.store.fast.Store(false)
+	for _, l := range c.logs[1:] {
+		c.tolerate("truncate", l.Truncate(0))
+	}
+	c.settle()
+	c.cram()
+	c.begun = 0
+	for range 100 {
+		c.second()
+	}
+	if c.begun < 2 || c.begun > 10 || c.store.Stats().Drain.Repacked > 0 || !c.store.quiet.Load() {
+		t.Errorf("got %d tries in 100 seconds, quiet %v, %+v", c.begun, c.store.quiet.Load(), c.store.Stats().Drain)
+	}
+	c.fs.SetCapacity(0)
+	for range int(fullMost/time.Second) + 1 {
+		c.second()
+	}
+	if got := c.store.Stats().Drain.Repacked; got != 1 {
+		t.Errorf("got %d packs written anew once there was space, want 1", got)
+	}
+	c.close()
+}
+
+// A pack that nobody needs goes although a drain finds no space: it is what gives it back.
+func TestFullDiskGivesBackWhatNobodyNeeds(t *testing.T) {
+	c := openCrammed(t)
+	c.fill(1)
+	if drained, err := c.driver.Drain(); err != nil || !drained {
+		t.Fatalf("got drained %v, %v", drained, err)
+	}
+	c.store.fast.Store(false)
+	for _, l := range c.logs {
+		c.tolerate("truncate", l.Truncate(0))
+		c.settle()
+	}
+	c.settle()
+	c.fill(3)
+	if !c.store.pressed() {
+		t.Fatal("the store does not have to drain: the test proves nothing")
+	}
+	for again := true; again; { // no spare is left to give
+		var err error
+		if again, err = c.store.walLog.DropSpare(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.cram()
+	c.begun = 0
+	for range 3 {
+		c.second()
+	}
+	if stats := c.store.Stats().Drain; c.begun == 0 || stats.Packs > 1 || stats.Files != 2 {
+		t.Errorf("got %d tries, %+v, want the first pack gone and the second file drained", c.begun, stats)
+	}
+	c.close()
+}

@@ -1,0 +1,33 @@
+package partition
+
+import (
+	"cmp"
+	"slices"
+
+	"outrigger/broker/wal"
+)
+
+// tally is how many bytes of records an index has in each pack, in the order of their numbers. It is kept with each
+// change, so that nobody has to walk the extents to find the packs that are not needed.
+type tally []packed
+
+// packed is what lies in one pack: at least one record.
+type packed struct {
+	number uint64
+	bytes  int64
+}
+
+// add counts a record, or takes it away if bytes is negative. What does not lie in a pack is not counted.
+func (t *tally) add(at wal.Position, bytes int64) {
+	if at.File&wal.PackBit == 0 || at == nowhere {
+		return
+	}
+	number := at.File &^ wal.PackBit
+	i, found := slices.BinarySearchFunc(*t, number, func(p packed, n uint64) int { return cmp.Compare(p.number, n) })
+	if !found {
+		*t = slices.Insert(*t, i, packed{number: number})
+	}
+	if (*t)[i].bytes += bytes; (*t)[i].bytes == 0 {
+		*t = slices.Delete(*t, i, i+1)
+	}
+}
