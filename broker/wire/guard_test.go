@@ -326,7 +326,7 @@ func FuzzGuard(f *testing.F) {
 			f.Add(s.key, version, req.AppendTo(nil))
 		}
 	}
-	for _, frame := range javaRequests(f) {
+	for _, frame := range javaRequests(f, recorded) {
 		h, body := headerOf(f, frame)
 		f.Add(h.Key, h.Version, body)
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -166,25 +167,26 @@ func TestRecordWhatJavaAsks(t *testing.T) {
 		})
 	}
 	all.Wait()
+	classes, err := cache.Compiled(ctx, j, "testdata/JavaDriver.java")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := asks(ctx, c, j, classes); err != nil {
+		t.Errorf("what no tool asks: %v", err)
+	}
+	if err := copiesAsBefore(ctx, c, cl); err != nil {
+		t.Logf("transactions as before: %v", err)
+	}
 	if err := r.write(*recordTo); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // extraRows ask what no row of the matrix does.
-var extraRows = []row{{"other tools", otherTools}}
+var extraRows = []row{{"other tools", otherTools}, {"tools that change things", changingTools}}
 
 func otherTools(ctx context.Context, c *cluster, cl *client) error {
-	if err := c.topic(ctx, "other", 1, 1); err != nil {
-		return err
-	}
-	with, err := cl.admin(c.broker(0))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = with.stop() }()
-	j := with.(*javaTools)
-	for _, words := range [][]string{
+	return toolsSay(ctx, c, cl, "other", [][]string{
 		{"LeaderElectionCommand", "--election-type", "preferred", "--topic", "other", "--partition", "0"},
 		{"FeatureCommand", "describe"}, {"MetadataQuorumCommand", "describe", "--status"}, {"GetOffsetShell", "--topic", "other"},
 		{"GroupsCommand", "--list"}, {"AclCommand", "--list"}, {"ClientMetricsCommand", "--list"}, {"BrokerApiVersionsCommand"},
@@ -200,7 +202,85 @@ func otherTools(ctx context.Context, c *cluster, cl *client) error {
 		{"consumer.group.ShareGroupCommand", "--describe", "--group", "sharers", "--members"},
 		{"consumer.group.ShareGroupCommand", "--delete-offsets", "--group", "sharers", "--topic", "other"},
 		{"LogDirsCommand", "--describe"},
+	})
+}
+
+// changingTools ask for changes; that some are refused by a cluster of one without security is as well.
+func changingTools(ctx context.Context, c *cluster, cl *client) error {
+	dir, err := os.MkdirTemp("", "outrigger-record-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	moves, controller := filepath.Join(dir, "moves.json"), filepath.Join(dir, "controller.properties")
+	for file, text := range map[string]string{
+		moves: `{"version":1,"partitions":[{"topic":"changed","partition":0,"replicas":[1]}]}`,
+		controller: "process.roles=controller\nnode.id=9\ncontroller.quorum.bootstrap.servers=127.0.0.1:1\nlisteners=CONTROLLER://127.0.0.1:2\n" +
+			"controller.listener.names=CONTROLLER\nadvertised.listeners=CONTROLLER://127.0.0.1:2\nlog.dirs=" + dir + "\n",
+		filepath.Join(dir, "meta.properties"): "version=1\ncluster.id=" + recordedUUID + "\nnode.id=9\ndirectory.id=" + recordedUUID + "\n",
 	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	acl := []string{"--allow-principal", "User:reader", "--operation", "Read", "--topic", "changed"}
+	return toolsSay(ctx, c, cl, "changed", [][]string{
+		{"TopicCommand", "--alter", "--topic", "changed", "--partitions", "3"},
+		{"ConfigCommand", "--alter", "--entity-type", "topics", "--entity-name", "changed", "--add-config", "retention.ms=1000000"},
+		{"ConfigCommand", "--alter", "--entity-type", "topics", "--entity-name", "changed", "--delete-config", "retention.ms"},
+		{"reassign.ReassignPartitionsCommand", "--reassignment-json-file", moves, "--execute"},
+		{"reassign.ReassignPartitionsCommand", "--reassignment-json-file", moves, "--cancel"},
+		{"reassign.ReassignPartitionsCommand", "--list"},
+		append([]string{"AclCommand", "--add"}, acl...),
+		append([]string{"AclCommand", "--remove", "--force"}, acl...),
+		{"FeatureCommand", "upgrade", "--feature", "group.version=1"},
+		{"ClusterTool", "unregister", "--id", "9"},
+		{"MetadataQuorumCommand", "--command-config", controller, "add-controller"},
+		{"MetadataQuorumCommand", "remove-controller", "--controller-id", "9", "--controller-directory-id", recordedUUID},
+		{"TopicCommand", "--delete", "--topic", "changed"},
+	})
+}
+
+// recordedUUID names a cluster and a directory that nobody has.
+const recordedUUID = "b3V0cmlnZ2Vyb3V0cmlnZw"
+
+// asks has the client ask what no tool does.
+func asks(ctx context.Context, c *cluster, java tools.Java, classes string) error {
+	if err := c.topic(ctx, "asked", 1, 1); err != nil {
+		return err
+	}
+	if _, err := c.write(ctx, "asked", "none", numbered(0, 9, 1)); err != nil {
+		return err
+	}
+	cmd := java.Command(classes, "JavaDriver", c.broker(0), "asks", "asked")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// copiesAsBefore has transactions of the version before KIP-890's, whose clients tell the coordinator what they write to.
+func copiesAsBefore(ctx context.Context, c *cluster, cl *client) error {
+	if err := toolsSay(ctx, c, cl, "", [][]string{{"FeatureCommand", "downgrade", "--feature", "transaction.version=1"}}); err != nil {
+		return err
+	}
+	return copies(ctx, c, cl)
+}
+
+// toolsSay runs tools, once the topic is there that they speak of. What they print is of interest to people only.
+func toolsSay(ctx context.Context, c *cluster, cl *client, topic string, commands [][]string) error {
+	if topic != "" {
+		if err := c.topic(ctx, topic, 1, 1); err != nil {
+			return err
+		}
+	}
+	with, err := cl.admin(c.broker(0))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = with.stop() }()
+	j := with.(*javaTools)
+	for _, words := range commands {
 		if _, err := j.tool(ctx, words[0], words[1:]...); err != nil {
 			fmt.Fprintln(os.Stderr, words, err)
 		}

@@ -5,16 +5,29 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.lang.reflect.InvocationTargetException;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.Base64;
+import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Properties;
 import java.util.concurrent.ExecutionException;
+import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.consumer.ConsumerGroupMetadata;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourceType;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.common.utils.internals.Exit;
 
@@ -23,10 +36,11 @@ import org.apache.kafka.common.utils.internals.Exit;
  *
  * usage: JavaDriver BOOTSTRAP transact ID TOPIC
  *        JavaDriver BOOTSTRAP tools
+ *        JavaDriver BOOTSTRAP asks TOPIC
  *
  * In mode tools, a line names a main class of Kafka's, what it reads from its standard input in base64, and
  * its arguments; the answer is ok or error, and what it printed in base64. One JVM runs them all, since
- * its start costs more than most of them.
+ * its start costs more than most of them. Mode asks has the client ask what no tool asks of a cluster without security.
  */
 public class JavaDriver {
     private static final PrintStream OUT = System.out;
@@ -39,10 +53,10 @@ public class JavaDriver {
     }
 
     public static void main(String[] args) throws Exception {
-        if (args[1].equals("tools")) {
-            converse(JavaDriver::tool);
-        } else {
-            transact(args[0], args[2], args[3]);
+        switch (args[1]) {
+            case "tools" -> converse(JavaDriver::tool);
+            case "asks" -> asks(args[0], args[2]);
+            default -> transact(args[0], args[2], args[3]);
         }
         System.exit(0);
     }
@@ -110,6 +124,26 @@ public class JavaDriver {
             }
             return new String[0];
         });
-        producer.close(java.time.Duration.ofSeconds(5));
+        producer.close(Duration.ofSeconds(5));
+    }
+
+    /** Creates an ACL, and has the leader of a topic's partition say where the epoch of an offset ends. */
+    private static void asks(String bootstrap, String topic) {
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
+            admin.createAcls(List.of(new AclBinding(new ResourcePattern(ResourceType.TOPIC, topic, PatternType.LITERAL),
+                new AccessControlEntry("User:reader", "*", AclOperation.READ, AclPermissionType.ALLOW)))).all().get();
+        } catch (ExecutionException | InterruptedException e) {
+            System.err.println(e.getMessage()); // as it must be without security
+        }
+        Map<String, Object> config = Map.of("bootstrap.servers", bootstrap, "client.id", "seeker");
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            TopicPartition at = new TopicPartition(topic, 0);
+            consumer.assign(List.of(at));
+            consumer.partitionsFor(topic);
+            consumer.seek(at, new OffsetAndMetadata(1, Optional.of(0), ""));
+            if (consumer.poll(Duration.ofSeconds(10)).isEmpty()) {
+                throw new IllegalStateException("nothing is in " + topic);
+            }
+        }
     }
 }
