@@ -3,7 +3,9 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +58,7 @@ func TestRollingUpgradeUnderLoadFailsNoProduce(t *testing.T) {
 	f.wantFormat(3, formats...)
 	resumed(t, ledger, partitions)
 	f.stopOne(0)
+	whole := foreignCatalog(t, f.brokerDir(0))
 	f.bin = old
 	f.start(0)
 	p := f.processes[0]
@@ -72,6 +75,7 @@ func TestRollingUpgradeUnderLoadFailsNoProduce(t *testing.T) {
 	if !f.log.lineWith("outrigger: ", "finalized format level 3", "speaks 1-2", "start a version that speaks level 3") {
 		t.Error("the old version did not say why it does not start")
 	}
+	whole()
 	if code := f.verify(0); code != 2 {
 		t.Errorf("verify by the old version ends with %d, want 2: it cannot judge", code)
 	}
@@ -91,6 +95,27 @@ func TestRollingUpgradeUnderLoadFailsNoProduce(t *testing.T) {
 		if code := f.verify(i); code != 0 {
 			t.Errorf("verify of broker %d ends with %d, want 0", i+1, code)
 		}
+	}
+}
+
+// foreignCatalog puts something in the place of a broker's catalog that only a later version could read, until whole
+// is called.
+func foreignCatalog(t *testing.T, dir string) (whole func()) {
+	t.Helper()
+	catalog := filepath.Join(dir, "catalog")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.Rename(catalog, catalog+".kept"))
+	must(os.Mkdir(catalog, 0o755))
+	must(os.WriteFile(filepath.Join(catalog, "of-a-later-level"), []byte("?"), 0o644))
+	return func() {
+		t.Helper()
+		must(os.RemoveAll(catalog))
+		must(os.Rename(catalog+".kept", catalog))
 	}
 }
 

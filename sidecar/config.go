@@ -23,8 +23,8 @@ type Config struct {
 	Disk, Log topic.DiskID
 	// ClusterID is the configured one, empty if the first controller shall draw it.
 	ClusterID string
-	// DataDir holds the metadata store, in a directory of its own.
-	DataDir string
+	// Metadata is the node's metadata store. The sidecar closes it.
+	Metadata *MetadataStore
 	// CleanStop says that the previous run on this disk stopped cleanly, FlushAlways that it synced
 	// before it acknowledged. Either keeps what it held trustworthy.
 	CleanStop, FlushAlways bool
@@ -70,9 +70,6 @@ type Config struct {
 	// NodeOf tells the node behind a server name.
 	NodeOf func(serverName string) (int32, bool)
 	Logs   *partition.Store
-	// Died hears that the metadata store failed where no caller can be told. It ends the process and
-	// does not return.
-	Died func(error)
 	// Now is the monotonic clock that Logs was opened with.
 	Now        func() time.Duration
 	Logger     *slog.Logger
@@ -108,7 +105,7 @@ func (c Config) validate() error {
 	switch {
 	case c.Session == 0 || c.Disk.IsZero():
 		return errors.New("validate sidecar config: session and disk id are required")
-	case c.Bus == nil || c.Logs == nil || c.Now == nil || c.Logger == nil:
+	case c.Bus == nil || c.Logs == nil || c.Metadata == nil || c.Now == nil || c.Logger == nil:
 		return errors.New("validate sidecar config: bus, logs, clock and logger are required")
 	case len(c.Voters) == 0:
 		return errors.New("validate sidecar config: no voters")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -61,12 +60,12 @@ const (
 	asksMax     = 256
 )
 
-// New opens the metadata store and joins the parts. Nothing runs, and nothing is heard or said, until
-// Run.
+// New joins the parts. Nothing runs, and nothing is heard or said, until Run. It takes over cfg.Metadata, and
+// closes it if there is an error.
 func New(cfg Config) (*Sidecar, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, cfg.Metadata.Close())
 	}
 	s := &Sidecar{
 		cfg: cfg, log: cfg.Logger, bus: cfg.Bus,
@@ -77,13 +76,10 @@ func New(cfg Config) (*Sidecar, error) {
 	s.table.Store(&election.Table{})
 	s.view.Store(&published{View: node.View{Image: cluster.Empty(), Controller: topic.NoNode}, changed: make(chan struct{})})
 	s.status.Store(&node.Status{})
-	store, err := raftstore.Open(filepath.Join(cfg.DataDir, "metadata"), cfg.Logger, cfg.Died)
-	if err != nil {
-		return nil, fmt.Errorf("open metadata store: %w", err)
-	}
-	s.store = store
-	if s.meta, err = newMetadata(s, store); err != nil {
-		return nil, errors.Join(refuseLevel(err), store.Close())
+	s.store = cfg.Metadata.store
+	var err error
+	if s.meta, err = newMetadata(s, s.store); err != nil {
+		return nil, errors.Join(refuseLevel(err), s.store.Close())
 	}
 	s.replication = newReplication(s)
 	s.proposing = newProposing(s)

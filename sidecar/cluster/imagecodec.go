@@ -85,18 +85,29 @@ func (im *Image) Encode() []byte {
 	return w.bytes
 }
 
+// CheckImageLevel looks at the front of what Image.Encode wrote, and returns a LevelError if this build does not
+// speak its level. Whatever else is wrong there DecodeImage tells.
+func CheckImageLevel(b []byte) error {
+	r := reader{bytes: b}
+	r.u8()
+	if level := r.u16(); r.err == nil && level > Level {
+		return unsupported(level)
+	}
+	return nil
+}
+
 // DecodeImage reads what Image.Encode wrote and checks the result as Check does.
 func DecodeImage(b []byte) (*Image, error) {
 	if len(b) > ImageBytesMax {
 		return nil, fmt.Errorf("decode image: %w: %d bytes, at most %d",
 			ErrFormat, len(b), ImageBytesMax)
 	}
+	if err := CheckImageLevel(b); err != nil {
+		return nil, fmt.Errorf("decode image: %w", err)
+	}
 	r := reader{bytes: b}
 	version := r.u8()
 	level := r.u16()
-	if r.err == nil && level > Level {
-		return nil, fmt.Errorf("decode image: %w", unsupported(level))
-	}
 	if r.err == nil && (version < imageVersionOld || version > imageVersionAt(level)) {
 		r.fail("version %d at level %d", version, level)
 	}

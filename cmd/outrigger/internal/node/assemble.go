@@ -97,6 +97,11 @@ func (n *node) assemble(ctx context.Context) error {
 	if err := n.guardSpace(); err != nil {
 		return err
 	}
+	// The metadata tell of a format level that this build does not speak: before that is known, nothing of a later
+	// format may be looked at, which would seem damaged.
+	if n.metadata, err = sidecar.OpenMetadata(n.dir.Path(), n.Logger, n.Died); err != nil {
+		return n.explainMetadata(err)
+	}
 	if n.catalog, err = catalog.Open(n.dir.Path(datadir.Catalog), n.Logger, n.Died); err != nil {
 		return n.explainCatalog(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"outrigger/cmd/outrigger/internal/config"
 	"outrigger/cmd/outrigger/internal/datadir"
 	"outrigger/natsconf"
+	"outrigger/sidecar"
 	"outrigger/sidecar/bus"
 )
 
@@ -96,7 +97,9 @@ type node struct {
 	bus     *bus.Bus
 	logs    *partition.Store
 	catalog *catalog.Catalog
-	sidecar replication
+	// metadata is there until the sidecar takes it over.
+	metadata *sidecar.MetadataStore
+	sidecar  replication
 	// level tells the cluster's finalized format level. It is nil until the sidecar is there.
 	level  atomic.Pointer[func() uint16]
 	broker *broker.Broker
@@ -233,6 +236,7 @@ func (n *node) stopLogs(ctx context.Context) error {
 	if n.catalog != nil {
 		err = errors.Join(err, n.catalog.Close())
 	}
+	err = errors.Join(err, n.metadata.Close())
 	return err
 }
 

@@ -14,13 +14,14 @@ import (
 // that knows how a sidecar is made.
 func (n *node) newSidecar(clock func() time.Duration) (replication, error) {
 	cfg, identity := n.Config, n.dir.Identity()
+	defer func() { n.metadata = nil }() // It is the sidecar's from here on.
 	side, err := sidecar.New(sidecar.Config{
 		Node:                         cfg.Node.ID,
 		Session:                      n.session,
 		Disk:                         identity.Disk,
 		Log:                          identity.Log,
 		ClusterID:                    identity.Cluster,
-		DataDir:                      n.dir.Path(),
+		Metadata:                     n.metadata,
 		CleanStop:                    n.dir.CleanStop(),
 		FlushAlways:                  n.dir.FlushedAlways(),
 		Voters:                       n.voters(),
@@ -44,7 +45,6 @@ func (n *node) newSidecar(clock func() time.Duration) (replication, error) {
 		Logs:                         n.logs,
 		Now:                          clock,
 		Logger:                       n.Logger,
-		Died:                         n.Died,
 		Registerer:                   n.registry,
 	})
 	if err != nil {
