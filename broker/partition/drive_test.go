@@ -305,11 +305,36 @@ func (h *hand) count() {
 
 // run goes on until so many steps are done or the file system dies.
 func (h *hand) run(steps int) {
-	for range steps {
+	for i := range steps {
 		if h.store.mu.failed != nil {
 			return
 		}
 		h.step()
+		if i%32 == 0 {
+			h.wantTallied()
+		}
+	}
+}
+
+// wantTallied walks the batches of all logs for what is counted of packs as it changes, and wants each pack there.
+func (h *hand) wantTallied() {
+	h.t.Helper()
+	for _, l := range h.store.snapshot() {
+		l.mu.Lock()
+		var walked tally
+		for i := range l.mu.index.len() {
+			e := l.mu.index.at(i)
+			walked.add(e.at, int64(e.encoded))
+		}
+		if counted := l.mu.index.packs; !slices.Equal(walked, counted) {
+			h.t.Fatalf("%v: got %v counted in packs, want %v", l.partition, counted, walked)
+		}
+		l.mu.Unlock()
+		for _, p := range walked {
+			if _, there := h.store.drainer.packs[p.number]; !there && h.store.mu.failed == nil {
+				h.t.Fatalf("%v: pack %d is gone, and %d bytes in it are needed", l.partition, p.number, p.bytes)
+			}
+		}
 	}
 }
 
