@@ -64,6 +64,11 @@ func (l *Log) read(q Query, take func([]piece) (taken int, err error)) ([]piece,
 	if err != nil {
 		return nil, result, err
 	}
+	var bytes int64
+	for i := range pieces {
+		bytes += int64(pieces[i].bytes)
+	}
+	l.store.served.Add(bytes)
 	return pieces, result, nil
 }
 

@@ -160,7 +160,7 @@ func (s *Store) Tick() {
 
 // tickDrain wakes the drainer if something waits and it is time.
 func (s *Store) tickDrain(now time.Duration) {
-	quiet, fast := s.pace.judge(now, s.walLog.End(), s.walLog.FileBytes())
+	quiet, fast := s.pace.judge(now, s.walLog.End(), s.walLog.FileBytes(), s.served.Load())
 	s.quiet.Store(quiet)
 	s.fast.Store(fast)
 	_, sealed := s.walLog.Sealed()

@@ -162,27 +162,33 @@ func (s *Store) drainStats() DrainStats {
 // what waits takes up half of what the WAL may hold; while the disk is busy they are adopted as soon as they
 // are full. It is for the goroutine that calls Tick.
 type drainPace struct {
-	at  time.Duration
-	end wal.Position
-	// busyUntil is until when the disk counts as busy whatever is appended.
-	busyUntil time.Duration
+	at     time.Duration
+	end    wal.Position
+	served int64
+	// busyUntil is until when the disk counts as busy whatever is appended, and readUntil until when it does not
+	// count as idle whatever is read.
+	busyUntil, readUntil time.Duration
 }
 
 // The rates of appends, in bytes per second, below which the disk counts as idle, and from which on as
-// busy: so that to copy, too, would make appends wait.
+// busy: so that to copy, too, would make appends wait. It is not idle either while as much is read, even from
+// memory: consumers that catch up want the processors, and a copy can come later.
 const (
 	drainQuiet = 4 << 20
 	drainFast  = 32 << 20
+	drainRead  = drainFast
 	// drainCalm is how long a busy disk counts as busy after that: to begin with something else in each gap
 	// would widen the gaps.
 	drainCalm = 5 * time.Second
 )
 
-// judge reports whether little, or much, was appended since it was asked last.
-func (p *drainPace) judge(now time.Duration, end wal.Position, fileBytes int64) (quiet, fast bool) {
+// judge reports whether little was appended and read, or much appended, since it was asked last. served counts
+// all bytes that were ever read.
+func (p *drainPace) judge(now time.Duration, end wal.Position, fileBytes, served int64) (quiet, fast bool) {
 	elapsed, known := now-p.at, p.end != wal.Position{}
 	appended := int64(end.File-p.end.File)*fileBytes + end.Offset - p.end.Offset
-	p.at, p.end = now, end
+	read := served - p.served
+	p.at, p.end, p.served = now, end, served
 	if elapsed <= 0 || !known {
 		return false, false
 	}
@@ -190,6 +196,9 @@ func (p *drainPace) judge(now time.Duration, end wal.Position, fileBytes int64) 
 	if perSecond >= drainFast {
 		p.busyUntil = now + drainCalm
 	}
+	if float64(read)/elapsed.Seconds() >= drainRead {
+		p.readUntil = now + drainCalm
+	}
 	fast = now < p.busyUntil
-	return perSecond < drainQuiet && !fast, fast
+	return perSecond < drainQuiet && !fast && now >= p.readUntil, fast
 }

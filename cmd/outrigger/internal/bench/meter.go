@@ -17,9 +17,10 @@ func newHistogram() *hdrhistogram.Histogram {
 	return hdrhistogram.New(1, histogramMax.Microseconds(), histogramDigits)
 }
 
-// record takes a latency; what is outside of the range counts as its end.
-func record(h *hdrhistogram.Histogram, latency time.Duration) {
-	_ = h.RecordValue(min(max(1, latency.Microseconds()), histogramMax.Microseconds())) // it is in range
+// record takes the latency of so many records; what is outside of the range counts as its end.
+func record(h *hdrhistogram.Histogram, latency time.Duration, records int64) {
+	// it is in range
+	_ = h.RecordValues(min(max(1, latency.Microseconds()), histogramMax.Microseconds()), records)
 }
 
 // tally is what happened in some time.
@@ -69,19 +70,22 @@ type event struct {
 	bytes    int
 }
 
-func (m *meter) add(e event) {
+func (m *meter) add(e event) { m.addAll(e, 1) }
+
+// addAll takes an answer that has so many records, of so many bytes together.
+func (m *meter) addAll(e event, records int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	i, t := m.mu.interval, m.mu.total
-	i.records++
+	i.records += records
 	i.bytes += int64(e.bytes)
-	record(i.latency, e.now-e.due)
+	record(i.latency, e.now-e.due, records)
 	if m.window.holds(e.now) {
-		t.records++
+		t.records += records
 		t.bytes += int64(e.bytes)
 	}
 	if m.window.holds(e.due) {
-		record(t.latency, e.now-e.due)
+		record(t.latency, e.now-e.due, records)
 	}
 }
 

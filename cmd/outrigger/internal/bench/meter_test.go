@@ -70,9 +70,9 @@ func TestWindowCountsAnswersWithinAndLatencyOfWhatWasDueWithin(t *testing.T) {
 
 func TestLatenciesBeyondTheRangeCountAsItsEnds(t *testing.T) {
 	h := newHistogram()
-	record(h, -time.Second)
-	record(h, 0)
-	record(h, 24*time.Hour)
+	record(h, -time.Second, 1)
+	record(h, 0, 1)
+	record(h, 24*time.Hour, 1)
 	if h.TotalCount() != 3 || h.Min() != 1 || millis(h.Max()) < 599_000 {
 		t.Errorf("got %d values from %d to %d, want 3 from 1 to ten minutes", h.TotalCount(), h.Min(), h.Max())
 	}
@@ -81,7 +81,7 @@ func TestLatenciesBeyondTheRangeCountAsItsEnds(t *testing.T) {
 func TestCurveRisesToTheSlowest(t *testing.T) {
 	h := newHistogram()
 	for i := range 10_000 {
-		record(h, time.Duration(i+1)*time.Millisecond)
+		record(h, time.Duration(i+1)*time.Millisecond, 1)
 	}
 	curve := curveOf(h)
 	for i := 1; i < len(curve); i++ {
@@ -97,5 +97,17 @@ func TestCurveRisesToTheSlowest(t *testing.T) {
 	}
 	if curveOf(newHistogram()) != nil || latencyOf(newHistogram()) != (Latency{}) {
 		t.Error("an empty histogram has a curve or a latency")
+	}
+}
+
+// Records that were asked for together count one by one.
+func TestMeterCountsEachRecordOfAnAnswer(t *testing.T) {
+	m := newMeter(window{to: never})
+	m.addAll(event{now: time.Millisecond, bytes: 30}, 3)
+	m.add(event{now: time.Millisecond, bytes: 5})
+	got := newTally()
+	m.totalInto(got)
+	if got.records != 4 || got.bytes != 35 || got.latency.TotalCount() != 4 {
+		t.Errorf("got %d records, %d bytes, %d latencies, want 4, 35, 4", got.records, got.bytes, got.latency.TotalCount())
 	}
 }

@@ -143,7 +143,7 @@ func (p *producer) sendOnSchedule(ctx context.Context) int64 {
 		if at == nil {
 			return s.dueBefore(end) - i
 		}
-		p.send(at, due)
+		p.send(at, due, p.load.now())
 	}
 }
 
@@ -154,7 +154,8 @@ func (p *producer) sendAtFullSpeed(ctx context.Context, more func() bool) {
 		if at == nil {
 			return
 		}
-		p.send(at, p.load.now())
+		now := p.load.now()
+		p.send(at, now, now)
 	}
 }
 
@@ -186,9 +187,9 @@ func (p *producer) newSlot() *slot {
 	return s
 }
 
-func (p *producer) send(s *slot, due time.Duration) {
+func (p *producer) send(s *slot, due, now time.Duration) {
 	value := valueAt(p.index, p.sent)
-	s.due, s.handed = due, p.load.now()
+	s.due, s.handed = due, now
 	p.load.payloads.fill(s.payload, value, due)
 	s.record = kgo.Record{Value: s.payload}
 	partition := history.AnyPartition
