@@ -135,6 +135,7 @@ func (d *drainer) compact(bytes int64) (more bool, err error) {
 		err = c.commit()
 	}
 	d.compaction = nil
+	d.store.unsorted.Store(true) // Packs that it read may wait to be written anew.
 	if err != nil {
 		return false, errors.Join(err, c.abandon())
 	}

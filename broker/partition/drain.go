@@ -94,8 +94,8 @@ type drain struct {
 }
 
 // turn drains one file if there is one, or adopts all if that is asked for, and removes the packs that
-// nobody needs any more: these also if there is no space, for then they are what gives it back. On a busy disk it
-// copies only once it must. An error that wraps wal.ErrNoSpace is for later; after any other the node has to stop.
+// nobody needs any more, and those of which little is needed: these also if there is no space for the file, for then
+// they are what gives it back. On a busy disk it copies only once it must. An error that wraps wal.ErrNoSpace is for later; after any other the node has to stop.
 func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	files := d.store.walLog.SealedFiles()
 	// Something else may have had it woken while the disk has no time for copies.
@@ -113,7 +113,7 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	if err != nil && !errors.Is(err, wal.ErrNoSpace) {
 		return false, err
 	}
-	if swept := d.sweep(err == nil); swept != nil {
+	if swept := d.sweep(); swept != nil {
 		return false, swept
 	}
 	return drained, err

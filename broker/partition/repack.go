@@ -21,8 +21,12 @@ import (
 // repackShare: a pack is written anew once less than one in so many of its bytes is needed.
 const repackShare = 2
 
-// sortsMax bounds the packs of one turn, on a clock that stands still.
-const sortsMax = 8
+const (
+	// sortTurn is how long packs are written anew until the next file of the WAL is drained, whatever their share.
+	sortTurn = time.Second
+	// sortsMax bounds the packs of one turn, on a clock that stands still.
+	sortsMax = 8
+)
 
 // repack writes packs anew that are worth it, those of which least is needed first, after a look at the packs
 // that began at from. While the disk is busy it does so only if dead batches crowd it.
@@ -39,8 +43,9 @@ func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 			break
 		}
 		done, err := d.repackOne(d.packs[number], next)
-		d.repacking.spend(d.store.cfg.Now())
-		if may = d.repacking.may(); err != nil {
+		now := d.store.cfg.Now()
+		d.repacking.spend(now)
+		if may = d.repacking.may() && now-from < sortTurn; err != nil {
 			return err
 		}
 		if !done {
@@ -85,7 +90,8 @@ func (d *drainer) worst(used map[uint64]int64) (number, next uint64, again bool)
 
 // sorts reports whether it is time to look for packs to write anew.
 func (s *Store) sorts() bool {
-	return s.unsorted.Load() && (!s.fast.Load() || s.crowded.Load()) && int64(s.cfg.Now()) >= s.sortAfter.Load()
+	return s.unsorted.Load() && (!s.fast.Load() || s.crowded.Load()) &&
+		(s.quiet.Load() || int64(s.cfg.Now()) >= s.sortAfter.Load()) // When that was found, less of the time was its own.
 }
 
 // anew reports whether a pack of which so many bytes are needed is worth writing anew, and as which number.

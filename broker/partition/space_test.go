@@ -35,12 +35,14 @@ func openCrammed(t *testing.T) *crammed {
 }
 
 // cram leaves no byte free.
-func (c *crammed) cram() {
-	used := int64(0)
+func (c *crammed) cram() { c.spare(0) }
+
+// spare leaves so many bytes free.
+func (c *crammed) spare(bytes int64) {
 	for _, name := range c.fs.Names() {
-		used += int64(len(c.fs.Content(name)))
+		bytes += int64(len(c.fs.Content(name)))
 	}
-	c.fs.SetCapacity(used)
+	c.fs.SetCapacity(bytes)
 }
 
 // second is what happens in one.
@@ -121,6 +123,61 @@ func TestFullDiskGivesBackWhatNobodyNeeds(t *testing.T) {
 	}
 	if stats := c.store.Stats().Drain; c.begun == 0 || stats.Packs > 1 || stats.Files != 2 {
 		t.Errorf("got %d tries, %+v, want the first pack gone and the second file drained", c.begun, stats)
+	}
+	c.close()
+}
+
+// A disk on which no file can be drained has room for the little that is needed of a pack: to write that anew gives
+// the room that the drain lacks. It is tried also while so much waits that the drain is tried each second.
+func TestFullDiskHasPacksWrittenAnewOfWhichLittleIsNeeded(t *testing.T) {
+	c := openCrammed(t)
+	c.fill(1)
+	if drained, err := c.driver.Drain(); err != nil || !drained {
+		t.Fatalf("got drained %v, %v", drained, err)
+	}
+	c.store.fast.Store(false)
+	for _, l := range c.logs[1:] {
+		c.tolerate("truncate", l.Truncate(0))
+		c.settle()
+	}
+	for c.store.walLog.End().File <= 3 { // with much in each group, so that the packs are large
+		for _, l := range c.logs {
+			c.append(l)
+		}
+		c.settle()
+	}
+	if !c.store.pressed() {
+		t.Fatal("the store does not have to drain: the test proves nothing")
+	}
+	for again := true; again; { // no spare is left to give
+		var err error
+		if again, err = c.store.walLog.DropSpare(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	room := map[uint64]int64{}
+	for number, p := range c.store.drainer.packs {
+		used, _ := c.store.packsInUse()
+		room[number] = used[number]
+		if 4*used[number] > p.RecordBytes() {
+			t.Fatalf("%d of the %d bytes of a pack are needed: the test proves nothing", used[number], p.RecordBytes())
+		}
+	}
+	c.cram()
+	for range 20 { // not even for that
+		c.second()
+	}
+	if stats := c.store.Stats().Drain; stats.Files != 1 || stats.Repacked != 0 {
+		t.Fatalf("got %+v on a disk without a free byte", stats)
+	}
+	for _, used := range room {
+		c.spare(4096 + (used+4095)/4096*4096)
+	}
+	for range int(fullMost/time.Second) + 2 {
+		c.second()
+	}
+	if stats := c.store.Stats().Drain; stats.Files < 2 || stats.Repacked == 0 {
+		t.Errorf("got %+v, want the pack written anew, and by that room for the drain", stats)
 	}
 	c.close()
 }

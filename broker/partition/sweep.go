@@ -12,8 +12,8 @@ import (
 
 // sweep removes the packs in which no batch lies that any log has, once what dropped the batches is
 // durable. A crash between the two steps leaves a pack that the catalog does not name. Runs may still
-// name it, until the record that dropped the batches is drained. Then it writes packs anew, if there is space.
-func (d *drainer) sweep(space bool) error {
+// name it, until the record that dropped the batches is drained. Then it writes packs anew.
+func (d *drainer) sweep() error {
 	dropped := d.store.dropped.Load()
 	var used map[uint64]int64
 	looks := len(d.doomed) == 0 && (d.store.swept.Load() != dropped || d.store.sorts())
@@ -38,7 +38,7 @@ func (d *drainer) sweep(space bool) error {
 		}
 	}
 	d.store.doomed.Store(len(d.doomed) > 0)
-	if used != nil && space {
+	if used != nil {
 		return d.repack(used, from)
 	}
 	return nil
@@ -128,7 +128,7 @@ func (d *drainer) makeRoom(full error) (again bool, err error) {
 	if !again && err == nil && !d.full {
 		d.store.cfg.Logger.Warn("no space to drain the write-ahead log, it waits", keyReason, full.Error())
 	}
-	if d.full = !again; d.full {
+	if d.full = !again; d.full && !d.waits() { // What cannot wait is tried meanwhile.
 		d.fullFor = min(max(fullLeast, 2*d.fullFor), fullMost)
 		d.fullUntil = d.store.cfg.Now() + d.fullFor
 	}

@@ -212,53 +212,69 @@ func parsePackHeader(b []byte) (FileHeader, error) {
 	return decodeFileHeader(b)
 }
 
-// packed verifies records of a pack from offset on, at least one, and returns where the next one begins.
+// packed verifies records of a pack from offset on, at least one, and returns where the next one begins. An error
+// says that they could not be looked at.
 func (s *scrub) packed(e extent, offset int64) (int64, error) {
-	b, err := s.read(e, alignDown(offset), scrubBytes)
-	if err != nil && !errors.Is(err, ErrDamaged) {
-		return s.unpacked(e, offset, err)
-	}
 	next := offset
+	b, err := s.readable(e, alignDown(offset))
 	if err == nil {
-		_, next, err = newStretch(e, b, alignDown(offset)).records(offset)
-		switch {
-		case next > offset:
-			return next, nil // A bad record behind good ones is the next turn's.
-		case err != nil:
-			return s.unpacked(e, next, err)
+		next, err = s.decoded(e, b, offset)
+	}
+	if err == nil && next == offset { // The record is longer than that, or a block behind it cannot be read.
+		var span int64
+		if span, err = s.log.span(e, Position{File: e.number, Offset: offset}); err == nil {
+			b, err = s.read(e, alignDown(offset), span)
+		}
+		if err == nil {
+			next, err = s.decoded(e, b, offset)
 		}
 	}
-	// It is longer than that, or a block behind it cannot be read.
-	span, err := s.log.span(e, Position{File: e.number, Offset: offset})
-	if err == nil {
-		b, err = s.read(e, alignDown(offset), span)
+	if damage := (*Damage)(nil); errors.As(err, &damage) {
+		return s.unpacked(e, offset, damage.Reason), nil
 	}
-	if err == nil {
-		_, next, err = newStretch(e, b, alignDown(offset)).records(offset)
+	return next, err
+}
+
+// readable reads a stretch of a pack, less of it if there is a block in it that the device does not give back: what
+// lies before that would be read again for each of its records.
+func (s *scrub) readable(e extent, from int64) ([]byte, error) {
+	bytes := min(scrubBytes, alignUp(e.end)-from)
+	b, err := s.read(e, from, bytes)
+	for errors.Is(err, ErrDamaged) && bytes > blockBytes {
+		bytes = max(blockBytes, alignDown(bytes/2))
+		b, err = s.read(e, from, bytes)
 	}
-	if err != nil {
-		return s.unpacked(e, next, err)
+	return b, err
+}
+
+// decoded verifies the records in b from offset on and returns where the next one begins. A bad one behind good ones
+// is the next turn's.
+func (s *scrub) decoded(e extent, b []byte, offset int64) (int64, error) {
+	_, next, err := newStretch(e, b, alignDown(offset)).records(offset)
+	if err != nil && next == offset {
+		return offset, s.log.damage(Position{File: e.number, Offset: offset}, err.Error())
 	}
 	return next, nil
 }
 
 // unpacked tells of damage at offset, and goes on where the next record lies by those who know. Without them the
-// rest of the pack is theirs to look at, batch by batch.
-func (s *scrub) unpacked(e extent, offset int64, err error) (int64, error) {
-	var damage *Damage
-	reason := err.Error()
-	if errors.As(err, &damage) {
-		reason = damage.Reason
-	} else if s.log.gone(e.number) {
-		return e.end, nil
+// rest of the pack is theirs to look at, batch by batch. So is what lies near if damage follows on damage, more each
+// time: a pack that is bad all through has as many records as it has room for, and each place costs a look at all logs.
+func (s *scrub) unpacked(e extent, offset int64, reason string) int64 {
+	at, to := Position{File: e.number, Offset: offset}, e.end
+	if s.log.gone(e.number) {
+		return to
 	}
-	to := e.end
+	if s.behind != at || s.told[at] {
+		s.stride = 0
+	}
 	if resume := s.log.cfg.Scrub.Resume; resume != nil {
-		next, ok := resume(Position{File: e.number, Offset: offset})
+		next, ok := resume(Position{File: e.number, Offset: offset + s.stride})
 		if ok && next.File == e.number && next.Offset > offset && next.Offset < to {
 			to = next.Offset
 		}
 	}
 	s.bad(e, offset, to, reason)
-	return to, nil
+	s.behind, s.stride = Position{File: e.number, Offset: to}, min(max(2*s.stride, blockBytes), scrubBytes)
+	return to
 }

@@ -20,7 +20,8 @@ type Scrub struct {
 	// Found hears of every damaged place once. It is called from the scrub's goroutine and may read.
 	Found func(Damage)
 	// Resume is where in a pack the next record lies behind a place that is damaged; ok is false if there is
-	// none that somebody needs. It is called as Found is. Without it the rest of such a pack is told as damaged.
+	// none that somebody needs. It is called as Found is. What lies before that is not looked at any more by the scrub:
+	// Found is told of all of it. Without Resume the rest of such a pack is told as damaged.
 	Resume func(behind Position) (next Position, ok bool)
 }
 
@@ -57,7 +58,10 @@ type scrub struct {
 	// chain is the last group that was met.
 	chain chain
 	// told holds the places that were told; it is bounded by the damage that a disk can have and live.
-	told   map[Position]bool
+	told map[Position]bool
+	// behind is where the last damage in a pack ended; what is damaged there, too, is told with so many bytes more.
+	behind Position
+	stride int64
 	buffer []byte
 }
 
