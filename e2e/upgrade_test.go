@@ -111,7 +111,7 @@ func foreignCatalog(t *testing.T, dir string) (whole func()) {
 	}
 	must(os.Rename(catalog, catalog+".kept"))
 	must(os.Mkdir(catalog, 0o755))
-	must(os.WriteFile(filepath.Join(catalog, "of-a-later-level"), []byte("?"), 0o644))
+	must(os.WriteFile(filepath.Join(catalog, "marker.manifest.000001.MANIFEST-000001"), nil, 0o644)) // and there is none
 	return func() {
 		t.Helper()
 		must(os.RemoveAll(catalog))
