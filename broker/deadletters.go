@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -191,14 +190,12 @@ type letterBox struct {
 // queue finds where the letters of a share-partition belong, and makes the topic if that is asked for.
 func (d *deadLetters) queue(ctx context.Context, key share.Key, name string) (letterBox, error) {
 	b := d.broker
-	prefix := b.config.Shares.LetterPrefix
-	switch {
-	case name == "":
+	if name == "" {
 		return letterBox{}, fmt.Errorf("%w: it is no longer named", errNoLetters)
-	case strings.HasPrefix(name, "__"):
-		return letterBox{}, fmt.Errorf("%w: the name %q begins with __", errNoLetters, name)
-	case !strings.HasPrefix(name, prefix):
-		return letterBox{}, fmt.Errorf("%w: the name %q does not begin with %q, which %s asks for", errNoLetters, name, prefix, configLetterPrefix)
+	}
+	// The prefix is the broker's, and may be another one than when the group's config was judged.
+	if want := judgeLetterQueue(name, b.config.Shares.LetterPrefix); want != "" {
+		return letterBox{}, fmt.Errorf("%w: %q must be %s", errNoLetters, name, want)
 	}
 	view := b.cluster.View()
 	t, known := view.TopicByName(name)

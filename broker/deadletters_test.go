@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -213,5 +214,21 @@ func TestQueueMustBeATopicOfLetters(t *testing.T) {
 	} {
 		q := alterationOf(kmsg.ConfigResourceTypeGroupConfig, "g", edit(configLetterQueue, opSet, name))
 		expectCode(t, fmt.Sprintf("%.10s", name), c.altered(q).ErrorCode, want)
+	}
+}
+
+// TestQueueOfANameThatIsNoLongerAllowedTakesNoLetters: the broker's prefix may have become another one since the
+// group's config was judged. What was not allowed then is not now, either.
+func TestQueueOfANameThatIsNoLongerAllowedTakesNoLetters(t *testing.T) {
+	h := startShares(t, func(c *Config) { c.Shares.LetterPrefix = "dlq." })
+	for _, name := range []string{"dlq.x", "x"} {
+		h.create(name, 1)
+		h.enableLetters(name)
+	}
+	for name, useful := range map[string]bool{"dlq.x": true, "x": false, "": false, "__dlq": false, "dlq.a/b": false} {
+		_, err := h.letters.queue(deadline(t), share.Key{Group: "g"}, name)
+		if useful && err != nil || !useful && !errors.Is(err, errNoLetters) {
+			t.Errorf("%q: got %v, want that it takes letters: %v", name, err, useful)
+		}
 	}
 }

@@ -183,7 +183,7 @@ func BenchmarkFetchOfThousandPartitions(b *testing.B) {
 			h := start(b)
 			id := h.create("s", partitions)
 			c := h.dial()
-			onlyCodeOf(b, onlyProduced(c.ask(produceOf(9, "s", 7, -1, plainBatch("x")))).ErrorCode)
+			onlyCode(b, "seed", onlyProduced(c.ask(produceOf(9, "s", 7, -1, plainBatch("x")))).ErrorCode)
 			full := sessionFetch(13, 0, -1, "", indexes...)
 			if inSession {
 				full.SessionEpoch = 0
@@ -209,9 +209,4 @@ func BenchmarkFetchOfThousandPartitions(b *testing.B) {
 			b.ReportMetric(float64(received)/float64(b.N), "received-B/op")
 		})
 	}
-}
-
-func onlyCodeOf(b *testing.B, got int16) {
-	b.Helper()
-	expectCode(b, "seed", got, codeNone)
 }

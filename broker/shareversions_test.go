@@ -85,10 +85,9 @@ func (v *versions) fillShareState(q kmsg.Request, name string) {
 func (v *versions) initialized(name string) {
 	v.Helper()
 	slots := slotsOf(v.id, 0)
-	said := v.initializeShares(deadline(v), name, slots, 1, map[assign.Slot]int64{slots[0]: 5})
-	if err := said[slots[0]].err; err != nil {
-		v.Fatalf("initialize: %v", err)
-	}
+	eventually(v, "share groups are coordinated", func() bool {
+		return v.initializeShares(deadline(v), name, slots, 1, map[assign.Slot]int64{slots[0]: 5})[slots[0]].err == nil
+	})
 }
 
 func (v *versions) checkShare(t *testing.T, r kmsg.Response) {

@@ -50,18 +50,18 @@ func startTuned(t *testing.T, edit ...func(*Config)) *tuned {
 
 func (h *tuned) set(name, value string) {
 	h.Helper()
-	onlyCode(h.TB.(*testing.T), name, h.c.altered(alterationOf(kmsg.ConfigResourceTypeTopic, "t", edit(name, opSet, value))).ErrorCode)
+	onlyCode(h.TB, name, h.c.altered(alterationOf(kmsg.ConfigResourceTypeTopic, "t", edit(name, opSet, value))).ErrorCode)
 }
 
 func (h *tuned) unset(name string) {
 	h.Helper()
-	onlyCode(h.TB.(*testing.T), name, h.c.altered(alterationOf(kmsg.ConfigResourceTypeTopic, "t", edit(name, opDelete, "null"))).ErrorCode)
+	onlyCode(h.TB, name, h.c.altered(alterationOf(kmsg.ConfigResourceTypeTopic, "t", edit(name, opDelete, "null"))).ErrorCode)
 }
 
 // setForAll sets a config for all brokers.
 func (h *tuned) setForAll(name, value string) {
 	h.Helper()
-	onlyCode(h.TB.(*testing.T), name, h.c.altered(alterationOf(kmsg.ConfigResourceTypeBroker, "", edit(name, opSet, value))).ErrorCode)
+	onlyCode(h.TB, name, h.c.altered(alterationOf(kmsg.ConfigResourceTypeBroker, "", edit(name, opSet, value))).ErrorCode)
 }
 
 // produced sends a batch and wants a code.
@@ -76,7 +76,7 @@ func (h *tuned) produced(what string, b []byte, want code) kmsg.ProduceResponseT
 func (h *tuned) stored(offset int64) ([]byte, batch.Header) {
 	h.Helper()
 	p := onlyFetched(h.c.ask(fetchOf(12, "t", 0, offset)))
-	onlyCode(h.TB.(*testing.T), "fetch", p.ErrorCode)
+	onlyCode(h.TB, "fetch", p.ErrorCode)
 	all, err := batch.Split(p.RecordBatches)
 	if err != nil || len(all) == 0 {
 		h.Fatalf("stored at %d: %d batches, %v", offset, len(all), err)

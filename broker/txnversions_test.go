@@ -13,7 +13,7 @@ func (v *versions) fillTxn(q kmsg.Request) {
 	c := v.dial()
 	v.coordinatesTransactions(id)
 	who := c.ask(initOf(id)).(*kmsg.InitProducerIDResponse)
-	onlyCode(v.TB.(*testing.T), "init", who.ErrorCode)
+	onlyCode(v.TB, "init", who.ErrorCode)
 	add := kmsg.NewPtrAddOffsetsToTxnRequest()
 	add.Version, add.TransactionalID, add.ProducerID, add.ProducerEpoch, add.Group = 3, id, who.ProducerID, who.ProducerEpoch, "g"
 	switch q := q.(type) {

@@ -31,9 +31,9 @@ func TestEveryAdvertisedVersionIsAnswered(t *testing.T) {
 	}
 }
 
-func onlyCode(t *testing.T, what string, got int16) {
-	t.Helper()
-	expectCode(t, what, got, codeNone)
+func onlyCode(tb testing.TB, what string, got int16) {
+	tb.Helper()
+	expectCode(tb, what, got, codeNone)
 }
 
 // versions makes requests of which the answers are known.

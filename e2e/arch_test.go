@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -231,4 +232,20 @@ func tooLong(t *testing.T, p goPackage, name string, linesMax int) []string {
 		return []string{fmt.Sprintf("%s/%s: %d lines, at most %d", p.ImportPath, name, lines, linesMax)}
 	}
 	return nil
+}
+
+// TestTaskfileQuotesItsTemplates: a bare {{ in a list of one line is YAML's beginning of a map, and no task at all
+// can be run.
+func TestTaskfileQuotesItsTemplates(t *testing.T) {
+	text, err := os.ReadFile("../Taskfile.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	quoted := regexp.MustCompile(`'[^']*'|"[^"]*"`)
+	for i, line := range strings.Split(string(text), "\n") {
+		_, list, ok := strings.Cut(line, ": [")
+		if ok && strings.Contains(quoted.ReplaceAllString(list, ""), "{{") {
+			t.Errorf("Taskfile.yml:%d: %s: got a template without quotes", i+1, strings.TrimSpace(line))
+		}
+	}
 }
