@@ -106,7 +106,7 @@ func (c Config) validate() error {
 	case c.Session == 0 || c.Disk.IsZero():
 		return errors.New("validate sidecar config: session and disk id are required")
 	case c.Bus == nil || c.Logs == nil || c.Metadata == nil || c.Now == nil || c.Logger == nil:
-		return errors.New("validate sidecar config: bus, logs, clock and logger are required")
+		return errors.New("validate sidecar config: bus, logs, metadata store, clock and logger are required")
 	case len(c.Voters) == 0:
 		return errors.New("validate sidecar config: no voters")
 	case c.LeaderTimeout < 3*c.HeartbeatInterval:

@@ -185,22 +185,13 @@ func TestDamageInAnAdoptedFileIsFound(t *testing.T) {
 
 // A file of which a loss of power could take something back is not adopted.
 func TestUnsyncedFileIsNotAdopted(t *testing.T) {
-	log, err := wal.Open(wal.Config{FS: waltest.New(), Dir: dir, Session: 7, FileBytes: 64 << 10, GroupBytesMax: 16 << 10,
-		Sync: wal.Policy{Interval: 1 << 40}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	driver, err := log.Drive()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &drainable{t: t, log: log, driver: driver}
+	d := openDriven(t, wal.Config{FS: waltest.New(), Sync: wal.Policy{Interval: 1 << 40}})
 	d.append(25)
-	sealed, ok := log.Sealed()
-	if _, _, adoptable := log.Adoptable(sealed.File); !ok || adoptable {
+	sealed, ok := d.log.Sealed()
+	if _, _, adoptable := d.log.Adoptable(sealed.File); !ok || adoptable {
 		t.Errorf("got sealed %v, adoptable %v; want a sealed file that is not", ok, adoptable)
 	}
-	if reported, synced := log.Sequences(); synced >= reported {
+	if reported, synced := d.log.Sequences(); synced >= reported {
 		t.Errorf("group %d is synced of %d: the test proves nothing", synced, reported)
 	}
 	d.stop()

@@ -11,17 +11,9 @@ import (
 func TestDrainReadsInSmallPieces(t *testing.T) {
 	const most = 256 << 10
 	fs := waltest.New()
-	log, err := wal.Open(wal.Config{FS: fs, Dir: dir, Session: 7, FileBytes: 1 << 20, GroupBytesMax: 16 << 10})
-	if err != nil {
-		t.Fatal(err)
-	}
-	driver, err := log.Drive()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &drainable{t: t, log: log, driver: driver}
+	d := openDriven(t, wal.Config{FS: fs, FileBytes: 1 << 20})
 	d.append(400)
-	sealed, ok := log.Sealed()
+	sealed, ok := d.log.Sealed()
 	if !ok {
 		t.Fatal("no file is full")
 	}
@@ -33,13 +25,11 @@ func TestDrainReadsInSmallPieces(t *testing.T) {
 		return nil
 	})
 	records := 0
-	if _, err := log.ReadSealed(sealed.File, func(wal.Placed) error { records++; return nil }); err != nil {
+	if _, err := d.log.ReadSealed(sealed.File, func(wal.Placed) error { records++; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if largest > most || all < sealed.Bytes || records == 0 {
 		t.Errorf("got %d records by reads of at most %d bytes, %d of %d in all, want at most %d each", records, largest, all, sealed.Bytes, most)
 	}
-	if err := log.Close(); err != nil {
-		t.Fatal(err)
-	}
+	d.stop()
 }

@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,8 +26,14 @@ type drainable struct {
 
 func openDrainable(t *testing.T, fs *waltest.FS, start wal.Start, packs []wal.Pack, found func(wal.Damage)) *drainable {
 	t.Helper()
-	log, err := wal.Open(wal.Config{FS: fs, Dir: dir, Session: 7, FileBytes: 64 << 10, GroupBytesMax: 16 << 10,
-		SparesMax: 1, Start: start, Packs: packs, Scrub: wal.Scrub{Found: found}})
+	return openDriven(t, wal.Config{FS: fs, SparesMax: 1, Start: start, Packs: packs, Scrub: wal.Scrub{Found: found}})
+}
+
+// openDriven opens a log by hand, of small groups, and of small files unless they have a size.
+func openDriven(t *testing.T, cfg wal.Config) *drainable {
+	t.Helper()
+	cfg.Dir, cfg.Session, cfg.GroupBytesMax, cfg.FileBytes = dir, 7, 16<<10, cmp.Or(cfg.FileBytes, 64<<10)
+	log, err := wal.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,16 +238,7 @@ func TestDamageInAPackIsFound(t *testing.T) {
 // At the bound on its files a log takes nothing more until one is retired, or until the bound is lifted.
 func TestLogWaitsAtItsBoundForADrain(t *testing.T) {
 	open := func() *drainable {
-		log, err := wal.Open(wal.Config{FS: waltest.New(), Dir: dir, Session: 7, FileBytes: 64 << 10,
-			GroupBytesMax: 16 << 10, FilesMax: 4})
-		if err != nil {
-			t.Fatal(err)
-		}
-		driver, err := log.Drive()
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := &drainable{t: t, log: log, driver: driver}
+		d := openDriven(t, wal.Config{FS: waltest.New(), FilesMax: 4})
 		d.append(50)
 		for d.driver.Wanted() {
 			if err := d.driver.Prepare(); err != nil {
