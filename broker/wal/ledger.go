@@ -129,8 +129,19 @@ func (l *ledger) durable(b Budget, bytes int64) {
 func (l *ledger) setSpace(files []*segment) {
 	l.space = 0
 	for _, f := range files {
-		l.space += max(0, f.capacity-f.used-l.wasteMax)
+		l.space += l.spaceOf(f)
 	}
+}
+
+func (l *ledger) spaceOf(f *segment) int64 { return max(0, f.capacity-f.used-l.wasteMax) }
+
+// suffices reports whether those files alone hold what was promised, without so many bytes that are nobody's.
+func (l *ledger) suffices(files []*segment, uncharged int64) bool {
+	space := -uncharged
+	for _, f := range files {
+		space += l.spaceOf(f)
+	}
+	return l.unplaced[Leader]+l.unplaced[Follower] <= space
 }
 
 // grant settles waiters, in order, as far as there is room.
