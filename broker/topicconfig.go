@@ -27,6 +27,7 @@ const (
 	configMinLag           = "min.compaction.lag.ms"
 	configRetentionBytes   = "retention.bytes"
 	configRetentionMillis  = "retention.ms"
+	configSegmentMillis    = "segment.ms"
 	configTimestampAfter   = "message.timestamp.after.max.ms"
 	configTimestampBefore  = "message.timestamp.before.max.ms"
 	configTimestampType    = "message.timestamp.type"
@@ -180,8 +181,10 @@ var topicKeys = []topicKey{
 		broker: "log.roll.jitter.ms", honoured: longFrom(0), about: segmentAbout,
 	},
 	{
-		name: "segment.ms", kind: kmsg.ConfigTypeLong, standard: "604800000",
-		broker: "log.roll.ms", honoured: longFrom(1), about: segmentAbout,
+		name: configSegmentMillis, kind: kmsg.ConfigTypeLong, standard: "604800000",
+		broker: "log.roll.ms", honoured: longFrom(1),
+		about: "How long a batch of a compacted topic may wait in the write-ahead log, where it cannot be compacted; " +
+			"looked at every 10 s. Nothing else waits for a segment here.",
 	},
 	{
 		name: configUncleanElection, kind: kmsg.ConfigTypeBoolean, standard: "false",

@@ -81,6 +81,8 @@ var jobs = []struct {
 }{
 	{"drain", func(s *shift) { s.write(4) },
 		func(s *shift) { s.turn(); s.turn() }, func(s Stats) int64 { return s.Drain.Bytes }},
+	{"drain of what is owed", func(s *shift) { s.write(4); s.store.owed.Store(math.MaxInt64) },
+		func(s *shift) { s.turn(); s.turn() }, func(s Stats) int64 { return s.Drain.Bytes }},
 	{"drain of what nobody needs", func(s *shift) { s.write(4); s.keep(0) },
 		func(s *shift) { s.turn(); s.turn() }, func(s Stats) int64 { return s.Drain.Files }},
 	{"sorting of what was adopted", func(s *shift) {

@@ -36,6 +36,9 @@ type Compaction struct {
 	// LagMin is how old a record must be to be dropped, LagMax how old the oldest that was never looked at
 	// may become, whatever the ratio (min.compaction.lag.ms, max.compaction.lag.ms).
 	LagMin, LagMax time.Duration
+	// Roll is how long a batch may wait in the WAL, where it cannot be compacted (segment.ms); 0 for as long as it
+	// takes. No longer than LagMax in any case.
+	Roll time.Duration
 	// DeleteRetention is how long tombstones stay (delete.retention.ms).
 	DeleteRetention time.Duration
 	// Now is the time, in milliseconds since 1970.

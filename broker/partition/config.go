@@ -36,6 +36,9 @@ type Config struct {
 	// CompactBackoff is how long after a look for logs to compact the next one comes, 15 s unless set
 	// (log.cleaner.backoff.ms).
 	CompactBackoff time.Duration
+	// RollBackoff is how long after a look for files of the WAL that logs to compact wait in the next one comes,
+	// 10 s unless set. At most one file is sealed early in that time.
+	RollBackoff time.Duration
 	// Catalog keeps where drained data lies. Without one nothing is drained, and the WAL grows for ever.
 	Catalog Catalog
 	// MayAdopt reports whether every version that may come to open the directory knows files of the WAL that
@@ -77,6 +80,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.HighWatermarkCheckpoint, 5*time.Second)
 	setDefault(&c.CompactBytesMax, 128<<20)
 	setDefault(&c.CompactBackoff, 15*time.Second)
+	setDefault(&c.RollBackoff, 10*time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -101,7 +101,7 @@ type drain struct {
 func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	files := d.store.walLog.SealedFiles()
 	// Something else may have had it woken while the disk has no time for copies.
-	may := adopt || d.store.demand() != busy && !d.waits() || d.store.pressed()
+	may := adopt || (d.store.demand() != busy || d.store.owes()) && !d.waits() || d.store.pressed()
 	if len(files) > 0 && may && !d.stuck && d.store.cfg.Catalog != nil {
 		err = d.drainFiles(files, adopt)
 		if drained = err == nil; drained {

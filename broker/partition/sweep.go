@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"outrigger/broker/catalog"
-	"outrigger/broker/wal"
 )
 
 // sweep removes the packs in which no batch lies that any log has, once what dropped the batches is
@@ -162,9 +161,10 @@ func (s *Store) drainStats() DrainStats {
 // what waits takes up half of what the WAL may hold; while the disk is busy they are adopted as soon as they
 // are full. It is for the goroutine that calls Tick.
 type drainPace struct {
-	at     time.Duration
-	end    wal.Position
-	served int64
+	at time.Duration
+	// written and served are as of then; known: there was a then.
+	written, served int64
+	known           bool
 	// busyUntil is until when the disk counts as busy whatever is appended, and readUntil until when it does not
 	// count as idle whatever is read.
 	busyUntil, readUntil time.Duration
@@ -196,12 +196,12 @@ const (
 	drainCalm = 5 * time.Second
 )
 
-// judge reports how much was appended and read since it was asked last. served counts all bytes that were ever read.
-func (p *drainPace) judge(now time.Duration, end wal.Position, fileBytes, served int64) demand {
-	elapsed, known := now-p.at, p.end != wal.Position{}
-	appended := int64(end.File-p.end.File)*fileBytes + end.Offset - p.end.Offset
-	read := served - p.served
-	p.at, p.end, p.served = now, end, served
+// judge reports how much was appended and read since it was asked last. written and served count all bytes that
+// ever were.
+func (p *drainPace) judge(now time.Duration, written, served int64) demand {
+	elapsed, known := now-p.at, p.known
+	appended, read := written-p.written, served-p.served
+	p.at, p.written, p.served, p.known = now, written, served, true
 	if elapsed <= 0 || !known {
 		return loaded
 	}
