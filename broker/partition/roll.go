@@ -51,6 +51,7 @@ func (s *Store) roll(now time.Duration) {
 	}
 	s.owed.Store(owed)
 	if owed == used && !waits {
+		s.drained.rolled.Add(1)
 		s.walLog.Seal(used)
 	}
 }

@@ -141,6 +141,8 @@ type DrainStats struct {
 	Files, Adopted, Bytes int64
 	// Packs and PackBytes are what there is now, Repacked counts those that were written anew.
 	Packs, PackBytes, Repacked int64
+	// Rolled counts how often a file was to be sealed before it was full.
+	Rolled int64
 	// WaitingBytes is what could be drained, ChainBytes and SpareBytes the size of the WAL's files.
 	WaitingBytes, ChainBytes, SpareBytes int64
 }
@@ -148,7 +150,7 @@ type DrainStats struct {
 func (s *Store) drainStats() DrainStats {
 	d := DrainStats{Files: s.drained.files.Load(), Adopted: s.drained.adopted.Load(), Bytes: s.drained.bytes.Load(),
 		Packs: s.drained.packs.Load(), PackBytes: s.drained.packBytes.Load(),
-		Repacked: s.drained.repacked.Load()}
+		Repacked: s.drained.repacked.Load(), Rolled: s.drained.rolled.Load()}
 	if s.walLog != nil {
 		sealed, _ := s.walLog.Sealed()
 		d.WaitingBytes = sealed.Waiting
