@@ -11,13 +11,13 @@ import (
 
 // metrics are the sidecar's counters. The labels are few and fixed.
 type metrics struct {
-	framesSent, framesUnsent, frameBytesSent prometheus.Counter
-	raftSendFailures, raftRefused            prometheus.Counter
-	eventsDropped                            prometheus.Counter
-	malformed                                *prometheus.CounterVec
-	partitionElections                       counter
-	uncleanElections                         prometheus.Counter
-	raftElections                            counter
+	framesSent, framesFed, framesUnsent, frameBytesSent prometheus.Counter
+	raftSendFailures, raftRefused                       prometheus.Counter
+	eventsDropped                                       prometheus.Counter
+	malformed                                           *prometheus.CounterVec
+	partitionElections                                  counter
+	uncleanElections                                    prometheus.Counter
+	raftElections                                       counter
 
 	// triggers and elections are read by status.
 	triggers, elections, raftWins atomic.Uint64
@@ -37,6 +37,7 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 	r := register{registerer}
 	m := &metrics{
 		framesSent:       r.counter("frames_sent_total", "Data frames handed to NATS."),
+		framesFed:        r.counter("frames_fed_total", "Those of them that went by feeds, past the followers' servers."),
 		framesUnsent:     r.counter("frames_unsent_total", "Frames that NATS did not take; they are asked for again."),
 		frameBytesSent:   r.counter("frame_bytes_sent_total", "Bytes of data frames handed to NATS."),
 		raftSendFailures: r.counter("raft_unsent_total", "Raft messages that NATS did not take."),
@@ -79,6 +80,7 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 	r.gauge("unsynced_age_seconds", "Age of the oldest group on its way to the disk.", func() float64 {
 		return s.replication.unsyncedAge().Seconds()
 	})
+	r.gauge("feeds", "Peers whose frames come by a feed.", func() float64 { return float64(s.feeds.up.Load()) })
 	r.gauge("format_level", "Format level that the cluster has finalized, as far as this broker knows.", func() float64 {
 		return float64(s.current().Image.Level())
 	})
