@@ -11,14 +11,16 @@ import (
 
 // metrics are the sidecar's counters. The labels are few and fixed.
 type metrics struct {
-	framesSent, framesFed, framesUnsent, frameBytesSent prometheus.Counter
-	raftSendFailures, raftRefused                       prometheus.Counter
-	eventsDropped                                       prometheus.Counter
-	malformed                                           *prometheus.CounterVec
-	partitionElections                                  counter
-	uncleanElections                                    prometheus.Counter
-	raftElections                                       counter
+	framesSent, framesUnsent, frameBytesSent prometheus.Counter
+	raftSendFailures, raftRefused            prometheus.Counter
+	eventsDropped                            prometheus.Counter
+	malformed                                *prometheus.CounterVec
+	partitionElections                       counter
+	uncleanElections                         prometheus.Counter
+	raftElections                            counter
 
+	// framesFed are those of framesSent that went by feeds.
+	framesFed atomic.Uint64
 	// triggers and elections are read by status.
 	triggers, elections, raftWins atomic.Uint64
 	replication                   atomic.Pointer[node.Counters]
@@ -37,7 +39,6 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 	r := register{registerer}
 	m := &metrics{
 		framesSent:       r.counter("frames_sent_total", "Data frames handed to NATS."),
-		framesFed:        r.counter("frames_fed_total", "Those of them that went by feeds, past the followers' servers."),
 		framesUnsent:     r.counter("frames_unsent_total", "Frames that NATS did not take; they are asked for again."),
 		frameBytesSent:   r.counter("frame_bytes_sent_total", "Bytes of data frames handed to NATS."),
 		raftSendFailures: r.counter("raft_unsent_total", "Raft messages that NATS did not take."),
@@ -49,6 +50,7 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 		}, []string{"kind"}),
 	}
 	registerer.MustRegister(m.malformed)
+	r.read("frames_fed_total", "Data frames that went by feeds, past the followers' servers.", m.framesFed.Load)
 	m.partitionElections = counter{&m.elections}
 	m.raftElections = counter{&m.raftWins}
 	m.replication.Store(&node.Counters{})

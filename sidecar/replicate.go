@@ -69,7 +69,7 @@ func (r *replication) SendData(to []topic.NodeID, bytes []byte) {
 	subject := walSubject(to)
 	if r.s.feeds.reach(to) {
 		subject = feedSubject(r.s.cfg.Node, to)
-		r.s.metrics.framesFed.Inc()
+		r.s.metrics.framesFed.Add(1)
 	}
 	if err := r.s.bus.Publish(bus.Replication, subject, bytes); err != nil {
 		r.s.metrics.framesUnsent.Inc()

@@ -73,6 +73,7 @@ func New(cfg Config) (*Sidecar, error) {
 		beats: newMailbox[node.Beat](beatsMax), triggers: newMailbox[election.Request](triggersMax),
 		asks: newMailbox[topic.Member](asksMax), events: newMailbox[event](eventsMax),
 	}
+	s.feeds = newFeeds(s)
 	s.metrics = newMetrics(s, cfg.Registerer)
 	s.table.Store(&election.Table{})
 	s.view.Store(&published{View: node.View{Image: cluster.Empty(), Controller: topic.NoNode}, changed: make(chan struct{})})
@@ -83,7 +84,6 @@ func New(cfg Config) (*Sidecar, error) {
 		return nil, errors.Join(refuseLevel(err), s.store.Close())
 	}
 	s.replication = newReplication(s)
-	s.feeds = newFeeds(s)
 	s.proposing = newProposing(s)
 	cfg.Logs.SetObserver(s.replication)
 	return s, nil
