@@ -171,7 +171,7 @@ func describeGroups(ctx context.Context, admin *kadm.Client, names []string) ([]
 	}
 	for _, lag := range lags.Sorted() {
 		err := lag.Error()
-		if err == nil && lag.State == "Dead" {
+		if err == nil && lag.State == deadGroup {
 			err = kerr.GroupIDNotFound // what brokers say in versions before KIP-1043
 		}
 		if err := explainGroup("describe group "+lag.Group, err); err != nil {
@@ -277,19 +277,6 @@ func (f *groupFlags) delete() *cobra.Command {
 				return errors.Join(failed...)
 			})
 		},
-	}
-}
-
-// explainGroup adds what to do about the refusals that people meet.
-func explainGroup(doing string, err error) error {
-	switch {
-	case errors.Is(err, kerr.NonEmptyGroup):
-		return fmt.Errorf("%s: the group has members; stop its consumers first (%s)", doing, kerr.NonEmptyGroup.Message)
-	case errors.Is(err, kerr.GroupIDNotFound):
-		return fmt.Errorf("%s: there is no such group; `outrigger group list` names those that there are (%s)",
-			doing, kerr.GroupIDNotFound.Message)
-	default:
-		return explain(doing, err, "")
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // resetFlags say where to, and for which topics.
@@ -21,6 +20,7 @@ type resetFlags struct {
 	earliest, latest   bool
 	offset, shift      int64
 	datetime           string
+	kind               string
 	execute            bool
 	offsetSet, shifted bool
 }
@@ -38,8 +38,9 @@ func (f *groupFlags) resetOffsets() *cobra.Command {
 	r := resetFlags{}
 	command := &cobra.Command{
 		Use:   "reset-offsets GROUP",
-		Short: "Move the committed offsets of a group without members",
-		Long: `Move the committed offsets of a group without members.
+		Short: "Move the offsets of a group without members",
+		Long: `Move the committed offsets of a group without members, or from where on a share
+group shares.
 
 Without --execute the new offsets are shown and nothing is changed. Offsets are
 kept between the first and the last of each partition.`,
@@ -69,6 +70,7 @@ kept between the first and the last of each partition.`,
 	flags.Int64Var(&r.offset, "to-offset", 0, "to this offset")
 	flags.Int64Var(&r.shift, "shift-by", 0, "on by so many records, back if negative")
 	flags.StringVar(&r.datetime, "to-datetime", "", "to the first record at or after this time, as in 2026-11-28T12:00:00Z")
+	flags.StringVar(&r.kind, "type", "", "of a group that is not there yet: classic, the default, or share")
 	flags.BoolVar(&r.execute, "execute", false, "do it, and not only show it")
 	return command
 }
@@ -87,6 +89,9 @@ func (r *resetFlags) validate() error {
 	if r.all == (len(r.topics) > 0) {
 		return &usageError{errors.New("say which topics with --topic, or take --all-topics")}
 	}
+	if r.kind != "" && r.kind != classicGroup && r.kind != shareGroup {
+		return &usageError{fmt.Errorf("--type %s is refused: want classic or share", r.kind)}
+	}
 	if r.datetime != "" {
 		if _, err := time.Parse(time.RFC3339, r.datetime); err != nil {
 			return &usageError{fmt.Errorf("--to-datetime %s is refused: want a time as in 2026-11-28T12:00:00Z", r.datetime)}
@@ -96,31 +101,21 @@ func (r *resetFlags) validate() error {
 }
 
 func (r *resetFlags) run(ctx context.Context, admin *kadm.Client, group string) ([]resetView, error) {
-	described, err := admin.DescribeGroups(ctx, group)
+	g, err := r.find(ctx, admin, group)
 	if err != nil {
-		return nil, fmt.Errorf("describe group %s: %w", group, err)
+		return nil, err
 	}
-	if err := described[group].Err; err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return nil, explainGroup("describe group "+group, err)
-	}
-	consumers, err := admin.DescribeConsumerGroups(ctx, group)
+	current, err := g.offsets(ctx, admin)
 	if err != nil {
-		return nil, fmt.Errorf("describe group %s: %w", group, err)
-	}
-	if n := len(described[group].Members) + len(consumers[group].Members); n > 0 {
-		return nil, fmt.Errorf("group %s has %d members; stop its consumers first, or they would overwrite the new offsets", group, n)
-	}
-	committed, err := admin.FetchOffsets(ctx, group)
-	if err != nil {
-		return nil, explainGroup("fetch offsets of "+group, err)
+		return nil, err
 	}
 	topics := r.topics
 	if r.all {
-		if topics = committed.Offsets().TopicsSet().Topics(); len(topics) == 0 {
+		if topics = current.TopicsSet().Topics(); len(topics) == 0 {
 			return nil, fmt.Errorf("group %s has committed nothing; name topics with --topic", group)
 		}
 	}
-	views, err := r.plan(ctx, admin, committed, topics)
+	views, err := r.plan(ctx, admin, current, topics)
 	if err != nil || !r.execute {
 		return views, err
 	}
@@ -128,8 +123,8 @@ func (r *resetFlags) run(ctx context.Context, admin *kadm.Client, group string) 
 	for _, v := range views {
 		next.AddOffset(v.Topic, v.Partition, v.To, -1)
 	}
-	if err := admin.CommitAllOffsets(ctx, group, next); err != nil {
-		return nil, explainGroup("commit offsets of "+group, err)
+	if err := g.move(ctx, admin, next); err != nil {
+		return nil, err
 	}
 	for i := range views {
 		views[i].Done = true
@@ -137,9 +132,26 @@ func (r *resetFlags) run(ctx context.Context, admin *kadm.Client, group string) 
 	return views, nil
 }
 
+// find finds the group, which must not have members.
+func (r *resetFlags) find(ctx context.Context, admin *kadm.Client, name string) (foundGroup, error) {
+	g, err := findGroup(ctx, admin, name)
+	switch {
+	case err != nil:
+		return g, err
+	case g.members > 0:
+		return g, fmt.Errorf("group %s has %d members; stop its consumers first, or they would overwrite the new offsets",
+			name, g.members)
+	case g.protocol == "":
+		g.protocol = r.kind
+	case r.kind != "" && g.protocol != r.kind:
+		return g, fmt.Errorf("group %s is of type %s and not %s; leave --type away", name, g.protocol, r.kind)
+	}
+	return g, nil
+}
+
 // plan finds the new offset of every partition.
 func (r *resetFlags) plan(
-	ctx context.Context, admin *kadm.Client, committed kadm.OffsetResponses, topics []string,
+	ctx context.Context, admin *kadm.Client, current kadm.Offsets, topics []string,
 ) ([]resetView, error) {
 	starts, err := admin.ListStartOffsets(ctx, topics...)
 	if err == nil {
@@ -161,7 +173,11 @@ func (r *resetFlags) plan(
 		if err != nil {
 			return nil, err
 		}
-		if dated, err = admin.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topics...); err != nil {
+		dated, err = admin.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topics...)
+		if err == nil {
+			err = dated.Error()
+		}
+		if err != nil {
 			return nil, explain("list offsets of "+topicsText(topics), err, "")
 		}
 	}
@@ -169,7 +185,7 @@ func (r *resetFlags) plan(
 	for _, end := range ends.Offsets().Sorted() {
 		first, _ := starts.Lookup(end.Topic, end.Partition)
 		v := resetView{Topic: end.Topic, Partition: end.Partition, From: -1}
-		if o, ok := committed.Lookup(end.Topic, end.Partition); ok {
+		if o, ok := current.Lookup(end.Topic, end.Partition); ok {
 			v.From = o.At
 		}
 		late, _ := dated.Lookup(end.Topic, end.Partition)

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// groupBench is a broker with a topic "orders" of two partitions that hold ten records each.
+type groupBench struct {
+	*single
+	ctx    context.Context
+	client *kgo.Client
+	admin  *kadm.Client
+}
+
+func startGroupBench(t *testing.T) *groupBench {
+	t.Helper()
+	b := &groupBench{single: startSingle(t, filepath.Join(t.TempDir(), "data"),
+		"--set", "group.initial.rebalance.delay.ms=0")}
+	var cancel context.CancelFunc
+	b.ctx, cancel = context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	b.client, b.admin = b.dial()
+	if _, err := b.admin.CreateTopic(b.ctx, 2, 1, nil, "orders"); err != nil {
+		t.Fatal(err)
+	}
+	var records []*kgo.Record
+	for i := range 20 {
+		records = append(records, &kgo.Record{Topic: "orders", Partition: int32(i % 2), Value: []byte(strconv.Itoa(i))})
+	}
+	if err := b.client.ProduceSync(b.ctx, records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (b *groupBench) dial(options ...kgo.Opt) (*kgo.Client, *kadm.Client) {
+	b.Helper()
+	client, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(b.kafka), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(10 * time.Millisecond),
+	}, options...)...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(client.Close)
+	return client, kadm.NewClient(client)
+}
+
+// group runs a `group` command.
+func (b *groupBench) group(arguments ...string) outcome {
+	b.Helper()
+	return run(b.T, nil, append([]string{"group", "--bootstrap-server", b.kafka}, arguments...)...)
+}
+
+// want wants a command to succeed and to print something.
+func (b *groupBench) want(texts []string, arguments ...string) string {
+	b.Helper()
+	got := b.group(arguments...)
+	for _, text := range texts {
+		if got.code != 0 || !strings.Contains(squeezed(got.stdout), text) {
+			b.Errorf("%v: got %d %s\n%s\nwant 0 and %q", arguments, got.code, got.stderr, got.stdout, text)
+		}
+	}
+	return got.stdout
+}
+
+// refuses wants a command to fail with a sentence.
+func (b *groupBench) refuses(sentence string, arguments ...string) {
+	b.Helper()
+	if got := b.group(arguments...); got.code != exitFailure || !strings.Contains(got.lastLine(), sentence) {
+		b.Errorf("%v: got %d %s\n%s\nwant %d and %q", arguments, got.code, got.lastLine(), got.stdout, exitFailure, sentence)
+	}
+}
+
+// squeezed makes one space of many.
+func squeezed(table string) string {
+	var lines []string
+	for line := range strings.Lines(table) {
+		lines = append(lines, strings.Join(strings.Fields(line), " "))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// shareBeat is a heartbeat of a member of a share group: epoch 0 joins, -1 leaves.
+func (b *groupBench) shareBeat(group, member string, epoch int32) *kmsg.ShareGroupHeartbeatResponse {
+	b.Helper()
+	q := kmsg.NewPtrShareGroupHeartbeatRequest()
+	q.GroupID, q.MemberID, q.MemberEpoch, q.SubscribedTopicNames = group, member, epoch, []string{"orders"}
+	var response *kmsg.ShareGroupHeartbeatResponse
+	eventually(b.T, "a share group's coordinator answers", func() (ok bool) {
+		var err error
+		if response, err = q.RequestWith(b.ctx, b.client); err != nil {
+			b.Fatal(err)
+		}
+		err = kerr.ErrorForCode(response.ErrorCode)
+		if err != nil && !kerr.IsRetriable(err) {
+			b.Fatalf("heartbeat of %s in %s: %v", member, group, err)
+		}
+		return err == nil
+	})
+	return response
+}
+
+// shareStart is from where on a share group shares a partition.
+func (b *groupBench) shareStart(group string, partition int32) int64 {
+	b.Helper()
+	described, err := b.admin.DescribeShareGroupOffsets(b.ctx, group)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return described[group].Offsets["orders"][partition].StartOffset
+}
+
+// shareID is the id of a member, which the client of a share group draws.
+const shareID = "nLSOQWSbRvC0kzXuV3n1Qg"
+
+// A share group commits nothing: where it begins is moved by requests of its own, and its members are not
+// among those of other groups.
+func TestOffsetsOfShareGroupsAreReset(t *testing.T) {
+	b := startGroupBench(t)
+	b.shareBeat("workers", shareID, 0)
+	reset := func(more ...string) []string {
+		return append([]string{"reset-offsets", "workers", "--topic", "orders"}, more...)
+	}
+	b.refuses("group workers has 1 members", reset("--to-earliest")...)
+	b.shareBeat("workers", shareID, -1)
+	before := b.shareStart("workers", 1)
+	b.want([]string{"orders 1 - 4", "nothing is changed without --execute"}, reset("--to-offset", "4")...)
+	if got := b.shareStart("workers", 1); got != before {
+		t.Errorf("offset after a reset that was only shown: got %d, want %d", got, before)
+	}
+	b.want([]string{"orders 0 - 4", "orders 1 - 4"}, reset("--to-offset", "4", "--execute")...)
+	b.want([]string{"orders 0 4 0", "orders 1 4 0"}, "reset-offsets", "workers", "--all-topics", "--to-earliest")
+	if got := b.shareStart("workers", 1); got != 4 {
+		t.Errorf("offset after the reset: got %d, want 4", got)
+	}
+	// Where a group is to begin can be said before it is there.
+	b.want([]string{"orders 1 - 0"}, "reset-offsets", "new", "--type", "share", "--topic", "orders", "--to-earliest", "--execute")
+	if got := b.shareStart("new", 1); got != 0 {
+		t.Errorf("offset of a group that was not there: got %d, want 0", got)
+	}
+	b.refuses("group new is of type share and not classic", "reset-offsets", "new", "--type", "classic", "--all-topics", "--to-latest")
+}
