@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -149,4 +150,39 @@ func TestOffsetsOfShareGroupsAreReset(t *testing.T) {
 		t.Errorf("offset of a group that was not there: got %d, want 0", got)
 	}
 	b.refuses("group new is of type share and not classic", "reset-offsets", "new", "--type", "classic", "--all-topics", "--to-latest")
+}
+
+// Offsets go where Kafka's kafka-consumer-groups would put them.
+func TestOffsetsAreResetAsKafkasToolDoes(t *testing.T) {
+	b := startGroupBench(t)
+	reset := func(more ...string) []string { return append([]string{"reset-offsets", "billing"}, more...) }
+	b.want([]string{"orders 1 - 6"}, reset("--topic", "orders:1", "--to-offset", "6", "--execute")...)
+	if out := b.want([]string{"orders 1 6 6", "orders 0 - 10"}, reset("--all-topics", "--to-current")...); strings.Count(out, "orders") != 2 {
+		t.Errorf("to-current: got\n%s, want two partitions", out)
+	}
+	if out := b.want([]string{"orders 1 6 4"}, reset("--topic", "orders:1", "--shift-by", "-2")...); strings.Contains(out, "orders  0") {
+		t.Errorf("one partition: got\n%s, want nothing of the other", out)
+	}
+	b.want([]string{"orders 0 - 0", "orders 1 6 0"}, reset("--topic", "orders", "--by-duration", "PT1H")...)
+	b.want([]string{"orders 0 - 10", "orders 1 6 10"}, reset("--topic", "orders", "--by-duration", "0s")...)
+	b.refuses("topic orders has no partition 7, it has 2 (UNKNOWN_TOPIC_OR_PARTITION)", reset("--topic", "orders:7", "--to-latest")...)
+	b.refuses("list offsets of nothing: ", reset("--topic", "nothing", "--to-latest")...)
+
+	exported := b.group(reset("--all-topics", "--to-current", "--export")...)
+	if want := "orders,0,10\norders,1,6\n"; exported.stdout != want || exported.code != 0 {
+		t.Errorf("export: got %+v, want %q", exported, want)
+	}
+	file := filepath.Join(t.TempDir(), "offsets.csv")
+	if err := os.WriteFile(file, []byte("audit,orders,0,9\nbilling,orders,0,3\nbilling,orders,1,99\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.want([]string{"orders 0 - 3", "orders 1 6 10"}, reset("--from-file", file, "--execute")...)
+	b.refuses("--from-file "+file+" is refused: it has no offsets of group other", "reset-offsets", "other", "--from-file", file)
+	committed, err := b.admin.FetchOffsets(b.ctx, "billing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, second := committed["orders"][0].At, committed["orders"][1].At; first != 3 || second != 10 {
+		t.Errorf("committed: got %d and %d, want 3 and 10", first, second)
+	}
 }
