@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,7 +30,7 @@ func startGroupBench(t *testing.T) *groupBench {
 	b := &groupBench{single: startSingle(t, filepath.Join(t.TempDir(), "data"),
 		"--set", "group.initial.rebalance.delay.ms=0")}
 	var cancel context.CancelFunc
-	b.ctx, cancel = context.WithTimeout(t.Context(), patience)
+	b.ctx, cancel = context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	b.client, b.admin = b.dial()
 	if _, err := b.admin.CreateTopic(b.ctx, 2, 1, nil, "orders"); err != nil {
@@ -184,5 +186,68 @@ func TestOffsetsAreResetAsKafkasToolDoes(t *testing.T) {
 	}
 	if first, second := committed["orders"][0].At, committed["orders"][1].At; first != 3 || second != 10 {
 		t.Errorf("committed: got %d and %d, want 3 and 10", first, second)
+	}
+}
+
+// joined polls until a member of a group of the consumer protocol, or of the classic one, has partitions.
+func (b *groupBench) joined(options ...kgo.Opt) *kgo.Client {
+	b.Helper()
+	client, _ := b.dial(append([]kgo.Opt{kgo.ConsumeTopics("orders"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}, options...)...)
+	for len(client.PollFetches(b.ctx).Records()) == 0 {
+		if b.ctx.Err() != nil {
+			b.Fatal("no member was given records")
+		}
+	}
+	return client
+}
+
+// modern has a client take the protocol of KIP-848.
+func (b *groupBench) modern() kgo.Opt {
+	//nolint:staticcheck // the key is franz-go's
+	return kgo.WithContext(context.WithValue(b.ctx, "opt_in_kafka_next_gen_balancer_beta", true))
+}
+
+// Which partitions a member has is what one asks of a group that does not get on.
+func TestGroupsOfEveryProtocolAreListedAndShownWithWhoHasWhat(t *testing.T) {
+	b := startGroupBench(t)
+	b.joined(kgo.ConsumerGroup("old"), kgo.InstanceID("desk"))
+	b.joined(kgo.ConsumerGroup("new"), b.modern())
+	b.shareBeat("shared", shareID, 0)
+	b.shareBeat("shared", shareID, 1)
+	for _, name := range []string{"old", "new", "shared"} {
+		b.want([]string{" 2 orders:0-1\n"}, "describe", name)
+		var shown []groupView
+		text := b.want(nil, "describe", name, "--json")
+		if err := json.Unmarshal([]byte(text), &shown); err != nil || len(shown) != 1 || len(shown[0].Members) != 1 {
+			t.Fatalf("%s: got %s, %v", name, text, err)
+		}
+		if got := shown[0].Members[0].Assignment; len(got) != 1 || got[0].Topic != "orders" || !slices.Equal(got[0].Partitions, []int32{0, 1}) {
+			t.Errorf("%s: got %+v, want both partitions of orders", name, got)
+		}
+	}
+	for _, test := range []struct{ flags, want string }{
+		{"", "new old shared"},
+		{"--type classic", "old"},
+		{"--type consumer,share", "new shared"},
+		{"--state stable", "new old shared"},
+		{"--state empty", ""},
+		{"--state Stable --type Classic", "old"},
+	} {
+		text := b.want(nil, append([]string{"list", "--json"}, strings.Fields(test.flags)...)...)
+		var listed []groupView
+		if err := json.Unmarshal([]byte(text), &listed); err != nil {
+			t.Fatalf("%s: %s, %v", test.flags, text, err)
+		}
+		var names []string
+		for _, g := range listed {
+			names = append(names, g.Group)
+		}
+		if got := strings.Join(names, " "); got != test.want {
+			t.Errorf("list %s: got %s, want %s", test.flags, got, test.want)
+		}
+	}
+	b.want([]string{"new Stable consumer consumer 1", "old Stable consumer classic 1", "shared Stable share share 1"}, "list")
+	if got := b.group("list", "--state", "stabel"); got.code != exitConfig || !strings.Contains(got.lastLine(), "--state stabel is refused: want one of Empty, ") {
+		t.Errorf("an unknown state: got %+v", got)
 	}
 }

@@ -112,9 +112,7 @@ func viewConsumer(m *kadm.ConsumerGroupMember) groupMemberView {
 	one := groupMemberView{
 		Member: m.MemberID, Instance: m.InstanceID, ClientID: m.ClientID, Host: m.ClientHost, Epoch: m.MemberEpoch,
 	}
-	for _, p := range m.Assignment.IntoList() {
-		one.Partitions += len(p.Partitions)
-	}
+	one.assign(m.Assignment)
 	return one
 }
 

@@ -36,9 +36,7 @@ func viewShares(ctx context.Context, admin *kadm.Client, g *kadm.DescribedShareG
 	}
 	for _, m := range g.Members {
 		one := groupMemberView{Member: m.MemberID, ClientID: m.ClientID, Host: m.ClientHost, Epoch: m.MemberEpoch}
-		for _, t := range m.Assignment.IntoList() {
-			one.Partitions += len(t.Partitions)
-		}
+		one.assign(m.Assignment)
 		view.Members = append(view.Members, one)
 	}
 	offsets, err := admin.DescribeShareGroupOffsets(ctx, g.GroupID)
