@@ -216,7 +216,7 @@ func (b *Broker) resetShares(
 	for _, s := range b.summarizeShares(ctx, name, slots) {
 		before = max(before, s.stateEpoch)
 	}
-	return b.initializeShares(ctx, name, slots, stateEpoch(before), starts), nil
+	return b.initializePatiently(ctx, name, slots, stateEpoch(before), starts), nil
 }
 
 // deleteShareGroupOffsets has an empty share group forget topics: it begins afresh in them.

@@ -77,6 +77,22 @@ func TestShareGroupThatIsNotThereHasNotBegun(t *testing.T) {
 	}
 }
 
+// TestFirstShareGroupCanBeAlteredAtOnce: the topic of the states is only just made by it, and nobody leads that
+// yet. The group would take what could not be initialized for what is, and give nobody anything.
+func TestFirstShareGroupCanBeAlteredAtOnce(t *testing.T) {
+	h := startShares(t)
+	h.create("work", 2)
+	alter := kmsg.NewPtrAlterShareGroupOffsetsRequest()
+	alter.GroupID = "g"
+	alter.Topics = []kmsg.AlterShareGroupOffsetsRequestTopic{{Topic: "work",
+		Partitions: []kmsg.AlterShareGroupOffsetsRequestTopicPartition{{StartOffset: 7}, {Partition: 1, StartOffset: 8}}}}
+	altered := h.dial().ask(alter).(*kmsg.AlterShareGroupOffsetsResponse)
+	expectCode(t, "alter", altered.ErrorCode, codeNone)
+	for _, p := range altered.Topics[0].Partitions {
+		expectCode(t, fmt.Sprint("alter partition ", p.Partition), p.ErrorCode, codeNone)
+	}
+}
+
 // TestShareMembersWithoutProperNamesAreRefused: what is blank, or longer than a UUID, names nobody.
 func TestShareMembersWithoutProperNamesAreRefused(t *testing.T) {
 	h := startShares(t)
