@@ -17,9 +17,9 @@ type groupFlags struct{ topicFlags }
 
 func newGroup() *cobra.Command {
 	f := &groupFlags{}
-	command := asGroup(&cobra.Command{Use: "group", Short: "List, describe, reset and delete consumer and share groups"})
+	command := asGroup(&cobra.Command{Use: "group", Short: "List, describe, change and delete consumer and share groups"})
 	f.register(command)
-	command.AddCommand(f.list(), f.describe(), f.resetOffsets(), f.delete())
+	command.AddCommand(f.list(), f.describe(), f.resetOffsets(), f.deleteOffsets(), f.removeMembers(), f.delete())
 	return command
 }
 

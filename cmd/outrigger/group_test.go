@@ -84,13 +84,13 @@ func (b *groupBench) refuses(sentence string, arguments ...string) {
 	}
 }
 
-// squeezed makes one space of many.
+// squeezed makes one space of many, and none of those that begin a line.
 func squeezed(table string) string {
-	var lines []string
+	var text strings.Builder
 	for line := range strings.Lines(table) {
-		lines = append(lines, strings.Join(strings.Fields(line), " "))
+		text.WriteString(strings.Join(strings.Fields(line), " ") + "\n")
 	}
-	return strings.Join(lines, "\n")
+	return text.String()
 }
 
 // shareBeat is a heartbeat of a member of a share group: epoch 0 joins, -1 leaves.
@@ -250,4 +250,69 @@ func TestGroupsOfEveryProtocolAreListedAndShownWithWhoHasWhat(t *testing.T) {
 	if got := b.group("list", "--state", "stabel"); got.code != exitConfig || !strings.Contains(got.lastLine(), "--state stabel is refused: want one of Empty, ") {
 		t.Errorf("an unknown state: got %+v", got)
 	}
+}
+
+func TestGroupsForgetOffsetsOfTopicsThatNobodyReads(t *testing.T) {
+	b := startGroupBench(t)
+	if _, err := b.admin.CreateTopic(b.ctx, 1, 1, nil, "gone"); err != nil {
+		t.Fatal(err)
+	}
+	committed := kadm.Offsets{}
+	committed.AddOffset("gone", 0, 0, -1)
+	for p := range int32(2) {
+		committed.AddOffset("orders", p, 4, -1)
+	}
+	for _, name := range []string{"idle", "busy"} {
+		eventually(t, "a coordinator takes offsets", func() bool { return b.admin.CommitAllOffsets(b.ctx, name, committed) == nil })
+	}
+	b.want([]string{"idle has forgotten\nTOPIC PARTITION OFFSET\norders 1 4\n"}, "delete-offsets", "idle", "--topic", "orders:1")
+	b.want([]string{"\ngone 0 0\norders 0 4\n"}, "delete-offsets", "idle", "--topic", "orders", "--topic", "gone")
+	b.refuses("there is no such group", "delete-offsets", "nobody", "--topic", "orders")
+	b.refuses("it has none of topic nothing", "delete-offsets", "busy", "--topic", "orders:0", "--topic", "nothing")
+
+	b.joined(kgo.ConsumerGroup("busy"))
+	got := b.group("delete-offsets", "busy", "--topic", "orders:1", "--topic", "gone", "--json")
+	if got.code != exitFailure || !strings.Contains(got.stdout, `[{"topic":"gone","partition":0,"offset":0},{"topic":"orders","partition":1,"offset":`) ||
+		!strings.Contains(got.lastLine(), "members of the group are subscribed to the topic; stop its consumers first (GROUP_SUBSCRIBED_TO_TOPIC)") {
+		t.Errorf("of a topic that is read: got %+v", got)
+	}
+
+	b.want([]string{"orders 1 - 7"}, "reset-offsets", "shared", "--type", "share", "--topic", "orders", "--to-offset", "7", "--execute")
+	b.refuses("a share group forgets whole topics; give --topic orders", "delete-offsets", "shared", "--topic", "orders:1")
+	b.want([]string{"\norders 0 7\norders 1 7\n"}, "delete-offsets", "shared", "--topic", "orders")
+}
+
+func TestMembersAreRemovedFromGroups(t *testing.T) {
+	b := startGroupBench(t)
+	b.joined(kgo.ConsumerGroup("old"), kgo.InstanceID("desk"))
+	b.joined(kgo.ConsumerGroup("new"), kgo.InstanceID("till"), b.modern())
+	for name, instance := range map[string]string{"old": "desk", "new": "till"} {
+		b.want([]string{"1 members"}, "describe", name)
+		got := b.group("remove-members", name, "--instance-id", instance, "--instance-id", "nobody")
+		if got.code != exitFailure || got.stdout != instance+" removed\n" || !strings.Contains(got.lastLine(), "remove member nobody of "+name+": it is not there") {
+			t.Errorf("%s: got %+v", name, got)
+		}
+	}
+	for _, name := range []string{"one", "other"} {
+		b.joined(kgo.ConsumerGroup(name))
+	}
+	b.want([]string{" removed"}, "remove-members", "one", "--all")
+	id := b.firstMember("other")
+	b.want([]string{id + " removed"}, "remove-members", "other", "--member", id)
+	b.refuses("there is no such group", "remove-members", "nobody", "--all")
+	b.shareBeat("shared", shareID, 0)
+	b.refuses("members of a share group cannot be removed", "remove-members", "shared", "--all")
+	if got := b.group("remove-members", "one"); got.code != exitConfig {
+		t.Errorf("nobody named: got %+v", got)
+	}
+}
+
+// firstMember is the id of a group's first member.
+func (b *groupBench) firstMember(group string) string {
+	b.Helper()
+	var shown []groupView
+	if err := json.Unmarshal([]byte(b.want(nil, "describe", group, "--json")), &shown); err != nil {
+		b.Fatal(err)
+	}
+	return shown[0].Members[0].Member
 }

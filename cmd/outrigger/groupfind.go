@@ -100,6 +100,9 @@ func (g foundGroup) move(ctx context.Context, admin *kadm.Client, to kadm.Offset
 	return errors.Join(failed...)
 }
 
+// errNoGroup is what is said of a group that is not there.
+func errNoGroup(doing string) error { return explainGroup(doing, kerr.GroupIDNotFound) }
+
 // deadGroup is the state of a group that is not there, in versions before KIP-1043.
 const deadGroup = "Dead"
 
@@ -108,6 +111,9 @@ func explainGroup(doing string, err error) error {
 	switch {
 	case errors.Is(err, kerr.NonEmptyGroup):
 		return fmt.Errorf("%s: the group has members; stop its consumers first (%s)", doing, kerr.NonEmptyGroup.Message)
+	case errors.Is(err, kerr.GroupSubscribedToTopic):
+		return fmt.Errorf("%s: members of the group are subscribed to the topic; stop its consumers first (%s)",
+			doing, kerr.GroupSubscribedToTopic.Message)
 	case errors.Is(err, kerr.GroupIDNotFound):
 		return fmt.Errorf("%s: there is no such group; `outrigger group list` names those that there are (%s)",
 			doing, kerr.GroupIDNotFound.Message)
