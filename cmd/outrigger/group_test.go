@@ -316,3 +316,19 @@ func (b *groupBench) firstMember(group string) string {
 	}
 	return shown[0].Members[0].Member
 }
+
+// A group may end between the list and its description. That is no reason to show nothing of the others.
+func TestGroupsThatAreGoneAreLeftOutUnlessTheyWereNamed(t *testing.T) {
+	b := startGroupBench(t)
+	b.want([]string{"orders 1 - 0"}, "reset-offsets", "idle", "--topic", "orders", "--to-earliest", "--execute")
+	b.want([]string{"orders 1 - 0"}, "reset-offsets", "shared", "--type", "share", "--topic", "orders", "--to-earliest", "--execute")
+	names := []string{"idle", "gone", "shared"}
+	views, err := describeNamed(b.ctx, b.admin, names, true)
+	if err != nil || len(views) != 2 || views[0].Group != "idle" || views[1].Group != "shared" {
+		t.Errorf("from a list: got %+v, %v, want idle and shared", views, err)
+	}
+	if _, err := describeNamed(b.ctx, b.admin, names, false); err == nil || !strings.Contains(err.Error(), "describe group gone: there is no such group") {
+		t.Errorf("by name: got %v, want gone to be refused", err)
+	}
+	b.want([]string{"idle", "shared"}, "describe")
+}

@@ -73,7 +73,7 @@ func viewConsumers(ctx context.Context, admin *kadm.Client, g *kadm.DescribedCon
 	}
 	committed, err := admin.FetchOffsets(ctx, g.Group)
 	if err != nil {
-		return view, explainGroup("fetch offsets of "+g.Group, err)
+		return view, refusal(g.Group, true, err) // it may be gone by now
 	}
 	owners := map[string]map[int32]string{}
 	for _, t := range committed.Offsets().TopicsSet().Topics() {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 func (f *groupFlags) describe() *cobra.Command {
@@ -33,47 +32,60 @@ func (f *groupFlags) describe() *cobra.Command {
 	}
 }
 
+// describeGroups describes the groups that are named, or all.
 func describeGroups(ctx context.Context, admin *kadm.Client, names []string) ([]groupView, error) {
-	if len(names) == 0 {
-		listed, err := admin.ListGroups(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("list groups: %w", err)
-		}
-		if names = listed.Groups(); len(names) == 0 {
-			return []groupView{}, nil
-		}
-	}
-	views, names, err := describeConsumers(ctx, admin, names)
-	if err != nil {
-		return nil, err
-	}
-	var shares []groupView
 	if len(names) > 0 {
-		if shares, names, err = describeShares(ctx, admin, names); err != nil {
-			return nil, err
-		}
-		views = append(views, shares...)
+		return describeNamed(ctx, admin, names, false)
 	}
-	if len(names) == 0 {
-		slices.SortFunc(views, func(a, b groupView) int { return strings.Compare(a.Group, b.Group) })
-		return views, nil
-	}
-	lags, err := admin.Lag(ctx, names...)
+	listed, err := admin.ListGroups(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("describe groups: %w", err)
+		return nil, fmt.Errorf("list groups: %w", err)
 	}
-	for _, lag := range lags.Sorted() {
-		err := lag.Error()
-		if err == nil && lag.State == deadGroup {
-			err = kerr.GroupIDNotFound // what brokers say in versions before KIP-1043
+	return describeNamed(ctx, admin, listed.Groups(), true)
+}
+
+// describeNamed describes groups by name. One that is gone is left out if the names come from a list, since
+// it may have ended meanwhile, and else refused.
+func describeNamed(ctx context.Context, admin *kadm.Client, names []string, listed bool) ([]groupView, error) {
+	views := []groupView{}
+	for _, describe := range []func(context.Context, *kadm.Client, []string) ([]groupView, []string, error){
+		describeConsumers, describeShares, describeClassics,
+	} {
+		if len(names) == 0 {
+			break // none would be taken for all
 		}
-		if err := explainGroup("describe group "+lag.Group, err); err != nil {
+		some, others, err := describe(ctx, admin, names)
+		if err != nil {
 			return nil, err
 		}
-		views = append(views, viewGroup(lag))
+		views, names = append(views, some...), others
+	}
+	if len(names) > 0 && !listed {
+		return nil, errNoGroup("describe group " + names[0])
 	}
 	slices.SortFunc(views, func(a, b groupView) int { return strings.Compare(a.Group, b.Group) })
 	return views, nil
+}
+
+// describeClassics describes those of the named groups that are of the classic protocol, and returns the
+// names of the others.
+func describeClassics(
+	ctx context.Context, admin *kadm.Client, names []string,
+) (views []groupView, others []string, err error) {
+	lags, err := admin.Lag(ctx, slices.Clone(names)...) // it writes into what it is given
+	if err != nil {
+		return nil, nil, fmt.Errorf("describe groups: %w", err)
+	}
+	return viewKnown(names, func(name string) (groupView, error) {
+		lag, found := lags[name]
+		if lag.State == deadGroup {
+			found = false
+		}
+		if err := refusal(name, found, lag.Error()); err != nil {
+			return groupView{}, err
+		}
+		return viewGroup(lag), nil
+	})
 }
 
 func viewGroup(lag kadm.DescribedGroupLag) groupView {

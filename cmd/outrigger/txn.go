@@ -108,22 +108,33 @@ func (f *txnFlags) describe() *cobra.Command {
 	}
 }
 
+// describeTxns describes the transactional ids that are named, or all.
 func describeTxns(ctx context.Context, admin *kadm.Client, ids []string) ([]txnView, error) {
+	if len(ids) > 0 {
+		return describeIDs(ctx, admin, ids, false)
+	}
+	listed, err := admin.ListTransactions(ctx, nil, nil)
+	if err != nil {
+		return nil, fmt.Errorf("list transactions: %w", err)
+	}
+	return describeIDs(ctx, admin, listed.TransactionalIDs(), true)
+}
+
+// describeIDs describes transactional ids. One that is gone is left out if the ids come from a list, since it
+// may have expired meanwhile, and else refused.
+func describeIDs(ctx context.Context, admin *kadm.Client, ids []string, listed bool) ([]txnView, error) {
 	views := []txnView{}
 	if len(ids) == 0 {
-		listed, err := admin.ListTransactions(ctx, nil, nil)
-		if err != nil {
-			return nil, fmt.Errorf("list transactions: %w", err)
-		}
-		if ids = listed.TransactionalIDs(); len(ids) == 0 {
-			return views, nil
-		}
+		return views, nil // none would be taken for all
 	}
 	described, err := admin.DescribeTransactions(ctx, ids...)
 	if err != nil {
 		return nil, fmt.Errorf("describe transactions: %w", err)
 	}
 	for _, d := range described.Sorted() {
+		if listed && errors.Is(d.Err, kerr.TransactionalIDNotFound) {
+			continue
+		}
 		if err := explainTxn("describe transaction "+d.TxnID, d.Err); err != nil {
 			return nil, err
 		}
