@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -65,19 +66,19 @@ func (f *groupFlags) list() *cobra.Command {
 	return command
 }
 
-// validate wants states and types that there are, in any case.
+// validate wants states and types that there are.
 func (f *groupFilter) validate() error {
-	for _, one := range []struct {
-		flag         string
-		given, known []string
-	}{{"state", f.states, groupStates}, {"type", f.types, groupTypes}} {
-		for i, name := range one.given {
-			at := slices.IndexFunc(one.known, func(s string) bool { return strings.EqualFold(s, name) })
-			if at < 0 {
-				return &usageError{fmt.Errorf("--%s %s is refused: want one of %s", one.flag, name, strings.Join(one.known, ", "))}
-			}
-			one.given[i] = one.known[at]
+	return errors.Join(canonical("state", f.states, groupStates), canonical("type", f.types, groupTypes))
+}
+
+// canonical writes what was given for a flag, in any case, as it is known.
+func canonical(flag string, given, known []string) error {
+	for i, name := range given {
+		at := slices.IndexFunc(known, func(s string) bool { return strings.EqualFold(s, name) })
+		if at < 0 {
+			return &usageError{fmt.Errorf("--%s %s is refused: want one of %s", flag, name, strings.Join(known, ", "))}
 		}
+		given[i] = known[at]
 	}
 	return nil
 }
