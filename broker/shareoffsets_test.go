@@ -93,6 +93,25 @@ func TestFirstShareGroupCanBeAlteredAtOnce(t *testing.T) {
 	}
 }
 
+// TestShareGroupOutlivesAFailedAlteration: partitions whose state could not be set are initialized when a
+// member comes, as if nobody had asked.
+func TestShareGroupOutlivesAFailedAlteration(t *testing.T) {
+	h := startShares(t)
+	id := h.create("work", 1)
+	h.produceOne("work", "a")
+	h.sharer("other", "one", "work", id).leave() // which makes the topic of the states
+	h.moveAll(shareTopic, topic.NoNode, 1)
+	alter := kmsg.NewPtrAlterShareGroupOffsetsRequest()
+	alter.GroupID = "g"
+	alter.Topics = []kmsg.AlterShareGroupOffsetsRequestTopic{{Topic: "work",
+		Partitions: []kmsg.AlterShareGroupOffsetsRequestTopicPartition{{StartOffset: 1}}}}
+	altered := h.dial().ask(alter).(*kmsg.AlterShareGroupOffsetsResponse)
+	expectCode(t, "alter without a coordinator", altered.Topics[0].Partitions[0].ErrorCode, codeCoordinatorNotAvailable)
+	h.anotherCoordinates("other", id, 2)
+	s := h.sharer("g", "one", "work", id)
+	expectGot(t, "from the beginning", s.receive(), "0:a/1 ")
+}
+
 // TestShareMembersWithoutProperNamesAreRefused: what is blank, or longer than a UUID, names nobody.
 func TestShareMembersWithoutProperNamesAreRefused(t *testing.T) {
 	h := startShares(t)
