@@ -40,7 +40,9 @@ type Node struct {
 // Kafka is what the broker's side is started on.
 type Kafka struct {
 	Listeners []Listener
-	Topics    TopicDefaults
+	// PeerListener is the name of the one at which brokers ask each other.
+	PeerListener string
+	Topics       TopicDefaults
 	// TopicConfigs are further defaults of topics where they are not Kafka's, by the names of topic configs.
 	TopicConfigs map[string]string
 	// RetentionCheck is how often leaders look for records whose time is over.
@@ -283,6 +285,7 @@ func (b *builder) kafka(voters int) Kafka {
 	b.note(notes...)
 	k := Kafka{
 		Listeners:           listeners,
+		PeerListener:        b.peerListener(listeners),
 		Topics:              b.topics(max(voters, 1)),
 		TopicConfigs:        b.topicConfigs(),
 		RetentionCheck:      b.millis(keyRetentionCheck),

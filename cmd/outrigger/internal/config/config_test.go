@@ -53,6 +53,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 		Kafka: Kafka{
 			Listeners: []Listener{{Name: "PLAINTEXT", Addresses: []Address{{"", 9092}},
 				Advertised: Address{"machine.example.net", 9092}}},
+			PeerListener:   "PLAINTEXT",
 			Topics:         TopicDefaults{1, 1, 1, true, true, false},
 			RetentionCheck: 5 * time.Minute,
 			Groups: Groups{
@@ -152,6 +153,9 @@ func TestKafkasStaticVotersNameNATSAddresses(t *testing.T) {
 	}
 	if !reflect.DeepEqual(cfg.Kafka.Listeners, wantListeners) {
 		t.Errorf("got listeners %+v, want %+v", cfg.Kafka.Listeners, wantListeners)
+	}
+	if got := cfg.Kafka.PeerListener; got != "INTERNAL" {
+		t.Errorf("got %s as the listener for brokers, want INTERNAL", got)
 	}
 	if got, want := cfg.NATS.Cluster, (Address{"0.0.0.0", 9093}); got != want {
 		t.Errorf("got cluster listener %v, want %v", got, want)
@@ -321,6 +325,41 @@ func TestListenersAndWhatClientsAreTold(t *testing.T) {
 		}
 		if text != c.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", c.name, text, c.want)
+		}
+	}
+}
+
+// TestBrokersMeetAtTheListenerThatIsNamedForThem, or at the one that Kafka's defaults name, or at the first.
+func TestBrokersMeetAtTheListenerThatIsNamedForThem(t *testing.T) {
+	const sole, two, odd = "listeners=A://h:1", "listeners=A://h:1,B://h:2", "listeners=A://h:1,PLAINTEXT://h:2"
+	for _, c := range []struct {
+		sets []string
+		want string // a name, or the error
+	}{
+		{[]string{sole}, "A"},
+		{[]string{two}, "A"},
+		{[]string{odd}, "PLAINTEXT"},
+		{[]string{odd, "security.inter.broker.protocol=plaintext"}, "PLAINTEXT"},
+		{[]string{two, "inter.broker.listener.name=B"}, "B"},
+		{[]string{two, "inter.broker.listener.name=b"}, "B"},
+		{[]string{odd, "inter.broker.listener.name=A"}, "A"},
+		{[]string{two, "inter.broker.listener.name=C"}, "inter.broker.listener.name=C is refused: it is not among the listeners that are opened; name one of A, B"},
+		{[]string{two + ",C://h:3", "controller.listener.names=C", "inter.broker.listener.name=C"}, "inter.broker.listener.name=C is refused: it is not among the listeners that are opened; name one of A, B"},
+		{[]string{odd, "inter.broker.listener.name=A", "security.inter.broker.protocol=PLAINTEXT"}, "security.inter.broker.protocol=PLAINTEXT is refused: inter.broker.listener.name is set too; remove one of them"},
+		{[]string{odd, "security.inter.broker.protocol=SASL_SSL"}, "security.inter.broker.protocol=SASL_SSL is refused: this version speaks PLAINTEXT only; remove the key"},
+		{[]string{two, "security.inter.broker.protocol=PLAINTEXT"}, "security.inter.broker.protocol=PLAINTEXT is refused: no listener has that name; set inter.broker.listener.name to one of A, B instead"},
+	} {
+		cfg, notes, err := load(t, append(c.sets, "listener.security.protocol.map=A:PLAINTEXT,B:PLAINTEXT,C:PLAINTEXT")...)
+		got := fmt.Sprint(err)
+		if err == nil {
+			got = cfg.Kafka.PeerListener
+		}
+		if got != c.want {
+			t.Errorf("%v:\ngot  %s\nwant %s", c.sets, got, c.want)
+		}
+		guessed := strings.Contains(strings.Join(said(notes), "\n"), "at the first listener")
+		if want := len(c.sets) == 1 && c.sets[0] == two; guessed != want {
+			t.Errorf("%v: told that the first was taken: got %v, want %v", c.sets, guessed, want)
 		}
 	}
 }

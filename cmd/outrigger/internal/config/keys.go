@@ -19,6 +19,8 @@ const (
 	keyAdvertised          = "advertised.listeners"
 	keyProtocolMap         = "listener.security.protocol.map"
 	keyControllerListeners = "controller.listener.names"
+	keyPeerListener        = "inter.broker.listener.name"
+	keyPeerProtocol        = "security.inter.broker.protocol"
 	keyNumPartitions       = "num.partitions"
 	keyReplicationFactor   = "default.replication.factor"
 	keyMinISR              = "min.insync.replicas"
@@ -120,14 +122,6 @@ func kafkaKeys() []Key {
 		{Name: keyLogDirs, Kind: List,
 			Doc: "The data directory. One only: a node has one write-ahead log."},
 		{Name: keyLogDir, Kind: Text, Default: DefaultLogDir, Doc: "The data directory if log.dirs is unset."},
-		{Name: keyListeners, Kind: List, Default: "PLAINTEXT://:9092",
-			Doc: "name://host:port to listen on, for Kafka clients. An empty host means every address."},
-		{Name: keyAdvertised, Kind: List,
-			Doc: "name://host:port that clients are told. Unset: the listener's host, or the machine's name."},
-		{Name: keyProtocolMap, Kind: List,
-			Doc: "name:protocol of each listener. Only PLAINTEXT can be opened in this version."},
-		{Name: keyControllerListeners, Kind: List,
-			Doc: "Listeners for Kafka's own controllers; they are not opened: ours speak NATS."},
 		{Name: keyNumPartitions, Kind: Integer, Default: "1", Min: 1, Max: 10_000,
 			Doc: "Partitions of a topic whose creator names no number."},
 		{Name: keyReplicationFactor, Kind: Integer, Min: 1, Max: math.MaxInt16,
@@ -171,6 +165,26 @@ func kafkaKeys() []Key {
 			Doc: "With log.flush.policy=interval, how often the log is synced. Unset: 1000 ms."},
 		{Name: keyAuthorizer, Kind: Text,
 			Doc: "Refused when set: access control does not exist in this version."},
+	}
+}
+
+// listenerKeys are Kafka's own that say where clients and brokers connect.
+func listenerKeys() []Key {
+	return []Key{
+		{Name: keyListeners, Kind: List, Default: "PLAINTEXT://:9092",
+			Doc: "name://host:port to listen on, for Kafka clients. An empty host means every address."},
+		{Name: keyAdvertised, Kind: List,
+			Doc: "name://host:port that clients are told. Unset: the listener's host, or the machine's name."},
+		{Name: keyProtocolMap, Kind: List,
+			Doc: "name:protocol of each listener. Only PLAINTEXT can be opened in this version."},
+		{Name: keyControllerListeners, Kind: List,
+			Doc: "Listeners for Kafka's own controllers; they are not opened: ours speak NATS."},
+		{Name: keyPeerListener, Kind: Text,
+			Doc: "The listener at which brokers ask each other for transactions, markers and states of share groups. " +
+				"Unset: the one named as " + keyPeerProtocol + ", else the first."},
+		{Name: keyPeerProtocol, Kind: Text,
+			Doc: "The other way to name that listener, by its protocol, which can only be PLAINTEXT in this version. " +
+				"Unset: PLAINTEXT."},
 	}
 }
 
@@ -300,14 +314,12 @@ func inertKeys() []Key {
 			keys = append(keys, Key{Name: name, Kind: group.kind, Min: anyMin, Max: anyMax, Effect: NoEffect})
 		}
 	}
-	keys = append(keys, Key{Name: "inter.broker.listener.name", Effect: Silent},
-		Key{Name: "security.inter.broker.protocol", Effect: Silent})
 	return keys
 }
 
 // Table returns every key that is not unknown, those in force first.
 func Table() []Key {
-	return slices.Concat(kafkaKeys(), topicKeys(), groupKeys(),
+	return slices.Concat(kafkaKeys(), listenerKeys(), topicKeys(), groupKeys(),
 		assignmentKeys(keyConsumerAssign, keyConsumerAssignMin, keyConsumerAssignMax, "consumer.assignment.interval.ms"), shareKeys(), ownKeys(), inertKeys())
 }
 

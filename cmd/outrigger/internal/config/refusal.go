@@ -57,6 +57,11 @@ func hostNameAdvertised(listener, host string) Note {
 		Attrs: []any{"listener", listener, "host", host}}
 }
 
+func firstListenerForBrokers(name string) Note {
+	return Note{Warn: true, Message: "inter.broker.listener.name is not set, brokers ask each other at the first listener",
+		Attrs: []any{"listener", name}}
+}
+
 func defaultLogDirUsed(dir string) Note {
 	return Note{Warn: true, Message: "log.dirs is not set, data lies in Kafka's default directory",
 		Attrs: []any{"dir", dir}}

@@ -256,9 +256,10 @@ func shareConfig(s config.Shares) broker.ShareConfig {
 func (n *node) brokerConfig() broker.Config {
 	kafka := n.Config.Kafka
 	cfg := broker.Config{
-		Node:    n.Config.Node.ID,
-		Sockets: n.sockets,
-		Levels:  sidecar.Levels(),
+		Node:         n.Config.Node.ID,
+		Sockets:      n.sockets,
+		PeerListener: kafka.PeerListener,
+		Levels:       sidecar.Levels(),
 		Topics: broker.TopicDefaults{
 			AutoCreateOff:     !kafka.Topics.AutoCreate,
 			DeleteOff:         !kafka.Topics.Deletable,

@@ -115,7 +115,7 @@ func TestConfigurationReachesEveryPart(t *testing.T) {
 	}
 	n := &node{Options: Options{Config: cfg}}
 	broker := n.brokerConfig()
-	if broker.Node != 4 || !broker.Topics.AutoCreateOff || broker.Topics.ReplicationFactor != 2 ||
+	if broker.Node != 4 || broker.PeerListener != "PLAINTEXT" || !broker.Topics.AutoCreateOff || broker.Topics.ReplicationFactor != 2 ||
 		broker.Topics.MessageBytesMax != 20000000 || broker.Connections.Idle != idleForever {
 		t.Errorf("got broker %+v", broker)
 	}
