@@ -97,6 +97,8 @@ type ConsumerGroups struct {
 type Transactions struct {
 	Partitions        int32
 	ReplicationFactor int16
+	// MinInSync is the topic's min.insync.replicas.
+	MinInSync int32
 	// TimeoutMax bounds the timeouts of transactions, Expiration is how long silent ids are kept.
 	TimeoutMax, Expiration time.Duration
 }
@@ -335,6 +337,7 @@ func (b *builder) transactions(brokers int) Transactions {
 	return Transactions{
 		Partitions:        int32(b.number(keyTxnPartitions)),
 		ReplicationFactor: int16(b.number(keyTxnReplication)),
+		MinInSync:         int32(b.number(keyTxnMinISR)),
 		TimeoutMax:        b.millis(keyTxnTimeoutMax),
 		Expiration:        b.millis(keyTxnExpiration),
 	}

@@ -69,7 +69,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 				},
 			},
 			Shares: Shares{
-				Partitions: 50, ReplicationFactor: 1, SnapshotUpdates: 500, WriteTimeout: 5 * time.Second,
+				Partitions: 50, ReplicationFactor: 1, MinInSync: 2, SnapshotUpdates: 500, WriteTimeout: 5 * time.Second,
 				PruneInterval: 5 * time.Minute, ColdInterval: 5 * time.Minute, MembersMax: 200, SessionsMax: 2000,
 				Session: 45 * time.Second, SessionMin: 45 * time.Second, SessionMax: time.Minute,
 				Interval: 5 * time.Second, IntervalMin: 5 * time.Second, IntervalMax: 15 * time.Second,
@@ -78,7 +78,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 				Assignment: Assignment{Max: 15 * time.Second}, LetterPrefix: "dlq.",
 			},
 			Transactions: Transactions{
-				Partitions: 50, ReplicationFactor: 1, TimeoutMax: 15 * time.Minute, Expiration: 7 * 24 * time.Hour,
+				Partitions: 50, ReplicationFactor: 1, MinInSync: 2, TimeoutMax: 15 * time.Minute, Expiration: 7 * 24 * time.Hour,
 			},
 			MessageBytesMax: 1048588, RequestBytesMax: 104857600, FetchBytesMax: 57671680,
 			ConnectionsMax: 2147483647, ConnectionsPerIPMax: 2147483647, IdleMax: 10 * time.Minute,

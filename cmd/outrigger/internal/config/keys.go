@@ -88,6 +88,7 @@ const (
 	keyConsumerMigration   = "group.consumer.migration.policy"
 	keyTxnPartitions       = "transaction.state.log.num.partitions"
 	keyTxnReplication      = "transaction.state.log.replication.factor"
+	keyTxnMinISR           = "transaction.state.log.min.isr"
 	keyTxnTimeoutMax       = "transaction.max.timeout.ms"
 	keyTxnExpiration       = "transactional.id.expiration.ms"
 )
@@ -195,6 +196,8 @@ func groupKeys() []Key {
 			Doc: "Partitions of __transaction_state, when it is created; transactional ids are spread over them."},
 		{Name: keyTxnReplication, Kind: Integer, Min: 1, Max: math.MaxInt16,
 			Doc: "Replicas of __transaction_state, when it is created. Unset: min(3, brokers)."},
+		{Name: keyTxnMinISR, Kind: Integer, Default: "2", Min: 1, Max: math.MaxInt16,
+			Doc: "The min.insync.replicas of __transaction_state, when it is created; min(this, replicas) counts."},
 		{Name: keyTxnTimeoutMax, Kind: Integer, Default: "900000", Unit: "ms", Min: 1, Max: math.MaxInt32,
 			Doc: "The longest transaction timeout that a producer may ask for."},
 		{Name: keyTxnExpiration, Kind: Integer, Default: "604800000", Unit: "ms", Min: 1, Max: math.MaxInt32,
@@ -356,11 +359,10 @@ var inertIntegers = []string{
 
 	"offsets.topic.segment.bytes",
 	"offsets.load.buffer.size",
-	"transaction.state.log.min.isr", "transaction.state.log.segment.bytes",
+	"transaction.state.log.segment.bytes",
 	"transaction.abort.timed.out.transaction.cleanup.interval.ms",
 	"transaction.remove.expired.transaction.cleanup.interval.ms", "transaction.state.log.load.buffer.size",
 	"producer.id.expiration.check.interval.ms",
-	"share.coordinator.state.topic.min.isr",
 	"share.coordinator.state.topic.segment.bytes", "connections.max.reauth.ms",
 	"connection.failed.authentication.delay.ms", "metrics.num.samples", "metrics.sample.window.ms",
 }

@@ -241,7 +241,7 @@ func roundUp(bytes, unit int64) int64 { return (bytes + unit - 1) / unit * unit 
 
 func shareConfig(s config.Shares) broker.ShareConfig {
 	return broker.ShareConfig{
-		Partitions: s.Partitions, ReplicationFactor: s.ReplicationFactor, SnapshotUpdates: s.SnapshotUpdates,
+		Partitions: s.Partitions, ReplicationFactor: s.ReplicationFactor, MinInSync: s.MinInSync, SnapshotUpdates: s.SnapshotUpdates,
 		WriteTimeout: s.WriteTimeout, PruneInterval: s.PruneInterval, ColdInterval: s.ColdInterval, MembersMax: s.MembersMax, SessionsMax: s.SessionsMax,
 		Session: s.Session, Sessions: broker.Span{Min: s.SessionMin, Max: s.SessionMax},
 		Assign: s.Assignment.Interval, Assigns: broker.Span{Min: s.Assignment.Min, Max: s.Assignment.Max},
@@ -275,6 +275,7 @@ func (n *node) brokerConfig() broker.Config {
 		Shares: shareConfig(kafka.Shares),
 		Transactions: broker.TransactionConfig{
 			Partitions: kafka.Transactions.Partitions, ReplicationFactor: kafka.Transactions.ReplicationFactor,
+			MinInSync:  kafka.Transactions.MinInSync,
 			TimeoutMax: kafka.Transactions.TimeoutMax, Expiration: kafka.Transactions.Expiration,
 		},
 		Connections: broker.ConnectionLimits{Max: kafka.ConnectionsMax, MaxPerIP: kafka.ConnectionsPerIPMax, Idle: kafka.IdleMax},
