@@ -41,8 +41,8 @@ var errOtherProtocol = errors.New("group is of another protocol")
 // refusal is why a group cannot be shown, nil if it can.
 func refusal(name string, described bool, err error) error {
 	switch {
-	case !described || errors.Is(err, kerr.GroupIDNotFound):
-		return errOtherProtocol
+	case !described || errors.Is(err, kerr.GroupIDNotFound), errors.Is(err, kerr.UnsupportedVersion):
+		return errOtherProtocol // or the brokers do not have that protocol, and so no group of it
 	case err != nil:
 		return explainGroup("describe group "+name, err)
 	}

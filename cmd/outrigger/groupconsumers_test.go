@@ -1,11 +1,24 @@
 package main
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 )
+
+// TestGroupIsLookedForElsewhereWhereItsProtocolIsOff: brokers answer for every group then, whatever it is.
+func TestGroupIsLookedForElsewhereWhereItsProtocolIsOff(t *testing.T) {
+	for _, err := range []error{kerr.UnsupportedVersion, kerr.GroupIDNotFound} {
+		if got := refusal("g", true, err); !errors.Is(got, errOtherProtocol) {
+			t.Errorf("%v: got %v, want another protocol", err, got)
+		}
+	}
+	if got := refusal("g", true, kerr.CoordinatorNotAvailable); got == nil || errors.Is(got, errOtherProtocol) {
+		t.Errorf("no coordinator: got %v, want that told", got)
+	}
+}
 
 // listed is one partition of topic t at an offset.
 func listed(offset int64, err error) kadm.ListedOffsets {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -83,6 +84,8 @@ type Groups struct {
 
 // ConsumerGroups is what groups of the consumer protocol (KIP-848) may do.
 type ConsumerGroups struct {
+	// Off: nobody is a member of one.
+	Off               bool
 	MembersMax        int
 	Session, Interval time.Duration
 	// The bounds of what a group may be given as its own.
@@ -358,6 +361,7 @@ func (b *builder) groups(brokers int) Groups {
 		SessionMax:        b.millis(keyGroupSessionMax),
 		MembersMax:        int(b.number(keyGroupSize)),
 		Consumers: ConsumerGroups{
+			Off:        b.consumersOff(),
 			MembersMax: int(b.number(keyConsumerSize)),
 			Session:    b.millis(keyConsumerSession), Interval: b.millis(keyConsumerInterval),
 			SessionMin: b.millis(keyConsumerSessionMin), SessionMax: b.millis(keyConsumerSessionMax),
@@ -374,6 +378,19 @@ func (b *builder) groups(brokers int) Groups {
 			fmt.Sprintf("it is below %s=%s", keyGroupSessionMin, b.text(keyGroupSessionMin))})
 	}
 	return g
+}
+
+// consumersOff reports whether the protocols of groups lack the consumer protocol, and says what else they
+// cannot say.
+func (b *builder) consumersOff() bool {
+	protocols := splitList(b.text(keyProtocols))
+	if !slices.Contains(protocols, "classic") {
+		b.refuse(&Refusal{keyProtocols, b.text(keyProtocols), "the classic protocol cannot be turned off; name classic, too"})
+	}
+	if slices.Contains(protocols, "streams") {
+		b.note(streamsGroupsAbsent())
+	}
+	return !slices.Contains(protocols, "consumer")
 }
 
 func (b *builder) replica() Replica {

@@ -256,6 +256,8 @@ func TestBadValuesAreRefusedWithKeyValueAndReason(t *testing.T) {
 		{[]string{"raft.election.timeout.ms=200"}, "raft.election.timeout.ms=200 is refused: want at least 6 times raft.tick.ms (150 ms), since a controller beats every second tick"},
 		{[]string{"socket.request.max.bytes=2000"}, "socket.request.max.bytes=2000 is refused: a batch may have 1048588 bytes (message.max.bytes), so none of that size would arrive"},
 		{[]string{"authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer"}, "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer is refused: access control does not exist in this version; remove the key to run an open broker"},
+		{[]string{"group.coordinator.rebalance.protocols=consumer"}, "group.coordinator.rebalance.protocols=consumer is refused: the classic protocol cannot be turned off; name classic, too"},
+		{[]string{"group.coordinator.rebalance.protocols=classic,eager"}, `group.coordinator.rebalance.protocols=classic,eager is refused: "eager" is none of classic, consumer, share, streams`},
 		{[]string{"cluster.id=a b"}, "cluster.id=a b is refused: want at most 64 characters, no blanks or quotes"},
 		{[]string{"novalue"}, "--set novalue is refused: want key=value"},
 		{[]string{"=x"}, "--set =x is refused: want key=value"},
@@ -430,6 +432,20 @@ func TestClassicTimersAreAccepted(t *testing.T) {
 	}
 	if cfg.Replica.LeaderTimeout != 30*time.Second || cfg.Kafka.IdleMax != 0 || cfg.WAL.FlushAlways || cfg.WAL.FlushInterval != time.Second {
 		t.Errorf("got %+v, idle %v, wal %+v", cfg.Replica, cfg.Kafka.IdleMax, cfg.WAL)
+	}
+}
+
+// TestConsumerProtocolIsOffUnlessItIsNamed, and streams groups are told not to exist.
+func TestConsumerProtocolIsOffUnlessItIsNamed(t *testing.T) {
+	for protocols, off := range map[string]bool{"classic": true, "classic,share": true, "classic,consumer,streams": false} {
+		cfg, notes, err := load(t, "group.coordinator.rebalance.protocols="+protocols)
+		if err != nil || cfg.Kafka.Groups.Consumers.Off != off {
+			t.Errorf("%s: got %+v, %v, want off %v", protocols, cfg, err, off)
+		}
+		if told, want := strings.Contains(strings.Join(said(notes), "\n"), "streams groups do not exist"),
+			strings.Contains(protocols, "streams"); told != want {
+			t.Errorf("%s: told of streams groups: got %v, want %v", protocols, told, want)
+		}
 	}
 }
 

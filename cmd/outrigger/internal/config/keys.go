@@ -77,6 +77,7 @@ const (
 	keyGroupSessionMin     = "group.min.session.timeout.ms"
 	keyGroupSessionMax     = "group.max.session.timeout.ms"
 	keyGroupSize           = "group.max.size"
+	keyProtocols           = "group.coordinator.rebalance.protocols"
 	keyConsumerSize        = "group.consumer.max.size"
 	keyConsumerSession     = "group.consumer.session.timeout.ms"
 	keyConsumerInterval    = "group.consumer.heartbeat.interval.ms"
@@ -222,6 +223,9 @@ func groupKeys() []Key {
 			Doc: "The longest session timeout that a member may ask for."},
 		{Name: keyGroupSize, Kind: Integer, Default: "2147483647", Min: 1, Max: math.MaxInt32,
 			Doc: "Members of one group."},
+		{Name: keyProtocols, Kind: List, Default: "classic,consumer", OneOf: []string{"classic", "consumer", "share", "streams"},
+			Doc: "The protocols of groups. Without consumer nobody is a member of a KIP-848 group; classic and share " +
+				"are always on, streams does not exist in this version."},
 		{Name: keyConsumerSize, Kind: Integer, Default: "2147483647", Min: 1, Max: math.MaxInt32,
 			Doc: "Members of one group of the consumer protocol (KIP-848)."},
 		{Name: keyConsumerSession, Kind: Integer, Default: "45000", Unit: "ms", Min: 1, Max: math.MaxInt32,
@@ -379,7 +383,7 @@ var inertTexts = []string{
 	"log.message.format.version",
 	"inter.broker.protocol.version", "log.cleaner.io.max.bytes.per.second",
 	"log.cleaner.io.buffer.load.factor",
-	"group.coordinator.rebalance.protocols", "max.connections.per.ip.overrides", "metric.reporters",
+	"max.connections.per.ip.overrides", "metric.reporters",
 	"early.start.listeners", "create.topic.policy.class.name", "alter.config.policy.class.name",
 	"client.quota.callback.class", "super.users", "allow.everyone.if.no.acl.found", "principal.builder.class",
 	"sasl.enabled.mechanisms", "sasl.mechanism.inter.broker.protocol",

@@ -309,7 +309,7 @@ func groupConfig(g config.Groups) broker.GroupConfig {
 		Partitions: g.Partitions, ReplicationFactor: g.ReplicationFactor, InitialDelay: g.InitialDelay,
 		SessionMin: g.SessionMin, SessionMax: g.SessionMax, MembersMax: g.MembersMax,
 		MetadataBytesMax: g.MetadataBytesMax, Retention: g.Retention, RetentionCheck: g.RetentionCheck,
-		CommitTimeout: g.CommitTimeout, ConsumerMembersMax: g.Consumers.MembersMax,
+		CommitTimeout: g.CommitTimeout, ConsumersOff: g.Consumers.Off, ConsumerMembersMax: g.Consumers.MembersMax,
 		ConsumerSession: g.Consumers.Session, ConsumerInterval: g.Consumers.Interval,
 		ConsumerSessions:  broker.Span{Min: g.Consumers.SessionMin, Max: g.Consumers.SessionMax},
 		ConsumerIntervals: broker.Span{Min: g.Consumers.IntervalMin, Max: g.Consumers.IntervalMax},
