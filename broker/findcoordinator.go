@@ -11,11 +11,14 @@ import (
 )
 
 const (
+	coordinatorUnknown = -1
 	coordinatorGroup   = 0
 	coordinatorTxn     = 1
 	coordinatorShare   = 2
 	coordinatorTypeMax = 2
 	coordinatorBatched = 4
+	// coordinatorShares: from this version on share-partitions are asked for (KIP-932).
+	coordinatorShares = 6
 )
 
 // found is where a coordinator is, or why that cannot be told.
@@ -38,10 +41,14 @@ func (b *Broker) findCoordinator(
 	if r.Version < coordinatorBatched {
 		keys = []string{q.CoordinatorKey}
 	}
-	view, name, refused := b.coordinatorView(ctx, q.CoordinatorType, len(keys))
+	kind := q.CoordinatorType
+	if kind == coordinatorShare && r.Version < coordinatorShares {
+		kind = coordinatorUnknown
+	}
+	view, name, refused := b.coordinatorView(ctx, kind, len(keys))
 	for _, key := range keys {
 		at := refused
-		if at.code == codeNone && q.CoordinatorType == coordinatorShare && !isShareKey(key) {
+		if at.code == codeNone && kind == coordinatorShare && !isShareKey(key) {
 			at = found{code: codeInvalidRequest, message: "want group:topic id:partition"}
 		}
 		if at.code == codeNone {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"maps"
 	"testing"
 
@@ -52,4 +53,26 @@ func TestTopicsOfCoordinatorsDoNotTakeDefaultsThatSuitData(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, is.Configs, made.want)
 		}
 	}
+}
+
+// TestShareCoordinatorsAreForVersionsThatKnowThem: older ones are refused, and nothing is created for them.
+func TestShareCoordinatorsAreForVersionsThatKnowThem(t *testing.T) {
+	h := start(t)
+	c := h.dial()
+	key := "g:" + topic.ID{1}.String() + ":0"
+	for version := int16(1); version < 6; version++ {
+		r := c.ask(coordinatorFor(version, coordinatorShare, key)).(*kmsg.FindCoordinatorResponse)
+		got, node := r.ErrorCode, r.NodeID
+		if version >= 4 {
+			got, node = r.Coordinators[0].ErrorCode, r.Coordinators[0].NodeID
+		}
+		if expectCode(t, fmt.Sprint("version ", version), got, codeInvalidRequest); node != -1 {
+			t.Errorf("version %d: got coordinator %d, want none", version, node)
+		}
+	}
+	if _, made := h.cluster.View().TopicByName(shareTopic); made {
+		t.Errorf("%s was created for a request that was refused", shareTopic)
+	}
+	r := c.ask(coordinatorFor(6, coordinatorShare, key)).(*kmsg.FindCoordinatorResponse)
+	expectCode(t, "version 6", r.Coordinators[0].ErrorCode, codeNone)
 }
