@@ -225,7 +225,7 @@ func (s *Store) Remove(p topic.Partition) error {
 	}
 	r := wal.Record{Kind: wal.Remove, Partition: p, Epoch: topic.NoEpoch}
 	size := wal.EncodedLen(r)
-	if !s.appender.TryReserve(wal.Follower, size) {
+	if !s.appender.TryReserve(wal.Relief, size) {
 		return fmt.Errorf("remove partition %v: %w", p, wal.ErrFull)
 	}
 	// From here on the sink ignores what it hears of p, until the Remove record has come through:

@@ -97,7 +97,7 @@ type Config struct {
 	SparesMax int
 	// Room, if set, is asked before a file is made ahead of the writer, with the new space that it takes:
 	// none for a spare. An error that wraps ErrNoSpace puts it off, as a full disk does. The one in use is
-	// made in any case. It is called from the preparer's goroutine.
+	// made in any case, and one for Relief alone once that has little left. It is called from the preparer's goroutine.
 	Room func(bytes int64) error
 
 	// mutant is a bug put in on purpose; production has none.
