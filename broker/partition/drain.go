@@ -97,8 +97,11 @@ type drain struct {
 
 // turn drains one file if there is one, or adopts all if that is asked for, and removes the packs that
 // nobody needs any more, and those of which little is needed: these also if there is no space for the file, for then
-// they are what gives it back. On a busy disk it copies only once it must. An error that wraps wal.ErrNoSpace is for later; after any other the node has to stop.
+// they are what gives it back. Where space is scarce it has given back spare files before. On a busy disk it copies only once it must. An error that wraps wal.ErrNoSpace is for later; after any other the node has to stop.
 func (d *drainer) turn(adopt bool) (drained bool, err error) {
+	if err := d.dropSpares(); err != nil {
+		return false, err
+	}
 	files := d.store.walLog.SealedFiles()
 	// Something else may have had it woken while the disk has no time for copies.
 	may := adopt || d.store.demand() != busy && !d.waits() || d.store.pressed()
