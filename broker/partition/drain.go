@@ -183,7 +183,11 @@ func (d *drain) copy(file uint64) (next wal.Start, err error) {
 	d.adopting = wal.Pack{}
 	d.window = sorter{log: d.store.walLog, number: d.nextPack, moved: d.moved,
 		breathe: func() { d.breathe(&d.draining) }}
-	d.draining.pass(d.store.cfg.Now(), shareOf(d.store.demand(), 0))
+	crowded := 0.0
+	if d.store.scarce() {
+		crowded = crowdedScarce
+	}
+	d.draining.pass(d.store.cfg.Now(), shareOf(d.store.demand(), crowded))
 	if next, err = d.store.walLog.ReadSealed(file, d.take); err != nil {
 		return next, err
 	}

@@ -13,7 +13,8 @@ import (
 // tight is a store on a disk of which some is to stay free, and that its producers leave alone meanwhile.
 type tight struct {
 	*crammed
-	low bool
+	// low: producers wait. large: the disk is ten times as large.
+	low, large bool
 }
 
 const (
@@ -28,6 +29,9 @@ func openTight(t *testing.T, adjust ...func(*Config)) *tight {
 	d := &tight{}
 	look := func() int64 {
 		free := int64(tightBytes) - fs.Used()
+		if d.large {
+			free += 9 * tightBytes
+		}
 		d.low = free < tightFloor || d.low && free < tightFloor*5/4
 		return free
 	}
@@ -209,6 +213,53 @@ func TestSparesGoBeforeProducersWait(t *testing.T) {
 		if d.second(); write() > 0 || i == 1<<12 {
 			t.Fatalf("%d bytes of spares are kept while space is scarce", d.store.Stats().Drain.SpareBytes)
 		}
+	}
+	d.close()
+}
+
+// What is dead in packs of which most is needed comes back on a low disk, and stays where it lies on another.
+func TestLowDiskRecoversByTheDeletionOfALittle(t *testing.T) {
+	d := openTight(t)
+	for _, l := range d.logs {
+		l.Assume(Role{Leading: true, Epoch: 1, AcceptAll: true, AcceptOne: true, Ready: true})
+	}
+	for !d.low {
+		for _, l := range d.logs {
+			_, err := l.Append(expired(), build(spec{value: make([]byte, 1400)}), AppendOptions{Acks: 1})
+			d.tolerate("append", err)
+		}
+		d.pump()
+		for d.second(); d.low && d.store.Stats().Drain.WaitingBytes > 0; {
+			d.second()
+		}
+	}
+	before := d.store.Stats().Drain.Repacked
+	remove := func(i int) {
+		if err := d.store.Remove(d.logs[i].partition); err != nil {
+			t.Fatal(err)
+		}
+		d.pump()
+		d.logs[i] = d.store.Create(d.logs[i].partition)
+	}
+	for i := range 4 {
+		remove(2 + i)
+	}
+	d.recovers()
+	if got := d.store.Stats().Drain.Repacked; got == before {
+		t.Fatalf("the disk recovers without a pack being written anew: the test proves nothing, %+v", d.store.Stats().Drain)
+	}
+	d.fs.SetCapacity(0)
+	d.large = true
+	for range 5 {
+		d.second()
+	}
+	before = d.store.Stats().Drain.Repacked
+	remove(handPartitions - 2)
+	for range 5 {
+		d.second()
+	}
+	if got := d.store.Stats().Drain.Repacked; got != before {
+		t.Errorf("%d packs were written anew for little, where nobody wants for space", got-before)
 	}
 	d.close()
 }

@@ -171,6 +171,10 @@ func (s *Store) tickDrain(now time.Duration) {
 	_, sealed := s.walLog.Sealed()
 	_, spares := s.walLog.ChainBytes()
 	scarce := s.scarce()
+	if scarce && !s.wasScarce { // Packs are worth it now that were not.
+		s.unsorted.Store(true)
+	}
+	s.wasScarce = scarce
 	due := sealed && (s.calm() || scarce || s.pressed() || s.adopts()) || s.sorts() ||
 		s.dropped.Load() != s.swept.Load() || s.doomed.Load() || scarce && spares > 0
 	s.drainDue.Store(due)
