@@ -62,6 +62,10 @@ type drainer struct {
 	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction
 	compacted  uint64
+	// cramped: compactions want for space, and that was said. None begins before crampedUntil, which is twice as
+	// long each time: crampedFor.
+	cramped                  bool
+	crampedUntil, crampedFor time.Duration
 }
 
 // moved is a batch that was copied into a pack.
