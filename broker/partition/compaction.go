@@ -56,9 +56,6 @@ const compactionSpan = 256
 // compactionPackBytes is how large a pack may become before no other log joins it.
 const compactionPackBytes = 64 << 20
 
-// compactionReadBytes is how much is read at once.
-const compactionReadBytes = 1 << 20
-
 // compaction writes one pack of compacted logs.
 type compaction struct {
 	*drainer
@@ -88,20 +85,20 @@ type dirt struct{ dirty, clean int64 }
 
 func (d dirt) ratio() float64 { return float64(d.dirty) / float64(max(1, d.clean+d.dirty)) }
 
-// compactTurn compacts, slice by slice of so many bytes, for as long as it may, now that the disk is quiet or not,
+// compactTurn compacts, slice by slice of so many bytes, for as long as it may under that load,
 // and until it is to look after something else. It reports whether there is more to do.
-func (d *drainer) compactTurn(quiet bool, slice int64, until func() bool) (more bool, err error) {
+func (d *drainer) compactTurn(asked demand, slice int64, until func() bool) (more bool, err error) {
 	now := d.store.cfg.Now
 	for {
 		if d.compaction != nil && now()-d.dirtyAt >= d.store.cfg.CompactBackoff {
 			d.look(d.nextPack) // More may have come in than when it began.
 		}
-		d.compacting.pass(now(), shareOf(quiet, d.dirty))
+		d.compacting.pass(now(), shareOf(asked, d.dirty))
 		if !d.compacting.may() {
 			return true, nil
 		}
 		more, err = d.compact(slice)
-		d.compacting.spend(now())
+		d.breathe(&d.compacting)
 		if err != nil || !more || until() {
 			return more || d.compaction != nil, err
 		}

@@ -51,11 +51,13 @@ type drainer struct {
 	// bad are packs that could not be written anew, by what Store.dropped was then: something is damaged
 	// there, and to try again is of no use before that is gone.
 	bad map[uint64]uint64
-	// repacking is the time for writing packs anew, compacting that for compactions. dirty is how crowded the
+	// draining, repacking and compacting are the times that these jobs may have. pause lets time pass until they may
+	// go on, and is false once that is of no use any more; nil on a clock that does not pass by itself. dirty is how crowded the
 	// logs were that are to be compacted, when they were looked at last, at dirtyAt.
-	repacking, compacting allowance
-	dirty                 float64
-	dirtyAt               time.Duration
+	draining, repacking, compacting allowance
+	pause                           func(time.Duration) bool
+	dirty                           float64
+	dirtyAt                         time.Duration
 	// compaction is the one under way, nil if none is. compacted is the number of the last one's pack: it is
 	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction
@@ -99,7 +101,7 @@ type drain struct {
 func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	files := d.store.walLog.SealedFiles()
 	// Something else may have had it woken while the disk has no time for copies.
-	may := adopt || !d.store.fast.Load() && !d.waits() || d.store.pressed()
+	may := adopt || d.store.demand() != busy && !d.waits() || d.store.pressed()
 	if len(files) > 0 && may && !d.stuck && d.store.cfg.Catalog != nil {
 		err = d.drainFiles(files, adopt)
 		if drained = err == nil; drained {
@@ -176,7 +178,9 @@ func (d *drain) adopt(files []uint64) (next wal.Start, err error) {
 func (d *drain) copy(file uint64) (next wal.Start, err error) {
 	d.store.digests.take(file)
 	d.adopting = wal.Pack{}
-	d.window = sorter{log: d.store.walLog, number: d.nextPack, moved: d.moved}
+	d.window = sorter{log: d.store.walLog, number: d.nextPack, moved: d.moved,
+		breathe: func() { d.breathe(&d.draining) }}
+	d.draining.pass(d.store.cfg.Now(), shareOf(d.store.demand(), 0))
 	if next, err = d.store.walLog.ReadSealed(file, d.take); err != nil {
 		return next, err
 	}
@@ -190,6 +194,9 @@ func (d *drain) copy(file uint64) (next wal.Start, err error) {
 
 // take replays a record on its shadow, and keeps a batch that is needed for the pack.
 func (d *drain) take(r wal.Placed) error {
+	if d.adopting.Number == 0 {
+		d.breathe(&d.draining)
+	}
 	s, err := d.shadow(r)
 	if err != nil {
 		return err

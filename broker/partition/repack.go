@@ -33,7 +33,7 @@ const (
 func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 	crowded := d.crowd(used)
 	d.store.crowded.Store(crowded > crowdedLeast)
-	d.repacking.pass(from, shareOf(d.store.quiet.Load(), crowded))
+	d.repacking.pass(from, shareOf(d.store.demand(), crowded))
 	may := d.repacking.may() && from >= d.fullUntil // A look alone gets nothing done.
 	d.repacking.spend(d.store.cfg.Now())
 	for range sortsMax {
@@ -80,7 +80,7 @@ func (d *drainer) worst(used map[uint64]int64) (number, next uint64, again bool)
 		}
 		again = true
 		bytes := d.packs[n].RecordBytes()
-		timely := !d.store.fast.Load() || d.store.crowded.Load() && used[n]*repackShare <= bytes
+		timely := d.store.demand() != busy || d.store.crowded.Load() && used[n]*repackShare <= bytes
 		if share := float64(used[n]) / float64(bytes); timely && share < least {
 			number, next, least = n, to, share
 		}
@@ -90,8 +90,8 @@ func (d *drainer) worst(used map[uint64]int64) (number, next uint64, again bool)
 
 // sorts reports whether it is time to look for packs to write anew.
 func (s *Store) sorts() bool {
-	return s.unsorted.Load() && (!s.fast.Load() || s.crowded.Load()) &&
-		(s.quiet.Load() || int64(s.cfg.Now()) >= s.sortAfter.Load()) // When that was found, less of the time was its own.
+	return s.unsorted.Load() && (s.demand() != busy || s.crowded.Load()) &&
+		(s.demand() == idle || int64(s.cfg.Now()) >= s.sortAfter.Load()) // When that was found, less of the time was its own.
 }
 
 // anew reports whether a pack of which so many bytes are needed is worth writing anew, and as which number.
@@ -191,9 +191,9 @@ func (d *drainer) copyResidents(
 	needed []resident, old, number uint64,
 ) (wal.Pack, map[topic.Partition][]moved, error) {
 	moves := map[topic.Partition][]moved{}
-	to := sorter{log: d.store.walLog, number: number,
+	to := sorter{log: d.store.walLog, number: number, breathe: func() { d.breathe(&d.repacking) },
 		moved: func(p topic.Partition, m moved) { moves[p] = append(moves[p], m) }}
-	copied := copyEach
+	copied := d.copyEach
 	if wal.Adopted(old) {
 		copied = d.copyScanned
 	}
@@ -209,12 +209,13 @@ func (d *drainer) copyResidents(
 }
 
 // copyEach reads batch by batch: those of one partition lie side by side.
-func copyEach(needed []resident, to *sorter) error {
+func (d *drainer) copyEach(needed []resident, to *sorter) error {
 	for _, r := range needed {
 		one := []piece{{extent: r.extent}}
 		if _, err := r.log.load(one); err != nil {
 			return err
 		}
+		d.breathe(&d.repacking)
 		err := to.add(wal.Placed{At: r.at, Record: wal.Record{Kind: wal.Data, Partition: r.log.partition, Epoch: r.epoch,
 			Base: r.base, Count: r.count, Payload: one[0].payload}})
 		if err != nil {
@@ -228,7 +229,7 @@ func copyEach(needed []resident, to *sorter) error {
 func (d *drainer) copyScanned(needed []resident, to *sorter) error {
 	slices.SortFunc(needed, func(a, b resident) int { return a.at.Compare(b.at) })
 	for left := needed; len(left) > 0; {
-		recs, _, err := d.store.walLog.Scan(left[0].at, repackReadBytes)
+		recs, _, err := d.store.walLog.Scan(left[0].at, pieceBytes)
 		if err != nil && !errors.Is(err, wal.ErrEnd) {
 			return d.lookAt(left, err)
 		}
@@ -238,6 +239,7 @@ func (d *drainer) copyScanned(needed []resident, to *sorter) error {
 		if err != nil {
 			return err
 		}
+		d.breathe(&d.repacking)
 	}
 	return nil
 }
@@ -252,9 +254,6 @@ func (d *drainer) lookAt(left []resident, why error) error {
 	}
 	return why
 }
-
-// repackReadBytes is how much is read at once.
-const repackReadBytes = 1 << 20
 
 // takeScanned adds those records that are needed, of which the first is the first that is left.
 func takeScanned(left []resident, recs []wal.Placed, to *sorter) ([]resident, error) {

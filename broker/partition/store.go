@@ -61,10 +61,10 @@ type Store struct {
 	swept atomic.Uint64
 	// doomed: packs wait for a sync before they go.
 	doomed atomic.Bool
-	// pace belongs to the goroutine that calls Tick; quiet and fast are what it found. served counts bytes read.
-	pace        drainPace
-	quiet, fast atomic.Bool
-	served      atomic.Int64
+	// pace belongs to the goroutine that calls Tick; found is what it found. served counts bytes read.
+	pace   drainPace
+	found  atomic.Int32
+	served atomic.Int64
 	// unsorted: packs wait to be written anew. crowded: more of all packs is dead than is needed.
 	unsorted, crowded atomic.Bool
 	// sortAfter is until when that has had its share of the time.
