@@ -67,6 +67,7 @@ const (
 	keyLogEnd        = "log_end"
 	keyHighWatermark = "high_watermark"
 	keySaved         = "saved_bytes"
+	keyFree          = "free_bytes"
 )
 
 // Forever is a lease that does not end.

@@ -50,7 +50,7 @@ func (s *Store) roll(now time.Duration) {
 		}
 	}
 	s.owed.Store(owed)
-	if owed == used && !waits {
+	if owed == used && !waits && !s.scarce() { // A short file takes as much space as a full one.
 		s.drained.rolled.Add(1)
 		s.walLog.Seal(used)
 	}

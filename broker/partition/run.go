@@ -170,8 +170,14 @@ func (s *Store) Tick() {
 func (s *Store) tickDrain(now time.Duration) {
 	s.found.Store(int32(s.pace.judge(now, s.walLog.WrittenBytes(), s.served.Load())))
 	s.roll(now)
+	_, spares := s.walLog.ChainBytes()
+	scarce := s.scarce()
+	if scarce && !s.wasScarce { // Packs are worth it now that were not.
+		s.unsorted.Store(true)
+	}
+	s.wasScarce = scarce
 	due := s.drains() || s.sorts() ||
-		s.dropped.Load() != s.swept.Load() || s.doomed.Load()
+		s.dropped.Load() != s.swept.Load() || s.doomed.Load() || scarce && spares > 0
 	s.drainDue.Store(due)
 	if s.compacting.Load() || now-s.compactedAt >= s.cfg.CompactBackoff {
 		s.compactedAt = now
@@ -190,7 +196,7 @@ func (s *Store) tickDrain(now time.Duration) {
 // drains reports whether a file waits to be drained, and it is time for that.
 func (s *Store) drains() bool {
 	_, sealed := s.walLog.Sealed()
-	return sealed && (s.calm() || s.pressed() || s.owes() || s.adopts())
+	return sealed && (s.calm() || s.scarce() || s.pressed() || s.owes() || s.adopts())
 }
 
 // saveHighWatermarks queues a checkpoint record for every log whose high watermark has moved. A full

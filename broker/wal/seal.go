@@ -40,7 +40,7 @@ func (w *writer) seals(need, uncharged int64) bool {
 		return false // The preparer is late.
 	}
 	next := l.mu.segments[1]
-	return next.capacity-next.used >= need && l.mu.ledger.suffices(l.mu.segments[1:], uncharged)
+	return !next.relief && next.capacity-next.used >= need && l.mu.ledger.suffices(l.mu.segments[1:], uncharged)
 }
 
 // leave ends the file in use with an empty group in the next one, if that was asked for and nothing else is
