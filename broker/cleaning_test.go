@@ -161,3 +161,17 @@ func TestTombstonesStayForTheirRetention(t *testing.T) {
 	h.put("c", 0)
 	h.becomes("the second tombstone goes, the first has a day from its compaction on", "a", "c=6")
 }
+
+// log.cleaner.enable=false: nothing is compacted, whatever topics ask for, and no file is sealed for that.
+func TestNothingIsCompactedWithoutTheCleaner(t *testing.T) {
+	h := startCleaned(t, func(c *Config) { c.Topics.CleanerOff = true })
+	h.set(configSegmentMillis, "1")
+	h.set(configMaxLag, "1")
+	h.put("a", time.Hour)
+	h.put("a", time.Hour)
+	h.rounds(20)
+	h.becomes("all values stay", "a=1", "a=2")
+	if got := h.store.Stats(); got.Drain.Rolled > 0 || got.Compaction.Logs > 0 {
+		t.Errorf("got %d files sealed early, %d logs compacted, want none", got.Drain.Rolled, got.Compaction.Logs)
+	}
+}

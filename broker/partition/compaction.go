@@ -101,11 +101,15 @@ func (d *drainer) compactTurn(asked demand, slice int64, until func() bool) (mor
 			d.look(d.nextPack) // More may have come in than when it began.
 		}
 		d.compacting.pass(now(), shareOf(asked, d.dirty))
-		if !d.compacting.may() {
+		d.moving.pass(now(), 1)
+		if !d.compacting.may() || !d.moving.may() {
 			return true, nil
 		}
 		more, err = d.compact(slice)
 		d.breathe(&d.compacting)
+		if more && err == nil {
+			d.throttle(until)
+		}
 		if err != nil || !more || until() {
 			return more || d.compaction != nil, err
 		}
@@ -128,8 +132,10 @@ func (d *drainer) compact(bytes int64) (more bool, err error) {
 	}
 	for err == nil && bytes > 0 && c.now != nil {
 		var took int64
+		written := c.bytes
 		took, err = c.step()
 		bytes -= took
+		d.pay(took + c.bytes - written)
 	}
 	d.store.compactions.permille.Store(c.progress())
 	if err == nil && c.now != nil {

@@ -91,6 +91,24 @@ func (d *drainer) breathe(a *allowance) {
 	a.pass(d.store.cfg.Now(), a.share)
 }
 
+// pay counts bytes that a compaction has moved against the rate that it may have.
+func (d *drainer) pay(bytes int64) {
+	if rate := d.store.cfg.CompactBytesPerSecond; rate > 0 {
+		d.moving.credit -= time.Duration(float64(bytes) / rate * float64(time.Second))
+	}
+}
+
+// throttle stops a compaction that has moved more than its rate allows, until it may go on or there is something else
+// to do. Unlike breathe it knows nothing that is urgent: the rate is the operator's word.
+func (d *drainer) throttle(until func() bool) {
+	for d.pause != nil && !until() {
+		d.moving.pass(d.store.cfg.Now(), 1)
+		if d.moving.may() || !d.pause(min(d.moving.due()-d.moving.at, stopMax)) {
+			return
+		}
+	}
+}
+
 // urges reports whether others wait for what is copied, or nobody waits for anything else.
 func (s *Store) urges() bool { return s.demand() == idle || s.pressed() || s.adopts() }
 
