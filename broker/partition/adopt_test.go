@@ -21,6 +21,9 @@ func (h *hand) fill(files uint64) {
 	}
 }
 
+// asked has the store find that so much is asked of it.
+func (h *hand) asked(d demand) { h.store.found.Store(int32(d)) }
+
 // settle makes durable what is queued, and files ahead.
 func (h *hand) settle() {
 	for h.driver.Wanted() {
@@ -47,7 +50,7 @@ func TestBusyStoreAdoptsAndSortsLater(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.store.Tick() // What was there before counts for nothing.
-		if h.store.fast.Load() || h.store.quiet.Load() {
+		if h.store.demand() != loaded {
 			t.Error("the rate is known before there was any")
 		}
 		h.fill(3)
@@ -298,8 +301,8 @@ func TestDeadSpaceIsGivenBackUnderModerateLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if turns < 3 || turns == 100 || h.store.quiet.Load() {
-		t.Errorf("got the pack written anew after %d turns, quiet %v", turns, h.store.quiet.Load())
+	if turns < 3 || turns == 100 || h.store.demand() != loaded {
+		t.Errorf("got the pack written anew after %d turns, demand %v", turns, h.store.demand())
 	}
 	if h.digest() != want {
 		t.Error("that changed a log")

@@ -89,7 +89,7 @@ func TestDrainDoesNotWaitWhenAllFilesAreTaken(t *testing.T) {
 		h.tolerate("prepare", h.driver.Prepare())
 	}
 	h.store.Tick()
-	h.store.fast.Store(true)
+	h.asked(busy)
 	if stats := h.store.Stats().Drain; stats.ChainBytes < h.store.walLog.BytesMax() || stats.WaitingBytes*4 > h.store.walLog.BytesMax() {
 		t.Fatalf("got %+v: the test proves nothing", stats)
 	}

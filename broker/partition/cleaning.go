@@ -101,7 +101,7 @@ func (l *Log) giveUpCleaning() {
 // stretch lists the batches that come next.
 func (c *cleaning) stretch() (pieces []piece) {
 	bytes := 0
-	for i := c.next; i < len(c.was) && (bytes == 0 || bytes+int(c.was[i].bytes) <= compactionReadBytes); i++ {
+	for i := c.next; i < len(c.was) && (bytes == 0 || bytes+int(c.was[i].bytes) <= pieceBytes); i++ {
 		bytes += int(c.was[i].bytes)
 		pieces = append(pieces, piece{extent: c.was[i]})
 	}

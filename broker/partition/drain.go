@@ -51,15 +51,21 @@ type drainer struct {
 	// bad are packs that could not be written anew, by what Store.dropped was then: something is damaged
 	// there, and to try again is of no use before that is gone.
 	bad map[uint64]uint64
-	// repacking is the time for writing packs anew, compacting that for compactions. dirty is how crowded the
+	// draining, repacking and compacting are the times that these jobs may have. pause lets time pass until they may
+	// go on, and is false once that is of no use any more; nil on a clock that does not pass by itself. dirty is how crowded the
 	// logs were that are to be compacted, when they were looked at last, at dirtyAt.
-	repacking, compacting allowance
-	dirty                 float64
-	dirtyAt               time.Duration
+	draining, repacking, compacting allowance
+	pause                           func(time.Duration) bool
+	dirty                           float64
+	dirtyAt                         time.Duration
 	// compaction is the one under way, nil if none is. compacted is the number of the last one's pack: it is
 	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction
 	compacted  uint64
+	// cramped: compactions want for space, and that was said. None begins before crampedUntil, which is twice as
+	// long each time: crampedFor.
+	cramped                  bool
+	crampedUntil, crampedFor time.Duration
 }
 
 // moved is a batch that was copied into a pack.
@@ -95,11 +101,14 @@ type drain struct {
 
 // turn drains one file if there is one, or adopts all if that is asked for, and removes the packs that
 // nobody needs any more, and those of which little is needed: these also if there is no space for the file, for then
-// they are what gives it back. On a busy disk it copies only once it must. An error that wraps wal.ErrNoSpace is for later; after any other the node has to stop.
+// they are what gives it back. Where space is scarce it has given back spare files before. On a busy disk it copies only once it must. An error that wraps wal.ErrNoSpace is for later; after any other the node has to stop.
 func (d *drainer) turn(adopt bool) (drained bool, err error) {
+	if err := d.dropSpares(); err != nil {
+		return false, err
+	}
 	files := d.store.walLog.SealedFiles()
 	// Something else may have had it woken while the disk has no time for copies.
-	may := adopt || !d.store.fast.Load() && !d.waits() || d.store.pressed()
+	may := adopt || d.store.demand() != busy && !d.waits() || d.store.pressed()
 	if len(files) > 0 && may && !d.stuck && d.store.cfg.Catalog != nil {
 		err = d.drainFiles(files, adopt)
 		if drained = err == nil; drained {
@@ -176,7 +185,13 @@ func (d *drain) adopt(files []uint64) (next wal.Start, err error) {
 func (d *drain) copy(file uint64) (next wal.Start, err error) {
 	d.store.digests.take(file)
 	d.adopting = wal.Pack{}
-	d.window = sorter{log: d.store.walLog, number: d.nextPack, moved: d.moved}
+	d.window = sorter{log: d.store.walLog, number: d.nextPack, moved: d.moved,
+		breathe: func() { d.breathe(&d.draining) }}
+	crowded := 0.0
+	if d.store.scarce() {
+		crowded = crowdedScarce
+	}
+	d.draining.pass(d.store.cfg.Now(), shareOf(d.store.demand(), crowded))
 	if next, err = d.store.walLog.ReadSealed(file, d.take); err != nil {
 		return next, err
 	}
@@ -190,6 +205,9 @@ func (d *drain) copy(file uint64) (next wal.Start, err error) {
 
 // take replays a record on its shadow, and keeps a batch that is needed for the pack.
 func (d *drain) take(r wal.Placed) error {
+	if d.adopting.Number == 0 {
+		d.breathe(&d.draining)
+	}
 	s, err := d.shadow(r)
 	if err != nil {
 		return err

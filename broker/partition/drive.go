@@ -66,7 +66,11 @@ func (d *Driver) Drain() (drained bool, err error) { return d.drain(false) }
 func (d *Driver) Adopt() (adopted bool, err error) { return d.drain(true) }
 
 func (d *Driver) drain(adopt bool) (drained bool, err error) {
-	d.store.fast.Store(adopt)
+	if adopt {
+		d.store.found.Store(int32(busy))
+	} else if d.store.demand() == busy {
+		d.store.found.Store(int32(loaded))
+	}
 	drained, err = d.store.drainer.turn(adopt)
 	if err != nil && !errors.Is(err, wal.ErrNoSpace) {
 		return false, d.store.end(err)

@@ -30,7 +30,7 @@ func TestStoreAdoptsNothingUntilItMay(t *testing.T) {
 			}
 			ticks.advance(100 * time.Microsecond)
 			s.Tick()
-			if !s.fast.Load() {
+			if s.demand() != busy {
 				t.Fatal("the disk is not busy")
 			}
 			if stats := s.Stats().Drain; done(stats) {

@@ -10,39 +10,42 @@ import (
 )
 
 // Whoever appends or reads much keeps the copies away, and for a while after that.
-func TestDiskIsQuietOnlyWhileLittleIsAppendedAndRead(t *testing.T) {
+func TestStoreIsQuietOnlyWhileLittleIsAppendedAndRead(t *testing.T) {
 	const fileBytes = 64 << 20
-	type load struct{ appended, read int64 }
+	type took struct{ appended, read int64 }
 	for _, step := range []struct {
 		name        string
-		before, now load
-		quiet, fast bool
+		before, now took
+		want        demand
 	}{
-		{"nothing", load{}, load{}, true, false},
-		{"a little of both", load{}, load{1 << 20, 8 << 20}, true, false},
-		{"appends in between", load{}, load{appended: 8 << 20}, false, false},
-		{"nothing after that", load{appended: 8 << 20}, load{}, true, false},
-		{"much is read", load{}, load{read: drainRead}, false, false},
-		{"a gap between two reads", load{read: drainRead}, load{}, false, false},
-		{"much is appended", load{}, load{appended: drainFast}, false, true},
-		{"a gap between two appends", load{appended: drainFast}, load{}, false, true},
+		{"nothing", took{}, took{}, idle},
+		{"next to nothing", took{}, took{32 << 10, 32 << 10}, idle},
+		{"a little is appended", took{}, took{appended: drainIdle}, quiet},
+		{"a little is read", took{}, took{read: drainIdle}, quiet},
+		{"a little of both", took{}, took{1 << 20, 8 << 20}, quiet},
+		{"appends in between", took{}, took{appended: 8 << 20}, loaded},
+		{"nothing after that", took{appended: 8 << 20}, took{}, idle},
+		{"much is read", took{}, took{read: drainRead}, loaded},
+		{"a gap between two reads", took{read: drainRead}, took{}, loaded},
+		{"much is appended", took{}, took{appended: drainFast}, busy},
+		{"a gap between two appends", took{appended: drainFast}, took{}, busy},
 	} {
 		p := drainPace{}
 		at, end, served := time.Hour, wal.Position{File: 1}, int64(5)
-		advance := func(l load) (quiet, fast bool) {
-			at, served = at+time.Second, served+l.read
-			end.Offset += l.appended
+		advance := func(t took) demand {
+			at, served = at+time.Second, served+t.read
+			end.Offset += t.appended
 			end.File, end.Offset = end.File+uint64(end.Offset/fileBytes), end.Offset%fileBytes
 			return p.judge(at, end, fileBytes, served)
 		}
-		advance(load{})
+		advance(took{})
 		advance(step.before)
-		if quiet, fast := advance(step.now); quiet != step.quiet || fast != step.fast {
-			t.Errorf("%s: got quiet %v, fast %v, want %v, %v", step.name, quiet, fast, step.quiet, step.fast)
+		if got := advance(step.now); got != step.want {
+			t.Errorf("%s: got %v, want %v", step.name, got, step.want)
 		}
 		at += drainCalm
-		if quiet, fast := advance(load{}); !quiet || fast {
-			t.Errorf("%s, and then silence: got quiet %v, fast %v, want true, false", step.name, quiet, fast)
+		if got := advance(took{}); got != idle {
+			t.Errorf("%s, and then silence: got %v, want %v", step.name, got, idle)
 		}
 	}
 }

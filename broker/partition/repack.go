@@ -12,14 +12,20 @@ import (
 	"outrigger/broker/wal"
 )
 
-// A pack in which little is needed any more is written anew, without the rest, and so is one that was
-// adopted: the new one takes the place of the old in the order of packs.
+// A pack in which little is needed any more is written anew, without the rest, also one with little that is not where
+// space is scarce, and so is one that was adopted: the new one takes the place of the old in the order of packs.
 //
 //	number of a pack   where the WAL began when it was drained, as a file, times 65,536
 //	                   + how often it was written anew; that of an adopted file is the file's own, + 255
 
-// repackShare: a pack is written anew once less than one in so many of its bytes is needed.
-const repackShare = 2
+const (
+	// repackShare: a pack is written anew once less than one in so many of its bytes is needed.
+	repackShare = 2
+	// scarceShare is how much of one must be dead where space is scarce, scarceBytes of a file of the WAL at least.
+	scarceShare, scarceBytes = 1.0 / 16, 1.0 / 64
+	// crowdedScarce: scarce space is as if so many times what stays were dead, so packs have half of the time.
+	crowdedScarce = 2.0
+)
 
 const (
 	// sortTurn is how long packs are written anew until the next file of the WAL is drained, whatever their share.
@@ -29,11 +35,14 @@ const (
 )
 
 // repack writes packs anew that are worth it, those of which least is needed first, after a look at the packs
-// that began at from. While the disk is busy it does so only if dead batches crowd it.
+// that began at from. While the disk is busy it does so only if dead batches crowd it, or space is scarce.
 func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 	crowded := d.crowd(used)
+	if d.store.scarce() {
+		crowded = max(crowded, crowdedScarce)
+	}
 	d.store.crowded.Store(crowded > crowdedLeast)
-	d.repacking.pass(from, shareOf(d.store.quiet.Load(), crowded))
+	d.repacking.pass(from, shareOf(d.store.demand(), crowded))
 	may := d.repacking.may() && from >= d.fullUntil // A look alone gets nothing done.
 	d.repacking.spend(d.store.cfg.Now())
 	for range sortsMax {
@@ -80,7 +89,10 @@ func (d *drainer) worst(used map[uint64]int64) (number, next uint64, again bool)
 		}
 		again = true
 		bytes := d.packs[n].RecordBytes()
-		timely := !d.store.fast.Load() || d.store.crowded.Load() && used[n]*repackShare <= bytes
+		timely := d.store.demand() != busy || d.store.crowded.Load() && d.sparse(n, used[n])
+		if free, _ := d.store.walLog.Free(); used[n] > free { // There is no room for the copy.
+			timely = false
+		}
 		if share := float64(used[n]) / float64(bytes); timely && share < least {
 			number, next, least = n, to, share
 		}
@@ -90,8 +102,8 @@ func (d *drainer) worst(used map[uint64]int64) (number, next uint64, again bool)
 
 // sorts reports whether it is time to look for packs to write anew.
 func (s *Store) sorts() bool {
-	return s.unsorted.Load() && (!s.fast.Load() || s.crowded.Load()) &&
-		(s.quiet.Load() || int64(s.cfg.Now()) >= s.sortAfter.Load()) // When that was found, less of the time was its own.
+	return s.unsorted.Load() && (s.demand() != busy || s.crowded.Load()) &&
+		(s.demand() == idle || int64(s.cfg.Now()) >= s.sortAfter.Load()) // When that was found, less of the time was its own.
 }
 
 // anew reports whether a pack of which so many bytes are needed is worth writing anew, and as which number.
@@ -103,13 +115,23 @@ func (d *drainer) anew(number uint64, used int64) (next uint64, worth bool) {
 		next, worth = number-number%wal.PackStep, true
 	} else {
 		next = number + 1
-		worth = used*repackShare <= d.packs[number].RecordBytes() && next%wal.PackStep != 0 && !wal.Adopted(next)
+		worth = d.sparse(number, used) && next%wal.PackStep != 0 && !wal.Adopted(next)
 	}
 	_, taken := d.packs[next]
 	if c := d.compaction; c != nil { // It knows where its batches lie.
 		taken = taken || c.reads[number] || next == c.number
 	}
 	return next, worth && !taken
+}
+
+// sparse reports whether a pack of which so many bytes are needed frees enough to be copied for that. Where space is
+// scarce little is enough: what is dead is of no use where it lies.
+func (d *drainer) sparse(number uint64, used int64) bool {
+	bytes := d.packs[number].RecordBytes()
+	if !d.store.scarce() {
+		return used*repackShare <= bytes
+	}
+	return float64(bytes-used) >= max(scarceShare*float64(bytes), scarceBytes*float64(d.store.walLog.FileBytes()))
 }
 
 // resident is a batch that a log has in a pack.
@@ -191,9 +213,9 @@ func (d *drainer) copyResidents(
 	needed []resident, old, number uint64,
 ) (wal.Pack, map[topic.Partition][]moved, error) {
 	moves := map[topic.Partition][]moved{}
-	to := sorter{log: d.store.walLog, number: number,
+	to := sorter{log: d.store.walLog, number: number, breathe: func() { d.breathe(&d.repacking) },
 		moved: func(p topic.Partition, m moved) { moves[p] = append(moves[p], m) }}
-	copied := copyEach
+	copied := d.copyEach
 	if wal.Adopted(old) {
 		copied = d.copyScanned
 	}
@@ -209,12 +231,13 @@ func (d *drainer) copyResidents(
 }
 
 // copyEach reads batch by batch: those of one partition lie side by side.
-func copyEach(needed []resident, to *sorter) error {
+func (d *drainer) copyEach(needed []resident, to *sorter) error {
 	for _, r := range needed {
 		one := []piece{{extent: r.extent}}
 		if _, err := r.log.load(one); err != nil {
 			return err
 		}
+		d.breathe(&d.repacking)
 		err := to.add(wal.Placed{At: r.at, Record: wal.Record{Kind: wal.Data, Partition: r.log.partition, Epoch: r.epoch,
 			Base: r.base, Count: r.count, Payload: one[0].payload}})
 		if err != nil {
@@ -228,7 +251,7 @@ func copyEach(needed []resident, to *sorter) error {
 func (d *drainer) copyScanned(needed []resident, to *sorter) error {
 	slices.SortFunc(needed, func(a, b resident) int { return a.at.Compare(b.at) })
 	for left := needed; len(left) > 0; {
-		recs, _, err := d.store.walLog.Scan(left[0].at, repackReadBytes)
+		recs, _, err := d.store.walLog.Scan(left[0].at, pieceBytes)
 		if err != nil && !errors.Is(err, wal.ErrEnd) {
 			return d.lookAt(left, err)
 		}
@@ -238,6 +261,7 @@ func (d *drainer) copyScanned(needed []resident, to *sorter) error {
 		if err != nil {
 			return err
 		}
+		d.breathe(&d.repacking)
 	}
 	return nil
 }
@@ -252,9 +276,6 @@ func (d *drainer) lookAt(left []resident, why error) error {
 	}
 	return why
 }
-
-// repackReadBytes is how much is read at once.
-const repackReadBytes = 1 << 20
 
 // takeScanned adds those records that are needed, of which the first is the first that is left.
 func takeScanned(left []resident, recs []wal.Placed, to *sorter) ([]resident, error) {

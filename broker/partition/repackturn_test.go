@@ -59,7 +59,7 @@ func (h *hand) drains(want int64) {
 // While packs are written anew no file is drained: so that is for a second at once, also if it has all of the time.
 func TestPacksAreWrittenAnewForASecondAtOnce(t *testing.T) {
 	h := openSparse(t, 4, 2*time.Second)
-	h.store.quiet.Store(true)
+	h.asked(idle)
 	for want := int64(1); want <= 4; want++ {
 		h.drains(want)
 	}
@@ -73,7 +73,7 @@ func TestPacksAreWrittenAnewSoonOnceTheDiskIsQuiet(t *testing.T) {
 	from := h.clock.now()
 	h.drains(1)
 	took := h.clock.now() - from
-	h.store.quiet.Store(true)
+	h.asked(idle)
 	h.drains(1)
 	h.clock.advance(took)
 	h.drains(2)

@@ -48,6 +48,7 @@ func (s *Store) run(ctx context.Context, write func(context.Context) error) erro
 
 // drain drains the WAL when it is told to, until ctx ends.
 func (s *Store) drain(ctx context.Context) error {
+	s.drainer.pause = func(d time.Duration) bool { return pause(ctx, d) }
 	for {
 		select {
 		case <-ctx.Done():
@@ -67,7 +68,7 @@ func (s *Store) drain(ctx context.Context) error {
 		if !s.compactDue.Swap(false) {
 			continue
 		}
-		more, err := s.drainer.compactTurn(s.quiet.Load(), compactSliceBytes,
+		more, err := s.drainer.compactTurn(s.demand(), compactSliceBytes,
 			func() bool { return ctx.Err() != nil || len(s.drainNow) > 0 })
 		if errors.Is(err, wal.ErrNoSpace) {
 			more, err = false, nil // the drain tells, and makes room
@@ -79,13 +80,19 @@ func (s *Store) drain(ctx context.Context) error {
 	}
 }
 
-// compactSliceBytes is how much a compaction reads at once, before it is looked whether it may go on.
-const compactSliceBytes = 8 << 20
+// compactSliceBytes is how much a compaction reads before it is looked whether it may go on.
+const compactSliceBytes = pieceBytes
+
+// demand is what Tick found last.
+func (s *Store) demand() demand { return demand(s.found.Load()) }
+
+// calm reports whether a copy makes nobody wait for long.
+func (s *Store) calm() bool { return s.demand() >= quiet }
 
 // adopts reports whether files are adopted now. It costs no I/O, but some work for each log and each batch: so
 // files wait for each other, and many small batches until the log is pressed. A start replays what waits.
 func (s *Store) adopts() bool {
-	if !s.fast.Load() || s.cfg.MayAdopt != nil && !s.cfg.MayAdopt() {
+	if s.demand() != busy || s.cfg.MayAdopt != nil && !s.cfg.MayAdopt() {
 		return false
 	}
 	sealed, _ := s.walLog.Sealed()
@@ -160,12 +167,16 @@ func (s *Store) Tick() {
 
 // tickDrain wakes the drainer if something waits and it is time.
 func (s *Store) tickDrain(now time.Duration) {
-	quiet, fast := s.pace.judge(now, s.walLog.End(), s.walLog.FileBytes(), s.served.Load())
-	s.quiet.Store(quiet)
-	s.fast.Store(fast)
+	s.found.Store(int32(s.pace.judge(now, s.walLog.End(), s.walLog.FileBytes(), s.served.Load())))
 	_, sealed := s.walLog.Sealed()
-	due := sealed && (quiet || s.pressed() || s.adopts()) || s.sorts() ||
-		s.dropped.Load() != s.swept.Load() || s.doomed.Load()
+	_, spares := s.walLog.ChainBytes()
+	scarce := s.scarce()
+	if scarce && !s.wasScarce { // Packs are worth it now that were not.
+		s.unsorted.Store(true)
+	}
+	s.wasScarce = scarce
+	due := sealed && (s.calm() || scarce || s.pressed() || s.adopts()) || s.sorts() ||
+		s.dropped.Load() != s.swept.Load() || s.doomed.Load() || scarce && spares > 0
 	s.drainDue.Store(due)
 	if s.compacting.Load() || now-s.compactedAt >= s.cfg.CompactBackoff {
 		s.compactedAt = now

@@ -1,11 +1,14 @@
 package partition
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // To copy what is needed of packs and to compact logs gives space back, and takes the disk and the CPU from those
 // who append. How much of the time each of the two jobs may have is decided here, for both in the same way:
 //
-//	the disk is quiet      all of the time
+//	the store is idle      all of the time
 //	otherwise              an eighth of the time; if what a job could free is more than what would stay, beyond a
 //	                       few files, more: all of the time once it is three times that
 //
@@ -17,8 +20,12 @@ const (
 	crowdedLeast, crowdedAll = 1.0, 3.0
 	// shareSlackFiles is how many files of the WAL may be dead before that counts.
 	shareSlackFiles = 4
-	// creditMax is how much of its share a job may save up: it is how long it keeps others waiting at once.
+	// creditMax is how much of its share a job may save up that is not stopped in its midst.
 	creditMax = time.Second / 2
+	// debtMin is for how much a job is stopped at all, stopMax for how long at once.
+	debtMin, stopMax = time.Millisecond, 50 * time.Millisecond
+	// pieceBytes is how much is read and written in between.
+	pieceBytes = 256 << 10
 )
 
 // crowding is how many times what stays could be freed.
@@ -27,8 +34,8 @@ func crowding(freed, stays, slack int64) float64 {
 }
 
 // shareOf is the part of the time that a job may have.
-func shareOf(quiet bool, crowding float64) float64 {
-	if quiet || crowding >= crowdedAll {
+func shareOf(asked demand, crowding float64) float64 {
+	if asked == idle || crowding >= crowdedAll {
 		return 1
 	}
 	grown := max(0, crowding-crowdedLeast) / (crowdedAll - crowdedLeast)
@@ -61,4 +68,40 @@ func (a *allowance) may() bool { return a.credit >= 0 }
 // due is when the job may go on.
 func (a *allowance) due() time.Duration {
 	return a.at + time.Duration(float64(max(0, -a.credit))/a.share)
+}
+
+// breathe stops a job that has had more than its share until it may go on: after each piece of its work, so that
+// nobody waits for longer than one takes. What is urgent goes on at once, and is not made up for.
+func (d *drainer) breathe(a *allowance) {
+	if a.spend(d.store.cfg.Now()); d.pause == nil {
+		return
+	}
+	if a.credit = min(a.credit, 0); a.credit > -debtMin {
+		return
+	}
+	for left := a.due() - a.at; left > 0; left -= stopMax {
+		if d.store.urges() {
+			a.credit = 0
+			break
+		}
+		if !d.pause(min(left, stopMax)) {
+			return
+		}
+	}
+	a.pass(d.store.cfg.Now(), a.share)
+}
+
+// urges reports whether others wait for what is copied, or nobody waits for anything else.
+func (s *Store) urges() bool { return s.demand() == idle || s.pressed() || s.adopts() }
+
+// pause lets so much time pass, unless ctx ends.
+func pause(ctx context.Context, d time.Duration) (passed bool) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }

@@ -15,11 +15,12 @@ import (
 
 func TestShareGrowsWithWhatCouldGo(t *testing.T) {
 	for _, c := range []struct {
-		quiet        bool
+		asked        demand
 		freed, stays int64
 		want         float64
 	}{
-		{quiet: true, want: 1},
+		{asked: idle, want: 1},
+		{asked: quiet, want: 1.0 / 8},
 		{want: 1.0 / 8},
 		{freed: 40, stays: 0, want: 1.0 / 8}, // what is slack does not count
 		{freed: 140, stays: 100, want: 1.0 / 8},
@@ -28,8 +29,8 @@ func TestShareGrowsWithWhatCouldGo(t *testing.T) {
 		{freed: 1 << 40, stays: 100, want: 1},
 		{freed: 1 << 40, stays: 0, want: 1},
 	} {
-		if got := shareOf(c.quiet, crowding(c.freed, c.stays, 40)); math.Abs(got-c.want) > 1e-9 {
-			t.Errorf("quiet %v, %d of %d could go: got a share of %v, want %v", c.quiet, c.freed, c.freed+c.stays, got, c.want)
+		if got := shareOf(c.asked, crowding(c.freed, c.stays, 40)); math.Abs(got-c.want) > 1e-9 {
+			t.Errorf("demand %v, %d of %d could go: got a share of %v, want %v", c.asked, c.freed, c.freed+c.stays, got, c.want)
 		}
 	}
 }
@@ -121,7 +122,7 @@ func TestCompactionKeepsUpWithLastingLoad(t *testing.T) {
 				}
 				p.drain()
 				tick, before := second*time.Second, slow.taken
-				if _, err := p.store.drainer.compactTurn(false, 16<<10, func() bool { return clock.now() >= tick }); err != nil {
+				if _, err := p.store.drainer.compactTurn(loaded, 16<<10, func() bool { return clock.now() >= tick }); err != nil {
 					t.Fatal(err)
 				}
 				took += slow.taken - before

@@ -19,6 +19,8 @@ type sorter struct {
 	// number is that of the pack; moved hears where each batch went.
 	number uint64
 	moved  func(topic.Partition, moved)
+	// breathe is called in between.
+	breathe func()
 	// window holds the batches that are not in the pack yet, their payloads in arena as far as it goes.
 	window []wal.Placed
 	arena  []byte
@@ -72,6 +74,7 @@ func (s *sorter) flush() error {
 			return err
 		}
 		s.moved(r.Partition, moved{base: r.Base, from: r.At, to: at})
+		s.breathe()
 	}
 	clear(s.window)
 	s.window, s.arena, s.bytes = s.window[:0], s.arena[:0], 0

@@ -70,7 +70,7 @@ func TestFullDiskIsNotTriedEachSecond(t *testing.T) {
 	if drained, err := c.driver.Drain(); err != nil || !drained {
 		t.Fatalf("got drained %v, %v", drained, err)
 	}
-	c.store.fast.Store(false)
+	c.asked(loaded)
 	for _, l := range c.logs[1:] {
 		c.tolerate("truncate", l.Truncate(0))
 	}
@@ -80,8 +80,8 @@ func TestFullDiskIsNotTriedEachSecond(t *testing.T) {
 	for range 100 {
 		c.second()
 	}
-	if c.begun < 2 || c.begun > 10 || c.store.Stats().Drain.Repacked > 0 || !c.store.quiet.Load() {
-		t.Errorf("got %d tries in 100 seconds, quiet %v, %+v", c.begun, c.store.quiet.Load(), c.store.Stats().Drain)
+	if c.begun < 2 || c.begun > 10 || c.store.Stats().Drain.Repacked > 0 || c.store.demand() != idle {
+		t.Errorf("got %d tries in 100 seconds, demand %v, %+v", c.begun, c.store.demand(), c.store.Stats().Drain)
 	}
 	c.fs.SetCapacity(0)
 	for range int(fullMost/time.Second) + 1 {
@@ -100,7 +100,7 @@ func TestFullDiskGivesBackWhatNobodyNeeds(t *testing.T) {
 	if drained, err := c.driver.Drain(); err != nil || !drained {
 		t.Fatalf("got drained %v, %v", drained, err)
 	}
-	c.store.fast.Store(false)
+	c.asked(loaded)
 	for _, l := range c.logs {
 		c.tolerate("truncate", l.Truncate(0))
 		c.settle()
@@ -135,7 +135,7 @@ func TestFullDiskHasPacksWrittenAnewOfWhichLittleIsNeeded(t *testing.T) {
 	if drained, err := c.driver.Drain(); err != nil || !drained {
 		t.Fatalf("got drained %v, %v", drained, err)
 	}
-	c.store.fast.Store(false)
+	c.asked(loaded)
 	for _, l := range c.logs[1:] {
 		c.tolerate("truncate", l.Truncate(0))
 		c.settle()

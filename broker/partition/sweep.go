@@ -115,6 +115,20 @@ const (
 	fullMost  = time.Minute
 )
 
+// dropSpares gives the spare files of the WAL back while space is scarce.
+func (d *drainer) dropSpares() error {
+	for again := d.store.scarce(); again; {
+		var err error
+		if again, err = d.store.walLog.DropSpare(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scarce reports whether space is to be given back before anything else.
+func (s *Store) scarce() bool { return s.walLog.Scarce() }
+
 // hasSpace ends that anything waits for space.
 func (d *drainer) hasSpace() { d.full, d.fullUntil, d.fullFor = false, 0, 0 }
 
@@ -170,10 +184,24 @@ type drainPace struct {
 	busyUntil, readUntil time.Duration
 }
 
-// The rates of appends, in bytes per second, below which the disk counts as idle, and from which on as
-// busy: so that to copy, too, would make appends wait. It is not idle either while as much is read, even from
-// memory: consumers that catch up want the processors, and a copy can come later.
+// demand is how much is asked of a store beside copying.
+type demand int32
+
 const (
+	loaded demand = iota
+	// busy: to copy, too, would make appends wait.
+	busy
+	// quiet: there is time for everything, in small pieces.
+	quiet
+	// idle: nobody waits for the disk.
+	idle
+)
+
+// The rates of appends, in bytes per second, below which a store is idle or quiet, and from which on it is busy. It is
+// not quiet either while as much is read, even from memory: consumers that catch up want the processors, and a copy
+// can come later.
+const (
+	drainIdle  = 64 << 10
 	drainQuiet = 4 << 20
 	drainFast  = 32 << 20
 	drainRead  = drainFast
@@ -182,23 +210,29 @@ const (
 	drainCalm = 5 * time.Second
 )
 
-// judge reports whether little was appended and read, or much appended, since it was asked last. served counts
-// all bytes that were ever read.
-func (p *drainPace) judge(now time.Duration, end wal.Position, fileBytes, served int64) (quiet, fast bool) {
+// judge reports how much was appended and read since it was asked last. served counts all bytes that were ever read.
+func (p *drainPace) judge(now time.Duration, end wal.Position, fileBytes, served int64) demand {
 	elapsed, known := now-p.at, p.end != wal.Position{}
 	appended := int64(end.File-p.end.File)*fileBytes + end.Offset - p.end.Offset
 	read := served - p.served
 	p.at, p.end, p.served = now, end, served
 	if elapsed <= 0 || !known {
-		return false, false
+		return loaded
 	}
-	perSecond := float64(appended) / elapsed.Seconds()
-	if perSecond >= drainFast {
+	appends, reads := float64(appended)/elapsed.Seconds(), float64(read)/elapsed.Seconds()
+	if appends >= drainFast {
 		p.busyUntil = now + drainCalm
 	}
-	if float64(read)/elapsed.Seconds() >= drainRead {
+	if reads >= drainRead {
 		p.readUntil = now + drainCalm
 	}
-	fast = now < p.busyUntil
-	return perSecond < drainQuiet && !fast && now >= p.readUntil, fast
+	switch {
+	case now < p.busyUntil:
+		return busy
+	case appends >= drainQuiet || now < p.readUntil:
+		return loaded
+	case appends >= drainIdle || reads >= drainIdle:
+		return quiet
+	}
+	return idle
 }

@@ -46,7 +46,7 @@ const packMagic uint32 = 'O' | 'R'<<8 | 'W'<<16 | 'P'<<24
 const firstPack = PackStep
 
 // packWriteBytes is how much of a pack is written at once.
-const packWriteBytes = 1 << 20
+const packWriteBytes = 256 << 10
 
 // PackWriter writes one pack. It is for one goroutine.
 type PackWriter struct {
