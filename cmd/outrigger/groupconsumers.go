@@ -73,7 +73,7 @@ func viewConsumers(ctx context.Context, admin *kadm.Client, g *kadm.DescribedCon
 	}
 	committed, err := admin.FetchOffsets(ctx, g.Group)
 	if err != nil {
-		return view, explainGroup("fetch offsets of "+g.Group, err)
+		return view, refusal(g.Group, true, err) // it may be gone by now
 	}
 	owners := map[string]map[int32]string{}
 	for _, t := range committed.Offsets().TopicsSet().Topics() {
@@ -115,9 +115,7 @@ func viewConsumer(m *kadm.ConsumerGroupMember) groupMemberView {
 	one := groupMemberView{
 		Member: m.MemberID, Instance: m.InstanceID, ClientID: m.ClientID, Host: m.ClientHost, Epoch: m.MemberEpoch,
 	}
-	for _, p := range m.Assignment.IntoList() {
-		one.Partitions += len(p.Partitions)
-	}
+	one.assign(m.Assignment)
 	return one
 }
 

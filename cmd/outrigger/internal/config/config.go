@@ -127,6 +127,8 @@ type NATS struct {
 	File string
 	// Tap is "off", "facts" or "payload".
 	Tap string
+	// Feeds: other brokers may take frames from Client.
+	Feeds bool
 }
 
 // Login is a user and a password; an empty password is still to be drawn.

@@ -84,7 +84,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 			ConnectionsMax: 2147483647, ConnectionsPerIPMax: 2147483647, IdleMax: 10 * time.Minute,
 			FetchSessionsMax: 1000, ProducerExpiration: 24 * time.Hour,
 		},
-		NATS: NATS{Client: Address{"127.0.0.1", 4222}, Ops: Login{User: "ops"}, Sys: Login{User: "admin"}, Tap: "facts"},
+		NATS: NATS{Client: Address{"127.0.0.1", 4222}, Ops: Login{User: "ops"}, Sys: Login{User: "admin"}, Tap: "facts", Feeds: true},
 		Replica: Replica{300 * time.Millisecond, 1200 * time.Millisecond, 30 * time.Second, 150 * time.Millisecond, 1000 * time.Millisecond,
 			5 * time.Minute, 10},
 		WAL: WAL{FlushAlways: true, ScrubInterval: 7 * 24 * time.Hour, ScrubBytesPerSecond: 4 << 20,

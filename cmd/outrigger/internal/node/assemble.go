@@ -340,6 +340,7 @@ func NATSConfig(cfg *config.Config) natsconf.Config {
 		OperatorFile:    cfg.NATS.File,
 		MaxMessageBytes: cfg.Kafka.MessageBytesMax,
 		DebugTap:        cfg.NATS.Tap,
+		NoFeeds:         !cfg.NATS.Feeds,
 	}
 	if cfg.NATS.Cluster == (config.Address{}) {
 		// The server always opens this listener; for a cluster of one nobody is told its port.
