@@ -217,6 +217,7 @@ func (n *node) logConfig(clock func() time.Duration) partition.Config {
 			SparesMax: files / walSparesShare,
 			Cache:     wal.Cache{BytesMax: n.Config.WAL.CacheBytes},
 			Room:      n.guard.Room,
+			Space:     n.guard.Space,
 			Sync:      wal.Policy{Interval: n.Config.WAL.FlushInterval},
 			Scrub:     wal.Scrub{Interval: n.Config.WAL.ScrubInterval, BytesPerSecond: n.Config.WAL.ScrubBytesPerSecond},
 		},
