@@ -105,8 +105,25 @@ func compactionMetrics(r register, stats func() partition.Stats) {
 	r.gauge("uncleanable_partitions", "Partitions whose logs hold what compaction cannot read.", func() float64 {
 		return float64(stats().Compaction.Uncleanable)
 	})
-	r.gauge("compaction_progress", "How far the compaction under way has come, from 0 to 1; 0 while there is none.",
-		func() float64 { return stats().Compaction.Progress })
+	// Which log it is, `outrigger status` tells: as a label it would leave a series behind for each one.
+	for name, of := range map[string]struct {
+		help string
+		now  func(partition.Compacting) float64
+	}{
+		"compaction_progress": {"How far the compaction under way has come, from 0 to 1; 0 while there is none.",
+			func(c partition.Compacting) float64 { return c.Progress }},
+		"compaction_bytes": {"Bytes of the log that is compacted, 0 while none is.",
+			func(c partition.Compacting) float64 { return float64(c.Bytes) }},
+		"compaction_waiting_logs": {"Logs that are to be compacted after the one that is.",
+			func(c partition.Compacting) float64 { return float64(c.Waiting) }},
+	} {
+		r.gauge(name, of.help, func() float64 {
+			if now := stats().Compaction.Now; now != nil {
+				return of.now(*now)
+			}
+			return 0
+		})
+	}
 }
 
 // drainMetrics tell how the write-ahead log and the packs fill and empty.

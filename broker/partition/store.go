@@ -74,7 +74,10 @@ type Store struct {
 	drained   struct{ files, adopted, bytes, packs, packBytes, repacked atomic.Int64 }
 	// rules say how partitions are compacted, compactions what was done.
 	rules       atomic.Pointer[func(topic.Partition) (Compaction, bool)]
-	compactions struct{ logs, read, saved, uncleanable, permille atomic.Int64 }
+	compactions struct {
+		logs, read, saved, uncleanable atomic.Int64
+		now                            atomic.Pointer[Compacting]
+	}
 	// drainDue and compactDue say what for, compacting that a compaction is under way, and compactedAt is
 	// when the last look for one was. That belongs to the goroutine that calls Tick.
 	drainDue, compactDue, compacting atomic.Bool
