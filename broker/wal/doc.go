@@ -145,6 +145,9 @@
 // last. One thing looks like a torn tail and is not: the very last group of a run that was killed, and
 // then spoilt on the device before the next Open. The next run's file headers witness it.
 //
+// A block that the device does not give back, asked twice, is damage wherever a group may lie, at the very end, too:
+// a torn write can be read. It is none only behind the last group of a file that the chain has left.
+//
 // Before Open returns, what it found is synced, file and directory, and only then are unused files at
 // the end given up and a new file begun. The torn bytes stay. Every one of these steps can be cut
 // short by another crash and be done again.

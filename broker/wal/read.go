@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"syscall"
 )
 
 // scanBytesMin is the least that a scan reads at once, whatever it was asked for.
@@ -267,20 +266,25 @@ func (l *Log) readBlocks(b []byte, number uint64, offset int64) error {
 	if err != nil {
 		return fmt.Errorf("open file %d: %w", number, err)
 	}
-	n, err := h.file.ReadAt(b, offset)
+	n, err := readTwice(h.file, b, offset, l.passed)
 	if back := l.handles.giveBack(h); back != nil && err == nil {
 		err = back
 	}
 	if n == len(b) && (err == nil || errors.Is(err, io.EOF)) {
 		return nil
 	}
-	if errors.Is(err, syscall.EIO) { // the device has the block and does not give it back
-		return l.damage(Position{File: number, Offset: offset}, err.Error())
+	if refused := (*unreadable)(nil); errors.As(err, &refused) {
+		return l.damage(Position{File: number, Offset: offset}, refused.Error())
 	}
 	if err == nil || errors.Is(err, io.EOF) {
 		return l.damage(Position{File: number, Offset: offset + int64(n)}, "file ends here")
 	}
 	return fmt.Errorf("read file %d at byte %d: %w", number, offset, err)
+}
+
+// passed notes an error of a read that passed when it was tried again: a sign of a device that fails.
+func (l *Log) passed(err error) {
+	l.cfg.Logger.Warn("read of the write-ahead log failed, and the same read went through then", "err", err)
 }
 
 func (l *Log) damage(at Position, reason string) *Damage {
