@@ -128,6 +128,9 @@ func drainMetrics(r register, stats func() partition.Stats) {
 	} {
 		r.gauge(name, of.help, func() float64 { return float64(of.bytes(stats().Drain)) })
 	}
+	r.gauge("drain_stuck", "1 while a file of the write-ahead log is damaged so that nothing is drained and the log grows: restart the "+
+		"broker, which sets the file aside and fetches what it held from the leaders; else 0.",
+		func() float64 { return float64(stats().Drain.Stuck) })
 }
 
 // cacheMetrics tell how consumers fare that read what is in memory no more.

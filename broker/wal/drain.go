@@ -239,10 +239,15 @@ func (l *Log) DropSpare() (bool, error) {
 }
 
 // Unbind lifts Config.FilesMax, for a log that cannot be drained because it is damaged: to wait would be
-// to wait for ever.
-func (l *Log) Unbind() {
+// to wait for ever. Bind is for when it can be drained after all.
+func (l *Log) Unbind() { l.bind(false) }
+
+// Bind takes Unbind back.
+func (l *Log) Bind() { l.bind(true) }
+
+func (l *Log) bind(bound bool) {
 	l.mu.Lock()
-	l.mu.unbound = true
+	l.mu.unbound = !bound
 	l.mu.Unlock()
 	nudge(l.makeFile)
 }
