@@ -3,6 +3,7 @@ package partition
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -62,6 +63,9 @@ type compaction struct {
 	number uint64
 	pack   *wal.PackWriter
 	bytes  int64
+	// room is how much of it there was space for when it began. ventures: it may come to more.
+	room     int64
+	ventures bool
 	// reads are the packs in which the batches lie that it is about: they stay where they are meanwhile.
 	reads map[uint64]bool
 	// queue are the logs whose turn may come, done those that are in the pack, now is the one at hand.
@@ -116,6 +120,9 @@ func (d *drainer) compact(bytes int64) (more bool, err error) {
 		}
 		d.compaction = c
 	}
+	if c.now != nil {
+		err = c.starved()
+	}
 	for err == nil && bytes > 0 && c.now != nil {
 		var took int64
 		took, err = c.step()
@@ -133,10 +140,41 @@ func (d *drainer) compact(bytes int64) (more bool, err error) {
 	}
 	d.compaction = nil
 	d.store.unsorted.Store(true) // Packs that it read may wait to be written anew.
+	if errors.Is(err, wal.ErrNoSpace) {
+		d.cramp(err)
+	}
 	if err != nil {
 		return false, errors.Join(err, c.abandon())
 	}
 	return true, nil
+}
+
+// starved ends a compaction short of a full disk, since the metadata need some, and one that was not sure to fit
+// before producers have to wait for it.
+func (c *compaction) starved() error {
+	if free, _ := c.store.walLog.Free(); free <= 0 || c.ventures && c.store.scarce() {
+		return fmt.Errorf("compact logs: %w", wal.ErrNoSpace)
+	}
+	return nil
+}
+
+// crampedMost is how long compactions wait at most after one that found no space: it had read and written a log
+// for nothing.
+const crampedMost = 5 * time.Minute
+
+// cramp has compactions wait for space, longer each time.
+func (d *drainer) cramp(full error) {
+	d.crampedFor = min(max(d.store.cfg.CompactBackoff, 2*d.crampedFor), crampedMost)
+	d.crampedUntil = d.store.cfg.Now() + d.crampedFor
+	d.sayCramped(keyReason, full.Error())
+}
+
+// sayCramped says once that there is no space for compactions, until one has been done again.
+func (d *drainer) sayCramped(facts ...any) {
+	if !d.cramped {
+		d.store.cfg.Logger.Warn("no space to compact logs, they grow until there is", facts...)
+	}
+	d.cramped = true
 }
 
 // stop gives up the compaction under way.
@@ -156,9 +194,10 @@ func (d *drainer) beginCompaction() *compaction {
 		highest = max(highest, number)
 	}
 	c := &compaction{drainer: d, number: (highest/compactionSpan + 1) * compactionSpan, reads: map[uint64]bool{}}
-	if highest == 0 || c.number >= d.nextPack {
+	if highest == 0 || c.number >= d.nextPack || d.store.cfg.Now() < d.crampedUntil {
 		return nil
 	}
+	c.room, _ = d.store.walLog.Free()
 	c.queue = d.look(c.number)
 	// Those of which the largest share is to be compacted come first.
 	slices.SortStableFunc(c.queue, func(a, b dirty) int { return cmp.Compare(b.ratio(), a.ratio()) })
@@ -191,10 +230,16 @@ func (d *drainer) look(number uint64) (queue []dirty) {
 	return queue
 }
 
-// choose takes the next log, unless the pack is large enough.
+// choose takes the next log for which there is space, unless the pack is large enough.
 func (c *compaction) choose() {
 	c.now = nil
-	if len(c.queue) == 0 || c.bytes >= compactionPackBytes {
+	if c.bytes >= compactionPackBytes {
+		return
+	}
+	for len(c.queue) > 0 && !c.fits(c.queue[0].log) {
+		c.queue = c.queue[1:]
+	}
+	if len(c.queue) == 0 {
 		return
 	}
 	c.now = &cleaning{log: c.queue[0].log, rules: c.queue[0].rules}
@@ -203,6 +248,35 @@ func (c *compaction) choose() {
 	for _, e := range c.now.was {
 		c.reads[e.at.File&^wal.PackBit] = true
 	}
+}
+
+// fits reports whether there is space for what the log has in packs. How much of that stays is not known before it
+// was written: while space is not scarce it is worth a try.
+func (c *compaction) fits(l *Log) bool {
+	free, _ := c.store.walLog.Free()
+	free = min(free, c.room-c.bytes)
+	bytes := l.packedBelow(c.number)
+	if bytes <= free {
+		return true
+	}
+	if !c.store.scarce() {
+		c.ventures = true
+		return true
+	}
+	c.sayCramped(keyPartition, l.partition, keyBytes, bytes, keyFree, free)
+	return false
+}
+
+// packedBelow is how many bytes the log has in packs below a number.
+func (l *Log) packedBelow(number uint64) (bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.mu.index.packs {
+		if p.number < number {
+			bytes += p.bytes
+		}
+	}
+	return bytes
 }
 
 // dirt is what of a log in packs below a number is to be compacted, and whether it is now.

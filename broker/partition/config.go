@@ -64,6 +64,7 @@ const (
 	keyLogEnd        = "log_end"
 	keyHighWatermark = "high_watermark"
 	keySaved         = "saved_bytes"
+	keyFree          = "free_bytes"
 )
 
 // Forever is a lease that does not end.

@@ -130,11 +130,11 @@ func TestCutDamageLeavesAGoodPrefix(t *testing.T) {
 		t.Errorf("a leader: got %v", err)
 	}
 	f.follow(3)
-	f.journal.limit(wal.Follower, 0)
+	f.journal.limit(wal.Relief, 0)
 	if err := f.log.CutDamage(); !errors.Is(err, wal.ErrFull) || !f.log.State().Damaged {
 		t.Errorf("a full disk: got %v", err)
 	}
-	f.journal.limit(wal.Follower, journalCapacity)
+	f.journal.limit(wal.Relief, journalCapacity)
 	f.spoil(2) // nobody knows
 	if err := f.log.CutDamage(); err != nil {
 		t.Fatal(err)

@@ -65,6 +65,10 @@ type drainer struct {
 	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction
 	compacted  uint64
+	// cramped: compactions want for space, and that was said. None begins before crampedUntil, which is twice as
+	// long each time: crampedFor.
+	cramped                  bool
+	crampedUntil, crampedFor time.Duration
 }
 
 // moved is a batch that was copied into a pack.
@@ -100,8 +104,11 @@ type drain struct {
 
 // turn drains one file if there is one, or adopts all if that is asked for, and removes the packs that
 // nobody needs any more, and those of which little is needed: these also if there is no space for the file, for then
-// they are what gives it back. On a busy disk it copies only once it must. An error that wraps wal.ErrNoSpace is for later; after any other the node has to stop.
+// they are what gives it back. Where space is scarce it has given back spare files before. On a busy disk it copies only once it must. An error that wraps wal.ErrNoSpace is for later; after any other the node has to stop.
 func (d *drainer) turn(adopt bool) (drained bool, err error) {
+	if err := d.dropSpares(); err != nil {
+		return false, err
+	}
 	files := d.store.walLog.SealedFiles()
 	// Something else may have had it woken while the disk has no time for copies.
 	may := adopt || d.store.demand() != busy && !d.waits() || d.store.pressed()
@@ -175,7 +182,11 @@ func (d *drain) copy(file uint64) (next wal.Start, err error) {
 	d.adopting = wal.Pack{}
 	d.window = sorter{log: d.store.walLog, number: d.nextPack, moved: d.moved,
 		breathe: func() { d.breathe(&d.draining) }}
-	d.draining.pass(d.store.cfg.Now(), shareOf(d.store.demand(), 0))
+	crowded := 0.0
+	if d.store.scarce() {
+		crowded = crowdedScarce
+	}
+	d.draining.pass(d.store.cfg.Now(), shareOf(d.store.demand(), crowded))
 	if next, err = d.store.walLog.ReadSealed(file, d.take); err != nil {
 		return next, err
 	}

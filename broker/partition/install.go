@@ -105,6 +105,7 @@ func (c *compaction) record(edits []catalog.Edit) error {
 		saved += one.log.install(one)
 		read += one.pass.Stats().Bytes
 	}
+	c.cramped, c.crampedFor = false, 0
 	c.store.dropped.Add(1)
 	c.count()
 	c.store.compactions.logs.Add(int64(len(c.done)))

@@ -18,7 +18,7 @@ type journal struct {
 
 	mu sync.Mutex
 	// free is what each budget has left, capacity what it had.
-	free, capacity [2]int64
+	free, capacity [3]int64
 	freed          chan struct{}
 	queued         []wal.Record
 	groups         []*wal.Group // sealed, at most two: the WAL overlaps so many
@@ -36,7 +36,7 @@ const journalCapacity = 1 << 40
 
 func newJournal(tb testing.TB) *journal {
 	j := &journal{tb: tb, freed: make(chan struct{}), next: wal.Position{File: 1, Offset: 4096}}
-	j.capacity = [2]int64{journalCapacity, journalCapacity}
+	j.capacity = [3]int64{journalCapacity, journalCapacity, journalCapacity}
 	j.free = j.capacity
 	return j
 }

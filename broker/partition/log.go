@@ -214,7 +214,7 @@ func (l *Log) fail(err error) {
 func (l *Log) remove(r wal.Record) {
 	l.mu.Lock()
 	l.mu.failed = ErrRemoved
-	l.store.appender.Append(wal.Follower, r)
+	l.store.appender.Append(wal.Relief, r)
 	woken := l.dismissLocked(ErrNotLeader)
 	l.mu.role = Role{Epoch: l.mu.role.Epoch}
 	l.mu.index, l.mu.committed, l.mu.settled = index{}, 0, 0

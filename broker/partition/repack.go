@@ -12,14 +12,20 @@ import (
 	"outrigger/broker/wal"
 )
 
-// A pack in which little is needed any more is written anew, without the rest, and so is one that was
-// adopted: the new one takes the place of the old in the order of packs.
+// A pack in which little is needed any more is written anew, without the rest, also one with little that is not where
+// space is scarce, and so is one that was adopted: the new one takes the place of the old in the order of packs.
 //
 //	number of a pack   where the WAL began when it was drained, as a file, times 65,536
 //	                   + how often it was written anew; that of an adopted file is the file's own, + 255
 
-// repackShare: a pack is written anew once less than one in so many of its bytes is needed.
-const repackShare = 2
+const (
+	// repackShare: a pack is written anew once less than one in so many of its bytes is needed.
+	repackShare = 2
+	// scarceShare is how much of one must be dead where space is scarce, scarceBytes of a file of the WAL at least.
+	scarceShare, scarceBytes = 1.0 / 16, 1.0 / 64
+	// crowdedScarce: scarce space is as if so many times what stays were dead, so packs have half of the time.
+	crowdedScarce = 2.0
+)
 
 const (
 	// sortTurn is how long packs are written anew until the next file of the WAL is drained, whatever their share.
@@ -29,9 +35,12 @@ const (
 )
 
 // repack writes packs anew that are worth it, those of which least is needed first, after a look at the packs
-// that began at from. While the disk is busy it does so only if dead batches crowd it.
+// that began at from. While the disk is busy it does so only if dead batches crowd it, or space is scarce.
 func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 	crowded := d.crowd(used)
+	if d.store.scarce() {
+		crowded = max(crowded, crowdedScarce)
+	}
 	d.store.crowded.Store(crowded > crowdedLeast)
 	d.repacking.pass(from, shareOf(d.store.demand(), crowded))
 	may := d.repacking.may() && from >= d.fullUntil // A look alone gets nothing done.
@@ -80,7 +89,10 @@ func (d *drainer) worst(used map[uint64]int64) (number, next uint64, again bool)
 		}
 		again = true
 		bytes := d.packs[n].RecordBytes()
-		timely := d.store.demand() != busy || d.store.crowded.Load() && used[n]*repackShare <= bytes
+		timely := d.store.demand() != busy || d.store.crowded.Load() && d.sparse(n, used[n])
+		if free, _ := d.store.walLog.Free(); used[n] > free { // There is no room for the copy.
+			timely = false
+		}
 		if share := float64(used[n]) / float64(bytes); timely && share < least {
 			number, next, least = n, to, share
 		}
@@ -103,13 +115,23 @@ func (d *drainer) anew(number uint64, used int64) (next uint64, worth bool) {
 		next, worth = number-number%wal.PackStep, true
 	} else {
 		next = number + 1
-		worth = used*repackShare <= d.packs[number].RecordBytes() && next%wal.PackStep != 0 && !wal.Adopted(next)
+		worth = d.sparse(number, used) && next%wal.PackStep != 0 && !wal.Adopted(next)
 	}
 	_, taken := d.packs[next]
 	if c := d.compaction; c != nil { // It knows where its batches lie.
 		taken = taken || c.reads[number] || next == c.number
 	}
 	return next, worth && !taken
+}
+
+// sparse reports whether a pack of which so many bytes are needed frees enough to be copied for that. Where space is
+// scarce little is enough: what is dead is of no use where it lies.
+func (d *drainer) sparse(number uint64, used int64) bool {
+	bytes := d.packs[number].RecordBytes()
+	if !d.store.scarce() {
+		return used*repackShare <= bytes
+	}
+	return float64(bytes-used) >= max(scarceShare*float64(bytes), scarceBytes*float64(d.store.walLog.FileBytes()))
 }
 
 // resident is a batch that a log has in a pack.

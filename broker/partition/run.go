@@ -169,8 +169,14 @@ func (s *Store) Tick() {
 func (s *Store) tickDrain(now time.Duration) {
 	s.found.Store(int32(s.pace.judge(now, s.walLog.End(), s.walLog.FileBytes(), s.served.Load())))
 	_, sealed := s.walLog.Sealed()
-	due := sealed && (s.calm() || s.pressed() || s.adopts()) || s.sorts() ||
-		s.dropped.Load() != s.swept.Load() || s.doomed.Load()
+	_, spares := s.walLog.ChainBytes()
+	scarce := s.scarce()
+	if scarce && !s.wasScarce { // Packs are worth it now that were not.
+		s.unsorted.Store(true)
+	}
+	s.wasScarce = scarce
+	due := sealed && (s.calm() || scarce || s.pressed() || s.adopts()) || s.sorts() ||
+		s.dropped.Load() != s.swept.Load() || s.doomed.Load() || scarce && spares > 0
 	s.drainDue.Store(due)
 	if s.compacting.Load() || now-s.compactedAt >= s.cfg.CompactBackoff {
 		s.compactedAt = now

@@ -34,15 +34,15 @@ func (l *Log) DeleteRecords(
 		return to, epoch, err
 	}
 	size := wal.EncodedLen(l.startRecord(to))
-	if err := l.store.appender.Reserve(ctx, wal.Leader, size); err != nil {
+	if err := l.store.appender.Reserve(ctx, wal.Relief, size); err != nil {
 		return to, epoch, reservationError(err)
 	}
 	now, current, err := l.deletable(to)
 	if err != nil || current != epoch {
-		l.store.appender.Release(wal.Leader, size)
+		l.store.appender.Release(wal.Relief, size)
 		return to, epoch, errors.Join(err, ErrNotLeader)
 	}
-	l.raise(wal.Leader, now)
+	l.raise(now)
 	return now, epoch, nil
 }
 
@@ -83,10 +83,10 @@ func (l *Log) MoveStart(to topic.Offset) error {
 	if l.startsAt(to) {
 		return nil
 	}
-	if !l.store.appender.TryReserve(wal.Follower, wal.EncodedLen(l.startRecord(to))) {
+	if !l.store.appender.TryReserve(wal.Relief, wal.EncodedLen(l.startRecord(to))) {
 		return fmt.Errorf("move the log start to %d: %w", to, wal.ErrFull)
 	}
-	l.raise(wal.Follower, to)
+	l.raise(to)
 	return nil
 }
 
@@ -103,23 +103,23 @@ func (l *Log) startRecord(to topic.Offset) wal.Record {
 
 // raise moves the log start, for whose record the space is reserved. The log may have changed since
 // that was planned: what does not hold any more gives the space back.
-func (l *Log) raise(b wal.Budget, to topic.Offset) {
+func (l *Log) raise(to topic.Offset) {
 	r := l.startRecord(to)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.mu.failed != nil || to <= l.mu.start || to > min(l.mu.highWatermark, l.mu.durable) {
-		l.store.appender.Release(b, wal.EncodedLen(r))
+		l.store.appender.Release(wal.Relief, wal.EncodedLen(r))
 		return
 	}
 	// Both happen under the mutex, as with a batch: the order of the WAL is that of the log.
 	l.moveStartLocked(to)
 	if l.store.cfg.mutant == StartsStayInMemory {
-		l.store.appender.Release(b, wal.EncodedLen(r))
+		l.store.appender.Release(wal.Relief, wal.EncodedLen(r))
 		l.mu.startDurable = to
 		return
 	}
 	r.Epoch = l.mu.epochs.of(l.firstLocked() - 1)
-	l.store.appender.Append(b, r)
+	l.store.appender.Append(wal.Relief, r)
 }
 
 // moveStartLocked moves the log start up to start, which is committed and durable, and drops the batches
@@ -163,7 +163,7 @@ func (l *Log) moveStartLocked(start topic.Offset) {
 func (l *Log) Reset(to topic.Offset, epoch topic.Epoch) error {
 	r := wal.Record{Kind: wal.Reset, Partition: l.partition, Epoch: epoch, Base: to}
 	size := wal.EncodedLen(r)
-	if !l.store.appender.TryReserve(wal.Follower, size) {
+	if !l.store.appender.TryReserve(wal.Relief, size) {
 		return fmt.Errorf("reset the log to %d: %w", to, wal.ErrFull)
 	}
 	l.mu.Lock()
@@ -173,10 +173,10 @@ func (l *Log) Reset(to topic.Offset, epoch topic.Epoch) error {
 	}
 	if err != nil {
 		l.mu.Unlock()
-		l.store.appender.Release(wal.Follower, size)
+		l.store.appender.Release(wal.Relief, size)
 		return err
 	}
-	l.store.appender.Append(wal.Follower, r)
+	l.store.appender.Append(wal.Relief, r)
 	l.mu.cuts.add(topic.NoOffset) // every batch that is under way was cut
 	l.mu.resets++
 	l.resetLocked(to, epoch)

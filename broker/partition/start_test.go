@@ -228,8 +228,7 @@ func TestCutOfTheFirstBatchTakesTheStartBack(t *testing.T) {
 
 func TestFullWALMovesNoStart(t *testing.T) {
 	f := committed(t, 3)
-	f.journal.limit(wal.Leader, 0)
-	f.journal.limit(wal.Follower, 0)
+	f.journal.limit(wal.Relief, 0)
 	if _, _, err := f.log.DeleteRecords(expired(), 2); !errors.Is(err, wal.ErrFull) {
 		t.Errorf("delete records: got %v, want ErrFull", err)
 	}

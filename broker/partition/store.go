@@ -62,9 +62,11 @@ type Store struct {
 	// doomed: packs wait for a sync before they go.
 	doomed atomic.Bool
 	// pace belongs to the goroutine that calls Tick; found is what it found. served counts bytes read.
-	pace   drainPace
-	found  atomic.Int32
-	served atomic.Int64
+	pace drainPace
+	// wasScarce belongs to it, too: space was when it looked last.
+	wasScarce bool
+	found     atomic.Int32
+	served    atomic.Int64
 	// unsorted: packs wait to be written anew. crowded: more of all packs is dead than is needed.
 	unsorted, crowded atomic.Bool
 	// sortAfter is until when that has had its share of the time.
@@ -225,7 +227,7 @@ func (s *Store) Remove(p topic.Partition) error {
 	}
 	r := wal.Record{Kind: wal.Remove, Partition: p, Epoch: topic.NoEpoch}
 	size := wal.EncodedLen(r)
-	if !s.appender.TryReserve(wal.Follower, size) {
+	if !s.appender.TryReserve(wal.Relief, size) {
 		return fmt.Errorf("remove partition %v: %w", p, wal.ErrFull)
 	}
 	// From here on the sink ignores what it hears of p, until the Remove record has come through:

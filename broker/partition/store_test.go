@@ -159,14 +159,14 @@ func TestRemovedPartitionIsGoneAndMayComeBack(t *testing.T) {
 
 func TestRemoveWithoutSpaceChangesNothing(t *testing.T) {
 	f := newFixture(t)
-	f.journal.limit(wal.Follower, 0)
+	f.journal.limit(wal.Relief, 0)
 	if err := f.store.Remove(p0); !errors.Is(err, wal.ErrFull) {
 		t.Errorf("got %v, want wal.ErrFull", err)
 	}
 	if f.store.Log(p0) != f.log {
 		t.Error("the partition is gone")
 	}
-	f.journal.limit(wal.Follower, journalCapacity)
+	f.journal.limit(wal.Relief, journalCapacity)
 	if err := f.store.Remove(topic.Partition{Index: 77}); err != nil {
 		t.Errorf("removing what is not there gave %v", err)
 	}

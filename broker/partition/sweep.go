@@ -115,6 +115,20 @@ const (
 	fullMost  = time.Minute
 )
 
+// dropSpares gives the spare files of the WAL back while space is scarce.
+func (d *drainer) dropSpares() error {
+	for again := d.store.scarce(); again; {
+		var err error
+		if again, err = d.store.walLog.DropSpare(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scarce reports whether space is to be given back before anything else.
+func (s *Store) scarce() bool { return s.walLog.Scarce() }
+
 // hasSpace ends that anything waits for space.
 func (d *drainer) hasSpace() { d.full, d.fullUntil, d.fullFor = false, 0, 0 }
 

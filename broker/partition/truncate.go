@@ -84,14 +84,14 @@ func (l *Log) Truncate(to topic.Offset) error {
 		}
 		r := wal.Record{Kind: wal.Truncate, Partition: l.partition, Epoch: topic.NoEpoch, Base: end}
 		size := wal.EncodedLen(r)
-		if !l.store.appender.TryReserve(wal.Follower, size) {
+		if !l.store.appender.TryReserve(wal.Relief, size) {
 			return fmt.Errorf("truncate to %d: %w", end, wal.ErrFull)
 		}
 		if l.cut(r, producers) {
 			return nil
 		}
 		// The log changed since it was looked at. The plan is made anew.
-		l.store.appender.Release(wal.Follower, size)
+		l.store.appender.Release(wal.Relief, size)
 	}
 }
 
@@ -161,7 +161,7 @@ func (l *Log) cut(r wal.Record, producers *producerTable) bool {
 		l.mu.Unlock()
 		return false
 	}
-	l.store.appender.Append(wal.Follower, r)
+	l.store.appender.Append(wal.Relief, r)
 	l.mu.cuts.add(end)
 	l.cutLocked(end, producers)
 	var woken wakeList

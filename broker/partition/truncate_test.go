@@ -103,11 +103,11 @@ func TestCutByAPlanThatNoLongerHoldsIsNotMade(t *testing.T) {
 		}
 		before := f.log.State()
 		r := wal.Record{Kind: wal.Truncate, Partition: p0, Base: end}
-		f.journal.TryReserve(wal.Follower, wal.EncodedLen(r))
+		f.journal.TryReserve(wal.Relief, wal.EncodedLen(r))
 		if done := f.log.cut(r, nil); done != (change == nil) {
 			t.Errorf("%s: the cut was made: %v", name, done)
 		} else if !done {
-			f.journal.Release(wal.Follower, wal.EncodedLen(r))
+			f.journal.Release(wal.Relief, wal.EncodedLen(r))
 			if after := f.log.State(); after != before {
 				t.Errorf("%s: a cut that was not made changed %+v to %+v", name, before, after)
 			}
@@ -263,11 +263,11 @@ func TestFailedTruncateChangesNothing(t *testing.T) {
 	f.journal.flush()
 	f.log.SetHighWatermark(3)
 	before := f.log.State()
-	f.journal.limit(wal.Follower, 0)
+	f.journal.limit(wal.Relief, 0)
 	if err := f.log.Truncate(3); !errors.Is(err, wal.ErrFull) {
 		t.Errorf("truncate without space: got %v, want wal.ErrFull", err)
 	}
-	f.journal.limit(wal.Follower, journalCapacity)
+	f.journal.limit(wal.Relief, journalCapacity)
 	f.journal.damaged = true
 	if err := f.log.Truncate(2); !errors.Is(err, wal.ErrDamaged) {
 		t.Errorf("truncate that cannot read the log: got %v, want wal.ErrDamaged", err)

@@ -97,8 +97,11 @@ type Config struct {
 	SparesMax int
 	// Room, if set, is asked before a file is made ahead of the writer, with the new space that it takes:
 	// none for a spare. An error that wraps ErrNoSpace puts it off, as a full disk does. The one in use is
-	// made in any case. It is called from the preparer's goroutine.
+	// made in any case, and one for Relief alone once that has little left. It is called from the preparer's goroutine.
 	Room func(bytes int64) error
+	// Space, if set, tells how many bytes copies may take that give space back later, and whether the disk is
+	// low, or nearly so: then no spares are kept. It may be called from any goroutine and does no I/O.
+	Space func() (free int64, low bool)
 
 	// mutant is a bug put in on purpose; production has none.
 	mutant Mutant

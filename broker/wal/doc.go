@@ -11,7 +11,8 @@
 //	preparer: allocate, zero-fill, header, sync, rename ──> files ahead of the writer
 //	Open <── walk along the chain;  Scan, ReadRecord <── files, up to the durable end
 //
-// A refused reservation is back-pressure: the queue is full, or the disk is. An error of I/O on
+// A refused reservation is back-pressure: the queue is full, or the disk is. Records that give space back have
+// room of their own (Relief), else a full disk would be for ever. An error of I/O on
 // reserved space, or of a sync, fails the log for ever, since nobody knows what the device has then.
 //
 // When the disk is idle a record is written at once, in a group of its own. While it is busy the next

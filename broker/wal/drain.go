@@ -169,11 +169,13 @@ func (l *Log) Retire(start Start) error {
 	return err
 }
 
-// recycle makes spares of the drained files, as many as are wanted, and removes the others. The names
+// recycle makes spares of the drained files, as many as are wanted and none while space is scarce, and removes the
+// others. The names
 // are durable before anybody writes to a spare: else a crash could bring a drained file's name back over
 // what was written.
 func (l *Log) recycle() error {
 	var spares []string
+	scarce := l.Scarce()
 	for len(l.drained) > 0 {
 		number := l.drained[0]
 		l.cache.drop(number)
@@ -184,7 +186,7 @@ func (l *Log) recycle() error {
 		spare := fileName(l.cfg.Dir, number, spareSuffix)
 		l.mu.Lock()
 		// A file that was ready ahead before another start may have left a spare of the same name.
-		keep := len(l.mu.spares)+len(spares) < l.cfg.SparesMax && !slices.Contains(l.mu.spares, spare)
+		keep := !scarce && len(l.mu.spares)+len(spares) < l.cfg.SparesMax && !slices.Contains(l.mu.spares, spare)
 		l.mu.Unlock()
 		var err error
 		if keep {
@@ -236,6 +238,23 @@ func (l *Log) DropSpare() (bool, error) {
 		return false, fmt.Errorf("remove spare %s: %w", name, err)
 	}
 	return true, nil
+}
+
+// scarceFiles is below how many files of free space that is scarce, whatever Config.Space says.
+const scarceFiles = 2
+
+// Scarce reports whether space is to be given back before anything else.
+func (l *Log) Scarce() bool {
+	free, low := l.Free()
+	return low || free < scarceFiles*l.cfg.FileBytes
+}
+
+// Free is what Config.Space tells, the largest number if nobody does.
+func (l *Log) Free() (bytes int64, low bool) {
+	if l.cfg.Space == nil {
+		return math.MaxInt64, false
+	}
+	return l.cfg.Space()
 }
 
 // Unbind lifts Config.FilesMax, for a log that cannot be drained because it is damaged: to wait would be

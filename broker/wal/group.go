@@ -20,8 +20,8 @@ type openGroup struct {
 	// born is when its first record was appended.
 	born time.Duration
 	// bytes and records per budget, for the ledger.
-	bytes   [2]int64
-	records [2]int64
+	bytes   [budgets]int64
+	records [budgets]int64
 }
 
 // begin makes g an empty group that will lie at offset of s.

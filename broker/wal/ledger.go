@@ -18,19 +18,32 @@ func charge(bytes int64) int64 { return bytes + groupOverhead }
 // files with free_i bytes take at least sum(free_i - wasteMax) worth of charges, whatever the sizes
 // and their order. That sum is the space that may be promised, and a group takes no more than the
 // charges of its records.
+//
+// The last file is never left, as long as no more is promised than the sum of the others and all that is free
+// in it: that is the brim. What lies between the space and the brim is for Relief alone, at least
+// wasteMax of an empty file.
 type ledger struct {
-	queueMax [2]int64
+	queueMax [budgets]int64
 	// wasteMax is the charge of the largest record that is allowed.
 	wasteMax int64
 
 	// queued counts bytes from Reserve to Durable, unplaced charges from Reserve to Sealed,
 	// reservations those that Append has not used.
-	queued       [2]int64
-	unplaced     [2]int64
-	reservations [2]int64
-	// space is what may be promised, see above.
-	space   int64
-	waiting [2]waitQueue
+	queued       [budgets]int64
+	unplaced     [budgets]int64
+	reservations [budgets]int64
+	// space is what may be promised, brim what may be to Relief, see above.
+	space, brim int64
+	waiting     [budgets]waitQueue
+}
+
+// reliefQueueBytes bounds the records of Relief on their way.
+const reliefQueueBytes = 1 << 20
+
+func newLedger(cfg Config) ledger {
+	queues := cfg.QueueBytesMax
+	return ledger{queueMax: [budgets]int64{Leader: queues[Leader], Follower: queues[Follower], Relief: reliefQueueBytes},
+		wasteMax: charge(cfg.RecordBytesMax)}
 }
 
 // waiter is one Reserve that waits.
@@ -56,13 +69,22 @@ func (q *waitQueue) remove(w *waiter) bool {
 }
 
 // fits reports whether bytes may be promised now. A budget may promise half of the space, so that the
-// other finds room at any time.
+// other finds room at any time; Relief may go to the brim.
 func (l *ledger) fits(b Budget, bytes int64) bool {
 	c := charge(bytes)
-	return l.queued[b]+bytes <= l.queueMax[b] &&
-		l.unplaced[b]+c <= l.space/2 &&
-		l.unplaced[Leader]+l.unplaced[Follower]+c <= l.space
+	if l.queued[b]+bytes > l.queueMax[b] || c > l.left() {
+		return false
+	}
+	return b == Relief || l.unplaced[b]+c <= l.space/2 && l.unplaced[Leader]+l.unplaced[Follower]+c <= l.space
 }
+
+// left is how much may still be promised to Relief.
+func (l *ledger) left() int64 {
+	return l.brim - l.unplaced[Leader] - l.unplaced[Follower] - l.unplaced[Relief]
+}
+
+// strained reports whether so little is left that Relief needs another file.
+func (l *ledger) strained() bool { return l.left() < l.wasteMax/2 }
 
 // tryReserve promises bytes unless somebody waits already.
 func (l *ledger) tryReserve(b Budget, bytes int64) bool {
@@ -127,9 +149,17 @@ func (l *ledger) durable(b Budget, bytes int64) {
 
 // setSpace counts what may be promised, from the free bytes of the file in use and those ahead.
 func (l *ledger) setSpace(files []*segment) {
-	l.space = 0
-	for _, f := range files {
-		l.space += max(0, f.capacity-f.used-l.wasteMax)
+	l.space, l.brim = 0, 0
+	for i, f := range files {
+		free := f.capacity - f.used
+		room := max(0, free-l.wasteMax)
+		if !f.relief {
+			l.space += room
+		}
+		if i == len(files)-1 {
+			room = free
+		}
+		l.brim += room
 	}
 }
 

@@ -88,11 +88,11 @@ const never time.Duration = math.MaxInt64
 
 // Reserve promises room in the queue and on disk for one record of that encoded length, and waits for
 // it until ctx ends; then the error wraps ErrFull and nothing has happened. With a ctx that has ended
-// already it never waits. Waiters are served in order. Each reservation is used by exactly one Append of a record of that EncodedLen, or given back
+// already it never waits. Waiters are served in order. Relief takes no record with a payload. Each reservation is used by exactly one Append of a record of that EncodedLen, or given back
 // with Release.
 func (l *Log) Reserve(ctx context.Context, b Budget, bytes int64) error {
-	if bytes > l.cfg.RecordBytesMax {
-		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, bytes, l.cfg.RecordBytesMax)
+	if most := l.recordMax(b); bytes > most {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, bytes, most)
 	}
 	l.mu.Lock()
 	if err := l.refusalLocked(); err != nil {
@@ -121,12 +121,20 @@ func (l *Log) Reserve(ctx context.Context, b Budget, bytes int64) error {
 
 // TryReserve is Reserve without waiting. It does not overtake those who wait.
 func (l *Log) TryReserve(b Budget, bytes int64) bool {
-	if bytes > l.cfg.RecordBytesMax {
+	if bytes > l.recordMax(b) {
 		return false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.refusalLocked() == nil && l.mu.ledger.tryReserve(b, bytes)
+}
+
+// recordMax is the encoded length of the largest record that a budget takes.
+func (l *Log) recordMax(b Budget) int64 {
+	if b == Relief {
+		return recordHeaderBytes
+	}
+	return l.cfg.RecordBytesMax
 }
 
 // Release gives back a reservation that no Append will use.

@@ -101,6 +101,10 @@ func (l *Log) makeSegment(ctx context.Context) error {
 	l.mu.Lock()
 	number, first, synced := l.mu.nextFile, l.mu.start.File, l.mu.synced
 	l.mu.Unlock()
+	relief, err := l.room()
+	if err != nil {
+		return fmt.Errorf("make file %d: %w", number, err)
+	}
 	file, name, err := l.blank(ctx, number)
 	if err != nil {
 		return fmt.Errorf("make file %d: %w", number, err)
@@ -115,12 +119,16 @@ func (l *Log) makeSegment(ctx context.Context) error {
 		file:     file,
 		capacity: l.cfg.FileBytes,
 		used:     blockBytes,
+		relief:   relief,
 		seed:     recordSeed(number, l.cfg.Session),
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mu.nextFile++
 	l.mu.segments = append(l.mu.segments, s)
+	for _, f := range l.mu.segments {
+		f.relief = f.relief && relief
+	}
 	l.mu.ledger.setSpace(l.mu.segments)
 	l.mu.ledger.grant()
 	return nil
@@ -151,9 +159,6 @@ func (l *Log) christen(file File, name string, number, first, synced uint64) err
 // blank returns a file of full size: a spare, or a new one. Its blocks have all been written unless files
 // are taken too fast for that.
 func (l *Log) blank(ctx context.Context, number uint64) (File, string, error) {
-	if err := l.room(); err != nil {
-		return nil, "", err
-	}
 	for {
 		name, ok := l.takeSpare()
 		if !ok {
@@ -190,18 +195,22 @@ func (l *Log) hurried() bool {
 	return l.mu.rotated > 0 && l.mu.lasted < fillPace && l.cfg.Now()-l.mu.rotated < fillPace
 }
 
-// room asks whether the disk has room for one more file ahead.
-func (l *Log) room() error {
+// room asks whether the disk has room for one more file ahead. If it has not, and what gives space back
+// needs one, that is for it alone: what Room keeps free is kept for that.
+func (l *Log) room() (relief bool, err error) {
 	l.mu.Lock()
-	bytes, ahead := l.cfg.FileBytes, len(l.mu.segments) > 0
+	bytes, ahead, strained := l.cfg.FileBytes, len(l.mu.segments) > 0, l.mu.ledger.strained()
 	if len(l.mu.spares) > 0 {
 		bytes = 0
 	}
 	l.mu.Unlock()
 	if !ahead || l.cfg.Room == nil {
-		return nil
+		return false, nil
 	}
-	return l.cfg.Room(bytes)
+	if err = l.cfg.Room(bytes); errors.Is(err, ErrNoSpace) && strained {
+		return true, nil
+	}
+	return false, err
 }
 
 // openSpare returns nil for a spare of another size, which it removes.

@@ -149,7 +149,7 @@ type Sink interface {
 	Durable(*Group)
 }
 
-// Budget is one of the two byte budgets of the queue.
+// Budget is one of the byte budgets of the queue.
 type Budget int
 
 // The budgets. They are apart so that a backlog of one's own appends never starves what a leader
@@ -157,5 +157,9 @@ type Budget int
 const (
 	Leader Budget = iota
 	Follower
-	budgets = 2
+	// Relief is for records without a payload by which space is given back, of data and in the end of files:
+	// a log start that moves, a cut, a removal. The end of the last file is theirs, and if that is used
+	// up a file is made for them that Config.Room would refuse: else a full log could never be emptied.
+	Relief
+	budgets = 3
 )

@@ -38,7 +38,7 @@ func Open(cfg Config) (*Log, error) {
 		lock:     lock,
 	}
 	l.mu.oldest = never
-	l.mu.ledger = ledger{queueMax: cfg.QueueBytesMax, wasteMax: charge(cfg.RecordBytesMax)}
+	l.mu.ledger = newLedger(cfg)
 	if err := l.recover(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open write-ahead log: %w", err), l.Close())
 	}

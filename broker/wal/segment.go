@@ -17,6 +17,9 @@ type segment struct {
 	// used counts from the start of the file to the end of the last sealed group. Log's mutex guards
 	// it, since Reserve counts what is left.
 	used int64
+	// relief: it was made for what gives space back, and nothing else is promised room in it until there is
+	// space for another. Log's mutex guards it.
+	relief bool
 	// seed of the records' checksums.
 	seed uint32
 }

@@ -106,6 +106,13 @@ func (f *FS) writeAmissLocked(node *inode, amiss *Amiss, b []byte, offset int64)
 	}
 }
 
+// Used is the size of all files, as SetCapacity bounds it.
+func (f *FS) Used() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.totalLocked()
+}
+
 // totalLocked is the size of all files.
 func (f *FS) totalLocked() (total int64) {
 	for _, node := range f.names {

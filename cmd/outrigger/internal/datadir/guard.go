@@ -12,7 +12,7 @@ const (
 	freeMost  = 1 << 30
 	freeShare = 20
 	// freeAgain is the share of the minimum by which the free space must exceed it before producers go on:
-	// who writes at the bound would be let in and sent away by turns.
+	// who writes at the bound would be let in and sent away by turns. As much is left by copies, for the metadata.
 	freeAgain = 4
 )
 
@@ -49,11 +49,14 @@ func (g *Guard) Look() error {
 	switch {
 	case usable < g.mu.floor:
 		g.mu.low = true
-	case usable >= g.mu.floor+g.mu.floor/freeAgain:
+	case usable >= enough(g.mu.floor):
 		g.mu.low = false
 	}
 	return nil
 }
+
+// enough is how much must be free for producers to go on that had to wait.
+func enough(floor int64) int64 { return floor + floor/freeAgain }
 
 func (g *Guard) floor(total int64) int64 {
 	if g.min < 0 {
@@ -76,6 +79,13 @@ func (g *Guard) Low() string {
 		return ""
 	}
 	return fmt.Sprintf("disk of the broker has %d bytes free, less than log.disk.free.min asks for (%d)", free, floor)
+}
+
+// Space is wal.Config.Space: copies leave a share of the minimum. Spares go before producers have to wait, and
+// do not come back as long as those would not be let in again.
+func (g *Guard) Space() (free int64, low bool) {
+	free, floor, low := g.State()
+	return max(0, free-floor/freeAgain), low || free < enough(floor)
 }
 
 // Room is wal.Config.Room: a file is made ahead only if that leaves enough.

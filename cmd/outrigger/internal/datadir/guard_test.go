@@ -31,6 +31,18 @@ func TestProducersWaitBelowTheMinimumAndGoOnAboveAQuarterMore(t *testing.T) {
 			t.Errorf("%d bytes free: got low %t, want %t", step.usable, low, step.low)
 		}
 	}
+	for _, step := range []struct {
+		usable, free int64
+		low          bool
+	}{{1250, 1000, false}, {1249, 999, true}, {1000, 750, true}, {100, 0, true}, {5000, 4750, false}} {
+		d.usable = step.usable
+		if err := g.Look(); err != nil {
+			t.Fatal(err)
+		}
+		if free, low := g.Space(); free != step.free || low != step.low {
+			t.Errorf("%d bytes free: got %d for copies, low %t, want %d, %t", step.usable, free, low, step.free, step.low)
+		}
+	}
 	d.usable = 7
 	if err := g.Look(); err != nil {
 		t.Fatal(err)

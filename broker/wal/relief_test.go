@@ -1,0 +1,106 @@
+package wal_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+	"outrigger/broker/wal/waltest"
+)
+
+// moveStart is a record without a payload.
+func moveStart(base uint64) wal.Record {
+	return wal.Record{Kind: wal.LogStart, Partition: data(1, 1).Partition, Epoch: topic.NoEpoch, Base: topic.Offset(base)}
+}
+
+// step makes files as far as there is room, and durable what is queued.
+func (d *driven) step() {
+	d.t.Helper()
+	for d.Wanted() {
+		if err := d.Prepare(); errors.Is(err, wal.ErrNoSpace) && !errors.Is(err, wal.ErrFailed) {
+			break
+		} else if err != nil {
+			d.t.Fatal(err)
+		}
+	}
+	d.must()
+	for d.Writing() {
+		d.Disk()
+		d.complete()
+	}
+}
+
+// fill appends records of both budgets until none fits any more.
+func (d *driven) fill() (records int) {
+	d.t.Helper()
+	for _, size := range []int{9000, 500, 1} {
+		for more := true; more; d.step() {
+			more = false
+			for _, b := range []wal.Budget{wal.Leader, wal.Follower} {
+				if r := data(1, size); d.TryReserve(b, wal.EncodedLen(r)) {
+					d.Append(b, r)
+					more, records = true, records+1
+				}
+			}
+		}
+	}
+	return records
+}
+
+// On a low disk, when all files are full for everybody else, what gives space back is written: in the end of the
+// last file, then in files that are made for it alone. Once there is room the others go on.
+func TestReliefIsWrittenHoweverFullTheLogIs(t *testing.T) {
+	low := false
+	cfg := small(waltest.New())
+	cfg.Room = func(int64) error {
+		if low {
+			return fmt.Errorf("%w: kept free", wal.ErrNoSpace)
+		}
+		return nil
+	}
+	d := drive(t, cfg)
+	d.step()
+	low = true
+	if d.fill() == 0 {
+		t.Fatal("nothing was appended: the test proves nothing")
+	}
+	first := d.End().File
+	for base := range uint64(60) { // a block each: more than three files of them
+		r := moveStart(base)
+		if !d.TryReserve(wal.Relief, wal.EncodedLen(r)) {
+			t.Fatalf("no room for what gives space back, record %d in file %d", base, d.End().File)
+		}
+		d.Append(wal.Relief, r)
+		d.step()
+		if more := d.fill(); more > 0 {
+			t.Fatalf("%d other records went into what is kept for those that give space back", more)
+		}
+	}
+	if got := d.End().File; got < first+2 || d.Ready() > 2 {
+		t.Errorf("got from file %d to %d, %d ready, want three more files, one at a time", first, got, d.Ready())
+	}
+	low = false
+	d.step()
+	if r := data(1, 9000); d.Ready() != 3 || !d.TryReserve(wal.Leader, wal.EncodedLen(r)) {
+		t.Errorf("%d files are ready, and nobody but those that give space back finds room in them", d.Ready())
+	} else {
+		d.Release(wal.Leader, wal.EncodedLen(r))
+	}
+	if queued, unplaced, reserved, _ := d.Accounts(); queued|unplaced|reserved != 0 {
+		t.Errorf("accounts: %d queued, %d unplaced, %d reserved", queued, unplaced, reserved)
+	}
+}
+
+// Relief is for the little that gives space back.
+func TestReliefTakesNoPayload(t *testing.T) {
+	d := drive(t, small(waltest.New()))
+	r := data(1, 100)
+	if d.TryReserve(wal.Relief, wal.EncodedLen(r)) {
+		t.Error("data was promised what is kept for those that give space back")
+	}
+	if err := d.Reserve(t.Context(), wal.Relief, wal.EncodedLen(r)); !errors.Is(err, wal.ErrTooLarge) {
+		t.Errorf("got %v, want %v", err, wal.ErrTooLarge)
+	}
+}
