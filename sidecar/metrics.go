@@ -73,6 +73,13 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 	r.read("scrub_damage_total", "Damaged places found in the write-ahead log since the start.", func() uint64 {
 		return uint64(s.cfg.Logs.Stats().Scrub.Damage)
 	})
+	r.gauge("scrub_last_pass_timestamp_seconds", "When the last reading of the whole log in search of damage ended, in this run or an "+
+		"earlier one, in seconds since 1970; 0 if none ever did.", func() float64 {
+		if ended := s.cfg.Logs.Stats().Scrub.Ended; !ended.IsZero() {
+			return float64(ended.UnixMilli()) / 1000
+		}
+		return 0
+	})
 	drainMetrics(r, s.cfg.Logs.Stats)
 	cacheMetrics(r, s.cfg.Logs.Stats)
 	compactionMetrics(r, s.cfg.Logs.Stats)

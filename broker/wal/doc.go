@@ -72,6 +72,7 @@
 //	00000000000000000005-<session>.mended
 //	                            takes the place of a damaged file 5; see Quarantine
 //	quarantine-<session>/       what was set aside: nobody but people touches it
+//	scrub                       how far the scrub has come; see scrubNote
 //	lock                        locked by the process that has the log open; its pid
 //
 // A file is allocated, written through with zeros and synced with its header before a rename gives it

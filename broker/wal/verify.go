@@ -192,7 +192,7 @@ func (v *verification) salvage(w *walk, at Position) error {
 // unneeded sorts out the files that belong neither to the chain nor to the known packs.
 func (v *verification) unneeded(others []string) {
 	for _, name := range others {
-		if known(v.Packs, name) || name == lockName || strings.HasSuffix(name, mendedSuffix) {
+		if known(v.Packs, name) || name == lockName || name == scrubName || strings.HasSuffix(name, mendedSuffix) {
 			continue
 		}
 		v.done.Unneeded = append(v.done.Unneeded, filepath.Join(v.Dir, name))
