@@ -46,10 +46,10 @@ func (s *Store) scrubbed(d wal.Damage) {
 			"their leaders", attrs...)
 	case batches == 0:
 		s.cfg.Logger.Error("write-ahead log is damaged where no batch lies that is still needed; "+
-			"the next start will set it aside from there on", attrs...)
+			"a start before that file is drained sets it aside from there on", attrs...)
 	default:
-		s.cfg.Logger.Error("write-ahead log is damaged, batches are lost here; the next start will set it "+
-			"aside from there on", attrs...)
+		s.cfg.Logger.Error("write-ahead log is damaged, batches are lost here; a start before that "+
+			"file is drained sets it aside from there on", attrs...)
 	}
 }
 
