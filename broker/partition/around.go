@@ -26,17 +26,19 @@ import (
 const (
 	stuckLeast = time.Minute
 	stuckMost  = time.Hour
+	// syncWait is how long it waits for a sync that comes in its time, under an interval.
+	syncWait = time.Second
 )
 
 // rests reports whether a damaged file is not to be tried yet.
-func (d *drainer) rests() bool { return d.stuck && d.store.cfg.Now() < d.stuckUntil }
+func (d *drainer) rests() bool { return d.store.cfg.Now() < d.stuckUntil }
 
 // freed ends that a file could not be drained.
 func (d *drainer) freed() {
-	if !d.stuck {
+	was := d.stuck
+	if d.stuck, d.stuckUntil, d.stuckFor = false, 0, 0; !was {
 		return
 	}
-	d.stuck, d.stuckUntil, d.stuckFor = false, 0, 0
 	d.store.drained.stuck.Store(0)
 	d.store.walLog.Bind()
 	d.store.cfg.Logger.Info("write-ahead log is drained again")
@@ -47,6 +49,10 @@ func (d *drainer) around(file uint64, damage *wal.Damage) (drained bool, err err
 	known := d.store.digests.find(file) != nil
 	if d.stuck && !known {
 		d.stay()
+		return false, nil
+	}
+	if _, _, synced := d.store.walLog.Adoptable(file); !synced {
+		d.stuckUntil = d.store.cfg.Now() + syncWait
 		return false, nil
 	}
 	// Where one block is bad others are: all of the rest is looked at.

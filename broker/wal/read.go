@@ -257,6 +257,19 @@ func (s *stretch) holdsRecord(b []byte) bool {
 
 // readBlocks fills b from the file; what is read has been written, so the end of the file is damage.
 func (l *Log) readBlocks(b []byte, number uint64, offset int64) error {
+	return l.readFile(b, number, offset, func(f File, b []byte, offset int64) (int, error) {
+		return readTwice(f, b, offset, l.passed)
+	})
+}
+
+// readOnce is readBlocks for who reads what is in doubt in another way: what the device refuses is no damage yet.
+func (l *Log) readOnce(b []byte, number uint64, offset int64) error {
+	return l.readFile(b, number, offset, File.ReadAt)
+}
+
+func (l *Log) readFile(
+	b []byte, number uint64, offset int64, read func(f File, b []byte, offset int64) (int, error),
+) error {
 	h, err := l.handles.take(number, func() (File, error) {
 		return l.cfg.FS.Open(l.nameOf(number), l.direct)
 	})
@@ -266,7 +279,7 @@ func (l *Log) readBlocks(b []byte, number uint64, offset int64) error {
 	if err != nil {
 		return fmt.Errorf("open file %d: %w", number, err)
 	}
-	n, err := readTwice(h.file, b, offset, l.passed)
+	n, err := read(h.file, b, offset)
 	if back := l.handles.giveBack(h); back != nil && err == nil {
 		err = back
 	}
