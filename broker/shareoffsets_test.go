@@ -180,6 +180,31 @@ func TestShareOffsetsAreDescribedAlteredAndDeleted(t *testing.T) {
 	expectCode(t, "delete what is gone", deleted.Topics[0].ErrorCode, codeUnknownTopicOrPartition)
 }
 
+// TestShareGroupThatHasReadAllBeginsWhereItIsTold: its leader has nothing to be kept, and so is not fenced.
+func TestShareGroupThatHasReadAllBeginsWhereItIsTold(t *testing.T) {
+	h := startShares(t)
+	id := h.create("work", 1)
+	h.produceOne("work", "a", "b", "c")
+	s := h.sharer("g", "one", "work", id)
+	expectGot(t, "first", s.receive(), "0:a/1 1:b/1 2:c/1 ")
+	onlyCode(t, "accept", int16(s.acknowledge(ackBatch(0, 2, share.Accept))))
+	s.leave()
+	alter := kmsg.NewPtrAlterShareGroupOffsetsRequest()
+	alter.GroupID = "g"
+	alter.Topics = []kmsg.AlterShareGroupOffsetsRequestTopic{{Topic: "work",
+		Partitions: []kmsg.AlterShareGroupOffsetsRequestTopicPartition{{StartOffset: 1}}}}
+	onlyCode(t, "alter", s.c.ask(alter).(*kmsg.AlterShareGroupOffsetsResponse).ErrorCode)
+	again := h.sharer("g", "two", "work", id)
+	expectGot(t, "from there", again.receive(), "1:b/1 2:c/1 ")
+	onlyCode(t, "accept again", int16(again.acknowledge(ackBatch(1, 2, share.Accept))))
+	again.leave()
+	forget := kmsg.NewPtrDeleteShareGroupOffsetsRequest()
+	forget.GroupID = "g"
+	forget.Topics = []kmsg.DeleteShareGroupOffsetsRequestTopic{{Topic: "work"}}
+	onlyCode(t, "delete", s.c.ask(forget).(*kmsg.DeleteShareGroupOffsetsResponse).ErrorCode)
+	expectGot(t, "afresh", h.sharer("g", "three", "work", id).receive(), "0:a/1 1:b/1 2:c/1 ")
+}
+
 // TestDeletedShareGroupBeginsAfresh, whatever leaders remember of the one before.
 func TestDeletedShareGroupBeginsAfresh(t *testing.T) {
 	h := startShares(t)
