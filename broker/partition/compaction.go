@@ -89,15 +89,15 @@ type dirt struct{ dirty, clean int64 }
 
 func (d dirt) ratio() float64 { return float64(d.dirty) / float64(max(1, d.clean+d.dirty)) }
 
-// compactTurn compacts, slice by slice of so many bytes, for as long as it may under that load,
+// compactTurn compacts, slice by slice of so many bytes, for as long as it may,
 // and until it is to look after something else. It reports whether there is more to do.
-func (d *drainer) compactTurn(asked demand, slice int64, until func() bool) (more bool, err error) {
+func (d *drainer) compactTurn(slice int64, until func() bool) (more bool, err error) {
 	now := d.store.cfg.Now
 	for {
 		if d.compaction != nil && now()-d.dirtyAt >= d.store.cfg.CompactBackoff {
 			d.look(d.nextPack) // More may have come in than when it began.
 		}
-		d.compacting.pass(now(), shareOf(asked, d.dirty))
+		d.grant(&d.compacting, now(), d.dirty)
 		if !d.compacting.may() {
 			return true, nil
 		}

@@ -186,7 +186,7 @@ func (d *drain) copy(file uint64) (next wal.Start, err error) {
 	if d.store.scarce() {
 		crowded = crowdedScarce
 	}
-	d.draining.pass(d.store.cfg.Now(), shareOf(d.store.demand(), crowded))
+	d.grant(&d.draining, d.store.cfg.Now(), crowded)
 	if next, err = d.store.walLog.ReadSealed(file, d.take); err != nil {
 		return next, err
 	}
