@@ -73,6 +73,13 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 	r.read("scrub_damage_total", "Damaged places found in the write-ahead log since the start.", func() uint64 {
 		return uint64(s.cfg.Logs.Stats().Scrub.Damage)
 	})
+	r.gauge("scrub_last_pass_timestamp_seconds", "When the last reading of the whole log in search of damage ended, in this run or an "+
+		"earlier one, in seconds since 1970; 0 if none ever did.", func() float64 {
+		if ended := s.cfg.Logs.Stats().Scrub.Ended; !ended.IsZero() {
+			return float64(ended.UnixMilli()) / 1000
+		}
+		return 0
+	})
 	drainMetrics(r, s.cfg.Logs.Stats)
 	cacheMetrics(r, s.cfg.Logs.Stats)
 	compactionMetrics(r, s.cfg.Logs.Stats)
@@ -149,6 +156,9 @@ func drainMetrics(r register, stats func() partition.Stats) {
 	} {
 		r.gauge(name, of.help, func() float64 { return float64(of.bytes(stats().Drain)) })
 	}
+	r.gauge("drain_stuck", "1 while a file of the write-ahead log is damaged so that nothing is drained and the log grows: restart the "+
+		"broker, which sets the file aside and fetches what it held from the leaders; else 0.",
+		func() float64 { return float64(stats().Drain.Stuck) })
 }
 
 // cacheMetrics tell how consumers fare that read what is in memory no more.
