@@ -320,8 +320,8 @@ func TestRenderIsReadableAndTellsNoSecret(t *testing.T) {
 	if got := tree["server_name"]; got != "outrigger-7" {
 		t.Errorf("got server_name %v, want outrigger-7", got)
 	}
-	if got := tree["max_connections"]; got != int64(99) {
-		t.Errorf("got max_connections %v, want 99 from the file", got)
+	if got := tree["max_connections"]; got != int64(99+64) {
+		t.Errorf("got max_connections %v, want the file's 99 beside those of the sidecar and of feeds", got)
 	}
 	accounts, _ := tree["accounts"].(map[string]any)
 	for _, name := range []string{"HB", "RAFT", "REPL", "CATCHUP", "OPS", "SYS", "GUESTS"} {
