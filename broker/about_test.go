@@ -221,6 +221,32 @@ func TestFormatLevelIsRaisedByRequest(t *testing.T) {
 	}
 }
 
+// TestLevelIsWaitedForAsLongAsTheClientSays, and its outcome is unknown then.
+func TestLevelIsWaitedForAsLongAsTheClientSays(t *testing.T) {
+	h := start(t, func(c *Config) { c.Levels = topic.Levels{Min: 1, Max: 2} })
+	h.cluster.stuck.Store(true)
+	q := kmsg.NewPtrUpdateFeaturesRequest()
+	q.Version, q.TimeoutMillis = 2, 20
+	q.FeatureUpdates = []kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: featureFormat, MaxVersionLevel: 2, UpgradeType: 1}}
+	expectCode(t, "update", h.dial().ask(q).(*kmsg.UpdateFeaturesResponse).ErrorCode, codeRequestTimedOut)
+}
+
+// TestRequestsWithATimeoutHoldNoAnswersUp: what may wait as long as its client says lets the answers before it out.
+func TestRequestsWithATimeoutHoldNoAnswersUp(t *testing.T) {
+	found := 0
+	for key, handler := range start(t).handlers {
+		if _, is := kmsg.RequestForKey(key).(kmsg.TimeoutRequest); is {
+			found++
+			if !handler.waits {
+				t.Errorf("%s: its handler is not known to wait", kmsg.NameForKey(key))
+			}
+		}
+	}
+	if found < 5 {
+		t.Errorf("got %d requests with a timeout, want more", found)
+	}
+}
+
 // TestQuorumWithoutAControllerIsRetriable.
 func TestQuorumWithoutAControllerIsRetriable(t *testing.T) {
 	h := start(t)

@@ -24,9 +24,11 @@ const (
 	configConnectionsPerIP = "max.connections.per.ip"
 	// configDraining marks a broker that shall hold no replicas any more: it gets no new ones.
 	configDraining = "broker.draining"
-	// The bytes per second with which replicas are filled that a reassignment brings, from and to a broker.
+	// The bytes per second with which the replicas that topics list are filled, from and to a broker.
 	configLeaderThrottle   = "leader.replication.throttled.rate"
 	configFollowerThrottle = "follower.replication.throttled.rate"
+	// configMoveThrottle is the same, both ways, for the replicas that reassignments bring, of all topics.
+	configMoveThrottle = "reassignment.throttled.rate"
 )
 
 // dynamicKeys are sorted by name. Nobody may lock all clients out, the one who did it among them, so
@@ -37,6 +39,7 @@ var dynamicKeys = []dynamicKey{
 	{name: configLeaderThrottle, kind: kmsg.ConfigTypeLong, honoured: longFrom(0)},
 	{name: configConnections, kind: kmsg.ConfigTypeInt, honoured: longWithin(1, math.MaxInt32)},
 	{name: configConnectionsPerIP, kind: kmsg.ConfigTypeInt, honoured: longWithin(1, math.MaxInt32)},
+	{name: configMoveThrottle, kind: kmsg.ConfigTypeLong, honoured: longFrom(1)},
 }
 
 // findInherited finds a key that topics inherit from all brokers. The bound on batches is none of those:

@@ -24,6 +24,8 @@ type soleCluster struct {
 	held atomic.Bool
 	// broken, when set, is what becomes of every change of the cluster.
 	broken atomic.Pointer[error]
+	// stuck, while set, has changes of levels wait until their time is up.
+	stuck atomic.Bool
 	// late, when set, is a change elsewhere of which this node has not heard.
 	late atomic.Pointer[func(*soleView)]
 	// rival, when set, is a change of configs that comes just before the next one.
@@ -341,7 +343,11 @@ func (c *soleCluster) Quorum(context.Context) (topic.Quorum, error) {
 }
 
 // FinalizeLevel implements Cluster: there is nobody who could lack a level.
-func (c *soleCluster) FinalizeLevel(_ context.Context, level uint16) error {
+func (c *soleCluster) FinalizeLevel(ctx context.Context, level uint16) error {
+	if c.stuck.Load() {
+		<-ctx.Done()
+		return fmt.Errorf("%w: %w", topic.ErrOutcomeUnknown, ctx.Err())
+	}
 	if broken := c.broken.Load(); broken != nil {
 		return *broken
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"outrigger/broker/topic"
@@ -19,6 +21,9 @@ type Config struct {
 	// Sockets were opened earlier, by Listen: clients queue in the kernel while a node recovers. The
 	// broker takes them over and closes them.
 	Sockets *Sockets
+	// PeerListener is `inter.broker.listener.name` (the first listener): brokers ask each other for
+	// transactions, markers and states of share groups at what the listener of this name is advertised at.
+	PeerListener string
 	// Topics are the defaults of topics.
 	Topics TopicDefaults
 	// Connections bounds what one client, and all of them, may hold.
@@ -170,6 +175,9 @@ const (
 
 // withDefaults fills in what was left zero.
 func (c Config) withDefaults() Config {
+	if names := c.listenerNames(); len(names) > 0 {
+		orDefault(&c.PeerListener, names[0])
+	}
 	orDefault(&c.Topics.Partitions, 1)
 	orDefault(&c.Topics.ReplicationFactor, 1)
 	orDefault(&c.Topics.MinInSyncReplicas, 1)
@@ -196,6 +204,21 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// listenerNames are the names of the listeners, each once, in their order.
+func (c Config) listenerNames() []string {
+	var names []string
+	if c.Sockets != nil {
+		for _, e := range c.Sockets.endpoints {
+			names = append(names, e.Listener)
+		}
+		return names
+	}
+	for _, l := range c.Listeners {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
 // check is whether the value of a key cannot work.
 type check struct {
 	key string
@@ -217,6 +240,9 @@ func firstBad(checks []check) error {
 func (c Config) validate() error {
 	if c.Sockets == nil && len(c.Listeners) == 0 {
 		return errors.New("listeners: none given")
+	}
+	if names := c.listenerNames(); !slices.Contains(names, c.PeerListener) {
+		return fmt.Errorf("inter.broker.listener.name: %s is none of the listeners %s", c.PeerListener, strings.Join(names, ", "))
 	}
 	checks := []check{
 		{"node.id", c.Node < 0, c.Node},

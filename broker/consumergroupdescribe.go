@@ -48,6 +48,9 @@ func (b *Broker) consumerGroupDescribe(
 
 // describeConsumers asks the shard of a group; nil is none of a KIP-848 group.
 func (b *Broker) describeConsumers(ctx context.Context, name string) (*group.ConsumerDescription, error) {
+	if b.config.Groups.ConsumersOff {
+		return nil, errConsumersOff
+	}
 	result, err := b.groups.view(ctx, b.groups.shardOf(name), func(groups shownGroups) any {
 		if g := groups[name]; g != nil {
 			return g.DescribeConsumers()

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -19,6 +20,10 @@ const (
 	memberEpochJoins = 0
 	memberEpochAway  = -2 // a static member that is about to come back
 )
+
+// errConsumersOff: the operator does not want groups of KIP-848; what is left of them can be listed, read and
+// deleted.
+var errConsumersOff = errors.New("the consumer protocol is off: group.coordinator.rebalance.protocols does not name it")
 
 // consumerGroupHeartbeat is all of a KIP-848 group for its members: joining, leaving, and the way to what
 // they are to have.
@@ -57,6 +62,9 @@ func assignedTopics(slots assign.Slots) []kmsg.ConsumerGroupHeartbeatResponseAss
 func (b *Broker) beatConsumer(
 	ctx context.Context, r *request, q *kmsg.ConsumerGroupHeartbeatRequest,
 ) (*group.ConsumerBeat, error) {
+	if b.config.Groups.ConsumersOff {
+		return nil, errConsumersOff
+	}
 	if err := judgeConsumerHeartbeat(r.Version, q); err != nil {
 		return nil, err
 	}

@@ -35,6 +35,7 @@ var (
 	descShards = describe(groupMetrics+"num_partitions", "Partitions of the offsets topic coordinated here.", "state")
 	descGroups = describe(groupMetrics+"group_count", "Groups coordinated here, by protocol.", "protocol")
 	descModern = describe(groupMetrics+"consumer_group_count", "Groups of KIP-848 coordinated here, by state.", "state")
+	descShares = describe(groupMetrics+"share_group_count", "Share groups coordinated here, by state.", "state")
 	descAll    = describe(groupManager, "Groups coordinated here.")
 	descStates = map[group.State]*prometheus.Desc{
 		group.Empty:      describe(groupManager+"empty", "Groups without members."),
@@ -52,7 +53,7 @@ var (
 	descOldestTxn = describe("outrigger_transactions_oldest_seconds", "Age of the oldest transaction that is open or being ended.")
 	descPruned    = describe(shareMetrics+"last_pruned_offset", "Where this broker last cut the partition of the states of share groups.", "topic", "partition")
 	coordinating  = []*prometheus.Desc{
-		descShards, descGroups, descModern, descAll, descHeld, descMembers, descCommit, descLag, descCommits,
+		descShards, descGroups, descModern, descShares, descAll, descHeld, descMembers, descCommit, descLag, descCommits,
 		descLags, descTxns, descOldestTxn, descPruned, descStates[group.Empty], descStates[group.Stable],
 		descStates[group.Preparing], descStates[group.Completing],
 	}
@@ -88,8 +89,9 @@ func (c *coordination) pruned(out chan<- prometheus.Metric) {
 
 // groupCensus is what one shard, or all, tell of their groups.
 type groupCensus struct {
-	classic, modern map[group.State]int
-	offsets         int
+	// states counts the groups of each protocol by their state.
+	states  map[string]map[group.State]int
+	offsets int
 	// room is how many more series of single groups there may be, shown are the groups that have some.
 	room  int
 	shown map[string]groupShown
@@ -102,7 +104,8 @@ type groupShown struct {
 
 func newGroupCensus(room int) *groupCensus {
 	return &groupCensus{
-		classic: map[group.State]int{}, modern: map[group.State]int{}, room: room, shown: map[string]groupShown{},
+		states: map[string]map[group.State]int{classicType: {}, consumerType: {}, shareType: {}},
+		room:   room, shown: map[string]groupShown{},
 	}
 }
 
@@ -139,11 +142,7 @@ func (c *coordination) groups(ctx context.Context, out chan<- prometheus.Metric)
 // count adds a group, with series of its own if there is room for them.
 func (c *groupCensus) count(name string, m *group.Machine) {
 	summary, offsets := m.Summary(), m.Offsets()
-	if summary.Consumers {
-		c.modern[summary.State]++
-	} else {
-		c.classic[summary.State]++
-	}
+	c.states[typeOf(summary)][summary.State]++
 	c.offsets += len(offsets)
 	if len(offsets) < c.room {
 		c.shown[name] = groupShown{members: m.Members(), offsets: offsets}
@@ -153,11 +152,10 @@ func (c *groupCensus) count(name string, m *group.Machine) {
 
 // add adds what another shard tells, which knew how much room was left.
 func (c *groupCensus) add(o *groupCensus) {
-	for state, n := range o.classic {
-		c.classic[state] += n
-	}
-	for state, n := range o.modern {
-		c.modern[state] += n
+	for kind, states := range o.states {
+		for state, n := range states {
+			c.states[kind][state] += n
+		}
 	}
 	c.offsets += o.offsets
 	c.room = o.room
@@ -165,22 +163,29 @@ func (c *groupCensus) add(o *groupCensus) {
 }
 
 func (c *coordination) showGroups(all *groupCensus, out chan<- prometheus.Metric) {
-	classic, modern := 0, 0
-	for state, d := range descStates {
-		out <- gauge(d, all.classic[state]+all.modern[state])
+	total := 0
+	for kind, states := range all.states {
+		sum := 0
+		for _, n := range states {
+			sum += n
+		}
+		out <- gauge(descGroups, sum, kind)
+		total += sum
 	}
-	for _, n := range all.classic {
-		classic += n
+	out <- gauge(descAll, total)
+	for state, d := range descStates {
+		sum := 0
+		for _, states := range all.states {
+			sum += states[state]
+		}
+		out <- gauge(d, sum)
 	}
 	for _, state := range []group.State{group.Empty, group.Assigning, group.Reconciling, group.Stable} {
-		out <- gauge(descModern, all.modern[state], state.String())
+		out <- gauge(descModern, all.states[consumerType][state], state.String())
 	}
-	for _, n := range all.modern {
-		modern += n
+	for _, state := range []group.State{group.Empty, group.Stable} {
+		out <- gauge(descShares, all.states[shareType][state], state.String())
 	}
-	out <- gauge(descGroups, classic, "classic")
-	out <- gauge(descGroups, modern, "consumer")
-	out <- gauge(descAll, classic+modern)
 	out <- gauge(descHeld, all.offsets)
 	view := c.broker.cluster.View()
 	for name, g := range all.shown {

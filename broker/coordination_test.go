@@ -50,6 +50,26 @@ func TestGroupsAreCounted(t *testing.T) {
 	}
 }
 
+// TestShareGroupsAreCountedAsSuch, with their members.
+func TestShareGroupsAreCountedAsSuch(t *testing.T) {
+	h := startShares(t)
+	id := h.create("t", 2)
+	one := h.sharer("g", "one", "t", id)
+	h.sharer("g", "two", "t", id)
+	want := func(what, name string, value float64, labels ...string) {
+		t.Helper()
+		eventually(t, what, func() bool { return h.metric(name, labels...) == value })
+	}
+	want("share groups", groupMetrics+"group_count", 1, "share")
+	want("classic groups", groupMetrics+"group_count", 0, "classic")
+	want("all groups", groupManager, 1)
+	want("stable share groups", groupMetrics+"share_group_count", 1, "Stable")
+	want("stable groups", groupManager+"stable", 1)
+	want("members", exporter+"members", 2, "g")
+	one.leave()
+	want("members after one has left", exporter+"members", 1, "g")
+}
+
 // TestGroupsBeyondTheBoundHaveNoSeries, and are counted all the same.
 func TestGroupsBeyondTheBoundHaveNoSeries(t *testing.T) {
 	h := startConsumers(t, func(c *Config) { c.Metrics.Partitions = 1 })

@@ -189,6 +189,7 @@ func (b *Broker) ownConfigs() []resourceConfig {
 		number("min.insync.replicas", kmsg.ConfigTypeInt, int64(t.MinInSyncReplicas)),
 		number("node.id", kmsg.ConfigTypeInt, int64(b.config.Node)),
 		number("num.partitions", kmsg.ConfigTypeInt, int64(t.Partitions)),
+		number(configMoveThrottle, kmsg.ConfigTypeLong, math.MaxInt64),
 		number("socket.request.max.bytes", kmsg.ConfigTypeInt, int64(r.BytesMax)),
 		number("log.retention.check.interval.ms", kmsg.ConfigTypeLong, t.RetentionCheck.Milliseconds()),
 		flag("unclean.leader.election.enable", t.UncleanElection),

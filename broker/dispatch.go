@@ -83,7 +83,7 @@ func (b *Broker) handlerTable() map[int16]handler {
 		kmsg.DescribeClientQuotas.Int16():         {run: plain(b.describeClientQuotas)},
 		kmsg.DescribeUserSCRAMCredentials.Int16(): {run: plain(b.describeUserSCRAMCredentials)},
 		kmsg.DescribeQuorum.Int16():               {run: plain(b.describeQuorum), waits: true},
-		kmsg.UpdateFeatures.Int16():               {run: plain(b.updateFeatures)},
+		kmsg.UpdateFeatures.Int16():               {run: plain(b.updateFeatures), waits: true},
 		kmsg.DescribeProducers.Int16():            {run: plain(b.describeProducers)},
 		kmsg.DescribeTopicPartitions.Int16():      {run: plain(b.describeTopicPartitions)},
 	}

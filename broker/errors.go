@@ -275,6 +275,7 @@ var faults = []fault{
 	{errDuplicateVoter, codeDuplicateVoter, codeDuplicateVoter},
 	{errVoterUnknown, codeVoterNotFound, codeVoterNotFound},
 	{errInvalidRequest, codeInvalidRequest, codeInvalidRequest},
+	{errConsumersOff, codeUnsupportedVersion, codeUnsupportedVersion},
 	{errElectionNotNeeded, codeElectionNotNeeded, codeElectionNotNeeded},
 	{errPreferredNotInSync, codePreferredNotAvailable, codePreferredNotAvailable},
 	{errNobodyToElect, codeEligibleNotAvailable, codeEligibleNotAvailable},

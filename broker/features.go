@@ -114,6 +114,8 @@ func (b *Broker) updateFeatures(
 		}
 	}
 	if refused == nil && !q.ValidateOnly {
+		ctx, cancel := b.within(ctx, q.TimeoutMillis)
+		defer cancel()
 		refused = b.raise(ctx, q.FeatureUpdates)
 	}
 	if r.Version >= updateFeaturesWhole {

@@ -11,11 +11,14 @@ import (
 )
 
 const (
+	coordinatorUnknown = -1
 	coordinatorGroup   = 0
 	coordinatorTxn     = 1
 	coordinatorShare   = 2
 	coordinatorTypeMax = 2
 	coordinatorBatched = 4
+	// coordinatorShares: from this version on share-partitions are asked for (KIP-932).
+	coordinatorShares = 6
 )
 
 // found is where a coordinator is, or why that cannot be told.
@@ -38,10 +41,14 @@ func (b *Broker) findCoordinator(
 	if r.Version < coordinatorBatched {
 		keys = []string{q.CoordinatorKey}
 	}
-	view, name, refused := b.coordinatorView(ctx, q.CoordinatorType, len(keys))
+	kind := q.CoordinatorType
+	if kind == coordinatorShare && r.Version < coordinatorShares {
+		kind = coordinatorUnknown
+	}
+	view, name, refused := b.coordinatorView(ctx, kind, len(keys))
 	for _, key := range keys {
 		at := refused
-		if at.code == codeNone && q.CoordinatorType == coordinatorShare && !isShareKey(key) {
+		if at.code == codeNone && kind == coordinatorShare && !isShareKey(key) {
 			at = found{code: codeInvalidRequest, message: "want group:topic id:partition"}
 		}
 		if at.code == codeNone {
@@ -81,23 +88,10 @@ func isShareKey(key string) bool {
 // there is none.
 func (b *Broker) coordinatorView(ctx context.Context, kind int8, keys int) (View, string, found) {
 	view := b.cluster.View()
-	// What is compacted is not deleted by age: a committed offset has no age.
-	wanted := topic.Creation{Internal: true, Configs: map[string]string{"cleanup.policy": "compact"}}
-	switch {
-	case kind < 0 || kind > coordinatorTypeMax:
+	if kind < 0 || kind > coordinatorTypeMax {
 		return view, "", found{code: codeInvalidRequest, message: "unknown coordinator type"}
-	case kind == coordinatorGroup:
-		wanted.Name, wanted.Partitions = offsetsTopic, b.config.Groups.Partitions
-		wanted.ReplicationFactor = b.config.Groups.ReplicationFactor
-	case kind == coordinatorTxn:
-		wanted.Name, wanted.Partitions = transactionsTopic, b.config.Transactions.Partitions
-		wanted.ReplicationFactor = b.config.Transactions.ReplicationFactor
-	case kind == coordinatorShare:
-		// Its records build on each other, so it can neither be compacted nor lose its oldest by age.
-		wanted.Name, wanted.Partitions = shareTopic, b.config.Shares.Partitions
-		wanted.ReplicationFactor = b.config.Shares.ReplicationFactor
-		wanted.Configs = map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 	}
+	wanted := b.internalTopic(kind)
 	if _, ok := view.TopicByName(wanted.Name); ok || keys == 0 {
 		return view, wanted.Name, found{}
 	}
@@ -110,6 +104,40 @@ func (b *Broker) coordinatorView(ctx context.Context, kind int8, keys int) (View
 		return view, "", found{code: codeCoordinatorNotAvailable, message: wanted.Name + " does not exist yet: " + why}
 	}
 	return view, wanted.Name, found{}
+}
+
+// internalTopic is the topic of a kind of coordinator as it is created. It has the configs that Kafka gives
+// it, so that defaults which suit data do not apply: a batch that is compressed anew, a record that goes by
+// age, or, for transactions, a leader that lacks what was decided.
+func (b *Broker) internalTopic(kind int8) topic.Creation {
+	switch kind {
+	case coordinatorGroup:
+		c := b.config.Groups
+		return topic.Creation{
+			Name: offsetsTopic, Internal: true, Partitions: c.Partitions, ReplicationFactor: c.ReplicationFactor,
+			// What is compacted is not deleted by age: a committed offset has no age.
+			Configs: map[string]string{configCleanupPolicy: "compact", configCompression: "producer"},
+		}
+	case coordinatorTxn:
+		c := b.config.Transactions
+		return topic.Creation{
+			Name: transactionsTopic, Internal: true, Partitions: c.Partitions, ReplicationFactor: c.ReplicationFactor,
+			Configs: map[string]string{
+				configCleanupPolicy: "compact", configCompression: "uncompressed", configUncleanElection: "false",
+				configMinInSync: strconv.Itoa(int(c.MinInSync)),
+			},
+		}
+	default:
+		c := b.config.Shares
+		return topic.Creation{
+			Name: shareTopic, Internal: true, Partitions: c.Partitions, ReplicationFactor: c.ReplicationFactor,
+			// Its records build on each other, so it can neither be compacted nor lose its oldest by age.
+			Configs: map[string]string{
+				configCleanupPolicy: "delete", configRetentionMillis: "-1", configRetentionBytes: "-1",
+				configCompression: "producer", configMinInSync: strconv.Itoa(int(c.MinInSync)),
+			},
+		}
+	}
 }
 
 // createInternalTopic creates the topic of a coordinator, once for all who ask meanwhile.

@@ -32,6 +32,9 @@ type GroupConfig struct {
 	// CommitTimeout is `offsets.commit.timeout.ms` (5 s): how long an answer waits for its record to be
 	// on the in-sync replicas.
 	CommitTimeout time.Duration
+	// ConsumersOff: `group.coordinator.rebalance.protocols` (classic, consumer) does not name consumer, so
+	// nobody is a member of a KIP-848 group.
+	ConsumersOff bool
 	// ConsumerMembersMax is `group.consumer.max.size` (no bound): members of one KIP-848 group.
 	ConsumerMembersMax int
 	// ConsumerSession is `group.consumer.session.timeout.ms` (45 s), ConsumerInterval

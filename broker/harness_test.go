@@ -57,13 +57,19 @@ func startOver(tb testing.TB, fileBytes int64, edit ...func(*Config)) *harness {
 // startWith is start over a store of another configuration.
 func startWith(tb testing.TB, adjust func(*partition.Config), edit ...func(*Config)) *harness {
 	tb.Helper()
+	return startNode(tb, testNode, adjust, edit...)
+}
+
+// startNode is startWith for a broker of another number.
+func startNode(tb testing.TB, node topic.NodeID, adjust func(*partition.Config), edit ...func(*Config)) *harness {
+	tb.Helper()
 	h := &harness{
-		TB: tb, cluster: newSoleCluster(testNode), registry: prometheus.NewRegistry(),
+		TB: tb, cluster: newSoleCluster(node), registry: prometheus.NewRegistry(),
 		logged: &lockedBuffer{},
 	}
 	h.store = openStore(tb, h.cluster, adjust)
 	config := Config{
-		Node:      testNode,
+		Node:      node,
 		Listeners: []Listener{{Name: "PLAINTEXT", Addresses: []string{"127.0.0.1:0"}}},
 	}
 	for _, e := range edit {
@@ -77,7 +83,7 @@ func startWith(tb testing.TB, adjust func(*partition.Config), edit ...func(*Conf
 	h.Broker = b
 	e := b.Endpoints()[0]
 	h.address = net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
-	h.cluster.addBroker(topic.Broker{ID: testNode, Session: 1, Endpoints: b.Endpoints(), Rack: "r1"})
+	h.cluster.addBroker(topic.Broker{ID: node, Session: 1, Endpoints: b.Endpoints(), Rack: "r1"})
 	h.stop = runUntilStopped(tb, b.Run)
 	return h
 }

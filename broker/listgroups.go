@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"outrigger/broker/group"
 )
 
 // What ListGroups calls groups of the classic protocol, of KIP-848, and share groups.
@@ -45,13 +47,7 @@ func listShard(groups shownGroups, states, types []string) []kmsg.ListGroupsResp
 	var listed []kmsg.ListGroupsResponseGroup
 	for name, g := range groups {
 		s := g.Summary()
-		kind := classicType
-		switch {
-		case s.Consumers:
-			kind = consumerType
-		case s.Shares:
-			kind = shareType
-		}
+		kind := typeOf(s)
 		if !g.Exists() || len(states) > 0 && !containsFold(states, s.State.String()) ||
 			len(types) > 0 && !containsFold(types, kind) {
 			continue
@@ -62,6 +58,18 @@ func listShard(groups shownGroups, states, types []string) []kmsg.ListGroupsResp
 		listed = append(listed, line)
 	}
 	return listed
+}
+
+// typeOf is what a group's protocol is called.
+func typeOf(s group.Summary) string {
+	switch {
+	case s.Consumers:
+		return consumerType
+	case s.Shares:
+		return shareType
+	default:
+		return classicType
+	}
 }
 
 func containsFold(all []string, one string) bool {

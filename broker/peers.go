@@ -26,8 +26,8 @@ const (
 // that is asked of brokers may be asked again.
 var errPeer = errors.New("another broker did not answer")
 
-// peers asks other brokers over the Kafka protocol, as clients do, at the address that the listener with
-// our first one's name is advertised at.
+// peers asks other brokers over the Kafka protocol, as clients do, at the address that their listener of
+// the name in Config.PeerListener is advertised at.
 type peers struct {
 	broker *Broker
 	mu     sync.Mutex
@@ -130,9 +130,9 @@ func (p *peers) address(node topic.NodeID) (string, error) {
 	if !ok || known.Fenced {
 		return "", fmt.Errorf("%w: broker %d is not live", errPeer, node)
 	}
-	e, ok := endpointOf(known, p.broker.sockets.open[0].listener)
+	e, ok := endpointOf(known, p.broker.config.PeerListener)
 	if !ok {
-		return "", fmt.Errorf("%w: broker %d has no listener %s", errPeer, node, p.broker.sockets.open[0].listener)
+		return "", fmt.Errorf("%w: broker %d has no listener %s", errPeer, node, p.broker.config.PeerListener)
 	}
 	return net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))), nil
 }

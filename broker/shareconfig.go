@@ -16,6 +16,9 @@ type ShareConfig struct {
 	Partitions int32
 	// ReplicationFactor is `share.coordinator.state.topic.replication.factor` (default.replication.factor).
 	ReplicationFactor int16
+	// MinInSync is `share.coordinator.state.topic.min.isr` (2), the topic's min.insync.replicas: without
+	// min(this, replicas) in-sync replicas no acknowledgement is kept.
+	MinInSync int32
 	// SnapshotUpdates is `share.coordinator.snapshot.update.records.per.snapshot` (500).
 	SnapshotUpdates int
 	// WriteTimeout is `share.coordinator.write.timeout.ms` (5 s): how long an answer waits for what it says
@@ -65,6 +68,7 @@ const (
 func (c ShareConfig) withDefaults(replicationFactor int16) ShareConfig {
 	orDefault(&c.Partitions, 50)
 	orDefault(&c.ReplicationFactor, replicationFactor)
+	orDefault(&c.MinInSync, internalMinInSync)
 	orDefault(&c.SnapshotUpdates, 500)
 	orDefault(&c.WriteTimeout, 5*time.Second)
 	orDefault(&c.PruneInterval, 5*time.Minute)
@@ -95,6 +99,7 @@ func (c ShareConfig) validate() error {
 	checks := []check{
 		{"share.coordinator.state.topic.num.partitions", c.Partitions < 1, c.Partitions},
 		{"share.coordinator.state.topic.replication.factor", c.ReplicationFactor < 1, c.ReplicationFactor},
+		{"share.coordinator.state.topic.min.isr", c.MinInSync < 1, c.MinInSync},
 		{"share.coordinator.snapshot.update.records.per.snapshot", c.SnapshotUpdates < 0, c.SnapshotUpdates},
 		{"share.coordinator.write.timeout.ms", c.WriteTimeout < time.Millisecond, c.WriteTimeout},
 		{"share.coordinator.state.topic.prune.interval.ms", c.PruneInterval < time.Millisecond, c.PruneInterval},

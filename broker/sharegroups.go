@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -108,7 +109,7 @@ func (b *Broker) prepareShares(ctx context.Context, name string, beat *group.Sha
 	deleteErr := b.forgetShares(ctx, name, beat.Forgetting)
 	// An epoch that no state of this group had before: what an earlier one of that name has left to a leader
 	// is fenced by it.
-	done, initErr := b.initializePatiently(ctx, name, beat.Missing, stateEpoch(0))
+	done, initErr := sharesDone(b.initializePatiently(ctx, name, beat.Missing, stateEpoch(0), nil))
 	t := b.groups.token()
 	_, err := b.groups.do(context.WithoutCancel(ctx), name, t, group.ShareInitialized{Token: t, Slots: done}, shareStateWait)
 	return errors.Join(deleteErr, initErr, err)
@@ -117,22 +118,27 @@ func (b *Broker) prepareShares(ctx context.Context, name string, beat *group.Sha
 // initializePatiently gives partitions a state. It tries again for as long as ctx lets it: when the first
 // member of the first share group joins, the topic of the states has only just been made, and nobody leads it.
 func (b *Broker) initializePatiently(
-	ctx context.Context, name string, slots assign.Slots, epoch int32,
-) (done assign.Slots, err error) {
+	ctx context.Context, name string, slots assign.Slots, epoch int32, starts map[assign.Slot]int64,
+) map[assign.Slot]shareStateOf {
+	said := map[assign.Slot]shareStateOf{}
 	retry := time.NewTimer(0)
 	defer retry.Stop()
-	for left := slots; len(left) > 0; left = slots.Without(done) {
+	for left := slots; len(left) > 0; {
 		select {
 		case <-retry.C:
 		case <-ctx.Done():
-			return done, errors.Join(err, ctx.Err())
+			for _, slot := range left {
+				said[slot] = shareStateOf{err: errors.Join(said[slot].err, ctx.Err())}
+			}
+			return said
 		}
-		var some assign.Slots
-		some, err = sharesDone(b.initializeShares(ctx, name, left, epoch, nil))
-		done = done.With(some)
+		some := b.initializeShares(ctx, name, left, epoch, starts)
+		maps.Copy(said, some)
+		done, _ := sharesDone(some) // the others are tried again
+		left = left.Without(done)
 		retry.Reset(shareRetry)
 	}
-	return done, err
+	return said
 }
 
 // stateEpochSince is when state epochs are counted from, in seconds since 1970.

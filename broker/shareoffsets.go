@@ -204,19 +204,28 @@ func (b *Broker) alterShareGroupOffsets(
 }
 
 // resetShares notes in the group that partitions have a state, and resets that. The new state's epoch is
-// above the old one's, so that a leader which still has that is fenced.
+// above the old one's, so that a leader which still has that is fenced. That of a partition which had none and
+// gets none is taken back, or else nobody would initialize it for the group's next member.
 func (b *Broker) resetShares(
 	ctx context.Context, name string, slots assign.Slots, starts map[assign.Slot]int64,
 ) (map[assign.Slot]shareStateOf, error) {
 	t := b.groups.token()
-	if _, err := b.groups.do(ctx, name, t, group.ShareReset{Token: t, Slots: slots}, shareStateWait); err != nil {
+	result, err := b.groups.do(ctx, name, t, group.ShareReset{Token: t, Slots: slots}, shareStateWait)
+	if err != nil {
 		return nil, err
 	}
 	before := int32(0)
 	for _, s := range b.summarizeShares(ctx, name, slots) {
 		before = max(before, s.stateEpoch)
 	}
-	return b.initializeShares(ctx, name, slots, stateEpoch(before), starts), nil
+	said := b.initializePatiently(ctx, name, slots, stateEpoch(before), starts)
+	done, _ := sharesDone(said) // each is told of by itself
+	if failed := result.(*group.ShareStates).Slots.Without(done); len(failed) > 0 {
+		t := b.groups.token()
+		e := group.ShareUninitialized{Token: t, Slots: failed}
+		_, err = b.groups.do(context.WithoutCancel(ctx), name, t, e, shareStateWait)
+	}
+	return said, err
 }
 
 // deleteShareGroupOffsets has an empty share group forget topics: it begins afresh in them.

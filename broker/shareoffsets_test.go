@@ -77,6 +77,41 @@ func TestShareGroupThatIsNotThereHasNotBegun(t *testing.T) {
 	}
 }
 
+// TestFirstShareGroupCanBeAlteredAtOnce: the topic of the states is only just made by it, and nobody leads that
+// yet. The group would take what could not be initialized for what is, and give nobody anything.
+func TestFirstShareGroupCanBeAlteredAtOnce(t *testing.T) {
+	h := startShares(t)
+	h.create("work", 2)
+	alter := kmsg.NewPtrAlterShareGroupOffsetsRequest()
+	alter.GroupID = "g"
+	alter.Topics = []kmsg.AlterShareGroupOffsetsRequestTopic{{Topic: "work",
+		Partitions: []kmsg.AlterShareGroupOffsetsRequestTopicPartition{{StartOffset: 7}, {Partition: 1, StartOffset: 8}}}}
+	altered := h.dial().ask(alter).(*kmsg.AlterShareGroupOffsetsResponse)
+	expectCode(t, "alter", altered.ErrorCode, codeNone)
+	for _, p := range altered.Topics[0].Partitions {
+		expectCode(t, fmt.Sprint("alter partition ", p.Partition), p.ErrorCode, codeNone)
+	}
+}
+
+// TestShareGroupOutlivesAFailedAlteration: partitions whose state could not be set are initialized when a
+// member comes, as if nobody had asked.
+func TestShareGroupOutlivesAFailedAlteration(t *testing.T) {
+	h := startShares(t)
+	id := h.create("work", 1)
+	h.produceOne("work", "a")
+	h.sharer("other", "one", "work", id).leave() // which makes the topic of the states
+	h.moveAll(shareTopic, topic.NoNode, 1)
+	alter := kmsg.NewPtrAlterShareGroupOffsetsRequest()
+	alter.GroupID = "g"
+	alter.Topics = []kmsg.AlterShareGroupOffsetsRequestTopic{{Topic: "work",
+		Partitions: []kmsg.AlterShareGroupOffsetsRequestTopicPartition{{StartOffset: 1}}}}
+	altered := h.dial().ask(alter).(*kmsg.AlterShareGroupOffsetsResponse)
+	expectCode(t, "alter without a coordinator", altered.Topics[0].Partitions[0].ErrorCode, codeCoordinatorNotAvailable)
+	h.anotherCoordinates("other", id, 2)
+	s := h.sharer("g", "one", "work", id)
+	expectGot(t, "from the beginning", s.receive(), "0:a/1 ")
+}
+
 // TestShareMembersWithoutProperNamesAreRefused: what is blank, or longer than a UUID, names nobody.
 func TestShareMembersWithoutProperNamesAreRefused(t *testing.T) {
 	h := startShares(t)
@@ -143,6 +178,31 @@ func TestShareOffsetsAreDescribedAlteredAndDeleted(t *testing.T) {
 	expectCode(t, "delete none", deleted.Topics[1].ErrorCode, codeUnknownTopicOrPartition)
 	deleted = s.c.ask(forget).(*kmsg.DeleteShareGroupOffsetsResponse)
 	expectCode(t, "delete what is gone", deleted.Topics[0].ErrorCode, codeUnknownTopicOrPartition)
+}
+
+// TestShareGroupThatHasReadAllBeginsWhereItIsTold: its leader has nothing to be kept, and so is not fenced.
+func TestShareGroupThatHasReadAllBeginsWhereItIsTold(t *testing.T) {
+	h := startShares(t)
+	id := h.create("work", 1)
+	h.produceOne("work", "a", "b", "c")
+	s := h.sharer("g", "one", "work", id)
+	expectGot(t, "first", s.receive(), "0:a/1 1:b/1 2:c/1 ")
+	onlyCode(t, "accept", int16(s.acknowledge(ackBatch(0, 2, share.Accept))))
+	s.leave()
+	alter := kmsg.NewPtrAlterShareGroupOffsetsRequest()
+	alter.GroupID = "g"
+	alter.Topics = []kmsg.AlterShareGroupOffsetsRequestTopic{{Topic: "work",
+		Partitions: []kmsg.AlterShareGroupOffsetsRequestTopicPartition{{StartOffset: 1}}}}
+	onlyCode(t, "alter", s.c.ask(alter).(*kmsg.AlterShareGroupOffsetsResponse).ErrorCode)
+	again := h.sharer("g", "two", "work", id)
+	expectGot(t, "from there", again.receive(), "1:b/1 2:c/1 ")
+	onlyCode(t, "accept again", int16(again.acknowledge(ackBatch(1, 2, share.Accept))))
+	again.leave()
+	forget := kmsg.NewPtrDeleteShareGroupOffsetsRequest()
+	forget.GroupID = "g"
+	forget.Topics = []kmsg.DeleteShareGroupOffsetsRequestTopic{{Topic: "work"}}
+	onlyCode(t, "delete", s.c.ask(forget).(*kmsg.DeleteShareGroupOffsetsResponse).ErrorCode)
+	expectGot(t, "afresh", h.sharer("g", "three", "work", id).receive(), "0:a/1 1:b/1 2:c/1 ")
 }
 
 // TestDeletedShareGroupBeginsAfresh, whatever leaders remember of the one before.

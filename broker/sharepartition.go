@@ -285,6 +285,18 @@ func (p *sharePartition) asked() bool {
 	return p.mu.over == nil && (p.mu.machine == nil || p.mu.machine.Write() != nil)
 }
 
+// rests ends p if nothing is lost with it: another one begins with what is kept.
+func (p *sharePartition) rests() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.over != nil || p.mu.machine == nil || !p.mu.machine.Idle() {
+		return false
+	}
+	p.mu.over = errShareLoading
+	p.signalLocked()
+	return true
+}
+
 // sharePartitionIdle is how long a share-partition that nobody asks for is kept in memory.
 const sharePartitionIdle = 30_000
 

@@ -36,6 +36,7 @@ func (s *sharePartitions) open(m share.Member, connection uint64, slots []share.
 	}
 	s.mu.Unlock()
 	s.giveBack(m, replaced)
+	s.renew(m, visit.fetches)
 	return visit, err
 }
 
@@ -43,20 +44,41 @@ func (s *sharePartitions) open(m share.Member, connection uint64, slots []share.
 func (s *sharePartitions) goOn(
 	m share.Member, epoch int32, added, forgotten []share.Slot,
 ) (shareVisit, error) {
+	visit, begun, err := s.next(m, epoch, added, forgotten)
+	s.renew(m, begun)
+	return visit, err
+}
+
+// next is the next request of a session, and tells which partitions it fetches for the first time.
+func (s *sharePartitions) next(
+	m share.Member, epoch int32, added, forgotten []share.Slot,
+) (visit shareVisit, begun []share.Slot, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	one, err := s.mu.sessions.Find(m, epoch)
 	if err != nil {
-		return shareVisit{}, err
+		return visit, nil, err
 	}
 	if epoch == share.SessionCloses {
-		return shareVisit{member: m, closes: true}, nil
+		return shareVisit{member: m, closes: true}, nil, nil
 	}
-	if err := s.mu.sessions.Alter(one, added, forgotten); err != nil {
-		return shareVisit{}, err
+	if begun, err = s.mu.sessions.Alter(one, added, forgotten); err != nil {
+		return visit, nil, err
 	}
 	one.Next()
-	return shareVisit{member: m, fetches: one.Turn()}, nil
+	return shareVisit{member: m, fetches: one.Turn()}, begun, nil
+}
+
+// renew forgets what is known of partitions that a member begins to fetch and that nobody uses, so that it is read
+// again: the group may have been told to begin elsewhere since, which a leader with nothing to be kept does not hear.
+// One that somebody uses, or that has something to be kept, is fenced when it is.
+func (s *sharePartitions) renew(m share.Member, slots []share.Slot) {
+	for _, slot := range slots {
+		p := s.find(share.Key{Group: m.Group, Topic: slot.Topic, Partition: slot.Partition})
+		if p != nil && p.rests() {
+			s.drop(p)
+		}
+	}
 }
 
 // close ends a session: what the member has not acknowledged is given back.

@@ -98,7 +98,7 @@ var topicKeys = []topicKey{
 	},
 	{
 		name: "follower.replication.throttled.replicas", kind: kmsg.ConfigTypeList, honoured: throttledReplicas,
-		about: "partition:broker pairs, or *: filled no faster than the brokers' throttled rate while they are new.",
+		about: "partition:broker pairs, or *: while they are not in sync they are filled no faster than the brokers' throttled rate.",
 	},
 	{
 		name: "index.interval.bytes", kind: kmsg.ConfigTypeInt, standard: "4096",
@@ -106,7 +106,7 @@ var topicKeys = []topicKey{
 	},
 	{
 		name: "leader.replication.throttled.replicas", kind: kmsg.ConfigTypeList, honoured: throttledReplicas,
-		about: "partition:broker pairs, or *: from these new replicas are filled no faster than the brokers' throttled rate.",
+		about: "partition:broker pairs, or *: from these, replicas that are not in sync are filled no faster than the brokers' throttled rate.",
 	},
 	{name: "local.retention.bytes", kind: kmsg.ConfigTypeLong, standard: "-2"},
 	{name: "local.retention.ms", kind: kmsg.ConfigTypeLong, standard: "-2"},

@@ -109,6 +109,7 @@ func TestAnswersAreThoseOfKafka(t *testing.T) {
 	}
 	c := start(t, options{brokers: 1, args: []string{"--set", "group.initial.rebalance.delay.ms=0",
 		"--set", "offsets.topic.num.partitions=3", "--set", "transaction.state.log.num.partitions=3",
+		"--set", "transaction.state.log.min.isr=1", "--set", "share.coordinator.state.topic.min.isr=1", // as the reference
 		"--set", "group.consumer.assignment.interval.ms=1000", "--set", "group.share.assignment.interval.ms=1000"}}) // Kafka's defaults
 	ours, theirs := transcribe(t, c.kafka[0]), transcribe(t, reference)
 	if len(ours) != len(theirs) {
@@ -180,6 +181,7 @@ func transcribe(t *testing.T, seed string) []exchanged {
 	d.offsetDeletions()
 	d.shares()
 	d.letters()
+	d.coordinators()
 	return d.said
 }
 

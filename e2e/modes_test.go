@@ -14,12 +14,13 @@ import (
 // failureModes is how many ways to fail the project's list has: what systems of this kind were seen to do.
 const failureModes = 55
 
-// unproven are those that belong to what is not built yet.
+// unproven are those that belong to what is not built yet. One that a test names must not be among them.
 var unproven = map[int]string{
-	16: "a log line per frame: measured, not tested, so far",
-	46: "coordinators of groups",
 	52: "SCRAM and ACLs",
 }
+
+// thisFile names modes to speak of them, and proves none.
+const thisFile = "modes_test.go"
 
 var (
 	namesModes = regexp.MustCompile(`(?i)failure modes? ((?:[0-9]+(?:, and |, | and | to )?)+)`)
@@ -53,7 +54,7 @@ func TestEveryFailureModeHasATestThatNamesIt(t *testing.T) {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		if !strings.HasSuffix(path, "_test.go") && !strings.Contains(path, "/testdata/scenarios/") {
+		if entry.Name() == thisFile || !strings.HasSuffix(path, "_test.go") && !strings.Contains(path, "/testdata/scenarios/") {
 			return nil
 		}
 		text, err := os.ReadFile(path)
@@ -69,8 +70,11 @@ func TestEveryFailureModeHasATestThatNamesIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := 1; n <= failureModes; n++ {
-		if len(tests[n]) == 0 && unproven[n] == "" {
+		switch why, proven := unproven[n], len(tests[n]) > 0; {
+		case !proven && why == "":
 			t.Errorf("failure mode %d: got no test that names it, want one", n)
+		case proven && why != "":
+			t.Errorf("failure mode %d: %v name it, but it is excused: %s", n, tests[n], why)
 		}
 		delete(tests, n)
 	}

@@ -64,7 +64,7 @@ func TestBrokerIsAddedAndAnotherDrainedAndRemovedUnderLoad(t *testing.T) {
 		t.Errorf("after a dry run: got %+v, want a learner without replicas", got)
 	}
 	began := time.Now()
-	f.run("cluster", "add", "4", "--voter", via)
+	f.run("cluster", "add", "4", "--voter", "--throttle", "100000000", via)
 	t.Logf("broker 4 added and the cluster rebalanced in %s", time.Since(began).Round(time.Millisecond))
 	share := partitions * 3 / 4
 	for id, b := range f.members(1) {

@@ -25,6 +25,15 @@ var pinnedAccounts = []string{AccountHeartbeat, AccountRaft, AccountReplication,
 // ourAccounts may not appear in an operator's file.
 var ourAccounts = append([]string{AccountOps, AccountSystem}, pinnedAccounts...)
 
+// ourUsers are the names that nobody else may have.
+func ourUsers() []string {
+	names := []string{feedUser}
+	for _, user := range inProcessUsers {
+		names = append(names, user.name)
+	}
+	return names
+}
+
 // tappedSubjects are what operators may read besides, with TapPayload.
 var tappedSubjects = []struct{ account, subject string }{
 	{AccountReplication, "wal.>"},
@@ -32,7 +41,7 @@ var tappedSubjects = []struct{ account, subject string }{
 	{AccountRaft, "raft.>"},
 }
 
-// credentials hold the random password of each account's in-process user.
+// credentials hold the random password of each account's in-process user, and that of feedUser.
 type credentials map[string]string
 
 func newCredentials() credentials {
@@ -40,6 +49,7 @@ func newCredentials() credentials {
 	for _, user := range inProcessUsers {
 		c[user.account] = rand.Text()
 	}
+	c[feedUser] = rand.Text()
 	return c
 }
 
@@ -63,6 +73,11 @@ func addAccounts(o *server.Options, c Config, secrets credentials) error {
 			AllowedConnectionTypes: connectionTypes(jwt.ConnectionTypeInProcess),
 		})
 	}
+	o.Users = append(o.Users, &server.User{
+		Username: feedUser, Password: secrets[feedUser], Account: accounts[AccountReplication],
+		Permissions:            feedPermissions(c.NodeID),
+		AllowedConnectionTypes: connectionTypes(jwt.ConnectionTypeStandard),
+	})
 	if c.OpsUser != "" {
 		o.Users = append(o.Users, &server.User{
 			Username: c.OpsUser, Password: c.OpsPassword, Account: accounts[AccountOps],

@@ -74,6 +74,8 @@ type Config struct {
 	// MaxMessageBytes is the largest batch of any topic (message.max.bytes). Default 1,048,588.
 	// The payload limit follows from it and must be the same on every node.
 	MaxMessageBytes int
+	// NoFeeds offers peers no feeds: routes carry all frames.
+	NoFeeds bool
 	// DebugTap is TapOff, TapFacts (default) or TapPayload.
 	DebugTap string
 	// ReadyTimeout bounds the wait in Start for both listeners. Default 10 s.
@@ -154,9 +156,9 @@ func (c Config) validateLogins() error {
 	if c.OpsUser != "" && c.OpsUser == c.SysUser {
 		return fmt.Errorf("nats.ops.user and nats.sys.user are both %q", c.OpsUser)
 	}
-	for _, user := range inProcessUsers {
-		if c.OpsUser == user.name || c.SysUser == user.name {
-			return fmt.Errorf("NATS user %q is Outrigger's own, choose another name", user.name)
+	for _, name := range ourUsers() {
+		if c.OpsUser == name || c.SysUser == name {
+			return fmt.Errorf("NATS user %q is Outrigger's own, choose another name", name)
 		}
 	}
 	return nil

@@ -11,7 +11,7 @@
 //
 //	HB       heartbeats and the node-internal election subject   in-process users only, pinned
 //	RAFT     consensus messages                                  in-process users only, pinned
-//	REPL     WAL frames and their acknowledgements               in-process users only, pinned
+//	REPL     WAL frames and their acknowledgements               in-process users, and peers' feeds (feed.go); pinned
 //	CATCHUP  bulk reads and snapshots                            in-process users only, pinned
 //	OPS      operators, status, events, taps                     operators over TCP, the sidecar in-process
 //	SYS      the server's own events and reports                 the system user over TCP

@@ -38,7 +38,7 @@ var lockedKeys = reasons{
 	"the node decides":           {"server_name"},
 	"message.max.bytes decides":  {"max_payload", "max_pending"},
 	"replication relies on it": {
-		"no_header_support", "no_fast_producer_stall", "max_subscriptions", "max_subs",
+		"no_header_support", "no_fast_producer_stall", "ping_interval", "ping_max", "max_subscriptions", "max_subs",
 		"max_sub_tokens", "max_subscription_tokens"},
 	"the log goes through the broker's": {
 		"logfile", "log_file", "logfile_size_limit", "log_size_limit", "logfile_max_num",
@@ -89,10 +89,7 @@ func mergeOperatorFile(o *server.Options, c Config) error {
 	if err != nil {
 		return fmt.Errorf("read nats.config %s: %w", c.OperatorFile, err)
 	}
-	f := &operatorFile{path: c.OperatorFile, users: []string{c.OpsUser, c.SysUser}}
-	for _, user := range inProcessUsers {
-		f.users = append(f.users, user.name)
-	}
+	f := &operatorFile{path: c.OperatorFile, users: append(ourUsers(), c.OpsUser, c.SysUser)}
 	f.checkTop(tree)
 	if len(f.problems) > 0 {
 		return fmt.Errorf("read nats.config: %w", joined(f.problems))

@@ -14,11 +14,11 @@ const (
 	// maxPendingBytes closes a client whose backlog passes it. The sidecar's followers keep at most
 	// 32 MiB in flight each; operators that fall this far behind are better cut off.
 	maxPendingBytes = 128 << 20
-	// routePingInterval times routePingsOut bounds how long a black-holed peer keeps its route. The
+	// peerPingInterval times peerPingsOut bounds how long a black-holed peer keeps its route, or its feed. The
 	// server's default is a minute or more; a shorter one shows in the cost of an idle cluster, since
 	// every account has a connection to every peer.
-	routePingInterval = 5 * time.Second
-	routePingsOut     = 2
+	peerPingInterval = 5 * time.Second
+	peerPingsOut     = 2
 	// routeWriteDeadline closes a route that took not one byte for so long. Its queue is unbounded,
 	// but the sidecar's windows bound what goes in; closing it sooner would make a peer that only
 	// paused wait another second for its routes.
@@ -64,6 +64,7 @@ func lock(o *server.Options, c Config, secrets credentials) error {
 	o.NoHeaderSupport = false
 	// drops messages where the stall would only delay them
 	o.NoFastProducerStall = false
+	o.PingInterval, o.MaxPingsOut = peerPingInterval, peerPingsOut
 	o.MaxSubs = 0
 	o.MaxSubTokens = 0
 	o.MaxPayload = int32(maxPayload(c.MaxMessageBytes))
@@ -89,8 +90,8 @@ func lockCluster(o *server.ClusterOpts, c Config) {
 	o.ConnectBackoff = false
 	o.PoolSize = routePool
 	o.PinnedAccounts = append([]string(nil), pinnedAccounts...)
-	o.PingInterval = routePingInterval
-	o.MaxPingsOut = routePingsOut
+	o.PingInterval = peerPingInterval
+	o.MaxPingsOut = peerPingsOut
 	o.WriteDeadline = routeWriteDeadline
 	// The subject of a node's own election worker. Queue groups pick members on any node of the
 	// cluster, so such a request must not be able to leave.

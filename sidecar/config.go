@@ -67,6 +67,11 @@ type Config struct {
 	// RoutesCue says that Routes may change soon; nil: nobody says so, and a lost route is noticed up to
 	// a heartbeat interval later.
 	RoutesCue <-chan struct{}
+	// FeedOffer is what a peer's FeedFrom needs for a connection to our server by which it takes frames, empty if there
+	// is none. nil: none.
+	FeedOffer func() []byte
+	// FeedFrom says where and how the feed is opened that a peer has offered. nil: routes carry all frames.
+	FeedFrom func(peer int32, offer []byte) (address, user, password string, err error)
 	// NodeOf tells the node behind a server name.
 	NodeOf func(serverName string) (int32, bool)
 	Logs   *partition.Store
@@ -87,6 +92,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Log, c.Disk)
 	if c.Routes == nil {
 		c.Routes = func() []string { return nil }
+	}
+	if c.FeedOffer == nil {
+		c.FeedOffer = func() []byte { return nil }
 	}
 	if c.NodeOf == nil {
 		c.NodeOf = func(string) (int32, bool) { return 0, false }

@@ -19,6 +19,8 @@ type metrics struct {
 	uncleanElections                         prometheus.Counter
 	raftElections                            counter
 
+	// framesFed are those of framesSent that went by feeds.
+	framesFed atomic.Uint64
 	// triggers and elections are read by status.
 	triggers, elections, raftWins atomic.Uint64
 	replication                   atomic.Pointer[node.Counters]
@@ -48,6 +50,7 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 		}, []string{"kind"}),
 	}
 	registerer.MustRegister(m.malformed)
+	r.read("frames_fed_total", "Data frames that went by feeds, past the followers' servers.", m.framesFed.Load)
 	m.partitionElections = counter{&m.elections}
 	m.raftElections = counter{&m.raftWins}
 	m.replication.Store(&node.Counters{})
@@ -79,6 +82,7 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 	r.gauge("unsynced_age_seconds", "Age of the oldest group on its way to the disk.", func() float64 {
 		return s.replication.unsyncedAge().Seconds()
 	})
+	r.gauge("feeds", "Peers whose frames come by a feed.", func() float64 { return float64(s.feeds.up.Load()) })
 	r.gauge("format_level", "Format level that the cluster has finalized, as far as this broker knows.", func() float64 {
 		return float64(s.current().Image.Level())
 	})

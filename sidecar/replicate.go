@@ -66,7 +66,12 @@ func newReplication(s *Sidecar) *replication {
 
 // SendData implements node.Wire.
 func (r *replication) SendData(to []topic.NodeID, bytes []byte) {
-	if err := r.s.bus.Publish(bus.Replication, walSubject(to), bytes); err != nil {
+	subject := walSubject(to)
+	if r.s.feeds.reach(to) {
+		subject = feedSubject(r.s.cfg.Node, to)
+		r.s.metrics.framesFed.Add(1)
+	}
+	if err := r.s.bus.Publish(bus.Replication, subject, bytes); err != nil {
 		r.s.metrics.framesUnsent.Inc()
 		return
 	}

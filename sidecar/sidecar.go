@@ -29,6 +29,7 @@ type Sidecar struct {
 	meta        *metadata
 	proposing   *proposing
 	replication *replication
+	feeds       *feeds
 
 	beats    *mailbox[node.Beat]
 	triggers *mailbox[election.Request]
@@ -72,6 +73,7 @@ func New(cfg Config) (*Sidecar, error) {
 		beats: newMailbox[node.Beat](beatsMax), triggers: newMailbox[election.Request](triggersMax),
 		asks: newMailbox[topic.Member](asksMax), events: newMailbox[event](eventsMax),
 	}
+	s.feeds = newFeeds(s)
 	s.metrics = newMetrics(s, cfg.Registerer)
 	s.table.Store(&election.Table{})
 	s.view.Store(&published{View: node.View{Image: cluster.Empty(), Controller: topic.NoNode}, changed: make(chan struct{})})
@@ -117,7 +119,7 @@ func (s *Sidecar) Run(ctx context.Context) error {
 			s.log.Error("metadata store not closed", slog.String("error", err.Error()))
 		}
 	}()
-	for _, subscribe := range []func() error{s.subscribeHeartbeats, s.replication.subscribe, s.subscribeRaft} {
+	for _, subscribe := range []func() error{s.subscribeHeartbeats, s.replication.subscribe, s.subscribeRaft, s.feeds.subscribe} {
 		if err := subscribe(); err != nil {
 			return fmt.Errorf("subscribe: %w", err)
 		}
@@ -135,7 +137,7 @@ func (s *Sidecar) Run(ctx context.Context) error {
 	for _, run := range []func(context.Context) error{
 		s.meta.run, s.proposing.run, s.replication.run, s.replication.scan, s.replication.proposeChanges,
 		newWatch(s).run, s.pullTriggers, s.electionWorker, s.askSuspects, s.beatHeart,
-		s.register, s.tellEvents, s.quarantine, s.claim,
+		s.register, s.tellEvents, s.quarantine, s.claim, s.feeds.run,
 	} {
 		group.Go(func() error { return run(ctx) })
 	}

@@ -31,6 +31,30 @@ func walSubject(followers []topic.NodeID) string {
 	return subject
 }
 
+// feedSubject is walSubject for followers that take our frames by feeds. It has one part more than those, so
+// that their wildcards do not match it.
+func feedSubject(self topic.NodeID, followers []topic.NodeID) string {
+	subject := "wal.from." + number(self)
+	for _, node := range followers {
+		subject += "." + number(node)
+	}
+	return subject
+}
+
+// feedSubjects are what a follower listens to by its feed from a leader.
+func feedSubjects(leader, self topic.NodeID) []string {
+	alone := feedSubject(leader, []topic.NodeID{self})
+	return []string{alone, alone + ".*", feedSubject(leader, nil) + ".*." + number(self)}
+}
+
+// presenceSubject shows a leader that a follower takes its frames by a feed. Operators who tap `wal.>` do not listen
+// to it.
+func presenceSubject(leader, follower topic.NodeID) string {
+	return "feed." + number(leader) + "." + number(follower)
+}
+
+func offerSubject(node topic.NodeID) string { return "catchup.feed." + number(node) }
+
 // walSubjects are all that a follower listens to: `wal.2`, `wal.2.*` and `wal.*.2`.
 func walSubjects(self topic.NodeID) []string {
 	alone := walSubject([]topic.NodeID{self})

@@ -60,12 +60,16 @@ func (m *Machine) Summary() Summary {
 	}
 }
 
-// Members is how many members the group has, of either protocol.
+// Members is how many members the group has, of whatever protocol.
 func (m *Machine) Members() int {
-	if m.consumers != nil {
+	switch {
+	case m.consumers != nil:
 		return len(m.consumers.members)
+	case m.shares != nil:
+		return len(m.shares.members)
+	default:
+		return len(m.members)
 	}
-	return len(m.members)
 }
 
 // TakeRebalances is how many rebalances there were since it was called last: generations of the classic

@@ -88,9 +88,9 @@ type Machine struct {
 	undecided undecided
 	// kept: the log holds a record of the group.
 	kept bool
-	// hollow: all offsets of a group without anything else were deleted. It is there until the next Sweep, as
-	// in Kafka, so that who has deleted them can delete it, too.
-	hollow bool
+	// hollowUntil is 0, or all offsets of a group without anything else were deleted: it is there until the
+	// first Sweep from then on, on the monotonic clock, so that who has deleted them can delete it, too.
+	hollowUntil int64
 
 	// rebalance is the wait for members to join.
 	rebalance struct {
@@ -158,7 +158,7 @@ func (m *Machine) Name() string { return m.name }
 // Exists reports whether there is anything to know of the group.
 func (m *Machine) Exists() bool {
 	return m.kept || m.generation > 0 || len(m.members) > 0 || len(m.pending) > 0 || len(m.offsets) > 0 ||
-		m.consumers != nil || m.shares != nil || len(m.debris) > 0 || len(m.undecided.byProducer) > 0 || m.hollow
+		m.consumers != nil || m.shares != nil || len(m.debris) > 0 || len(m.undecided.byProducer) > 0 || m.hollowUntil > 0
 }
 
 // Wake is the time, on the monotonic clock, before which Tick does nothing.
@@ -194,7 +194,7 @@ func (m *Machine) Step(e Event, now Time, fx *Effects) {
 		m.fetch(e, fx)
 		m.unstable(e, fx)
 	case DeleteOffsets:
-		m.deleteOffsets(e, fx)
+		m.deleteOffsets(e, now, fx)
 	case Delete:
 		m.delete(e, now, fx)
 	}

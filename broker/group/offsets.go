@@ -112,8 +112,11 @@ func comparePlaces(a, b Place) int {
 	return int(a.Partition) - int(b.Partition)
 }
 
+// hollowMillis is how long a group stays at least from which the last offset was deleted.
+const hollowMillis = 60_000
+
 // deleteOffsets takes away offsets of topics that no member is subscribed to.
-func (m *Machine) deleteOffsets(e DeleteOffsets, fx *Effects) {
+func (m *Machine) deleteOffsets(e DeleteOffsets, now Time, fx *Effects) {
 	switch {
 	case !m.Exists():
 		fx.refuse(e.Token, ErrUnknownGroup)
@@ -131,7 +134,9 @@ func (m *Machine) deleteOffsets(e DeleteOffsets, fx *Effects) {
 		}
 		m.forget(at, fx)
 	}
-	m.hollow = m.hollow || !m.Exists()
+	if !m.Exists() {
+		m.hollowUntil = now.Mono + hollowMillis
+	}
 	fx.reply(e.Token, done)
 }
 
@@ -190,7 +195,7 @@ func (m *Machine) vanish(now Time, fx *Effects) {
 	if m.shares != nil {
 		m.dissolveShares(fx)
 	}
-	m.kept, m.hollow, m.generation, m.protocolType = false, false, 0, ""
+	m.kept, m.hollowUntil, m.generation, m.protocolType = false, 0, 0, ""
 	clear(m.pending)
 	m.enter(Empty, now)
 }
@@ -198,7 +203,9 @@ func (m *Machine) vanish(now Time, fx *Effects) {
 // Sweep takes away the offsets that have expired, and the group when it is empty and nothing is left
 // of it. gone tells of topics that were deleted, whose offsets go at once.
 func (m *Machine) Sweep(now Time, gone func(topic string, id [16]byte) bool, fx *Effects) {
-	m.hollow = false
+	if m.hollowUntil <= now.Mono {
+		m.hollowUntil = 0
+	}
 	var doomed []Place
 	for at, o := range m.offsets {
 		if gone(at.Topic, o.TopicID) || m.outdated(at.Topic, o, now) && !m.undecided.has(at) {

@@ -176,8 +176,9 @@ func TestOffsetsOfOtherProtocolsCannotBeDeletedWhileThereAreMembers(t *testing.T
 	s.refused(s.step(DeleteOffsets{Token: s.token(), Places: []Place{{"t", 0}}}), ErrNotEmpty)
 }
 
-// TestGroupWithoutOffsetsStaysUntilTheNextSweep: who has deleted the last offset may delete the group, too.
-func TestGroupWithoutOffsetsStaysUntilTheNextSweep(t *testing.T) {
+// TestGroupWithoutOffsetsStaysAWhile: who has deleted the last offset may delete the group, too, also if a
+// sweep comes between.
+func TestGroupWithoutOffsetsStaysAWhile(t *testing.T) {
 	s := newScript(t)
 	emptied := func() {
 		s.fine(s.commit(-1, "", at("t", 0, 1)))
@@ -190,9 +191,16 @@ func TestGroupWithoutOffsetsStaysUntilTheNextSweep(t *testing.T) {
 		t.Error("group exists after its deletion")
 	}
 	emptied()
-	s.m.Sweep(s.now, func(string, [16]byte) bool { return false }, &s.fx)
-	s.take()
-	if s.m.Exists() || s.restored(s.log).Exists() {
+	sweep := func() {
+		s.m.Sweep(s.now, func(string, [16]byte) bool { return false }, &s.fx)
+		s.take()
+	}
+	s.now.Mono += hollowMillis - 1
+	if sweep(); !s.m.Exists() {
+		t.Error("group has gone with the first sweep, want it to stay a while")
+	}
+	s.now.Mono++
+	if sweep(); s.m.Exists() || s.restored(s.log).Exists() {
 		t.Error("group exists after the sweep, here or in the log, want neither")
 	}
 }

@@ -52,6 +52,12 @@ type ShareInitialized struct {
 	Slots assign.Slots
 }
 
+// ShareUninitialized tells that partitions which a reset noted have got no state. The answer has no result.
+type ShareUninitialized struct {
+	Token Token
+	Slots assign.Slots
+}
+
 // ShareForget begins to forget what an empty group knows of topics, of all if nil. The answer is *ShareStates,
 // of those that are to be deleted.
 type ShareForget struct {
@@ -66,7 +72,8 @@ type ShareForgotten struct {
 }
 
 // ShareReset notes that an empty group, or one that is not there yet, is to begin elsewhere in partitions. The
-// answer has no result.
+// answer is *ShareStates, of those that had no state before: who cannot give them one tells by
+// ShareUninitialized.
 type ShareReset struct {
 	Token Token
 	Slots assign.Slots
@@ -75,11 +82,12 @@ type ShareReset struct {
 // ShareStates are partitions of which a share group has states.
 type ShareStates struct{ Slots assign.Slots }
 
-func (e ShareHeartbeat) token() Token   { return e.Token }
-func (e ShareInitialized) token() Token { return e.Token }
-func (e ShareForget) token() Token      { return e.Token }
-func (e ShareForgotten) token() Token   { return e.Token }
-func (e ShareReset) token() Token       { return e.Token }
+func (e ShareHeartbeat) token() Token     { return e.Token }
+func (e ShareInitialized) token() Token   { return e.Token }
+func (e ShareUninitialized) token() Token { return e.Token }
+func (e ShareForget) token() Token        { return e.Token }
+func (e ShareForgotten) token() Token     { return e.Token }
+func (e ShareReset) token() Token         { return e.Token }
 
 // shares is a share group.
 type shares struct {
@@ -136,6 +144,8 @@ func (m *Machine) stepShares(e Event, now Time, fx *Effects) bool {
 		m.shareHeartbeat(e, now, fx)
 	case ShareInitialized:
 		m.shareStates(e.Token, fx, func(g *shares) { g.initialized = g.initialized.With(g.of(e.Slots).Without(g.forgetting)) })
+	case ShareUninitialized:
+		m.shareStates(e.Token, fx, func(g *shares) { g.initialized = g.initialized.Without(e.Slots) })
 	case ShareForgotten:
 		m.shareStates(e.Token, fx, func(g *shares) { g.forgetting = g.forgetting.Without(e.Slots) })
 	case ShareForget:

@@ -214,7 +214,10 @@ func (s *shared) forget() {
 
 func (s *shared) reset() {
 	if len(s.topics) > 0 {
-		s.step(ShareReset{s.token(), assign.Slots{{Topic: s.topics[0].ID, Partition: 0}}})
+		reply := s.step(ShareReset{s.token(), assign.Slots{{Topic: s.topics[0].ID, Partition: 0}}})
+		if noted, is := reply.Result.(*ShareStates); is && s.rand.IntN(3) == 0 {
+			s.step(ShareUninitialized{s.token(), noted.Slots})
+		}
 	}
 }
 

@@ -107,9 +107,11 @@ func (m *Machine) shareReset(e ShareReset, now Time, fx *Effects) {
 	g := m.shares
 	m.nameShares(e.Slots)
 	m.bumpShares(fx)
-	g.initialized, g.forgetting = g.initialized.With(g.of(e.Slots)), g.forgetting.Without(e.Slots)
+	noted := g.of(e.Slots)
+	fresh := noted.Without(g.initialized)
+	g.initialized, g.forgetting = g.initialized.With(noted), g.forgetting.Without(e.Slots)
 	m.keepShareStates(fx)
-	fx.reply(e.Token, nil)
+	fx.reply(e.Token, &ShareStates{fresh})
 }
 
 // dissolveShares takes away all records of the share group.

@@ -91,19 +91,22 @@ func (one *Session) Next() {
 	}
 }
 
-// Alter adds partitions to a session and takes others out.
-func (s *Sessions) Alter(one *Session, added, forgotten []Slot) error {
+// Alter adds partitions to a session and takes others out. It returns those that are new in it.
+func (s *Sessions) Alter(one *Session, added, forgotten []Slot) (begun []Slot, err error) {
 	gone := make(map[Slot]bool, len(forgotten))
 	for _, slot := range forgotten {
 		gone[slot] = true
 	}
-	next := slices.DeleteFunc(unique(append(slices.Clone(one.slots), added...)), func(slot Slot) bool { return gone[slot] })
+	left := func(slot Slot) bool { return gone[slot] }
+	next := unique(append(slices.Clone(one.slots), added...))
+	begun = slices.DeleteFunc(slices.Clone(next[len(one.slots):]), left)
+	next = slices.DeleteFunc(next, left)
 	if s.slots+len(next)-len(one.slots) > s.slotsMax {
-		return ErrTooManySessions
+		return nil, ErrTooManySessions
 	}
 	s.slots += len(next) - len(one.slots)
 	one.slots = next
-	return nil
+	return begun, nil
 }
 
 // Turn returns the partitions in the order in which they are to be read, another one first each time: an

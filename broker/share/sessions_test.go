@@ -34,8 +34,8 @@ func TestSessionsTakeRequestsInTheirOrder(t *testing.T) {
 	if _, err := s.Find(m, 1); !errors.Is(err, ErrSessionEpoch) {
 		t.Errorf("epoch 1 again: got %v, want %v", err, ErrSessionEpoch)
 	}
-	if err := s.Alter(one, slots(2), slots(0)); err != nil {
-		t.Fatal(err)
+	if begun, err := s.Alter(one, slots(1, 2), slots(0)); err != nil || !slices.Equal(begun, slots(2)) {
+		t.Fatalf("alter: got %v, %v, want %v to be new", begun, err, slots(2))
 	}
 	if got, want := one.Turn(), slots(2, 1); !slices.Equal(got, want) {
 		t.Errorf("turn: got %v, want %v", got, want)
@@ -67,10 +67,10 @@ func TestSessionsKeepTheirBounds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Alter(one, slots(2, 3), nil); !errors.Is(err, ErrTooManySessions) {
+	if _, err := s.Alter(one, slots(2, 3), nil); !errors.Is(err, ErrTooManySessions) {
 		t.Errorf("six partitions: got %v, want %v", err, ErrTooManySessions)
 	}
-	if err := s.Alter(one, slots(2), nil); err != nil {
+	if _, err := s.Alter(one, slots(2), nil); err != nil {
 		t.Errorf("five partitions: %v", err)
 	}
 	if ended := s.Disconnect(1); len(ended) != 2 || len(ended[a]) != 3 || s.Len() != 0 || s.slots != 0 {

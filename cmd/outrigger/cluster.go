@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"outrigger/cmd/outrigger/internal/moves"
 	"outrigger/cmd/outrigger/internal/rebalance"
 )
 
@@ -31,7 +32,7 @@ func newCluster() *cobra.Command {
 	f := &clusterFlags{}
 	command := asGroup(&cobra.Command{Use: "cluster", Short: "Show, add, drain, remove and upgrade brokers, and rebalance"})
 	f.register(command)
-	command.AddCommand(f.status(), f.add(), f.drain(), f.remove(), f.rebalance(), f.upgrade())
+	command.AddCommand(f.status(), f.add(), f.drain(), f.remove(), f.rebalance(), f.cancel(), f.upgrade())
 	return command
 }
 
@@ -58,6 +59,8 @@ type clusterView struct {
 	Format        int16              `json:"format"`
 	Brokers       []brokerView       `json:"brokers"`
 	Reassignments []reassignmentView `json:"reassignments"`
+	// ThrottledTopics are those that list replicas, if a rate of a broker counts for them.
+	ThrottledTopics []throttledTopic `json:"throttled_topics,omitempty"`
 
 	partitions []rebalance.Partition
 }
@@ -75,6 +78,8 @@ type brokerView struct {
 	Leaders   int    `json:"leaders"`
 	Preferred int    `json:"preferred"`
 	Replicas  int    `json:"replicas"`
+	// Throttle is what slows down the filling of replicas of a live broker.
+	Throttle throttleView `json:"throttle"`
 }
 
 // reassignmentView is a partition that moves.
@@ -84,6 +89,9 @@ type reassignmentView struct {
 	Replicas  []int32 `json:"replicas"`
 	Adding    []int32 `json:"adding"`
 	Removing  []int32 `json:"removing"`
+	// CopiedBytes of Bytes are in the new replicas; nil where brokers cannot tell.
+	CopiedBytes *int64 `json:"copied_bytes,omitempty"`
+	Bytes       *int64 `json:"bytes,omitempty"`
 }
 
 func (f *clusterFlags) status() *cobra.Command {
@@ -97,6 +105,10 @@ func (f *clusterFlags) status() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if err := view.askThrottled(ctx, a); err != nil {
+					return err
+				}
+				view.askSizes(ctx, a)
 				if f.asJSON {
 					return json.NewEncoder(c.OutOrStdout()).Encode(view)
 				}
@@ -121,14 +133,22 @@ func (v *clusterView) write(out io.Writer) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	if len(v.Reassignments) == 0 {
-		return nil
+	if err := v.writeThrottles(out); err != nil || len(v.Reassignments) == 0 {
+		return err
 	}
-	fmt.Fprintln(table, "\nPARTITION\tREPLICAS\tADDING\tREMOVING")
+	fmt.Fprintln(table, "\nPARTITION\tREPLICAS\tADDING\tREMOVING\tCOPIED")
 	for _, r := range v.Reassignments {
-		fmt.Fprintf(table, "%s-%d\t%s\t%s\t%s\n", r.Topic, r.Partition, joinIDs(r.Replicas), joinIDs(r.Adding), joinIDs(r.Removing))
+		fmt.Fprintf(table, "%s-%d\t%s\t%s\t%s\t%s\n", r.Topic, r.Partition, joinIDs(r.Replicas), joinIDs(r.Adding),
+			joinIDs(r.Removing), r.copied())
 	}
 	return table.Flush()
+}
+
+func (r *reassignmentView) copied() string {
+	if r.Bytes == nil {
+		return "-"
+	}
+	return bytesOf(*r.CopiedBytes, *r.Bytes)
 }
 
 func (b brokerView) state() string {
@@ -183,7 +203,8 @@ func lookAtCluster(ctx context.Context, a *admins) (*clusterView, error) {
 	return v, nil
 }
 
-// askBrokers asks for the registered brokers, the fenced among them (KIP-1073), and which of them drain.
+// askBrokers asks for the registered brokers, the fenced among them (KIP-1073), and which of them drain and how
+// they are throttled.
 func (v *clusterView) askBrokers(ctx context.Context, a *admins) error {
 	q := kmsg.NewPtrDescribeClusterRequest()
 	q.EndpointType, q.IncludeFencedBrokers = 1, true
@@ -215,7 +236,11 @@ func (v *clusterView) askBrokers(ctx context.Context, a *admins) error {
 		id, _ := strconv.ParseInt(of.Name, 10, 32)
 		b := v.broker(int32(id))
 		for _, c := range of.Configs {
-			if b != nil && c.Key == drainingConfig {
+			if b == nil {
+				continue
+			}
+			b.Throttle.note(c)
+			if c.Key == drainingConfig {
 				b.Draining = c.MaybeValue() == "true"
 			}
 		}
@@ -292,24 +317,16 @@ func (v *clusterView) askMoves(ctx context.Context, a *admins) error {
 	return nil
 }
 
-// listMoves lists the reassignments under way.
-func listMoves(ctx context.Context, a *admins) ([]reassignmentView, error) {
-	q := kmsg.NewPtrListPartitionReassignmentsRequest()
-	q.TimeoutMillis = int32(topicTimeout.Milliseconds())
-	r, err := q.RequestWith(ctx, a.client)
-	if err == nil {
-		err = kerr.ErrorForCode(r.ErrorCode)
+// askSizes asks how far the new replicas are.
+func (v *clusterView) askSizes(ctx context.Context, a *admins) {
+	var under []moves.Move
+	for i := range v.Reassignments {
+		under = append(under, v.Reassignments[i].move())
 	}
-	if err != nil {
-		return nil, fmt.Errorf("list reassignments: %w", err)
-	}
-	var moves []reassignmentView
-	for _, t := range r.Topics {
-		for _, p := range t.Partitions {
-			moves = append(moves, reassignmentView{
-				Topic: t.Topic, Partition: p.Partition, Replicas: p.Replicas, Adding: p.AddingReplicas, Removing: p.RemovingReplicas,
-			})
+	filled := a.sizes(ctx, under)
+	for i := range v.Reassignments {
+		if f, known := filled[under[i].Partition]; known {
+			v.Reassignments[i].CopiedBytes, v.Reassignments[i].Bytes = &f.Bytes, &f.Of
 		}
 	}
-	return moves, nil
 }

@@ -6,16 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"os"
+	"os/signal"
 	"strconv"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"outrigger/cmd/outrigger/internal/moves"
 	"outrigger/cmd/outrigger/internal/rebalance"
 )
 
@@ -23,10 +25,11 @@ import (
 type moveFlags struct {
 	*clusterFlags
 	dryRun bool
-	// throttle is bytes per second, 0 for none.
-	throttle int64
-	atOnce   int
-	wait     time.Duration
+	// throttle is bytes per second, 0 for none, if throttled says that it was given.
+	throttle  int64
+	throttled func() bool
+	atOnce    int
+	wait      time.Duration
 }
 
 const (
@@ -39,9 +42,12 @@ func (f *clusterFlags) moving(command *cobra.Command) *moveFlags {
 	m := &moveFlags{clusterFlags: f}
 	flags := command.Flags()
 	flags.BoolVar(&m.dryRun, "dry-run", false, "show the plan and do nothing")
-	flags.Int64Var(&m.throttle, "throttle", 0, "bytes per second that each broker may spend on filling new replicas; 0 for no bound")
+	flags.Int64Var(&m.throttle, "throttle", 0, "bytes per second that each broker may spend on filling new replicas, until nothing moves any more; "+
+		"0 for no bound, without the flag what an earlier run has left")
+	m.throttled = func() bool { return flags.Changed("throttle") }
 	flags.IntVar(&m.atOnce, "at-once", moveAtOnce, "partitions that move at the same time")
-	flags.DurationVar(&m.wait, "wait", moveWait, "how long to wait for the moves; what is under way goes on without this command")
+	flags.DurationVar(&m.wait, "wait", moveWait, "how long to wait until nothing moves; what was begun goes on without this command, "+
+		"which begins the rest when it is run again")
 	return m
 }
 
@@ -122,6 +128,14 @@ func brokerID(text string) (int32, error) {
 	return int32(id), nil
 }
 
+// interruptible ends with the first Ctrl-C, after which a command says what goes on without it; a second one
+// ends the process.
+func interruptible(ctx context.Context) (context.Context, func()) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
 // steps are what tells the commands apart.
 type steps struct {
 	plan func([]rebalance.Broker, []rebalance.Partition) rebalance.Plan
@@ -147,7 +161,9 @@ func (m *moveFlags) run(c *cobra.Command, s steps) error {
 	if m.atOnce < 1 || m.throttle < 0 {
 		return &usageError{fmt.Errorf("--at-once %d and --throttle %d are refused: want at least 1 and 0", m.atOnce, m.throttle)}
 	}
-	return m.reach(c.Context(), m.wait, func(ctx context.Context, a *admins) error {
+	ctx, stop := interruptible(c.Context())
+	defer stop()
+	return m.reach(ctx, m.wait, func(ctx context.Context, a *admins) error {
 		if s.prepare != nil {
 			if err := s.prepare(ctx, a); err != nil {
 				return err
@@ -213,123 +229,14 @@ func (m *moveFlags) show(out io.Writer, plan rebalance.Plan) error {
 func (m *moveFlags) carryOut(ctx context.Context, terminal io.Writer, a *admins, plan rebalance.Plan) error {
 	line := newProgress(terminal)
 	defer line.end()
-	if m.throttle > 0 && plan.Copies() > 0 {
-		if err := a.throttle(ctx, plan, m.throttle); err != nil {
-			return err
-		}
+	o := moves.Options{AtOnce: m.atOnce}
+	if m.throttled() {
+		o.Rate = &m.throttle
 	}
-	waiting := slices.Clone(plan)
-	for {
-		under, err := listMoves(ctx, a)
-		if err != nil {
-			return err
-		}
-		if room := m.atOnce - len(under); room > 0 && len(waiting) > 0 {
-			some := waiting[:min(room, len(waiting))]
-			if err := a.reassign(ctx, some); err != nil {
-				return err
-			}
-			waiting = waiting[len(some):]
-			continue
-		}
-		left := 0
-		for _, move := range plan {
-			if slices.ContainsFunc(under, func(r reassignmentView) bool { return r.Topic == move.Topic && r.Partition == move.Partition }) {
-				left++
-			}
-		}
-		line.show(len(plan)-left-len(waiting), len(plan), "partitions moved")
-		if left == 0 && len(waiting) == 0 {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%d of %d partitions have not moved yet: the moves that were begun go on, "+
-				"`outrigger cluster status` shows them", left+len(waiting), len(plan))
-		case <-time.After(movePoll):
-		}
+	if line.seen() {
+		o.Show, o.Sizes = line.moved, a.sizes
 	}
-	if m.throttle > 0 {
-		if err := a.throttle(ctx, plan, 0); err != nil {
-			return err
-		}
-	}
-	return a.preferLeaders(ctx, plan)
-}
-
-// reassign begins moves.
-func (a *admins) reassign(ctx context.Context, moves rebalance.Plan) error {
-	var q kadm.AlterPartitionAssignmentsReq
-	for _, move := range moves {
-		q.Assign(move.Topic, move.Partition, move.To)
-	}
-	answers, err := a.admin.AlterPartitionAssignments(ctx, q)
-	if err != nil {
-		return fmt.Errorf("begin reassignments: %w", err)
-	}
-	for _, answer := range answers.Sorted() {
-		// A topic that was deleted since the plan was made needs no move.
-		if answer.Err != nil && !errors.Is(answer.Err, kerr.UnknownTopicOrPartition) {
-			return explain(fmt.Sprintf("reassign %s-%d", answer.Topic, answer.Partition), answer.Err, answer.ErrMessage)
-		}
-	}
-	return nil
-}
-
-// throttle sets or, with a rate of 0, unsets what Kafka's kafka-reassign-partitions sets.
-func (a *admins) throttle(ctx context.Context, plan rebalance.Plan, rate int64) error {
-	set := func(name, value string) kadm.AlterConfig {
-		if rate == 0 {
-			return kadm.AlterConfig{Op: kadm.DeleteConfig, Name: name}
-		}
-		return kadm.AlterConfig{Op: kadm.SetConfig, Name: name, Value: &value}
-	}
-	text := strconv.FormatInt(rate, 10)
-	var topics []string
-	var brokers []int32
-	for _, move := range plan {
-		topics = append(topics, move.Topic)
-		brokers = append(append(brokers, move.From...), move.To...)
-	}
-	slices.Sort(topics)
-	slices.Sort(brokers)
-	of, err := a.admin.AlterBrokerConfigs(ctx, []kadm.AlterConfig{
-		set("leader.replication.throttled.rate", text), set("follower.replication.throttled.rate", text),
-	}, slices.Compact(brokers)...)
-	for _, answer := range of {
-		err = errors.Join(err, explain("throttle broker "+answer.Name, answer.Err, answer.ErrMessage))
-	}
-	if err != nil {
-		return fmt.Errorf("throttle brokers: %w", err)
-	}
-	of, err = a.admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{
-		set("leader.replication.throttled.replicas", "*"), set("follower.replication.throttled.replicas", "*"),
-	}, slices.Compact(topics)...)
-	for _, answer := range of {
-		if !errors.Is(answer.Err, kerr.UnknownTopicOrPartition) {
-			err = errors.Join(err, explain("throttle topic "+answer.Name, answer.Err, answer.ErrMessage))
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("throttle topics: %w", err)
-	}
-	return nil
-}
-
-// preferLeaders lets the first replicas of what has moved lead. Who cannot yet will, as the controller's
-// own balance goes.
-func (a *admins) preferLeaders(ctx context.Context, plan rebalance.Plan) error {
-	var moved kadm.TopicsSet
-	for _, move := range plan {
-		moved.Add(move.Topic, move.Partition)
-	}
-	if len(moved) == 0 {
-		return nil
-	}
-	if _, err := a.admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, moved); err != nil {
-		return fmt.Errorf("elect preferred leaders: %w", err)
-	}
-	return nil
+	return moves.Run(ctx, a, plan, o)
 }
 
 // setDraining marks a broker, or takes the mark away.

@@ -59,7 +59,8 @@ func (a *admins) removeBroker(ctx context.Context, line *progress, id int32) err
 			return err
 		}
 	}
-	for steps := 0; ; steps++ {
+	began := time.Now()
+	for {
 		view, err = lookAtCluster(ctx, a)
 		if err != nil {
 			return err
@@ -70,7 +71,7 @@ func (a *admins) removeBroker(ctx context.Context, line *progress, id int32) err
 		if !b.Live && b.Quorum != "voter" {
 			return a.unregister(ctx, id)
 		}
-		line.show(steps%progressWidth, progressWidth, fmt.Sprintf("waiting until broker %d is stopped", id))
+		line.say(fmt.Sprintf("waiting until broker %d is stopped and votes no more, for %v", id, time.Since(began).Round(time.Second)))
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("broker %d still runs, or still votes: stop it, then run this command again", id)

@@ -41,8 +41,8 @@ var errOtherProtocol = errors.New("group is of another protocol")
 // refusal is why a group cannot be shown, nil if it can.
 func refusal(name string, described bool, err error) error {
 	switch {
-	case !described || errors.Is(err, kerr.GroupIDNotFound):
-		return errOtherProtocol
+	case !described || errors.Is(err, kerr.GroupIDNotFound), errors.Is(err, kerr.UnsupportedVersion):
+		return errOtherProtocol // or the brokers do not have that protocol, and so no group of it
 	case err != nil:
 		return explainGroup("describe group "+name, err)
 	}
@@ -73,7 +73,7 @@ func viewConsumers(ctx context.Context, admin *kadm.Client, g *kadm.DescribedCon
 	}
 	committed, err := admin.FetchOffsets(ctx, g.Group)
 	if err != nil {
-		return view, explainGroup("fetch offsets of "+g.Group, err)
+		return view, refusal(g.Group, true, err) // it may be gone by now
 	}
 	owners := map[string]map[int32]string{}
 	for _, t := range committed.Offsets().TopicsSet().Topics() {
@@ -96,13 +96,16 @@ func viewConsumers(ctx context.Context, admin *kadm.Client, g *kadm.DescribedCon
 		return view, nil // without names, the ends of all topics would be listed
 	}
 	topics := slices.Sorted(maps.Keys(owners))
-	ends, err := admin.ListEndOffsets(ctx, topics...)
-	if err != nil {
+	progress := groupProgress{committed: committed}
+	if progress.starts, err = admin.ListStartOffsets(ctx, topics...); err != nil {
+		return view, fmt.Errorf("list starts of %s: %w", topicsText(topics), err)
+	}
+	if progress.ends, err = admin.ListEndOffsets(ctx, topics...); err != nil {
 		return view, fmt.Errorf("list ends of %s: %w", topicsText(topics), err)
 	}
 	for _, topic := range topics {
 		for _, partition := range slices.Sorted(maps.Keys(owners[topic])) {
-			view.Offsets = append(view.Offsets, viewOffset(topic, partition, owners, committed, ends))
+			view.Offsets = append(view.Offsets, progress.view(topic, partition, owners[topic][partition]))
 		}
 	}
 	return view, nil
@@ -112,30 +115,35 @@ func viewConsumer(m *kadm.ConsumerGroupMember) groupMemberView {
 	one := groupMemberView{
 		Member: m.MemberID, Instance: m.InstanceID, ClientID: m.ClientID, Host: m.ClientHost, Epoch: m.MemberEpoch,
 	}
-	for _, p := range m.Assignment.IntoList() {
-		one.Partitions += len(p.Partitions)
-	}
+	one.assign(m.Assignment)
 	return one
 }
 
-func viewOffset(
-	topic string, partition int32, owners map[string]map[int32]string,
-	committed kadm.OffsetResponses, ends kadm.ListedOffsets,
-) groupOffsetView {
-	one := groupOffsetView{
-		Topic: topic, Partition: partition, Committed: -1, End: -1, Lag: -1, Member: owners[topic][partition],
+// groupProgress is how far a group has come, and between which offsets.
+type groupProgress struct {
+	committed    kadm.OffsetResponses
+	starts, ends kadm.ListedOffsets
+}
+
+// view shows one partition, which a member has, or nobody. Where nothing is committed everything that is
+// there lies before the group; a start that is not known counts as 0.
+func (p groupProgress) view(topic string, partition int32, member string) groupOffsetView {
+	one := groupOffsetView{Topic: topic, Partition: partition, Committed: -1, End: -1, Lag: -1, Member: member}
+	from := int64(0)
+	if start, ok := p.starts.Lookup(topic, partition); ok && start.Err == nil {
+		from = start.Offset
 	}
-	if o, ok := committed.Lookup(topic, partition); ok && o.At >= 0 {
-		one.Committed = o.At
+	if o, ok := p.committed.Lookup(topic, partition); ok && o.At >= 0 {
+		one.Committed, from = o.At, o.At
 	}
-	switch end, ok := ends.Lookup(topic, partition); {
+	switch end, ok := p.ends.Lookup(topic, partition); {
 	case !ok:
 		one.Error = kerr.UnknownTopicOrPartition.Message
 	case end.Err != nil:
 		one.Error = end.Err.Error()
 	default:
 		one.End = end.Offset
-		one.Lag = max(end.Offset-max(one.Committed, 0), 0)
+		one.Lag = max(end.Offset-from, 0)
 	}
 	return one
 }

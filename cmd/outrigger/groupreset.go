@@ -7,22 +7,19 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // resetFlags say where to, and for which topics.
 type resetFlags struct {
-	topics             []string
-	all                bool
-	earliest, latest   bool
-	offset, shift      int64
-	datetime           string
-	execute            bool
-	offsetSet, shifted bool
+	place           resetPlace
+	topics          []string
+	all             bool
+	kind            string
+	execute, dryRun bool
+	export          bool
 }
 
 // resetView is one offset as it was and as it is to be; -1 is none.
@@ -38,89 +35,89 @@ func (f *groupFlags) resetOffsets() *cobra.Command {
 	r := resetFlags{}
 	command := &cobra.Command{
 		Use:   "reset-offsets GROUP",
-		Short: "Move the committed offsets of a group without members",
-		Long: `Move the committed offsets of a group without members.
+		Short: "Move the offsets of a group without members",
+		Long: `Move the committed offsets of a group without members, or from where on a share
+group shares.
 
 Without --execute the new offsets are shown and nothing is changed. Offsets are
-kept between the first and the last of each partition.`,
+kept between the first and the last of each partition. --export prints them as
+topic,partition,offset; --from-file takes that, also with the group before it.`,
 		Args: exactlyArguments(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			r.offsetSet, r.shifted = c.Flags().Changed("to-offset"), c.Flags().Changed("shift-by")
-			if err := r.validate(); err != nil {
+			if err := r.place.choose(c.Flags()); err != nil {
+				return err
+			}
+			if err := r.validate(f.asJSON); err != nil {
 				return err
 			}
 			return f.with(c.Context(), func(ctx context.Context, admin *kadm.Client) error {
 				views, err := r.run(ctx, admin, args[0])
-				if err != nil {
+				switch {
+				case err != nil:
 					return err
-				}
-				if f.asJSON {
+				case f.asJSON:
 					return json.NewEncoder(c.OutOrStdout()).Encode(views)
+				case r.export:
+					return writeOffsetsFile(c.OutOrStdout(), views)
 				}
 				return r.write(c.OutOrStdout(), views)
 			})
 		},
 	}
 	flags := command.Flags()
-	flags.StringArrayVar(&r.topics, "topic", nil, "topic to move in, may be repeated")
+	r.place.register(flags)
+	flags.StringArrayVar(&r.topics, "topic", nil, "topic to move in, or some of its partitions as in orders:0,1; may be repeated")
 	flags.BoolVar(&r.all, "all-topics", false, "move in every topic that the group has committed for")
-	flags.BoolVar(&r.earliest, "to-earliest", false, "to the first record")
-	flags.BoolVar(&r.latest, "to-latest", false, "behind the last record")
-	flags.Int64Var(&r.offset, "to-offset", 0, "to this offset")
-	flags.Int64Var(&r.shift, "shift-by", 0, "on by so many records, back if negative")
-	flags.StringVar(&r.datetime, "to-datetime", "", "to the first record at or after this time, as in 2026-11-28T12:00:00Z")
+	flags.StringVar(&r.kind, "type", "", "of a group that is not there yet: classic, the default, or share")
 	flags.BoolVar(&r.execute, "execute", false, "do it, and not only show it")
+	flags.BoolVar(&r.dryRun, "dry-run", false, "only show it, the default")
+	flags.BoolVar(&r.export, "export", false, "print the new offsets as a file for --from-file")
 	return command
 }
 
-// validate wants one place to move to, and topics to move in.
-func (r *resetFlags) validate() error {
-	places := 0
-	for _, given := range []bool{r.earliest, r.latest, r.offsetSet, r.shifted, r.datetime != ""} {
-		if given {
-			places++
-		}
+// validate wants partitions to move in, by name or from a file.
+func (r *resetFlags) validate(asJSON bool) error {
+	wrong := ""
+	switch {
+	case r.place.file != "" && (r.all || len(r.topics) > 0):
+		wrong = "--from-file names the partitions; leave --topic and --all-topics away"
+	case r.place.file == "" && r.all == (len(r.topics) > 0):
+		wrong = "say which topics with --topic, or take --all-topics"
+	case r.kind != "" && r.kind != classicGroup && r.kind != shareGroup:
+		wrong = "--type " + r.kind + " is refused: want classic or share"
+	case r.execute && r.dryRun:
+		wrong = "--execute and --dry-run exclude each other; give one"
+	case r.export && asJSON:
+		wrong = "--export and --json exclude each other; give one"
 	}
-	if places != 1 {
-		return &usageError{errors.New("say where to with one of --to-earliest, --to-latest, --to-offset, --shift-by and --to-datetime")}
+	if wrong != "" {
+		return &usageError{errors.New(wrong)}
 	}
-	if r.all == (len(r.topics) > 0) {
-		return &usageError{errors.New("say which topics with --topic, or take --all-topics")}
-	}
-	if r.datetime != "" {
-		if _, err := time.Parse(time.RFC3339, r.datetime); err != nil {
-			return &usageError{fmt.Errorf("--to-datetime %s is refused: want a time as in 2026-11-28T12:00:00Z", r.datetime)}
-		}
+	if _, err := parsePartitions(r.topics); err != nil {
+		return &usageError{fmt.Errorf("--topic %s is refused: %w", topicsText(r.topics), err)}
 	}
 	return nil
 }
 
 func (r *resetFlags) run(ctx context.Context, admin *kadm.Client, group string) ([]resetView, error) {
-	described, err := admin.DescribeGroups(ctx, group)
-	if err != nil {
-		return nil, fmt.Errorf("describe group %s: %w", group, err)
-	}
-	if err := described[group].Err; err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return nil, explainGroup("describe group "+group, err)
-	}
-	consumers, err := admin.DescribeConsumerGroups(ctx, group)
-	if err != nil {
-		return nil, fmt.Errorf("describe group %s: %w", group, err)
-	}
-	if n := len(described[group].Members) + len(consumers[group].Members); n > 0 {
-		return nil, fmt.Errorf("group %s has %d members; stop its consumers first, or they would overwrite the new offsets", group, n)
-	}
-	committed, err := admin.FetchOffsets(ctx, group)
-	if err != nil {
-		return nil, explainGroup("fetch offsets of "+group, err)
-	}
-	topics := r.topics
-	if r.all {
-		if topics = committed.Offsets().TopicsSet().Topics(); len(topics) == 0 {
-			return nil, fmt.Errorf("group %s has committed nothing; name topics with --topic", group)
+	plan := resetPlan{place: &r.place}
+	var err error
+	if r.place.file != "" {
+		if plan.filed, err = readOffsetsFile(r.place.file, group); err != nil {
+			return nil, err
 		}
 	}
-	views, err := r.plan(ctx, admin, committed, topics)
+	g, err := r.find(ctx, admin, group)
+	if err != nil {
+		return nil, err
+	}
+	if plan.current, err = g.offsets(ctx, admin); err != nil {
+		return nil, err
+	}
+	if plan.scope, err = r.scope(group, &plan); err != nil {
+		return nil, err
+	}
+	views, err := plan.views(ctx, admin)
 	if err != nil || !r.execute {
 		return views, err
 	}
@@ -128,8 +125,8 @@ func (r *resetFlags) run(ctx context.Context, admin *kadm.Client, group string) 
 	for _, v := range views {
 		next.AddOffset(v.Topic, v.Partition, v.To, -1)
 	}
-	if err := admin.CommitAllOffsets(ctx, group, next); err != nil {
-		return nil, explainGroup("commit offsets of "+group, err)
+	if err := g.move(ctx, admin, next); err != nil {
+		return nil, err
 	}
 	for i := range views {
 		views[i].Done = true
@@ -137,66 +134,42 @@ func (r *resetFlags) run(ctx context.Context, admin *kadm.Client, group string) 
 	return views, nil
 }
 
-// plan finds the new offset of every partition.
-func (r *resetFlags) plan(
-	ctx context.Context, admin *kadm.Client, committed kadm.OffsetResponses, topics []string,
-) ([]resetView, error) {
-	starts, err := admin.ListStartOffsets(ctx, topics...)
-	if err == nil {
-		err = starts.Error()
+// find finds the group, which must not have members.
+func (r *resetFlags) find(ctx context.Context, admin *kadm.Client, name string) (foundGroup, error) {
+	g, err := findGroup(ctx, admin, name)
+	switch {
+	case err != nil:
+		return g, err
+	case g.members > 0:
+		return g, fmt.Errorf("group %s has %d members; stop its consumers first, or they would overwrite the new offsets",
+			name, g.members)
+	case g.protocol == "":
+		g.protocol = r.kind
+	case r.kind != "" && g.protocol != r.kind:
+		return g, fmt.Errorf("group %s is of type %s and not %s; leave --type away", name, g.protocol, r.kind)
 	}
-	if err != nil {
-		return nil, explain("list first offsets of "+topicsText(topics), err, "")
-	}
-	ends, err := admin.ListEndOffsets(ctx, topics...)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		return nil, explain("list last offsets of "+topicsText(topics), err, "")
-	}
-	var dated kadm.ListedOffsets
-	if r.datetime != "" {
-		at, err := time.Parse(time.RFC3339, r.datetime)
-		if err != nil {
-			return nil, err
-		}
-		if dated, err = admin.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topics...); err != nil {
-			return nil, explain("list offsets of "+topicsText(topics), err, "")
-		}
-	}
-	var views []resetView
-	for _, end := range ends.Offsets().Sorted() {
-		first, _ := starts.Lookup(end.Topic, end.Partition)
-		v := resetView{Topic: end.Topic, Partition: end.Partition, From: -1}
-		if o, ok := committed.Lookup(end.Topic, end.Partition); ok {
-			v.From = o.At
-		}
-		late, _ := dated.Lookup(end.Topic, end.Partition)
-		v.To = r.target(v.From, partitionBounds{first: first.Offset, end: end.At, dated: late.Offset})
-		views = append(views, v)
-	}
-	return views, nil
+	return g, nil
 }
 
-// partitionBounds are offsets of a partition: of its first record, behind its last one, and of the
-// first record at or after the time that was given.
-type partitionBounds struct{ first, end, dated int64 }
-
-// target is where the flags point to, within the partition.
-func (r *resetFlags) target(from int64, b partitionBounds) int64 {
-	to := b.dated
-	switch {
-	case r.earliest:
-		to = b.first
-	case r.latest:
-		to = b.end
-	case r.offsetSet:
-		to = r.offset
-	case r.shifted:
-		to = max(from, b.first) + r.shift
+// scope is in which partitions to move: those of the file, of the topics named, or of all that the group has
+// offsets of.
+func (r *resetFlags) scope(group string, plan *resetPlan) (namedPartitions, error) {
+	if !r.all && plan.filed == nil {
+		return parsePartitions(r.topics)
 	}
-	return min(max(to, b.first), b.end)
+	scope := namedPartitions{}
+	for _, o := range plan.filed.Sorted() {
+		scope[o.Topic] = append(scope[o.Topic], o.Partition)
+	}
+	if r.all {
+		for topic := range plan.current {
+			scope[topic] = nil
+		}
+	}
+	if len(scope) == 0 {
+		return nil, fmt.Errorf("group %s has committed nothing; name topics with --topic", group)
+	}
+	return scope, nil
 }
 
 func (r *resetFlags) write(out io.Writer, views []resetView) error {

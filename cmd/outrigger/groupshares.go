@@ -36,9 +36,7 @@ func viewShares(ctx context.Context, admin *kadm.Client, g *kadm.DescribedShareG
 	}
 	for _, m := range g.Members {
 		one := groupMemberView{Member: m.MemberID, ClientID: m.ClientID, Host: m.ClientHost, Epoch: m.MemberEpoch}
-		for _, t := range m.Assignment.IntoList() {
-			one.Partitions += len(t.Partitions)
-		}
+		one.assign(m.Assignment)
 		view.Members = append(view.Members, one)
 	}
 	offsets, err := admin.DescribeShareGroupOffsets(ctx, g.GroupID)
@@ -46,7 +44,7 @@ func viewShares(ctx context.Context, admin *kadm.Client, g *kadm.DescribedShareG
 		err = offsets[g.GroupID].Err
 	}
 	if err != nil {
-		return view, explainGroup("describe offsets of "+g.GroupID, err)
+		return view, refusal(g.GroupID, true, err) // it may be gone by now
 	}
 	for _, o := range offsets[g.GroupID].Offsets.Sorted() {
 		one := groupOffsetView{Topic: o.Topic, Partition: o.Partition, Committed: o.StartOffset, End: -1, Lag: o.Lag}

@@ -4,6 +4,8 @@
 //	outrigger start          one broker
 //	outrigger status         what the cluster says of itself, over NATS
 //	outrigger topic          create, list, describe and delete topics, over Kafka's protocol
+//	outrigger group          list, describe, change and delete groups, over Kafka's protocol
+//	outrigger txn            list, describe and abort transactions, over Kafka's protocol
 //	outrigger wal dump DIR   what lies in a node's write-ahead log
 //	outrigger verify DIR     check all files of a broker that is stopped
 //	outrigger frame          what a replication frame on stdin says

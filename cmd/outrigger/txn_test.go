@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 func exampleTxns() []txnView {
@@ -53,5 +55,55 @@ func TestTransactionsAsJSONLeaveOutWhatIsNotKnown(t *testing.T) {
 	}
 	if strings.Count(string(text), `"started"`) != 1 || !strings.Contains(string(text), `"producer_epoch":3`) {
 		t.Errorf("got %s", text)
+	}
+}
+
+// txnBench is a broker with a transaction that is open in both partitions of topic "orders".
+type txnBench struct {
+	*groupBench
+	producer *kgo.Client
+}
+
+// startTxn begins a transaction under an id.
+func startTxn(t *testing.T, id string) *txnBench {
+	t.Helper()
+	b := &txnBench{groupBench: startGroupBench(t)}
+	b.producer, _ = b.dial(kgo.TransactionalID(id))
+	b.begin()
+	return b
+}
+
+// begin begins a transaction in both partitions.
+func (b *txnBench) begin() {
+	b.Helper()
+	if err := b.producer.BeginTransaction(); err != nil {
+		b.Fatal(err)
+	}
+	for p := range int32(2) {
+		if err := b.producer.ProduceSync(b.ctx, &kgo.Record{Topic: "orders", Partition: p, Value: []byte("v")}).FirstErr(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// txn runs a `txn` command.
+func (b *txnBench) txn(arguments ...string) outcome {
+	b.Helper()
+	return run(b.T, nil, append([]string{"txn", "--bootstrap-server", b.kafka}, arguments...)...)
+}
+
+// An id may expire between the list and its description. That is no reason to show nothing of the others.
+func TestTransactionsThatAreGoneAreLeftOutUnlessTheyWereNamed(t *testing.T) {
+	b := startTxn(t, "payments")
+	ids := []string{"gone", "payments"}
+	views, err := describeIDs(b.ctx, b.admin, ids, true)
+	if err != nil || len(views) != 1 || views[0].ID != "payments" {
+		t.Errorf("from a list: got %+v, %v, want payments", views, err)
+	}
+	if _, err := describeIDs(b.ctx, b.admin, ids, false); err == nil || !strings.Contains(err.Error(), "describe transaction gone: there is no such id") {
+		t.Errorf("by name: got %v, want gone to be refused", err)
+	}
+	if got := b.txn("describe"); got.code != 0 || !strings.Contains(got.stdout, "payments\n  Ongoing, open for ") {
+		t.Errorf("describe: got %+v", got)
 	}
 }

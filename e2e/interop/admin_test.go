@@ -21,7 +21,10 @@ import (
 //	groups GROUP -> whether it is there          group GROUP -> state, members
 //	offset GROUP TOPIC PARTITION -> offset       reset GROUP TOPIC PARTITION OFFSET
 //	delete-group GROUP                           transactions ID -> whether it is there
-//	transaction ID -> state
+//	transaction ID -> state                      hanging TOPIC PARTITION -> whether a transaction hangs there
+//	abort-at TOPIC PARTITION OFFSET              delete-offset GROUP TOPIC PARTITION
+//	share-group GROUP -> state, members          share-offset GROUP TOPIC PARTITION -> start or none
+//	share-reset GROUP TOPIC PARTITION OFFSET     share-delete-offsets GROUP TOPIC
 
 // expect asks and holds the answer against what is wanted.
 func expect(ctx context.Context, with talker, want string, fields ...string) error {

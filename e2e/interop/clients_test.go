@@ -114,7 +114,7 @@ func scripted(name string, run func(args ...string) command) *client {
 func kafkaPython(c *clients) *client {
 	column := scripted("kafka-python", func(args ...string) command { return python(c, "driver_kafka_python.py", args...) })
 	const classic = "speaks the classic protocol only"
-	column.lacks = map[string]string{rowConsumerGroup: classic, rowShareGroup: classic}
+	column.lacks = map[string]string{rowConsumerGroup: classic, rowShareGroup: classic, rowAdminShares: classic}
 	return column
 }
 
@@ -122,6 +122,7 @@ func confluent(c *clients) *client {
 	column := scripted("confluent-kafka", func(args ...string) command { return python(c, "driver_confluent.py", args...) })
 	column.lacks = map[string]string{
 		rowReassign: "has no such call", rowLogDirs: "has no such call", rowAdminTransactions: "has no such call",
+		rowHanging: "has no such call", rowDeleteOffsets: "has no such call", rowAdminShares: "has no such call",
 	}
 	return column
 }
@@ -137,7 +138,8 @@ func kafkajs(c *clients) *client {
 		rowStatic: "has no static members", rowCooperative: "rebalances eagerly only",
 		rowConsumerGroup: "speaks the classic protocol only", rowShareGroup: "speaks the classic protocol only",
 		rowLogDirs: "has no such call",
-		rowElect:   "has no such call", rowAdminTransactions: "has no such call",
+		rowElect:   "has no such call", rowAdminTransactions: "has no such call", rowHanging: "has no such call",
+		rowDeleteOffsets: "has no such call", rowAdminShares: "speaks the classic protocol only",
 	}
 	return column
 }

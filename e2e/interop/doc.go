@@ -8,7 +8,7 @@
 //	BOOTSTRAP produce TOPIC CODEC IDEMPOTENT                   reads: partition key value; says: acked partition offset value
 //	BOOTSTRAP consume TOPIC GROUP PROTOCOL INSTANCE ISOLATION  until its input ends; says: assigned partitions,
 //	                                                           and record partition offset key value
-//	BOOTSTRAP transact ID TOPIC                                reads init, begin, send partition value,
+//	BOOTSTRAP transact ID TOPIC                                reads init, begin, send partition value [milliseconds],
 //	                                                           offsets group topic partition offset, commit, abort
 //	BOOTSTRAP admin                                            reads one of the words of admin_test.go, and its arguments
 //

@@ -199,7 +199,15 @@ func (d *franzDriver) transact(args []string) error {
 		case "begin":
 			return nil, client.BeginTransaction()
 		case "send":
-			return nil, client.ProduceSync(ctx, &kgo.Record{Partition: number(args[0]), Value: decode(args[1])}).FirstErr()
+			r := &kgo.Record{Partition: number(args[0]), Value: decode(args[1])}
+			if len(args) > 2 { // franz-go alone is asked for records of another time
+				at, err := strconv.ParseInt(args[2], 10, 64)
+				if err != nil {
+					return nil, err
+				}
+				r.Timestamp = time.UnixMilli(at)
+			}
+			return nil, client.ProduceSync(ctx, r).FirstErr()
 		case "commit":
 			return nil, client.EndTransaction(ctx, kgo.TryCommit)
 		case "abort":
@@ -267,10 +275,16 @@ func (d *franzDriver) administer([]string) error {
 	defer adm.Close()
 	return d.converse(func(ctx context.Context, word string, args []string) ([]any, error) {
 		switch word {
-		case "groups", "group", "offset", "reset", "delete-group", "transactions", "transaction":
+		case "groups", "group", "offset", "reset", "delete-group", "delete-offset", "transactions", "transaction":
 			return franzGroups(ctx, adm, word, args)
 		case "delete-records", "reassign", "reassigning", "log-dirs", "elect":
 			return franzPartitions(ctx, adm, word, args)
+		}
+		switch word {
+		case "hanging", "abort-at":
+			return franzHanging(ctx, adm, word, args)
+		case "share-group", "share-offset", "share-reset", "share-delete-offsets":
+			return franzShares(ctx, adm, word, args)
 		}
 		return franzTopics(ctx, adm, word, args)
 	})
@@ -375,6 +389,11 @@ func franzGroups(ctx context.Context, adm *kadm.Client, word string, args []stri
 	case "delete-group":
 		r, err := adm.DeleteGroup(ctx, args[0])
 		return nil, errors.Join(err, r.Err)
+	case "delete-offset":
+		set := kadm.TopicsSet{}
+		set.Add(args[1], number(args[2]))
+		said, err := adm.DeleteOffsets(ctx, args[0], set)
+		return nil, errors.Join(err, said.Error())
 	case "transactions":
 		found, err := adm.ListTransactions(ctx, nil, nil)
 		return []any{slices.Contains(found.TransactionalIDs(), args[0])}, err

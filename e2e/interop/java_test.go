@@ -172,6 +172,12 @@ func (j *javaTools) ask(ctx context.Context, fields ...string) ([]string, error)
 		return j.deleteRecords(ctx, args)
 	case "reassign":
 		return nil, j.reassign(ctx, args)
+	case "hanging", "abort-at":
+		return j.hanging(ctx, word, args)
+	case "delete-offset":
+		return nil, j.deleteOffset(ctx, args)
+	case "share-group", "share-offset", "share-reset", "share-delete-offsets":
+		return j.shares(ctx, word, args)
 	case "groups", "group", "offset", "reset", "delete-group":
 		return j.groups(ctx, word, args)
 	}

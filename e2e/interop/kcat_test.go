@@ -20,7 +20,8 @@ func kcat(c *clients) *client {
 		line: func(r record) string { return r.key + ":" + r.value },
 		lacks: map[string]string{
 			rowConsumerGroup: classic, rowShareGroup: classic, rowCopy: "has no such call",
-			rowAdminTopics: admin, rowAdminGroups: admin, rowAdminTransactions: admin, rowDeleteRecords: admin,
+			rowAdminTopics: admin, rowAdminGroups: admin, rowDeleteOffsets: admin, rowAdminShares: admin,
+			rowAdminTransactions: admin, rowHanging: admin, rowDeleteRecords: admin,
 			rowReassign: admin, rowLogDirs: admin, rowElect: admin,
 		},
 		produce: func(p producer, broker string) command {

@@ -33,6 +33,9 @@ const (
 	rowAdminTopics       = "admin: create, describe, alter, delete topics"
 	rowAdminGroups       = "admin: list, describe, reset, delete groups"
 	rowAdminTransactions = "admin: list, describe transactions"
+	rowHanging           = "admin: find hanging transactions, abort one"
+	rowDeleteOffsets     = "admin: delete offsets of a group"
+	rowAdminShares       = "admin: describe, reset, delete offsets of share groups"
 	rowDeleteRecords     = "admin: delete records"
 	rowReassign          = "admin: reassign partitions"
 	rowLogDirs           = "admin: log dirs"
@@ -52,7 +55,8 @@ var rows = []row{
 	{rowShareGroup, shareGroup},
 	{rowKill, nil},
 	{rowCommit, commits}, {rowAbort, aborts}, {rowFence, fences}, {rowReadCommitted, readsCommitted}, {rowCopy, copies},
-	{rowAdminTopics, adminTopics}, {rowAdminGroups, adminGroups}, {rowAdminTransactions, adminTransactions},
+	{rowAdminTopics, adminTopics}, {rowAdminGroups, adminGroups}, {rowDeleteOffsets, deleteOffsets},
+	{rowAdminShares, shareAdmin}, {rowAdminTransactions, adminTransactions}, {rowHanging, hanging},
 	{rowDeleteRecords, deleteRecords}, {rowReassign, reassign}, {rowLogDirs, logDirs}, {rowElect, nil},
 }
 

@@ -7,6 +7,7 @@ import (
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
+	"outrigger/sidecar/cluster"
 	"outrigger/sidecar/frame"
 	"outrigger/sidecar/replica"
 )
@@ -89,9 +90,9 @@ type Image interface {
 	MinInSyncWanted(*topic.Topic) int
 	// Evicts reports whether a committed record took the node's replica of p away.
 	Evicts(topic.NodeID, topic.Partition) bool
-	// Throttles tells how many bytes a second may go from a leader, and to a follower, to fill new replicas.
-	Throttles(p topic.Partition, leader, follower topic.NodeID) (out, in int64)
-	// Feeders is how many leaders fill new replicas on a node.
+	// Throttles tells what bounds the filling of a follower's replica by a leader.
+	Throttles(p topic.Partition, leader, follower topic.NodeID) cluster.Throttles
+	// Feeders is how many leaders fill replicas on a node with a bound on what it may get.
 	Feeders(topic.NodeID) int
 	// Deleted reports whether a committed tombstone names the topic.
 	Deleted(topic.ID) bool
@@ -220,6 +221,7 @@ func (r *Replication) SetImage(im Image) {
 	r.registered = r.registered || r.lives[r.cfg.Self.Node] == r.cfg.Self.Session
 	r.image = im
 	clear(r.throttle.feeders)
+	clear(r.throttle.bounds)
 	for t := range im.All() {
 		// The minimum may come from the cluster's defaults, which change no topic.
 		now := seenTopic{t, im.MinInSyncWanted(t)}

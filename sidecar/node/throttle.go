@@ -7,16 +7,42 @@ import (
 	"outrigger/sidecar/cluster"
 )
 
-// throttle slows down the filling of replicas that a reassignment brings. Whoever is in sync, and what is
-// appended while a replica streams, goes out as ever: nobody who waits for an acknowledgement waits for it.
+// throttle slows down the filling of replicas that are not in sync, where configs ask for it. Whoever is in
+// sync, and what is appended while a replica streams, goes out as ever: nobody who waits for an
+// acknowledgement waits for it.
 //
 // A leader knows the rate of a follower, and how many other leaders fill it; it takes its share.
 type throttle struct {
-	// out is what this node may send to all new replicas, in what it may send to those of one node.
+	// listed is for the replicas that topics list, moves for those that reassignments bring. Who is both
+	// takes from both.
+	listed, moves budget
+	// bounds caches cluster.Image.Throttles, feeders cluster.Image.Feeders, for the present image.
+	bounds  map[filling]cluster.Throttles
+	feeders map[topic.NodeID]int
+}
+
+// filling is a replica that this node fills.
+type filling struct {
+	partition topic.Partition
+	node      topic.NodeID
+}
+
+// budget is what this node may send: out to all nodes, in to each of them.
+type budget struct {
 	out bucket
 	in  map[topic.NodeID]*bucket
-	// feeders caches cluster.Image.Feeders for the present image.
-	feeders map[topic.NodeID]int
+}
+
+func (b *budget) inward(node topic.NodeID) *bucket {
+	in := b.in[node]
+	if in == nil {
+		in = &bucket{}
+		if b.in == nil {
+			b.in = map[topic.NodeID]*bucket{}
+		}
+		b.in[node] = in
+	}
+	return in
 }
 
 // bucket holds the bytes that may be sent. It fills with time, up to a second's worth, and what is sent may
@@ -35,16 +61,37 @@ func (b *bucket) refill(now, ticksPerSecond, rate int64) {
 // throttled reports whether the next batch of a slot for a peer must wait. held says that it has waited
 // before: then it waits until a quarter of a second's worth has gathered, since it may cost a read of the log.
 func (r *Replication) throttled(p *peer, s *slot, held bool) bool {
-	placement := s.machine.Placement()
-	if placement == nil || !placement.Moving() || !placement.IsAdding(p.node) ||
-		slices.ContainsFunc(placement.ISR, func(m topic.Member) bool { return m.Node == p.node }) {
+	bounds := r.bounds(p, s)
+	if bounds.Free() {
 		return false
 	}
-	out, in := r.image.Throttles(s.partition, r.cfg.Self.Node, p.node)
-	if in != cluster.Unthrottled {
-		in /= int64(max(1, r.feeders(p.node)))
+	t := &r.throttle
+	for _, at := range []struct {
+		bucket *bucket
+		rate   int64
+	}{
+		{&t.listed.out, bounds.Out}, {t.listed.inward(p.node), r.share(p.node, bounds.In)},
+		{&t.moves.out, bounds.MoveOut}, {t.moves.inward(p.node), r.share(p.node, bounds.MoveIn)},
+	} {
+		if r.empty(at.bucket, at.rate, held) {
+			return true
+		}
 	}
-	return r.empty(&r.throttle.out, out, held) || r.empty(r.inward(p.node), in, held)
+	return false
+}
+
+// bounds are those on the filling of a peer's replica, as the present image has them.
+func (r *Replication) bounds(p *peer, s *slot) cluster.Throttles {
+	key := filling{s.partition, p.node}
+	bounds, known := r.throttle.bounds[key]
+	if !known {
+		bounds = r.image.Throttles(s.partition, r.cfg.Self.Node, p.node)
+		if r.throttle.bounds == nil {
+			r.throttle.bounds = map[filling]cluster.Throttles{}
+		}
+		r.throttle.bounds[key] = bounds
+	}
+	return bounds
 }
 
 func (r *Replication) empty(b *bucket, rate int64, held bool) bool {
@@ -58,19 +105,11 @@ func (r *Replication) empty(b *bucket, rate int64, held bool) bool {
 	return b.bytes <= 0
 }
 
-func (r *Replication) inward(node topic.NodeID) *bucket {
-	b := r.throttle.in[node]
-	if b == nil {
-		b = &bucket{at: r.now}
-		if r.throttle.in == nil {
-			r.throttle.in = map[topic.NodeID]*bucket{}
-		}
-		r.throttle.in[node] = b
+// share is this leader's part of what a node may get.
+func (r *Replication) share(node topic.NodeID, rate int64) int64 {
+	if rate == cluster.Unthrottled {
+		return rate
 	}
-	return b
-}
-
-func (r *Replication) feeders(node topic.NodeID) int {
 	n, known := r.throttle.feeders[node]
 	if !known {
 		n = r.image.Feeders(node)
@@ -79,14 +118,23 @@ func (r *Replication) feeders(node topic.NodeID) int {
 		}
 		r.throttle.feeders[node] = n
 	}
-	return n
+	return rate / int64(max(1, n))
 }
 
-// spend takes from the buckets what was sent to fill a replica that a reassignment brings.
+// spend takes what was sent to fill a replica from the buckets that bound it, and from no other: one that
+// was overdrawn while nothing bounded it would hold everything back for long once something does.
 func (r *Replication) spend(p *peer, s *slot, bytes int) {
-	if placement := s.machine.Placement(); placement != nil && placement.IsAdding(p.node) {
-		r.throttle.out.bytes -= int64(bytes)
-		r.inward(p.node).bytes -= int64(bytes)
+	bounds, t := r.bounds(p, s), &r.throttle
+	for _, at := range []struct {
+		budget  *budget
+		out, in int64
+	}{{&t.listed, bounds.Out, bounds.In}, {&t.moves, bounds.MoveOut, bounds.MoveIn}} {
+		if at.out != cluster.Unthrottled {
+			at.budget.out.bytes -= int64(bytes)
+		}
+		if at.in != cluster.Unthrottled {
+			at.budget.inward(p.node).bytes -= int64(bytes)
+		}
 	}
 }
 

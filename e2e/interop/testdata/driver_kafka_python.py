@@ -4,7 +4,7 @@ import threading
 from base64 import b64decode, b64encode
 
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.admin import AbortTransactionSpec, ConfigResource, ConfigResourceType
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError
@@ -173,6 +173,21 @@ def administer(bootstrap):
             said = admin.delete_groups([args[0]])[args[0]]
             if said != "OK":
                 raise RuntimeError(said)
+        elif word == "delete-offset":
+            at = TopicPartition(args[1], int(args[2]))
+            error = admin.delete_group_offsets(args[0], [at])[at]
+            if error.errno:
+                raise error()
+        elif word == "hanging":
+            return [any(TopicPartition(args[0], int(args[1])) in t["topic_partitions"]
+                        for t in admin.find_hanging_transactions())]
+        elif word == "abort-at":
+            at = TopicPartition(args[0], int(args[1]))
+            found = [p for p in admin.describe_producers([at])[at].active_producers
+                     if p.current_transaction_start_offset == int(args[2])]
+            if not found:
+                raise RuntimeError("no transaction begins there")
+            admin.abort_transaction(AbortTransactionSpec(at, found[0].producer_id, found[0].producer_epoch))
         elif word == "transactions":
             return [any(t.transactional_id == args[0] for listed in admin.list_transactions().values() for t in listed)]
         elif word == "transaction":

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,7 +41,9 @@ type Node struct {
 // Kafka is what the broker's side is started on.
 type Kafka struct {
 	Listeners []Listener
-	Topics    TopicDefaults
+	// PeerListener is the name of the one at which brokers ask each other.
+	PeerListener string
+	Topics       TopicDefaults
 	// TopicConfigs are further defaults of topics where they are not Kafka's, by the names of topic configs.
 	TopicConfigs map[string]string
 	// RetentionCheck is how often leaders look for records whose time is over.
@@ -81,6 +84,8 @@ type Groups struct {
 
 // ConsumerGroups is what groups of the consumer protocol (KIP-848) may do.
 type ConsumerGroups struct {
+	// Off: nobody is a member of one.
+	Off               bool
 	MembersMax        int
 	Session, Interval time.Duration
 	// The bounds of what a group may be given as its own.
@@ -95,6 +100,8 @@ type ConsumerGroups struct {
 type Transactions struct {
 	Partitions        int32
 	ReplicationFactor int16
+	// MinInSync is the topic's min.insync.replicas.
+	MinInSync int32
 	// TimeoutMax bounds the timeouts of transactions, Expiration is how long silent ids are kept.
 	TimeoutMax, Expiration time.Duration
 }
@@ -120,6 +127,8 @@ type NATS struct {
 	File string
 	// Tap is "off", "facts" or "payload".
 	Tap string
+	// Feeds: other brokers may take frames from Client.
+	Feeds bool
 }
 
 // Login is a user and a password; an empty password is still to be drawn.
@@ -283,6 +292,7 @@ func (b *builder) kafka(voters int) Kafka {
 	b.note(notes...)
 	k := Kafka{
 		Listeners:           listeners,
+		PeerListener:        b.peerListener(listeners),
 		Topics:              b.topics(max(voters, 1)),
 		TopicConfigs:        b.topicConfigs(),
 		RetentionCheck:      b.millis(keyRetentionCheck),
@@ -332,6 +342,7 @@ func (b *builder) transactions(brokers int) Transactions {
 	return Transactions{
 		Partitions:        int32(b.number(keyTxnPartitions)),
 		ReplicationFactor: int16(b.number(keyTxnReplication)),
+		MinInSync:         int32(b.number(keyTxnMinISR)),
 		TimeoutMax:        b.millis(keyTxnTimeoutMax),
 		Expiration:        b.millis(keyTxnExpiration),
 	}
@@ -352,6 +363,7 @@ func (b *builder) groups(brokers int) Groups {
 		SessionMax:        b.millis(keyGroupSessionMax),
 		MembersMax:        int(b.number(keyGroupSize)),
 		Consumers: ConsumerGroups{
+			Off:        b.consumersOff(),
 			MembersMax: int(b.number(keyConsumerSize)),
 			Session:    b.millis(keyConsumerSession), Interval: b.millis(keyConsumerInterval),
 			SessionMin: b.millis(keyConsumerSessionMin), SessionMax: b.millis(keyConsumerSessionMax),
@@ -368,6 +380,19 @@ func (b *builder) groups(brokers int) Groups {
 			fmt.Sprintf("it is below %s=%s", keyGroupSessionMin, b.text(keyGroupSessionMin))})
 	}
 	return g
+}
+
+// consumersOff reports whether the protocols of groups lack the consumer protocol, and says what else they
+// cannot say.
+func (b *builder) consumersOff() bool {
+	protocols := splitList(b.text(keyProtocols))
+	if !slices.Contains(protocols, "classic") {
+		b.refuse(&Refusal{keyProtocols, b.text(keyProtocols), "the classic protocol cannot be turned off; name classic, too"})
+	}
+	if slices.Contains(protocols, "streams") {
+		b.note(streamsGroupsAbsent())
+	}
+	return !slices.Contains(protocols, "consumer")
 }
 
 func (b *builder) replica() Replica {

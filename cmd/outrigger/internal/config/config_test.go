@@ -53,6 +53,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 		Kafka: Kafka{
 			Listeners: []Listener{{Name: "PLAINTEXT", Addresses: []Address{{"", 9092}},
 				Advertised: Address{"machine.example.net", 9092}}},
+			PeerListener:   "PLAINTEXT",
 			Topics:         TopicDefaults{1, 1, 1, true, true, false},
 			RetentionCheck: 5 * time.Minute,
 			Groups: Groups{
@@ -68,7 +69,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 				},
 			},
 			Shares: Shares{
-				Partitions: 50, ReplicationFactor: 1, SnapshotUpdates: 500, WriteTimeout: 5 * time.Second,
+				Partitions: 50, ReplicationFactor: 1, MinInSync: 2, SnapshotUpdates: 500, WriteTimeout: 5 * time.Second,
 				PruneInterval: 5 * time.Minute, ColdInterval: 5 * time.Minute, MembersMax: 200, SessionsMax: 2000,
 				Session: 45 * time.Second, SessionMin: 45 * time.Second, SessionMax: time.Minute,
 				Interval: 5 * time.Second, IntervalMin: 5 * time.Second, IntervalMax: 15 * time.Second,
@@ -77,13 +78,13 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 				Assignment: Assignment{Max: 15 * time.Second}, LetterPrefix: "dlq.",
 			},
 			Transactions: Transactions{
-				Partitions: 50, ReplicationFactor: 1, TimeoutMax: 15 * time.Minute, Expiration: 7 * 24 * time.Hour,
+				Partitions: 50, ReplicationFactor: 1, MinInSync: 2, TimeoutMax: 15 * time.Minute, Expiration: 7 * 24 * time.Hour,
 			},
 			MessageBytesMax: 1048588, RequestBytesMax: 104857600, FetchBytesMax: 57671680,
 			ConnectionsMax: 2147483647, ConnectionsPerIPMax: 2147483647, IdleMax: 10 * time.Minute,
 			FetchSessionsMax: 1000, ProducerExpiration: 24 * time.Hour,
 		},
-		NATS: NATS{Client: Address{"127.0.0.1", 4222}, Ops: Login{User: "ops"}, Sys: Login{User: "admin"}, Tap: "facts"},
+		NATS: NATS{Client: Address{"127.0.0.1", 4222}, Ops: Login{User: "ops"}, Sys: Login{User: "admin"}, Tap: "facts", Feeds: true},
 		Replica: Replica{300 * time.Millisecond, 1200 * time.Millisecond, 30 * time.Second, 150 * time.Millisecond, 1000 * time.Millisecond,
 			5 * time.Minute, 10},
 		WAL: WAL{FlushAlways: true, ScrubInterval: 7 * 24 * time.Hour, ScrubBytesPerSecond: 4 << 20,
@@ -152,6 +153,9 @@ func TestKafkasStaticVotersNameNATSAddresses(t *testing.T) {
 	}
 	if !reflect.DeepEqual(cfg.Kafka.Listeners, wantListeners) {
 		t.Errorf("got listeners %+v, want %+v", cfg.Kafka.Listeners, wantListeners)
+	}
+	if got := cfg.Kafka.PeerListener; got != "INTERNAL" {
+		t.Errorf("got %s as the listener for brokers, want INTERNAL", got)
 	}
 	if got, want := cfg.NATS.Cluster, (Address{"0.0.0.0", 9093}); got != want {
 		t.Errorf("got cluster listener %v, want %v", got, want)
@@ -252,6 +256,8 @@ func TestBadValuesAreRefusedWithKeyValueAndReason(t *testing.T) {
 		{[]string{"raft.election.timeout.ms=200"}, "raft.election.timeout.ms=200 is refused: want at least 6 times raft.tick.ms (150 ms), since a controller beats every second tick"},
 		{[]string{"socket.request.max.bytes=2000"}, "socket.request.max.bytes=2000 is refused: a batch may have 1048588 bytes (message.max.bytes), so none of that size would arrive"},
 		{[]string{"authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer"}, "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer is refused: access control does not exist in this version; remove the key to run an open broker"},
+		{[]string{"group.coordinator.rebalance.protocols=consumer"}, "group.coordinator.rebalance.protocols=consumer is refused: the classic protocol cannot be turned off; name classic, too"},
+		{[]string{"group.coordinator.rebalance.protocols=classic,eager"}, `group.coordinator.rebalance.protocols=classic,eager is refused: "eager" is none of classic, consumer, share, streams`},
 		{[]string{"cluster.id=a b"}, "cluster.id=a b is refused: want at most 64 characters, no blanks or quotes"},
 		{[]string{"novalue"}, "--set novalue is refused: want key=value"},
 		{[]string{"=x"}, "--set =x is refused: want key=value"},
@@ -325,6 +331,41 @@ func TestListenersAndWhatClientsAreTold(t *testing.T) {
 	}
 }
 
+// TestBrokersMeetAtTheListenerThatIsNamedForThem, or at the one that Kafka's defaults name, or at the first.
+func TestBrokersMeetAtTheListenerThatIsNamedForThem(t *testing.T) {
+	const sole, two, odd = "listeners=A://h:1", "listeners=A://h:1,B://h:2", "listeners=A://h:1,PLAINTEXT://h:2"
+	for _, c := range []struct {
+		sets []string
+		want string // a name, or the error
+	}{
+		{[]string{sole}, "A"},
+		{[]string{two}, "A"},
+		{[]string{odd}, "PLAINTEXT"},
+		{[]string{odd, "security.inter.broker.protocol=plaintext"}, "PLAINTEXT"},
+		{[]string{two, "inter.broker.listener.name=B"}, "B"},
+		{[]string{two, "inter.broker.listener.name=b"}, "B"},
+		{[]string{odd, "inter.broker.listener.name=A"}, "A"},
+		{[]string{two, "inter.broker.listener.name=C"}, "inter.broker.listener.name=C is refused: it is not among the listeners that are opened; name one of A, B"},
+		{[]string{two + ",C://h:3", "controller.listener.names=C", "inter.broker.listener.name=C"}, "inter.broker.listener.name=C is refused: it is not among the listeners that are opened; name one of A, B"},
+		{[]string{odd, "inter.broker.listener.name=A", "security.inter.broker.protocol=PLAINTEXT"}, "security.inter.broker.protocol=PLAINTEXT is refused: inter.broker.listener.name is set too; remove one of them"},
+		{[]string{odd, "security.inter.broker.protocol=SASL_SSL"}, "security.inter.broker.protocol=SASL_SSL is refused: this version speaks PLAINTEXT only; remove the key"},
+		{[]string{two, "security.inter.broker.protocol=PLAINTEXT"}, "security.inter.broker.protocol=PLAINTEXT is refused: no listener has that name; set inter.broker.listener.name to one of A, B instead"},
+	} {
+		cfg, notes, err := load(t, append(c.sets, "listener.security.protocol.map=A:PLAINTEXT,B:PLAINTEXT,C:PLAINTEXT")...)
+		got := fmt.Sprint(err)
+		if err == nil {
+			got = cfg.Kafka.PeerListener
+		}
+		if got != c.want {
+			t.Errorf("%v:\ngot  %s\nwant %s", c.sets, got, c.want)
+		}
+		guessed := strings.Contains(strings.Join(said(notes), "\n"), "at the first listener")
+		if want := len(c.sets) == 1 && c.sets[0] == two; guessed != want {
+			t.Errorf("%v: told that the first was taken: got %v, want %v", c.sets, guessed, want)
+		}
+	}
+}
+
 func TestReplicationDefaultsFollowTheVoters(t *testing.T) {
 	voters := func(n int) string {
 		var list []string
@@ -391,6 +432,20 @@ func TestClassicTimersAreAccepted(t *testing.T) {
 	}
 	if cfg.Replica.LeaderTimeout != 30*time.Second || cfg.Kafka.IdleMax != 0 || cfg.WAL.FlushAlways || cfg.WAL.FlushInterval != time.Second {
 		t.Errorf("got %+v, idle %v, wal %+v", cfg.Replica, cfg.Kafka.IdleMax, cfg.WAL)
+	}
+}
+
+// TestConsumerProtocolIsOffUnlessItIsNamed, and streams groups are told not to exist.
+func TestConsumerProtocolIsOffUnlessItIsNamed(t *testing.T) {
+	for protocols, off := range map[string]bool{"classic": true, "classic,share": true, "classic,consumer,streams": false} {
+		cfg, notes, err := load(t, "group.coordinator.rebalance.protocols="+protocols)
+		if err != nil || cfg.Kafka.Groups.Consumers.Off != off {
+			t.Errorf("%s: got %+v, %v, want off %v", protocols, cfg, err, off)
+		}
+		if told, want := strings.Contains(strings.Join(said(notes), "\n"), "streams groups do not exist"),
+			strings.Contains(protocols, "streams"); told != want {
+			t.Errorf("%s: told of streams groups: got %v, want %v", protocols, told, want)
+		}
 	}
 }
 

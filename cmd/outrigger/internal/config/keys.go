@@ -19,6 +19,8 @@ const (
 	keyAdvertised          = "advertised.listeners"
 	keyProtocolMap         = "listener.security.protocol.map"
 	keyControllerListeners = "controller.listener.names"
+	keyPeerListener        = "inter.broker.listener.name"
+	keyPeerProtocol        = "security.inter.broker.protocol"
 	keyNumPartitions       = "num.partitions"
 	keyReplicationFactor   = "default.replication.factor"
 	keyMinISR              = "min.insync.replicas"
@@ -59,6 +61,7 @@ const (
 	keyNATSSysPassword     = "nats.sys.password"
 	keyNATSConfig          = "nats.config"
 	keyNATSTap             = "nats.debug.tap"
+	keyNATSFeeds           = "nats.feed.enable"
 	keyHTTPListen          = "http.listen"
 	keyHTTPProfiles        = "http.debug.profiles"
 	keyAuthorizer          = "authorizer.class.name"
@@ -75,6 +78,7 @@ const (
 	keyGroupSessionMin     = "group.min.session.timeout.ms"
 	keyGroupSessionMax     = "group.max.session.timeout.ms"
 	keyGroupSize           = "group.max.size"
+	keyProtocols           = "group.coordinator.rebalance.protocols"
 	keyConsumerSize        = "group.consumer.max.size"
 	keyConsumerSession     = "group.consumer.session.timeout.ms"
 	keyConsumerInterval    = "group.consumer.heartbeat.interval.ms"
@@ -86,6 +90,7 @@ const (
 	keyConsumerMigration   = "group.consumer.migration.policy"
 	keyTxnPartitions       = "transaction.state.log.num.partitions"
 	keyTxnReplication      = "transaction.state.log.replication.factor"
+	keyTxnMinISR           = "transaction.state.log.min.isr"
 	keyTxnTimeoutMax       = "transaction.max.timeout.ms"
 	keyTxnExpiration       = "transactional.id.expiration.ms"
 )
@@ -120,14 +125,6 @@ func kafkaKeys() []Key {
 		{Name: keyLogDirs, Kind: List,
 			Doc: "The data directory. One only: a node has one write-ahead log."},
 		{Name: keyLogDir, Kind: Text, Default: DefaultLogDir, Doc: "The data directory if log.dirs is unset."},
-		{Name: keyListeners, Kind: List, Default: "PLAINTEXT://:9092",
-			Doc: "name://host:port to listen on, for Kafka clients. An empty host means every address."},
-		{Name: keyAdvertised, Kind: List,
-			Doc: "name://host:port that clients are told. Unset: the listener's host, or the machine's name."},
-		{Name: keyProtocolMap, Kind: List,
-			Doc: "name:protocol of each listener. Only PLAINTEXT can be opened in this version."},
-		{Name: keyControllerListeners, Kind: List,
-			Doc: "Listeners for Kafka's own controllers; they are not opened: ours speak NATS."},
 		{Name: keyNumPartitions, Kind: Integer, Default: "1", Min: 1, Max: 10_000,
 			Doc: "Partitions of a topic whose creator names no number."},
 		{Name: keyReplicationFactor, Kind: Integer, Min: 1, Max: math.MaxInt16,
@@ -174,6 +171,26 @@ func kafkaKeys() []Key {
 	}
 }
 
+// listenerKeys are Kafka's own that say where clients and brokers connect.
+func listenerKeys() []Key {
+	return []Key{
+		{Name: keyListeners, Kind: List, Default: "PLAINTEXT://:9092",
+			Doc: "name://host:port to listen on, for Kafka clients. An empty host means every address."},
+		{Name: keyAdvertised, Kind: List,
+			Doc: "name://host:port that clients are told. Unset: the listener's host, or the machine's name."},
+		{Name: keyProtocolMap, Kind: List,
+			Doc: "name:protocol of each listener. Only PLAINTEXT can be opened in this version."},
+		{Name: keyControllerListeners, Kind: List,
+			Doc: "Listeners for Kafka's own controllers; they are not opened: ours speak NATS."},
+		{Name: keyPeerListener, Kind: Text,
+			Doc: "The listener at which brokers ask each other for transactions, markers and states of share groups. " +
+				"Unset: the one named as " + keyPeerProtocol + ", else the first."},
+		{Name: keyPeerProtocol, Kind: Text,
+			Doc: "The other way to name that listener, by its protocol, which can only be PLAINTEXT in this version. " +
+				"Unset: PLAINTEXT."},
+	}
+}
+
 // groupKeys are Kafka's own that consumer groups go by.
 func groupKeys() []Key {
 	return []Key{
@@ -181,6 +198,8 @@ func groupKeys() []Key {
 			Doc: "Partitions of __transaction_state, when it is created; transactional ids are spread over them."},
 		{Name: keyTxnReplication, Kind: Integer, Min: 1, Max: math.MaxInt16,
 			Doc: "Replicas of __transaction_state, when it is created. Unset: min(3, brokers)."},
+		{Name: keyTxnMinISR, Kind: Integer, Default: "2", Min: 1, Max: math.MaxInt16,
+			Doc: "The min.insync.replicas of __transaction_state, when it is created; min(this, replicas) counts."},
 		{Name: keyTxnTimeoutMax, Kind: Integer, Default: "900000", Unit: "ms", Min: 1, Max: math.MaxInt32,
 			Doc: "The longest transaction timeout that a producer may ask for."},
 		{Name: keyTxnExpiration, Kind: Integer, Default: "604800000", Unit: "ms", Min: 1, Max: math.MaxInt32,
@@ -205,6 +224,9 @@ func groupKeys() []Key {
 			Doc: "The longest session timeout that a member may ask for."},
 		{Name: keyGroupSize, Kind: Integer, Default: "2147483647", Min: 1, Max: math.MaxInt32,
 			Doc: "Members of one group."},
+		{Name: keyProtocols, Kind: List, Default: "classic,consumer", OneOf: []string{"classic", "consumer", "share", "streams"},
+			Doc: "The protocols of groups. Without consumer nobody is a member of a KIP-848 group; classic and share " +
+				"are always on, streams does not exist in this version."},
 		{Name: keyConsumerSize, Kind: Integer, Default: "2147483647", Min: 1, Max: math.MaxInt32,
 			Doc: "Members of one group of the consumer protocol (KIP-848)."},
 		{Name: keyConsumerSession, Kind: Integer, Default: "45000", Unit: "ms", Min: 1, Max: math.MaxInt32,
@@ -281,6 +303,9 @@ func ownKeys() []Key {
 		{Name: keyNATSConfig, Kind: Text, Doc: "A nats.conf to merge; it may not redefine our accounts."},
 		{Name: keyNATSTap, Kind: Choice, Default: "facts", OneOf: []string{"off", "facts", "payload"},
 			Doc: "What operators may see of replication. payload: the records themselves, too."},
+		{Name: keyNATSFeeds, Kind: Flag, Default: "true",
+			Doc: "Whether other brokers that reach " + keyNATSClient + " may take WAL frames from there, past their own " +
+				"NATS servers: a fifth less processor time. Routes carry the frames otherwise, and where TLS is used."},
 		{Name: keyHTTPListen, Kind: List, Default: "127.0.0.1:9644",
 			Doc: "host:port of /health, /ready and /metrics; empty for none."},
 		{Name: keyHTTPProfiles, Kind: Flag, Default: "false",
@@ -300,14 +325,12 @@ func inertKeys() []Key {
 			keys = append(keys, Key{Name: name, Kind: group.kind, Min: anyMin, Max: anyMax, Effect: NoEffect})
 		}
 	}
-	keys = append(keys, Key{Name: "inter.broker.listener.name", Effect: Silent},
-		Key{Name: "security.inter.broker.protocol", Effect: Silent})
 	return keys
 }
 
 // Table returns every key that is not unknown, those in force first.
 func Table() []Key {
-	return slices.Concat(kafkaKeys(), topicKeys(), groupKeys(),
+	return slices.Concat(kafkaKeys(), listenerKeys(), topicKeys(), groupKeys(),
 		assignmentKeys(keyConsumerAssign, keyConsumerAssignMin, keyConsumerAssignMax, "consumer.assignment.interval.ms"), shareKeys(), ownKeys(), inertKeys())
 }
 
@@ -344,11 +367,10 @@ var inertIntegers = []string{
 
 	"offsets.topic.segment.bytes",
 	"offsets.load.buffer.size",
-	"transaction.state.log.min.isr", "transaction.state.log.segment.bytes",
+	"transaction.state.log.segment.bytes",
 	"transaction.abort.timed.out.transaction.cleanup.interval.ms",
 	"transaction.remove.expired.transaction.cleanup.interval.ms", "transaction.state.log.load.buffer.size",
 	"producer.id.expiration.check.interval.ms",
-	"share.coordinator.state.topic.min.isr",
 	"share.coordinator.state.topic.segment.bytes", "connections.max.reauth.ms",
 	"connection.failed.authentication.delay.ms", "metrics.num.samples", "metrics.sample.window.ms",
 }
@@ -365,7 +387,7 @@ var inertTexts = []string{
 	"log.message.format.version",
 	"inter.broker.protocol.version", "log.cleaner.io.max.bytes.per.second",
 	"log.cleaner.io.buffer.load.factor",
-	"group.coordinator.rebalance.protocols", "max.connections.per.ip.overrides", "metric.reporters",
+	"max.connections.per.ip.overrides", "metric.reporters",
 	"early.start.listeners", "create.topic.policy.class.name", "alter.config.policy.class.name",
 	"client.quota.callback.class", "super.users", "allow.everyone.if.no.acl.found", "principal.builder.class",
 	"sasl.enabled.mechanisms", "sasl.mechanism.inter.broker.protocol",

@@ -10,6 +10,9 @@ import (
 	"strings"
 )
 
+// plaintext is the one protocol that this version speaks, and the name of its listener unless another is given.
+const plaintext = "PLAINTEXT"
+
 // Listener is one named way in for Kafka clients.
 type Listener struct {
 	Name string
@@ -200,7 +203,7 @@ func (s listenerSettings) toTell(opened []endpoint) (map[string]Address, error) 
 
 // protocols parses the protocol map. Without one, each protocol's own name is a listener's name.
 func (s listenerSettings) protocols() (map[string]string, error) {
-	known := []string{"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"}
+	known := []string{plaintext, "SSL", "SASL_PLAINTEXT", "SASL_SSL"}
 	protocols := make(map[string]string)
 	for _, protocol := range known {
 		protocols[protocol] = protocol
@@ -223,7 +226,7 @@ func protocolReason(name string, protocols map[string]string) string {
 	case !ok:
 		return fmt.Sprintf("%s has no protocol in %s; known are %s", name, keyProtocolMap,
 			strings.Join(slices.Sorted(maps.Keys(protocols)), ", "))
-	case protocol != "PLAINTEXT":
+	case protocol != plaintext:
 		// Opening it in the clear would betray whoever asked for TLS or a password.
 		return fmt.Sprintf("%s wants %s, and this version speaks PLAINTEXT only", name, protocol)
 	}

@@ -19,6 +19,7 @@ func (b *builder) nats(node Node) NATS {
 		Sys:           Login{b.text(keyNATSSysUser), b.text(keyNATSSysPassword)},
 		File:          b.text(keyNATSConfig),
 		Tap:           b.text(keyNATSTap),
+		Feeds:         b.flag(keyNATSFeeds),
 	}
 	if n.Ops.User == n.Sys.User {
 		b.refuse(&Refusal{keyNATSSysUser, n.Sys.User, "it is the name of " + keyNATSOpsUser + " too"})

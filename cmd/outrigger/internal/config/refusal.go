@@ -57,6 +57,16 @@ func hostNameAdvertised(listener, host string) Note {
 		Attrs: []any{"listener", listener, "host", host}}
 }
 
+func streamsGroupsAbsent() Note {
+	return Note{Warn: true, Message: "streams groups do not exist in this version, Kafka Streams runs on classic groups",
+		Attrs: []any{"key", keyProtocols}}
+}
+
+func firstListenerForBrokers(name string) Note {
+	return Note{Warn: true, Message: "inter.broker.listener.name is not set, brokers ask each other at the first listener",
+		Attrs: []any{"listener", name}}
+}
+
 func defaultLogDirUsed(dir string) Note {
 	return Note{Warn: true, Message: "log.dirs is not set, data lies in Kafka's default directory",
 		Attrs: []any{"dir", dir}}

@@ -10,6 +10,7 @@ import (
 const (
 	keySharePartitions    = "share.coordinator.state.topic.num.partitions"
 	keyShareReplication   = "share.coordinator.state.topic.replication.factor"
+	keyShareMinISR        = "share.coordinator.state.topic.min.isr"
 	keyShareSnapshots     = "share.coordinator.snapshot.update.records.per.snapshot"
 	keyShareTimeout       = "share.coordinator.write.timeout.ms"
 	keySharePrune         = "share.coordinator.state.topic.prune.interval.ms"
@@ -39,8 +40,10 @@ const (
 type Shares struct {
 	Partitions        int32
 	ReplicationFactor int16
-	SnapshotUpdates   int
-	WriteTimeout      time.Duration
+	// MinInSync is the topic's min.insync.replicas.
+	MinInSync       int32
+	SnapshotUpdates int
+	WriteTimeout    time.Duration
 	// PruneInterval is how often the topic is cut, ColdInterval how old a snapshot may hold that back.
 	PruneInterval, ColdInterval time.Duration
 	// MembersMax is for one group, SessionsMax for one broker.
@@ -63,6 +66,8 @@ func shareKeys() []Key {
 			Doc: "Partitions of __share_group_state, when it is created; share-partitions are spread over them."},
 		{Name: keyShareReplication, Kind: Integer, Min: 1, Max: math.MaxInt16,
 			Doc: "Replicas of __share_group_state, when it is created. Unset: min(3, brokers)."},
+		{Name: keyShareMinISR, Kind: Integer, Default: "2", Min: 1, Max: math.MaxInt16,
+			Doc: "The min.insync.replicas of __share_group_state, when it is created; min(this, replicas) counts."},
 		{Name: keyShareSnapshots, Kind: Integer, Default: "500", Max: 500,
 			Doc: "How many changes of a share-partition are written before its whole state is."},
 		{Name: keyShareTimeout, Kind: Integer, Default: "5000", Unit: "ms", Min: 1, Max: math.MaxInt32,
@@ -128,6 +133,7 @@ func (b *builder) shares(brokers int) Shares {
 	}
 	return Shares{
 		Partitions: int32(b.number(keySharePartitions)), ReplicationFactor: int16(b.number(keyShareReplication)),
+		MinInSync:       int32(b.number(keyShareMinISR)),
 		SnapshotUpdates: int(b.number(keyShareSnapshots)), WriteTimeout: b.millis(keyShareTimeout),
 		PruneInterval: b.millis(keySharePrune), ColdInterval: b.millis(keyShareCold),
 		MembersMax: int(b.number(keyShareSize)), SessionsMax: int(b.number(keyShareSessions)),

@@ -266,10 +266,13 @@ func (c *campaign) compare(ctx context.Context, bounds map[int32]history.Range, 
 		if err != nil {
 			return fmt.Errorf("broker %d: %w", b.node, err)
 		}
-		c.notice("broker %d keeps %d of %d records of the compacted topic", b.node, records, c.load.keys.total())
+		c.report.KeysSent, c.report.KeysKept = c.load.keys.total(), max(c.report.KeysKept, records)
 		for _, w := range wrong {
 			c.wrong("compacted topic on broker %d: %s", b.node, w)
 		}
+	}
+	for _, b := range bounds {
+		c.report.Retained += b.Start
 	}
 	same, wrong := compareLogs(replicas, bounds, keyed)
 	c.report.LogBatches = same

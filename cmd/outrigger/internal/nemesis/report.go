@@ -39,6 +39,12 @@ type Report struct {
 	Seen         int            `json:"seen"`
 	Reads        int            `json:"reads"`
 	ClientErrors map[string]int `json:"client_errors"`
+	// Retained are the records that retention took away, by the offsets at which partitions begin at the end.
+	Retained int64 `json:"retained"`
+	// KeysSent are the records that were sent to the compacted topic, KeysKept the most of them that are on the disk
+	// of one broker at the end.
+	KeysSent int64 `json:"keys_sent"`
+	KeysKept int   `json:"keys_kept"`
 	// LogBatches are byte-identical on all replicas.
 	LogBatches int `json:"log_batches"`
 	LogErrors  int `json:"log_error_lines"`
@@ -114,6 +120,12 @@ func (r *Report) WriteTable(out io.Writer) error {
 	row("clients", "%s", strings.Join(r.Clients, ", "))
 	row("records", "%d sent, %d acknowledged, %d failed, %d unknown", r.Sent, r.Acked, r.Failed, r.Unknown)
 	row("checked", "%d acknowledged records read back, %d reads in all", r.Seen, r.Reads)
+	if r.Retained > 0 {
+		row("retention", "%d records taken away", r.Retained)
+	}
+	if r.KeysSent > 0 {
+		row("compaction", "at most %d of %d records kept", r.KeysKept, r.KeysSent)
+	}
 	row("logs", "%d batches byte-identical on all replicas, %d error lines", r.LogBatches, r.LogErrors)
 	row("longest without any write", "%v", ms(r.Unavailability.ClusterMillis))
 	row("longest of one partition", "%v (partition %d, %v after the start)", ms(r.Unavailability.WorstMillis),

@@ -242,7 +242,7 @@ func roundUp(bytes, unit int64) int64 { return (bytes + unit - 1) / unit * unit 
 
 func shareConfig(s config.Shares) broker.ShareConfig {
 	return broker.ShareConfig{
-		Partitions: s.Partitions, ReplicationFactor: s.ReplicationFactor, SnapshotUpdates: s.SnapshotUpdates,
+		Partitions: s.Partitions, ReplicationFactor: s.ReplicationFactor, MinInSync: s.MinInSync, SnapshotUpdates: s.SnapshotUpdates,
 		WriteTimeout: s.WriteTimeout, PruneInterval: s.PruneInterval, ColdInterval: s.ColdInterval, MembersMax: s.MembersMax, SessionsMax: s.SessionsMax,
 		Session: s.Session, Sessions: broker.Span{Min: s.SessionMin, Max: s.SessionMax},
 		Assign: s.Assignment.Interval, Assigns: broker.Span{Min: s.Assignment.Min, Max: s.Assignment.Max},
@@ -257,9 +257,10 @@ func shareConfig(s config.Shares) broker.ShareConfig {
 func (n *node) brokerConfig() broker.Config {
 	kafka := n.Config.Kafka
 	cfg := broker.Config{
-		Node:    n.Config.Node.ID,
-		Sockets: n.sockets,
-		Levels:  sidecar.Levels(),
+		Node:         n.Config.Node.ID,
+		Sockets:      n.sockets,
+		PeerListener: kafka.PeerListener,
+		Levels:       sidecar.Levels(),
 		Topics: broker.TopicDefaults{
 			AutoCreateOff:     !kafka.Topics.AutoCreate,
 			DeleteOff:         !kafka.Topics.Deletable,
@@ -275,6 +276,7 @@ func (n *node) brokerConfig() broker.Config {
 		Shares: shareConfig(kafka.Shares),
 		Transactions: broker.TransactionConfig{
 			Partitions: kafka.Transactions.Partitions, ReplicationFactor: kafka.Transactions.ReplicationFactor,
+			MinInSync:  kafka.Transactions.MinInSync,
 			TimeoutMax: kafka.Transactions.TimeoutMax, Expiration: kafka.Transactions.Expiration,
 		},
 		Connections: broker.ConnectionLimits{Max: kafka.ConnectionsMax, MaxPerIP: kafka.ConnectionsPerIPMax, Idle: kafka.IdleMax},
@@ -308,7 +310,7 @@ func groupConfig(g config.Groups) broker.GroupConfig {
 		Partitions: g.Partitions, ReplicationFactor: g.ReplicationFactor, InitialDelay: g.InitialDelay,
 		SessionMin: g.SessionMin, SessionMax: g.SessionMax, MembersMax: g.MembersMax,
 		MetadataBytesMax: g.MetadataBytesMax, Retention: g.Retention, RetentionCheck: g.RetentionCheck,
-		CommitTimeout: g.CommitTimeout, ConsumerMembersMax: g.Consumers.MembersMax,
+		CommitTimeout: g.CommitTimeout, ConsumersOff: g.Consumers.Off, ConsumerMembersMax: g.Consumers.MembersMax,
 		ConsumerSession: g.Consumers.Session, ConsumerInterval: g.Consumers.Interval,
 		ConsumerSessions:  broker.Span{Min: g.Consumers.SessionMin, Max: g.Consumers.SessionMax},
 		ConsumerIntervals: broker.Span{Min: g.Consumers.IntervalMin, Max: g.Consumers.IntervalMax},
@@ -339,6 +341,7 @@ func NATSConfig(cfg *config.Config) natsconf.Config {
 		OperatorFile:    cfg.NATS.File,
 		MaxMessageBytes: cfg.Kafka.MessageBytesMax,
 		DebugTap:        cfg.NATS.Tap,
+		NoFeeds:         !cfg.NATS.Feeds,
 	}
 	if cfg.NATS.Cluster == (config.Address{}) {
 		// The server always opens this listener; for a cluster of one nobody is told its port.

@@ -104,7 +104,7 @@ func TestConfigurationReachesEveryPart(t *testing.T) {
 	cfg, _, err := config.Load(config.Sources{Sets: []string{"node.id=4", "broker.rack=r", "log.dirs=/d",
 		"listeners=PLAINTEXT://127.0.0.1:9092,PLAINTEXT://[::1]:9092", "controller.quorum.voters=3@127.0.0.1:7003,4@127.0.0.1:7004",
 		"message.max.bytes=20000000", "connections.max.idle.ms=-1", "auto.create.topics.enable=false", "nats.cluster.secret=s",
-		"nats.debug.tap=payload", "log.flush.policy=interval", "log.flush.interval.ms=50"}}, nil)
+		"group.coordinator.rebalance.protocols=classic", "transaction.state.log.min.isr=3", "share.coordinator.state.topic.min.isr=4", "nats.debug.tap=payload", "log.flush.policy=interval", "log.flush.interval.ms=50"}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,8 +115,9 @@ func TestConfigurationReachesEveryPart(t *testing.T) {
 	}
 	n := &node{Options: Options{Config: cfg}}
 	broker := n.brokerConfig()
-	if broker.Node != 4 || !broker.Topics.AutoCreateOff || broker.Topics.ReplicationFactor != 2 ||
-		broker.Topics.MessageBytesMax != 20000000 || broker.Connections.Idle != idleForever {
+	if broker.Node != 4 || broker.PeerListener != "PLAINTEXT" || !broker.Topics.AutoCreateOff || broker.Topics.ReplicationFactor != 2 ||
+		broker.Topics.MessageBytesMax != 20000000 || broker.Connections.Idle != idleForever ||
+		!broker.Groups.ConsumersOff || broker.Transactions.MinInSync != 3 || broker.Shares.MinInSync != 4 {
 		t.Errorf("got broker %+v", broker)
 	}
 	for _, p := range broker.Properties {

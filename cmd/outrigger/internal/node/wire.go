@@ -41,6 +41,8 @@ func (n *node) newSidecar(clock func() time.Duration) (replication, error) {
 		Bus:                          n.bus,
 		Routes:                       n.nats.Routes,
 		RoutesCue:                    n.nats.RoutesCue(),
+		FeedOffer:                    n.nats.FeedOffer,
+		FeedFrom:                     n.nats.FeedFrom,
 		NodeOf:                       natsconf.NodeOf,
 		Logs:                         n.logs,
 		Now:                          clock,

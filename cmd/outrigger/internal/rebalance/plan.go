@@ -38,16 +38,19 @@ type Move struct {
 	To        []int32 `json:"to"`
 }
 
-// Copies is how many replicas have to be filled.
-func (m Move) Copies() int {
-	n := 0
+// Added are the brokers on which replicas have to be filled.
+func (m Move) Added() []int32 {
+	var added []int32
 	for _, id := range m.To {
 		if !slices.Contains(m.From, id) {
-			n++
+			added = append(added, id)
 		}
 	}
-	return n
+	return added
 }
+
+// Copies is how many replicas have to be filled.
+func (m Move) Copies() int { return len(m.Added()) }
 
 // Plan is what shall change, in the order of the partitions that were given.
 type Plan []Move
