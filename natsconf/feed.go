@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -17,7 +19,8 @@ import (
 //	feed   leader ── pipe ──> its server ── client connection ───────────────────> follower
 //
 // Its login is made at random at every start and told to peers only, on an account that no one else reaches.
-// It can listen to this node's frames and say nothing.
+// It can listen to this node's frames and say nothing. Nor can it keep them from others: a follower that takes frames
+// by a feed shows that by its route as well.
 const feedUser = "outrigger-feed"
 
 // ErrNoFeed: a peer offers no feed, or one that we cannot reach. Routes carry its frames.
@@ -63,28 +66,43 @@ func (s *Server) FeedFrom(peer int32, offered []byte) (address, user, password s
 	}
 	ip := s.peerIP(NodeName(peer))
 	switch {
-	case ip == nil:
+	case !ip.IsValid():
 		return "", "", "", fmt.Errorf("%w by %s: it has no route to us", ErrNoFeed, NodeName(peer))
 	case o.Host == "":
 		o.Host = ip.String()
-	case isLoopback(o.Host) && !ip.IsLoopback():
+	case isLoopback(o.Host) && !isOurs(ip):
 		return "", "", "", fmt.Errorf("%w by %s: its nats.client.listen is %s", ErrNoFeed, NodeName(peer), o.Host)
 	}
 	return net.JoinHostPort(o.Host, strconv.Itoa(o.Port)), o.User, o.Password, nil
 }
 
-// peerIP is where a peer's routes come from, or go to; nil without a route.
-func (s *Server) peerIP(name string) net.IP {
+// peerIP is where a peer's routes come from, or go to; not valid without a route.
+func (s *Server) peerIP(name string) netip.Addr {
 	routes, err := s.server.Routez(nil)
 	if err != nil {
-		return nil
+		return netip.Addr{}
 	}
 	for _, route := range routes.Routes {
-		if route.RemoteName == name {
-			return net.ParseIP(route.IP)
+		if ip, err := netip.ParseAddr(route.IP); err == nil && route.RemoteName == name {
+			return ip
 		}
 	}
-	return nil
+	return netip.Addr{}
+}
+
+// isOurs reports whether the address is one of this machine.
+func isOurs(ip netip.Addr) bool {
+	if ip.IsLoopback() {
+		return true
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return false // routes will do
+	}
+	return slices.ContainsFunc(addresses, func(a net.Addr) bool {
+		prefix, err := netip.ParsePrefix(a.String())
+		return err == nil && prefix.Addr() == ip.Unmap().WithZone("")
+	})
 }
 
 // feedPermissions let a peer listen to this node's frames, show that it does, and nothing else.
@@ -92,6 +110,6 @@ func feedPermissions(node int32) *server.Permissions {
 	from := strconv.Itoa(int(node))
 	return &server.Permissions{
 		Publish:   &server.SubjectPermission{Deny: []string{">"}},
-		Subscribe: &server.SubjectPermission{Allow: []string{"wal.from." + from + ".>", "feed." + from + ".*"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{"wal.from." + from + ".>", "feed." + from + ".*.*"}},
 	}
 }

@@ -38,7 +38,8 @@ var lockedKeys = reasons{
 	"the node decides":           {"server_name"},
 	"message.max.bytes decides":  {"max_payload", "max_pending"},
 	"replication relies on it": {
-		"no_header_support", "no_fast_producer_stall", "ping_interval", "ping_max", "max_subscriptions", "max_subs",
+		"no_header_support", "no_fast_producer_stall", "ping_interval", "ping_max",
+		"write_deadline", "write_timeout", "max_subscriptions", "max_subs",
 		"max_sub_tokens", "max_subscription_tokens"},
 	"the log goes through the broker's": {
 		"logfile", "log_file", "logfile_size_limit", "log_size_limit", "logfile_max_num",

@@ -19,6 +19,10 @@ const (
 	// every account has a connection to every peer.
 	peerPingInterval = 5 * time.Second
 	peerPingsOut     = 2
+	// clientWriteDeadline closes a client, a feed above all, that took not one byte for so long.
+	clientWriteDeadline = 10 * time.Second
+	// reservedConnections are for the sidecar's lanes and the peers' feeds, beside those that an operator's file allows.
+	reservedConnections = 64
 	// routeWriteDeadline closes a route that took not one byte for so long. Its queue is unbounded,
 	// but the sidecar's windows bound what goes in; closing it sooner would make a peer that only
 	// paused wait another second for its routes.
@@ -37,7 +41,6 @@ const (
 // newOptions builds what the server runs with: defaults, then the operator's file, then ours.
 func newOptions(c Config, secrets credentials) (*server.Options, error) {
 	o := &server.Options{
-		WriteDeadline:         10 * time.Second,
 		ConnectErrorReports:   connectReports,
 		ReconnectErrorReports: connectReports,
 	}
@@ -65,6 +68,10 @@ func lock(o *server.Options, c Config, secrets credentials) error {
 	// drops messages where the stall would only delay them
 	o.NoFastProducerStall = false
 	o.PingInterval, o.MaxPingsOut = peerPingInterval, peerPingsOut
+	o.WriteDeadline, o.WriteTimeout = clientWriteDeadline, server.WriteTimeoutPolicyClose
+	if o.MaxConn > 0 {
+		o.MaxConn += reservedConnections
+	}
 	o.MaxSubs = 0
 	o.MaxSubTokens = 0
 	o.MaxPayload = int32(maxPayload(c.MaxMessageBytes))

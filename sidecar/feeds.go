@@ -30,7 +30,7 @@ type feeds struct {
 // feedLasting counts as one that works.
 const (
 	feedRetryLeast = 500 * time.Millisecond
-	feedRetryMost  = 30 * time.Second
+	feedRetryMost  = 10 * time.Second
 	feedLasting    = 10 * time.Second
 	feedAskTimeout = 2 * time.Second
 )
@@ -39,8 +39,11 @@ func newFeeds(s *Sidecar) *feeds { return &feeds{s: s} }
 
 // reach reports whether all these followers take our frames by feeds.
 func (f *feeds) reach(followers []topic.NodeID) bool {
+	image := f.s.current().Image
 	for _, node := range followers {
-		if !f.s.bus.Listened(bus.Replication, presenceSubject(f.s.cfg.Node, node)) {
+		broker, ok := image.Broker(node)
+		there, here := presenceSubjects(f.s.cfg.Node, topic.Member{Node: node, Session: broker.Session})
+		if !ok || !f.s.bus.Listened(bus.Replication, there) || !f.s.bus.Listened(bus.Replication, here) {
 			return false
 		}
 	}
@@ -121,7 +124,11 @@ func (f *feeds) feed(ctx context.Context, peer topic.NodeID) error {
 	if err != nil {
 		return err
 	}
-	to := bus.Feed{Subjects: feedSubjects(peer, f.s.cfg.Node), Presence: presenceSubject(peer, f.s.cfg.Node)}
+	to := bus.Feed{Subjects: feedSubjects(peer, f.s.cfg.Node), IsPeer: func(serverName string) bool {
+		node, ok := f.s.cfg.NodeOf(serverName)
+		return ok && topic.NodeID(node) == peer
+	}}
+	to.There, to.Here = presenceSubjects(peer, f.s.self())
 	if to.Address, to.User, to.Password, err = f.s.cfg.FeedFrom(int32(peer), offer); err != nil {
 		return err
 	}

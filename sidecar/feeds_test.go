@@ -9,6 +9,8 @@ import (
 	"outrigger/broker/topic"
 	"outrigger/natsconf"
 	"outrigger/sidecar/bus"
+	"outrigger/sidecar/cluster"
+	"outrigger/sidecar/node"
 )
 
 // wired is a stage with NATS: frames and feeds run, nothing else.
@@ -19,9 +21,9 @@ type wired struct {
 	unplug func()
 }
 
-func startWired(t *testing.T, node int32, change func(*natsconf.Config), routes ...string) *wired {
+func startWired(t *testing.T, id int32, change func(*natsconf.Config), routes ...string) *wired {
 	t.Helper()
-	config := natsconf.Config{NodeID: node, ClusterName: "test", ClientListen: "127.0.0.1:0",
+	config := natsconf.Config{NodeID: id, ClusterName: "test", ClientListen: "127.0.0.1:0",
 		ClusterListen: "127.0.0.1:0", ClusterSecret: "s3cret", Routes: routes,
 		OpsUser: "ops", OpsPassword: "ops", DebugTap: natsconf.TapPayload}
 	change(&config)
@@ -30,15 +32,16 @@ func startWired(t *testing.T, node int32, change func(*natsconf.Config), routes 
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Shutdown)
-	b, err := bus.Open(t.Context(), bus.Config{Server: server, Node: topic.NodeID(node)})
+	b, err := bus.Open(t.Context(), bus.Config{Server: server, Node: topic.NodeID(id)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close() })
 	w := &wired{stage: newStage(t, 3), server: server}
 	began := time.Now()
-	w.cfg.Node, w.cfg.Now = topic.NodeID(node), func() time.Duration { return time.Since(began) }
+	w.cfg.Node, w.cfg.Now = topic.NodeID(id), func() time.Duration { return time.Since(began) }
 	w.cfg.FeedOffer, w.cfg.FeedFrom = server.FeedOffer, server.FeedFrom
+	w.cfg.Session, w.cfg.NodeOf = topic.Session(11*id), natsconf.NodeOf
 	w.bus, w.feeds = b, newFeeds(w.Sidecar)
 	for _, subscribe := range []func() error{w.replication.subscribe, w.feeds.subscribe} {
 		if err := subscribe(); err != nil {
@@ -202,5 +205,38 @@ func TestFeedsFollowTheClustersBrokers(t *testing.T) {
 	eventually(t, "one feed", func() bool { return follower.feeds.up.Load() == 1 })
 	if !nodes[0].feeds.reach([]topic.NodeID{2}) || nodes[2].feeds.reach([]topic.NodeID{2}) {
 		t.Error("the wrong feed was ended")
+	}
+}
+
+// failure mode: a follower's earlier run, whose connection is not yet found to be dead, must not pass for the present
+// one, nor one that is connected and has given its feed up.
+func TestPresenceOfAnotherRunIsNoFeed(t *testing.T) {
+	nodes := startThree(t, func(*natsconf.Config) {})
+	leader, two := nodes[0], []topic.NodeID{2}
+	eventually(t, "the feed", func() bool { return leader.feeds.reach(two) })
+	there, here := presenceSubjects(1, nodes[1].self())
+	nodes[1].unplug()
+	eventually(t, "the feed's end", func() bool { return !leader.feeds.reach(two) })
+	// What a dead connection leaves: anybody may listen to what the login allows, the follower alone to the rest.
+	if err := nodes[2].bus.Subscribe(bus.Replication, there, func(bus.Message) {}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "presence at the leader", func() bool { return leader.bus.Listened(bus.Replication, there) })
+	if leader.bus.Listened(bus.Replication, here) || leader.feeds.reach(two) {
+		t.Error("a connection that is dead passes for a feed")
+	}
+	if err := nodes[1].bus.Subscribe(bus.Replication, here, func(bus.Message) {}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both", func() bool { return leader.feeds.reach(two) })
+	b := leader.current().Image.Edit()
+	b.Apply(leader.current().Image.AppliedIndex()+1, cluster.RegisterBroker{Unconditional: true,
+		Broker: topic.Broker{ID: 2, Session: 99, Disk: topic.DiskID{2}}})
+	leader.view.Store(&published{View: node.View{Image: b.Image(), Controller: 2}, changed: make(chan struct{})})
+	if broker, _ := leader.current().Image.Broker(2); broker.Session != 99 {
+		t.Fatalf("got session %v, want the new one", broker.Session)
+	}
+	if leader.feeds.reach(two) {
+		t.Error("presence of a run that has ended passes for the present one's")
 	}
 }

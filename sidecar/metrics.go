@@ -73,6 +73,13 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 	r.read("scrub_damage_total", "Damaged places found in the write-ahead log since the start.", func() uint64 {
 		return uint64(s.cfg.Logs.Stats().Scrub.Damage)
 	})
+	r.gauge("scrub_last_pass_timestamp_seconds", "When the last reading of the whole log in search of damage ended, in this run or an "+
+		"earlier one, in seconds since 1970; 0 if none ever did.", func() float64 {
+		if ended := s.cfg.Logs.Stats().Scrub.Ended; !ended.IsZero() {
+			return float64(ended.UnixMilli()) / 1000
+		}
+		return 0
+	})
 	drainMetrics(r, s.cfg.Logs.Stats)
 	cacheMetrics(r, s.cfg.Logs.Stats)
 	compactionMetrics(r, s.cfg.Logs.Stats)
@@ -105,8 +112,25 @@ func compactionMetrics(r register, stats func() partition.Stats) {
 	r.gauge("uncleanable_partitions", "Partitions whose logs hold what compaction cannot read.", func() float64 {
 		return float64(stats().Compaction.Uncleanable)
 	})
-	r.gauge("compaction_progress", "How far the compaction under way has come, from 0 to 1; 0 while there is none.",
-		func() float64 { return stats().Compaction.Progress })
+	// Which log it is, `outrigger status` tells: as a label it would leave a series behind for each one.
+	for name, of := range map[string]struct {
+		help string
+		now  func(partition.Compacting) float64
+	}{
+		"compaction_progress": {"How far the compaction under way has come, from 0 to 1; 0 while there is none.",
+			func(c partition.Compacting) float64 { return c.Progress }},
+		"compaction_bytes": {"Bytes of the log that is compacted, 0 while none is.",
+			func(c partition.Compacting) float64 { return float64(c.Bytes) }},
+		"compaction_waiting_logs": {"Logs that are to be compacted after the one that is.",
+			func(c partition.Compacting) float64 { return float64(c.Waiting) }},
+	} {
+		r.gauge(name, of.help, func() float64 {
+			if now := stats().Compaction.Now; now != nil {
+				return of.now(*now)
+			}
+			return 0
+		})
+	}
 }
 
 // drainMetrics tell how the write-ahead log and the packs fill and empty.
@@ -132,6 +156,9 @@ func drainMetrics(r register, stats func() partition.Stats) {
 	} {
 		r.gauge(name, of.help, func() float64 { return float64(of.bytes(stats().Drain)) })
 	}
+	r.gauge("drain_stuck", "1 while a file of the write-ahead log is damaged so that nothing is drained and the log grows: restart the "+
+		"broker, which sets the file aside and fetches what it held from the leaders; else 0.",
+		func() float64 { return float64(stats().Drain.Stuck) })
 }
 
 // cacheMetrics tell how consumers fare that read what is in memory no more.

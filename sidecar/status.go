@@ -9,6 +9,7 @@ import (
 
 	"outrigger/broker/topic"
 	"outrigger/sidecar/bus"
+	"outrigger/sidecar/cluster"
 	"outrigger/sidecar/node"
 	"outrigger/sidecar/replica"
 )
@@ -43,6 +44,18 @@ type Status struct {
 	// in the log that were found damaged since the start.
 	Damaged     []DamagedStatus `json:"damaged"`
 	ScrubDamage int64           `json:"scrub_damage"`
+	// Compacting is the log here that is compacted now, nil if none is.
+	Compacting *CompactingStatus `json:"compacting,omitempty"`
+}
+
+// CompactingStatus is how far the compaction of one replica's log has come.
+type CompactingStatus struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	// Progress is from 0 to 1, Bytes how long the part of the log is, Waiting how many logs come after it.
+	Progress float64 `json:"progress"`
+	Bytes    int64   `json:"bytes"`
+	Waiting  int     `json:"waiting"`
 }
 
 // DamagedStatus is a replica with a batch that its disk does not give back.
@@ -95,13 +108,15 @@ func (s *Sidecar) Status() Status {
 		ISRShrinks:         counters.Shrinks, Gaps: counters.Gaps, Faults: counters.Faults,
 	}
 	status.Damaged = []DamagedStatus{}
-	status.ScrubDamage = s.cfg.Logs.Stats().Scrub.Damage
+	stats := s.cfg.Logs.Stats()
+	status.ScrubDamage = stats.Scrub.Damage
 	for _, d := range s.cfg.Logs.Damaged() {
-		name := d.Partition.Topic.String()
-		if t, ok := current.Image.TopicByID(d.Partition.Topic); ok {
-			name = t.Name
-		}
+		name := topicName(current.Image, d.Partition.Topic)
 		status.Damaged = append(status.Damaged, DamagedStatus{Topic: name, Partition: d.Partition.Index, Offset: d.Offset})
+	}
+	if now := stats.Compaction.Now; now != nil {
+		status.Compacting = &CompactingStatus{Topic: topicName(current.Image, now.Partition.Topic), Partition: now.Partition.Index,
+			Progress: now.Progress, Bytes: now.Bytes, Waiting: now.Waiting}
 	}
 	for _, b := range current.Image.Brokers() {
 		status.Brokers = append(status.Brokers, b.ID)
@@ -110,6 +125,14 @@ func (s *Sidecar) Status() Status {
 		status.Partitions = append(status.Partitions, leaderless(current)...)
 	}
 	return status
+}
+
+// topicName is a topic's name, or its id if it is gone.
+func topicName(im *cluster.Image, id topic.ID) string {
+	if t, ok := im.TopicByID(id); ok {
+		return t.Name
+	}
+	return id.String()
 }
 
 func raftRole(status node.Status) string {

@@ -47,10 +47,13 @@ func feedSubjects(leader, self topic.NodeID) []string {
 	return []string{alone, alone + ".*", feedSubject(leader, nil) + ".*." + number(self)}
 }
 
-// presenceSubject shows a leader that a follower takes its frames by a feed. Operators who tap `wal.>` do not listen
-// to it.
-func presenceSubject(leader, follower topic.NodeID) string {
-	return "feed." + number(leader) + "." + number(follower)
+// presenceSubjects show a leader that this run of a follower takes its frames by a feed. It listens to the first at the
+// leader's server and to the second at its own. A connection that is dead and not yet found to be leaves the first
+// there, whoever else has a feed's login can fake it, and nobody but the follower has the second. Operators who tap
+// `wal.>` listen to neither.
+func presenceSubjects(leader topic.NodeID, follower topic.Member) (there, here string) {
+	of := "." + number(leader) + "." + number(follower.Node) + "." + follower.Session.String()
+	return "feed" + of, "feed.wish" + of
 }
 
 func offerSubject(node topic.NodeID) string { return "catchup.feed." + number(node) }

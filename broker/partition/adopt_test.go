@@ -203,7 +203,7 @@ func TestDigestReplaysAsItsFileDoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := h.store.digests.take(sealed.File)
+	known := h.store.digests.find(sealed.File)
 	if known == nil {
 		t.Fatal("there is no digest")
 	}
@@ -259,7 +259,8 @@ func TestDigestsAreBounded(t *testing.T) {
 		t.Errorf("the digests have %d bytes and count %d, of %d", bytes, d.mu.bytes, d.bytesMax)
 	}
 	for file := range uint64(20) {
-		if d.take(file+1) != nil {
+		found := d.find(file + 1)
+		if d.forget(file + 1); found != nil {
 			got++
 		}
 	}

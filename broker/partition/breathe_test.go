@@ -121,7 +121,7 @@ func (s *shift) clean() {
 	s.Helper()
 	for more := true; more; {
 		var err error
-		more, err = s.store.drainer.compactTurn(s.store.demand(), compactSliceBytes, func() bool { return false })
+		more, err = s.store.drainer.compactTurn(compactSliceBytes, func() bool { return false })
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -174,27 +174,125 @@ func TestCopiesDoNotPauseForNobody(t *testing.T) {
 	}
 }
 
-// What was urgent is not made up for afterwards, and a clock that stands still keeps nobody for ever.
-func TestUrgentCopiesOweNothing(t *testing.T) {
+// owing is a store whose packs have been written anew for so long, and what it pauses for at the next breath.
+func owing(t *testing.T, d time.Duration) (s *shift, breathe func() (paused time.Duration)) {
+	t.Helper()
+	s = newShift(t)
+	jobs := &s.store.drainer
+	return s, func() (paused time.Duration) {
+		jobs.pause = func(d time.Duration) bool { paused += d; return true }
+		jobs.repacking = allowance{share: shareLeast, credit: -d, at: s.clock.now()}
+		jobs.breathe(&jobs.repacking)
+		return paused
+	}
+}
+
+// A pause makes up for the work before it, on a clock that stands still as well, but not for a disk or a process that
+// stood still for a minute. Nobody's time is not made up for.
+func TestPausesAreAsLongAsWhatTheyMakeUpFor(t *testing.T) {
+	for _, c := range []struct {
+		asked     demand
+		owed      time.Duration
+		pause     time.Duration
+		leftOwing bool
+	}{
+		{quiet, 50 * time.Millisecond, 400 * time.Millisecond, true}, // the clock stood still
+		{quiet, time.Minute, 8 * debtMax, true},
+		{idle, time.Minute, 0, false},
+		{quiet, debtMin / 2, 0, true},
+	} {
+		s, breathe := owing(t, c.owed)
+		s.store.found.Store(int32(c.asked))
+		if got := breathe(); got != c.pause {
+			t.Errorf("demand %v, %v of work: got pauses of %v, want %v", c.asked, c.owed, got, c.pause)
+		}
+		if owes := s.store.drainer.repacking.credit < 0; owes != c.leftOwing {
+			t.Errorf("demand %v, %v of work: got %v left", c.asked, c.owed, s.store.drainer.repacking.credit)
+		}
+	}
+}
+
+// A job that began while nobody wanted the disk stops for those who want it then.
+func TestJobThatBeganIdleStopsForWhoComes(t *testing.T) {
 	s := newShift(t)
-	d := &s.store.drainer
-	var paused time.Duration
-	d.pause = func(d time.Duration) bool { paused += d; return true }
-	owe := func() { d.repacking = allowance{share: shareLeast, credit: -time.Second, at: s.clock.now()} }
-	owe()
+	s.write(4)
+	s.drain()
 	s.store.found.Store(int32(idle))
-	if d.breathe(&d.repacking); paused > 0 || d.repacking.credit < 0 {
-		t.Errorf("got %v of pauses, a credit of %v, want neither pauses nor debts", paused, d.repacking.credit)
+	slices := 0
+	s.works(func() {
+		_, err := s.store.drainer.compactTurn(compactSliceBytes, func() bool {
+			if slices++; slices == 4 {
+				s.store.found.Store(int32(quiet))
+			}
+			return slices == 12
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	if share := float64(s.worked) / float64(s.worked+s.paused); s.paused == 0 || share > 0.3 {
+		t.Errorf("worked %v, paused %v, want pauses once the disk was wanted", s.worked, s.paused)
 	}
-	owe()
+}
+
+// While producers wait for the drain, packs are not written anew beside it more than they may.
+func TestUrgentWorkIsOwed(t *testing.T) {
+	s, breathe := owing(t, time.Second)
 	s.store.found.Store(int32(quiet))
-	if d.breathe(&d.repacking); paused != 8*time.Second {
-		t.Errorf("got %v of pauses for a second of work, want 8s", paused)
+	for !s.store.pressed() {
+		s.write(4)
 	}
-	paused = 0
-	d.pause = func(d time.Duration) bool { paused += d; return false }
-	owe()
-	if d.breathe(&d.repacking); paused > stopMax {
-		t.Errorf("got %v of pauses after the end, want one of at most %v", paused, stopMax)
+	if got := breathe(); got != 0 {
+		t.Errorf("got pauses of %v while producers wait", got)
+	}
+	if s.store.drainer.repacking.may() {
+		t.Error("what was urgent is not owed")
+	}
+}
+
+// After the end nothing pauses.
+func TestNothingPausesAfterTheEnd(t *testing.T) {
+	s, _ := owing(t, 0)
+	d := &s.store.drainer
+	s.store.found.Store(int32(quiet))
+	pauses := 0
+	d.pause = func(time.Duration) bool { pauses++; return false }
+	d.repacking = allowance{share: shareLeast, credit: -time.Second, at: s.clock.now()}
+	if d.breathe(&d.repacking); pauses > 1 {
+		t.Errorf("got %d pauses after the end, want at most the one that hears of it", pauses)
+	}
+}
+
+// While packs are written anew one after the other, compactions have as much time as that, unless producers wait.
+func TestCompactionsAndCopiesTakeTurns(t *testing.T) {
+	s := newShift(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for _, c := range []struct{ had, want time.Duration }{{0, 0}, {3 * time.Second, 3 * time.Second}, {time.Hour, compactTurnMax}} {
+		over := s.store.compactUntil(ctx, c.had)
+		if s.clock.advance(c.want + time.Hour); over() {
+			t.Error("a compaction is stopped for nobody")
+		}
+		over = s.store.compactUntil(ctx, c.had)
+		s.store.drainNow <- struct{}{}
+		if s.clock.advance(c.want - 1); c.want > 0 && over() {
+			t.Errorf("after %v of copies: stopped before it had %v", c.had, c.want)
+		}
+		if s.clock.advance(1); !over() {
+			t.Errorf("after %v of copies: not stopped after %v", c.had, c.want)
+		}
+		<-s.store.drainNow
+	}
+	over := s.store.compactUntil(ctx, time.Hour)
+	s.store.drainNow <- struct{}{}
+	for s.store.found.Store(int32(quiet)); !s.store.pressed(); {
+		s.write(4)
+	}
+	if !over() {
+		t.Error("a compaction goes on while producers wait")
+	}
+	<-s.store.drainNow
+	if cancel(); !over() {
+		t.Error("a compaction goes on after the end")
 	}
 }

@@ -17,6 +17,8 @@ type cleaning struct {
 	pass  *compact.Pass
 	// was are the batches as they were found, out are those that come in their place.
 	was, out []extent
+	// bytes is how long those are.
+	bytes int64
 	// next is the one of was that comes next; learned says whether it is to be cleaned.
 	next    int
 	learned bool
@@ -45,6 +47,7 @@ func (c *cleaning) begin(number uint64, keysMax int) {
 	c.was = make([]extent, n)
 	for i := range n {
 		c.was[i] = l.mu.index.at(i)
+		c.bytes += int64(c.was[i].bytes)
 	}
 	c.from = max(l.mu.compacted, l.mu.start)
 	config := compact.Config{Now: c.rules.Now, DeleteRetention: c.rules.DeleteRetention.Milliseconds(),

@@ -93,15 +93,15 @@ type dirt struct{ dirty, clean int64 }
 
 func (d dirt) ratio() float64 { return float64(d.dirty) / float64(max(1, d.clean+d.dirty)) }
 
-// compactTurn compacts, slice by slice of so many bytes, for as long as it may under that load,
+// compactTurn compacts, slice by slice of so many bytes, for as long as it may,
 // and until it is to look after something else. It reports whether there is more to do.
-func (d *drainer) compactTurn(asked demand, slice int64, until func() bool) (more bool, err error) {
+func (d *drainer) compactTurn(slice int64, until func() bool) (more bool, err error) {
 	now := d.store.cfg.Now
 	for {
 		if d.compaction != nil && now()-d.dirtyAt >= d.store.cfg.CompactBackoff {
 			d.look(d.nextPack) // More may have come in than when it began.
 		}
-		d.compacting.pass(now(), shareOf(asked, d.dirty))
+		d.grant(&d.compacting, now(), d.dirty)
 		if !d.compacting.may() {
 			return true, nil
 		}
@@ -135,7 +135,7 @@ func (d *drainer) compact(bytes int64) (more bool, err error) {
 		took, err = c.step()
 		bytes -= took
 	}
-	d.store.compactions.permille.Store(c.progress())
+	d.store.compactions.now.Store(c.progress())
 	if err == nil && c.now != nil {
 		return true, nil
 	}
@@ -146,6 +146,7 @@ func (d *drainer) compact(bytes int64) (more bool, err error) {
 		err = c.commit()
 	}
 	d.compaction = nil
+	d.store.compactions.now.Store(nil)
 	d.store.unsorted.Store(true) // Packs that it read may wait to be written anew.
 	if errors.Is(err, wal.ErrNoSpace) {
 		d.cramp(err)
@@ -191,6 +192,7 @@ func (d *drainer) sayCramped(facts ...any) {
 func (d *drainer) stop() error {
 	c := d.compaction
 	d.compaction = nil
+	d.store.compactions.now.Store(nil)
 	if c == nil {
 		return nil
 	}
@@ -363,26 +365,37 @@ type CompactionStats struct {
 	Logs, ReadBytes, SavedBytes int64
 	// Uncleanable counts the logs that cannot be compacted.
 	Uncleanable int64
-	// Progress is how far the log has come that is compacted now, from 0 to 1.
+	// Now is the log that is compacted now, nil if none is.
+	Now *Compacting
+}
+
+// Compacting is how far the compaction of one log has come.
+type Compacting struct {
+	Partition topic.Partition
+	// Progress is how much is done, from 0 to 1: half of it is to learn the keys, half to write what stays.
 	Progress float64
+	// Bytes is how long the part is that is compacted, Waiting how many logs come after it.
+	Bytes   int64
+	Waiting int
 }
 
 func (s *Store) compactionStats() CompactionStats {
 	return CompactionStats{Logs: s.compactions.logs.Load(), ReadBytes: s.compactions.read.Load(),
 		SavedBytes: s.compactions.saved.Load(), Uncleanable: s.compactions.uncleanable.Load(),
-		Progress: float64(s.compactions.permille.Load()) / 1000}
+		Now: s.compactions.now.Load()}
 }
 
-// progress is how much of the log at hand was done, in thousandths.
-func (c *compaction) progress() int64 {
+// progress is how far the log at hand has come, nil if all are done.
+func (c *compaction) progress() *Compacting {
 	if c.now == nil {
-		return 0
+		return nil
 	}
-	done, all := c.now.next, len(c.now.was)
-	if !c.now.learned {
-		return int64(500 * done / max(1, all))
+	now := &Compacting{Partition: c.now.log.partition, Bytes: c.now.bytes, Waiting: len(c.queue)}
+	now.Progress = float64(c.now.next) / float64(2*max(1, len(c.now.was)))
+	if c.now.learned {
+		now.Progress += 0.5
 	}
-	return int64(500 + 500*done/max(1, all))
+	return now
 }
 
 // abandon removes what was written.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -167,6 +168,48 @@ func (r *interrupted) Scan(from wal.Position, bytesMax int) ([]wal.Placed, wal.P
 }
 
 func at(key byte) spec { return spec{key: []byte{key}} }
+
+// Whoever looks sees which log is compacted, and how far it is, until it is done or given up.
+func TestCompactionTellsItsLogAndItsProgress(t *testing.T) {
+	p := newPress(t)
+	p.lead()
+	fill := func() {
+		for i := range 240 { // a few times what is read at once
+			p.append(p.one, spec{key: []byte{byte(i % 4)}, value: make([]byte, 15_000)})
+		}
+		p.drain()
+	}
+	fill()
+	if now := p.store.Stats().Compaction.Now; now != nil {
+		t.Errorf("before: got %+v, want none", now)
+	}
+	var seen []float64
+	for more := true; more; {
+		var err error
+		if more, err = p.driver.Compact(1); err != nil {
+			t.Fatal(err)
+		}
+		now := p.store.Stats().Compaction.Now
+		if now == nil {
+			break
+		}
+		if now.Partition != p.one.partition || now.Bytes < 3_600_000 || now.Waiting != 0 {
+			t.Fatalf("got %+v, want the log %v and all its bytes", now, p.one.partition)
+		}
+		seen = append(seen, now.Progress)
+	}
+	if len(seen) < 4 || !slices.IsSorted(seen) || seen[0] >= 0.5 || seen[len(seen)-1] < 0.5 || seen[len(seen)-1] > 1 {
+		t.Errorf("progress: got %v, want it to grow over a half, to at most 1", seen)
+	}
+	p.work()
+	fill()
+	if _, err := p.driver.Compact(1); err != nil || p.store.Stats().Compaction.Now == nil {
+		t.Fatalf("got %+v, %v, want another compaction under way", p.store.Stats().Compaction, err)
+	}
+	if err := p.store.drainer.stop(); err != nil || p.store.Stats().Compaction.Now != nil {
+		t.Errorf("given up: got %+v, %v, want none", p.store.Stats().Compaction.Now, err)
+	}
+}
 
 // A reader is told which transactions were aborted, and their markers are gone when it reads: the records
 // that the producer has committed since would be left out.

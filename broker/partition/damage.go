@@ -46,10 +46,10 @@ func (s *Store) scrubbed(d wal.Damage) {
 			"their leaders", attrs...)
 	case batches == 0:
 		s.cfg.Logger.Error("write-ahead log is damaged where no batch lies that is still needed; "+
-			"the next start will set it aside from there on", attrs...)
+			"a start before that file is drained sets it aside from there on", attrs...)
 	default:
-		s.cfg.Logger.Error("write-ahead log is damaged, batches are lost here; the next start will set it "+
-			"aside from there on", attrs...)
+		s.cfg.Logger.Error("write-ahead log is damaged, batches are lost here; a start before that "+
+			"file is drained sets it aside from there on", attrs...)
 	}
 }
 
@@ -59,10 +59,16 @@ func (s *Store) examine(d wal.Damage) (batches, partitions int) {
 	end := wal.Position{File: d.At.File, Offset: d.At.Offset + d.Bytes}
 	for _, l := range s.snapshot() {
 		found := 0
-		for _, p := range l.between(d.At, end) {
-			if _, err := l.load([]piece{p}); errors.Is(err, wal.ErrDamaged) {
+		for left := l.between(d.At, end); len(left) > 0; {
+			some := slices.Clone(left[:1])
+			for n := int64(left[0].encoded); len(some) < len(left) && n < passBytes; n += int64(left[len(some)-1].encoded) {
+				some = append(some, left[len(some)])
+			}
+			good, err := l.load(some)
+			if errors.Is(err, wal.ErrDamaged) {
 				found++
 			}
+			left = left[min(len(left), good+min(1, len(some)-good)):]
 		}
 		batches += found
 		partitions += min(found, 1)

@@ -76,19 +76,26 @@ func (d *digests) addLocked(r *wal.Placed) {
 	}
 }
 
-// take hands over the digest of a file, nil if there is none, and forgets it and all before it.
-func (d *digests) take(file uint64) (found *digest) {
+// find returns the digest of a file to which nothing is added any more, nil if there is none.
+func (d *digests) find(file uint64) *digest {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, one := range d.mu.files {
+		if one.file == file && !one.lost {
+			return one
+		}
+	}
+	return nil
+}
+
+// forget drops the digests of the files up to that one.
+func (d *digests) forget(file uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(d.mu.files) > 0 && d.mu.files[0].file <= file {
-		one := d.mu.files[0]
-		if one.file == file && !one.lost {
-			found = one
-		}
-		d.mu.bytes -= len(one.bytes)
+		d.mu.bytes -= len(d.mu.files[0].bytes)
 		d.mu.files = d.mu.files[1:]
 	}
-	return found
 }
 
 // few reports whether the files that were not drained hold few records: some fifty thousand at most.

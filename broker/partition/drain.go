@@ -23,7 +23,8 @@ import (
 //
 // While the disk has no time for that, the file is adopted: it becomes a pack as it is, and what is replayed
 // comes from its digest (digest.go), so that nothing is read and nothing copied. Once there is time, it is
-// written anew like any other pack (repack.go), sorted, and without what is not needed any more.
+// written anew like any other pack (repack.go), sorted, and without what is not needed any more. So is a file
+// that cannot be read whole (around.go).
 //
 // So a start restores from the catalog what the drained files said, and replays those that are left. A
 // crash before the edit leaves a pack that nobody knows; one after it, files that nobody needs.
@@ -42,8 +43,10 @@ type drainer struct {
 	// doomed are packs in which no batch lies that is needed, once the group doomedBy is synced.
 	doomed   []uint64
 	doomedBy uint64
-	// stuck: a file is damaged and cannot be drained before the next start has set it aside.
-	stuck bool
+	// stuck: a file is damaged, and nobody knows what its records were. It is not tried again before stuckUntil, later
+	// each time: stuckFor.
+	stuck                bool
+	stuckUntil, stuckFor time.Duration
 	// full says that the last try found no space. Until fullUntil nothing is copied then that can wait, which is
 	// twice as long each time: fullFor.
 	full               bool
@@ -111,14 +114,13 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	files := d.store.walLog.SealedFiles()
 	// Something else may have had it woken while the disk has no time for copies.
 	may := adopt || d.store.demand() != busy && !d.waits() || d.store.pressed()
-	if len(files) > 0 && may && !d.stuck && d.store.cfg.Catalog != nil {
+	if len(files) > 0 && may && !d.rests() && d.store.cfg.Catalog != nil {
 		err = d.drainFiles(files, adopt)
-		if drained = err == nil; drained {
+		if damage := (*wal.Damage)(nil); errors.As(err, &damage) {
+			drained, err = d.around(files[0], damage)
+		} else if drained = err == nil; drained {
 			d.hasSpace()
-		}
-		if errors.Is(err, wal.ErrDamaged) {
-			d.stuck, err = true, nil
-			d.store.walLog.Unbind()
+			d.freed()
 		}
 	}
 	if err != nil && !errors.Is(err, wal.ErrNoSpace) {
@@ -130,8 +132,8 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	return drained, err
 }
 
-// drainFiles drains a file by copying what is needed of it, or adopts all that are there. Damage is told, and
-// leaves everything as it was.
+// drainFiles drains a file by copying what is needed of it, or adopts all that are there. Damage leaves everything as
+// it was.
 func (d *drainer) drainFiles(files []uint64, adopt bool) error {
 	run := &drain{drainer: d, shadows: map[topic.Partition]*shadow{}}
 	var next wal.Start
@@ -145,13 +147,7 @@ func (d *drainer) drainFiles(files []uint64, adopt bool) error {
 	if err == nil {
 		return run.commit(next)
 	}
-	err = errors.Join(err, run.window.abandon())
-	if damage := (*wal.Damage)(nil); errors.As(err, &damage) {
-		d.store.cfg.Logger.Error("file of the write-ahead log cannot be drained, the log grows until "+
-			"the next start sets it aside", keyFile, damage.File, keyOffset, damage.At.Offset,
-			keyReason, damage.Reason)
-	}
-	return err
+	return errors.Join(err, run.window.abandon())
 }
 
 // adopt replays the files from their digests, as far as there are any: a catalog's edit for all of them costs
@@ -162,7 +158,7 @@ func (d *drain) adopt(files []uint64) (next wal.Start, err error) {
 		if !ok || d.nextPack > file*wal.PackStep {
 			return next, nil
 		}
-		known := d.store.digests.take(file)
+		known := d.store.digests.find(file)
 		if known == nil && d.files > 0 {
 			return next, nil
 		}
@@ -185,7 +181,6 @@ func (d *drain) adopt(files []uint64) (next wal.Start, err error) {
 
 // copy replays a file and copies what is needed of it.
 func (d *drain) copy(file uint64) (next wal.Start, err error) {
-	d.store.digests.take(file)
 	d.adopting = wal.Pack{}
 	d.window = sorter{log: d.store.walLog, number: d.nextPack, moved: d.moved,
 		breathe: func() { d.breathe(&d.draining) }}
@@ -193,7 +188,7 @@ func (d *drain) copy(file uint64) (next wal.Start, err error) {
 	if d.store.scarce() {
 		crowded = crowdedScarce
 	}
-	d.draining.pass(d.store.cfg.Now(), shareOf(d.store.demand(), crowded))
+	d.grant(&d.draining, d.store.cfg.Now(), crowded)
 	if next, err = d.store.walLog.ReadSealed(file, d.take); err != nil {
 		return next, err
 	}
@@ -326,6 +321,7 @@ func (d *drain) commit(next wal.Start) error {
 		}
 	}
 	d.nextPack = next.NextPack
+	d.store.digests.forget(next.File - 1)
 	d.store.drained.files.Add(int64(d.files))
 	if err := d.store.walLog.Retire(next); err != nil {
 		return fmt.Errorf("retire the files before %d: %w", next.File, err)

@@ -42,7 +42,7 @@ func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 		crowded = max(crowded, crowdedScarce)
 	}
 	d.store.crowded.Store(crowded > crowdedLeast)
-	d.repacking.pass(from, shareOf(d.store.demand(), crowded))
+	d.grant(&d.repacking, from, crowded)
 	may := d.repacking.may() && from >= d.fullUntil // A look alone gets nothing done.
 	d.repacking.spend(d.store.cfg.Now())
 	for range sortsMax {

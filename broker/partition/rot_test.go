@@ -94,7 +94,7 @@ func TestScrubOfAPackGoesOnBehindDamage(t *testing.T) {
 		r.scrub(3, 7)
 		r.spoil(last, 60)
 		r.scrub(3, 7, last)
-		if said := r.said.String(); strings.Contains(said, "next start") || strings.Count(said, "pack is damaged, batches are lost") != 3 {
+		if said := r.said.String(); strings.Contains(said, "a start before") || strings.Count(said, "pack is damaged, batches are lost") != 3 {
 			t.Errorf("adopted %v: it says\n%s", adopted, said)
 		}
 		r.repair(entries)
@@ -124,7 +124,7 @@ func TestDamagedGroupHeaderOfAPackHidesNothing(t *testing.T) {
 	})
 	r.spoil(next+2, 60)
 	r.scrub(next + 2)
-	if said := r.said.String(); strings.Contains(said, "next start") || !strings.Contains(said, "pack is damaged where no batch lies that is still needed") {
+	if said := r.said.String(); strings.Contains(said, "a start before") || !strings.Contains(said, "pack is damaged where no batch lies that is still needed") {
 		t.Errorf("it says\n%s", said)
 	}
 	r.close()

@@ -55,6 +55,7 @@ func (s *Store) drain(ctx context.Context) error {
 			return s.drainer.stop()
 		case <-s.drainNow:
 		}
+		from := s.cfg.Now()
 		for due := s.drainDue.Load(); due && ctx.Err() == nil; {
 			drained, err := s.drainer.turn(s.adopts())
 			if errors.Is(err, wal.ErrNoSpace) {
@@ -68,8 +69,7 @@ func (s *Store) drain(ctx context.Context) error {
 		if !s.compactDue.Swap(false) {
 			continue
 		}
-		more, err := s.drainer.compactTurn(s.demand(), compactSliceBytes,
-			func() bool { return ctx.Err() != nil || len(s.drainNow) > 0 })
+		more, err := s.drainer.compactTurn(compactSliceBytes, s.compactUntil(ctx, s.cfg.Now()-from))
 		if errors.Is(err, wal.ErrNoSpace) {
 			more, err = false, nil // the drain tells, and makes room
 		}
@@ -77,6 +77,18 @@ func (s *Store) drain(ctx context.Context) error {
 			return fmt.Errorf("compact logs: %w", err)
 		}
 		s.compacting.Store(more)
+	}
+}
+
+// compactTurnMax is how long a compaction has at once at most while something else waits.
+const compactTurnMax = 10 * time.Second
+
+// compactUntil says when a compaction is to let others go on: once it has had as long as they had before it, or it is
+// urgent. Without that it would have one slice after each pack.
+func (s *Store) compactUntil(ctx context.Context, had time.Duration) func() bool {
+	until := s.cfg.Now() + min(had, compactTurnMax)
+	return func() bool {
+		return ctx.Err() != nil || len(s.drainNow) > 0 && (s.cfg.Now() >= until || s.urges())
 	}
 }
 

@@ -6,7 +6,8 @@ import (
 )
 
 // To copy what is needed of packs and to compact logs gives space back, and takes the disk and the CPU from those
-// who append. How much of the time each of the two jobs may have is decided here, for both in the same way:
+// who append. How much of the time such a job may have is decided here, for all in the same way; while one stops, so
+// do the others, which take turns:
 //
 //	the store is idle      all of the time
 //	otherwise              an eighth of the time; if what a job could free is more than what would stay, beyond a
@@ -22,8 +23,9 @@ const (
 	shareSlackFiles = 4
 	// creditMax is how much of its share a job may save up that is not stopped in its midst.
 	creditMax = time.Second / 2
-	// debtMin is for how much a job is stopped at all, stopMax for how long at once.
-	debtMin, stopMax = time.Millisecond, 50 * time.Millisecond
+	// debtMin is for how much a job is stopped at all, debtMax for how much at most: the rest of a piece that took
+	// longer was the disk's fault, or that of whoever stopped the process. stopMax is for how long at once.
+	debtMin, debtMax, stopMax = time.Millisecond, 250 * time.Millisecond, 50 * time.Millisecond
 	// pieceBytes is how much is read and written in between.
 	pieceBytes = 256 << 10
 )
@@ -44,8 +46,9 @@ func shareOf(asked demand, crowding float64) float64 {
 
 // allowance is the time that a job may still spend. It is in debt after work that took longer, and then waits.
 type allowance struct {
-	share  float64
-	credit time.Duration
+	// crowding is what the share depends on beside the demand.
+	crowding, share float64
+	credit          time.Duration
 	// at is when the credit was counted.
 	at time.Duration
 }
@@ -70,29 +73,38 @@ func (a *allowance) due() time.Duration {
 	return a.at + time.Duration(float64(max(0, -a.credit))/a.share)
 }
 
+// grant gives a job its share of the time since it was counted last, as things are now.
+func (d *drainer) grant(a *allowance, now time.Duration, crowding float64) {
+	a.crowding = crowding
+	a.pass(now, shareOf(d.store.demand(), crowding))
+}
+
 // breathe stops a job that has had more than its share until it may go on: after each piece of its work, so that
-// nobody waits for longer than one takes. What is urgent goes on at once, and is not made up for.
+// nobody waits for longer than one takes. While others wait for the job's end it goes on, and owes that.
 func (d *drainer) breathe(a *allowance) {
 	if a.spend(d.store.cfg.Now()); d.pause == nil {
 		return
 	}
-	if a.credit = min(a.credit, 0); a.credit > -debtMin {
+	a.share = shareOf(d.store.demand(), a.crowding)
+	if a.credit = max(min(a.credit, 0), -debtMax); a.credit > -debtMin {
 		return
 	}
 	for left := a.due() - a.at; left > 0; left -= stopMax {
-		if d.store.urges() {
+		if d.store.demand() == idle {
 			a.credit = 0
 			break
 		}
-		if !d.pause(min(left, stopMax)) {
+		if d.store.urges() || !d.pause(min(left, stopMax)) {
 			return
 		}
 	}
 	a.pass(d.store.cfg.Now(), a.share)
 }
 
-// urges reports whether others wait for what is copied, or nobody waits for anything else.
-func (s *Store) urges() bool { return s.demand() == idle || s.pressed() || s.adopts() }
+// urges reports whether others wait for the end of what is copied: producers, or space that could be given back.
+func (s *Store) urges() bool {
+	return s.pressed() || s.adopts() || s.scarce() && (s.doomed.Load() || s.dropped.Load() != s.swept.Load())
+}
 
 // pause lets so much time pass, unless ctx ends.
 func pause(ctx context.Context, d time.Duration) (passed bool) {

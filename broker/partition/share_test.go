@@ -122,7 +122,7 @@ func TestCompactionKeepsUpWithLastingLoad(t *testing.T) {
 				}
 				p.drain()
 				tick, before := second*time.Second, slow.taken
-				if _, err := p.store.drainer.compactTurn(loaded, 16<<10, func() bool { return clock.now() >= tick }); err != nil {
+				if _, err := p.store.drainer.compactTurn(16<<10, func() bool { return clock.now() >= tick }); err != nil {
 					t.Fatal(err)
 				}
 				took += slow.taken - before

@@ -71,10 +71,13 @@ type Store struct {
 	unsorted, crowded atomic.Bool
 	// sortAfter is until when that has had its share of the time.
 	sortAfter atomic.Int64
-	drained   struct{ files, adopted, bytes, packs, packBytes, repacked atomic.Int64 }
+	drained   struct{ files, adopted, bytes, packs, packBytes, repacked, stuck atomic.Int64 }
 	// rules say how partitions are compacted, compactions what was done.
 	rules       atomic.Pointer[func(topic.Partition) (Compaction, bool)]
-	compactions struct{ logs, read, saved, uncleanable, permille atomic.Int64 }
+	compactions struct {
+		logs, read, saved, uncleanable atomic.Int64
+		now                            atomic.Pointer[Compacting]
+	}
 	// drainDue and compactDue say what for, compacting that a compaction is under way, and compactedAt is
 	// when the last look for one was. That belongs to the goroutine that calls Tick.
 	drainDue, compactDue, compacting atomic.Bool

@@ -158,12 +158,14 @@ type DrainStats struct {
 	Packs, PackBytes, Repacked int64
 	// WaitingBytes is what could be drained, ChainBytes and SpareBytes the size of the WAL's files.
 	WaitingBytes, ChainBytes, SpareBytes int64
+	// Stuck is 1 while a file is damaged and nothing can be drained before the next start, else 0.
+	Stuck int64
 }
 
 func (s *Store) drainStats() DrainStats {
 	d := DrainStats{Files: s.drained.files.Load(), Adopted: s.drained.adopted.Load(), Bytes: s.drained.bytes.Load(),
 		Packs: s.drained.packs.Load(), PackBytes: s.drained.packBytes.Load(),
-		Repacked: s.drained.repacked.Load()}
+		Repacked: s.drained.repacked.Load(), Stuck: s.drained.stuck.Load()}
 	if s.walLog != nil {
 		sealed, _ := s.walLog.Sealed()
 		d.WaitingBytes = sealed.Waiting

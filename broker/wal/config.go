@@ -129,6 +129,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.FilesAhead, defaultFilesAhead)
 	setDefault(&c.SpaceRetry, defaultSpaceRetry)
 	setDefault(&c.Scrub.BytesPerSecond, defaultScrubRate)
+	if c.Scrub.Wall == nil {
+		c.Scrub.Wall = time.Now
+	}
 	setDefault(&c.Cache.BytesMax, defaultCacheBytes)
 	setDefault(&c.Cache.ChunkBytes, defaultChunkBytes)
 	setDefault(&c.Start.File, 1)

@@ -72,6 +72,7 @@
 //	00000000000000000005-<session>.mended
 //	                            takes the place of a damaged file 5; see Quarantine
 //	quarantine-<session>/       what was set aside: nobody but people touches it
+//	scrub                       how far the scrub has come; see scrubNote
 //	lock                        locked by the process that has the log open; its pid
 //
 // A file is allocated, written through with zeros and synced with its header before a rename gives it
@@ -145,6 +146,9 @@
 // without any witness. A run that ends in good order writes one empty group as the witness of the
 // last. One thing looks like a torn tail and is not: the very last group of a run that was killed, and
 // then spoilt on the device before the next Open. The next run's file headers witness it.
+//
+// A block that the device does not give back, asked twice, is damage wherever a group may lie, at the very end, too:
+// a torn write can be read. It is none only behind the last group of a file that the chain has left.
 //
 // Before Open returns, what it found is synced, file and directory, and only then are unused files at
 // the end given up and a new file begun. The torn bytes stay. Every one of these steps can be cut

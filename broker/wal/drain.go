@@ -98,13 +98,14 @@ func (l *Log) ReadSealed(number uint64, fn func(Placed) error) (next Start, err 
 		return Start{}, fmt.Errorf("drain file %d: %w", number, ErrNotDurable)
 	}
 	w := &walk{fs: l.cfg.FS, dir: l.cfg.Dir, direct: l.direct, chain: l.begin()}
+	w.window.passed = l.passed
 	f := &walked{number: number, name: l.nameOf(number), end: blockBytes}
 	err = w.open(f)
 	if err == nil {
 		err = w.follow(f, e.end, replayGroup(fn))
 	}
 	if err == nil && f.end != e.end {
-		err = w.damage(f, f.end, fmt.Sprintf("group %d is missing or bad", w.chain.sequence+1))
+		err = w.stopped(f, fmt.Sprintf("group %d is missing or bad", w.chain.sequence+1))
 	}
 	if err = errors.Join(err, w.close()); err != nil {
 		return Start{}, fmt.Errorf("drain file %d: %w", number, err)
@@ -257,10 +258,15 @@ func (l *Log) Free() (bytes int64, low bool) {
 }
 
 // Unbind lifts Config.FilesMax, for a log that cannot be drained because it is damaged: to wait would be
-// to wait for ever.
-func (l *Log) Unbind() {
+// to wait for ever. Bind is for when it can be drained after all.
+func (l *Log) Unbind() { l.bind(false) }
+
+// Bind takes Unbind back.
+func (l *Log) Bind() { l.bind(true) }
+
+func (l *Log) bind(bound bool) {
 	l.mu.Lock()
-	l.mu.unbound = true
+	l.mu.unbound = !bound
 	l.mu.Unlock()
 	nudge(l.makeFile)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 )
 
 // DumpRecord is one thing found in the log's files: exactly one of File, Group and Record is set. A
@@ -117,7 +118,31 @@ func (d *dump) run() error {
 	sort.SliceStable(d.damage, func(i, k int) bool {
 		return d.damage[i].At.Compare(d.damage[k].At) < 0
 	})
+	d.damage = slices.CompactFunc(d.damage, func(a, b Damage) bool { return a.At == b.At })
+	for _, bad := range d.walk.bad {
+		d.unreadable(bad)
+	}
 	return nil
+}
+
+// unreadable takes in blocks that cannot be read, which may be why the chain breaks there.
+func (d *dump) unreadable(bad Damage) {
+	i, found := slices.BinarySearchFunc(d.damage, bad.At, func(x Damage, at Position) int { return x.At.Compare(at) })
+	if !found {
+		i--
+	}
+	if i < 0 || d.damage[i].At.File != bad.At.File || d.groupBetween(d.damage[i].At, bad.At) {
+		d.damage = slices.Insert(d.damage, i+1, bad)
+		return
+	}
+	if broken := &d.damage[i]; !strings.Contains(broken.Reason, bad.Reason) {
+		broken.Reason += "; " + bad.Reason
+	}
+}
+
+// groupBetween reports whether a good group lies between two places of a file.
+func (d *dump) groupBetween(from, to Position) bool {
+	return slices.ContainsFunc(d.groups, func(g link) bool { return g.at.Compare(from) >= 0 && g.at.Compare(to) < 0 })
 }
 
 // packs goes through the packs, which lie before the files of the chain.
@@ -136,7 +161,7 @@ func (d *dump) packs(others []string) error {
 			return fmt.Errorf("size of %s: %w", f.name, err)
 		}
 		at, err := d.pack(f)
-		if errors.Is(err, errShort) || errors.Is(err, errChecksum) || errors.Is(err, errFormat) {
+		if isFormat(err) && !errors.Is(err, errVersion) {
 			d.damage = append(d.damage, *d.walk.damage(f, at, err.Error()))
 		} else if err != nil {
 			return fmt.Errorf("read %s at byte %d: %w", f.name, at, err)
@@ -277,6 +302,9 @@ func (d *dump) broken(end Position, i int) (Position, error) {
 			return end, err
 		}
 		h, err := d.walk.peek(f, end.Offset)
+		if refused := (*unreadable)(nil); errors.As(err, &refused) {
+			return end, nil
+		}
 		if err != nil {
 			return end, err
 		}

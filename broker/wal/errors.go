@@ -16,8 +16,8 @@ var (
 	ErrFailed = errors.New("write-ahead log failed")
 	// ErrClosed: the log has been stopped. Retry elsewhere.
 	ErrClosed = errors.New("write-ahead log is closed")
-	// ErrDamaged: bytes that were synced are not what was written. It always comes in a *Damage that
-	// names the place. Open changes and deletes nothing; Quarantine sets aside what is behind it.
+	// ErrDamaged: bytes that were synced are not what was written, or the device does not give them back,
+	// asked twice. It always comes in a *Damage that names the place. Open changes and deletes nothing; Quarantine sets aside what is behind it.
 	ErrDamaged = errors.New("write-ahead log is damaged")
 	// ErrEnd: a scan has reached the durable end. Wait for the next Durable, then go on.
 	ErrEnd = errors.New("end of the write-ahead log")

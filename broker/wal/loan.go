@@ -117,7 +117,7 @@ func (l *Log) chunk(at Position, need int64, fill bool) (*chunk, error) {
 		}
 	}
 	if mine {
-		l.cache.done(k, l.readBlocks(k.buffer[:alignUp(k.filled)], at.File, at.Offset))
+		l.cache.done(k, l.readOnce(k.buffer[:alignUp(k.filled)], at.File, at.Offset))
 	}
 	<-k.ready
 	if k.err != nil {

@@ -9,6 +9,13 @@ import (
 
 const directFlag = unix.O_DIRECT
 
+// What the block layer says, beside EIO, of a sector that the medium has lost, and of one whose protection information
+// does not match it. Direct reads hand both through.
+const (
+	errMedium     = unix.ENODATA
+	errProtection = unix.EILSEQ
+)
+
 // allocate takes space for the file without writing it, where the file system can.
 func allocate(f *os.File, bytes int64) (taken bool, err error) {
 	for {

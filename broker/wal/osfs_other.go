@@ -2,10 +2,19 @@
 
 package wal
 
-import "os"
+import (
+	"os"
+	"syscall"
+)
 
 // Elsewhere than on Linux the log works through the page cache: good enough to develop on.
 const directFlag = 0
+
+// Nothing but EIO is known to be said of an unreadable block.
+const (
+	errMedium     = syscall.EIO
+	errProtection = syscall.EIO
+)
 
 func allocate(f *os.File, bytes int64) (taken bool, err error) { return false, f.Truncate(bytes) }
 

@@ -213,7 +213,7 @@ func (q *quarantine) fill(to File, header FileHeader) error {
 	buffer := alignedBytes(fillBytes)
 	for offset := int64(blockBytes); offset < header.Bytes && err == nil; {
 		b := buffer[:min(fillBytes, header.Bytes-offset)]
-		if _, err = from.ReadAt(b, offset); err == nil {
+		if _, err = readTwice(from, b, offset, (&Log{cfg: q.cfg}).passed); err == nil {
 			_, err = to.WriteAt(b, offset)
 		}
 		offset += int64(len(b))

@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"syscall"
 )
 
 // scanBytesMin is the least that a scan reads at once, whatever it was asked for.
@@ -258,6 +257,19 @@ func (s *stretch) holdsRecord(b []byte) bool {
 
 // readBlocks fills b from the file; what is read has been written, so the end of the file is damage.
 func (l *Log) readBlocks(b []byte, number uint64, offset int64) error {
+	return l.readFile(b, number, offset, func(f File, b []byte, offset int64) (int, error) {
+		return readTwice(f, b, offset, l.passed)
+	})
+}
+
+// readOnce is readBlocks for who reads what is in doubt in another way: what the device refuses is no damage yet.
+func (l *Log) readOnce(b []byte, number uint64, offset int64) error {
+	return l.readFile(b, number, offset, File.ReadAt)
+}
+
+func (l *Log) readFile(
+	b []byte, number uint64, offset int64, read func(f File, b []byte, offset int64) (int, error),
+) error {
 	h, err := l.handles.take(number, func() (File, error) {
 		return l.cfg.FS.Open(l.nameOf(number), l.direct)
 	})
@@ -267,20 +279,25 @@ func (l *Log) readBlocks(b []byte, number uint64, offset int64) error {
 	if err != nil {
 		return fmt.Errorf("open file %d: %w", number, err)
 	}
-	n, err := h.file.ReadAt(b, offset)
+	n, err := read(h.file, b, offset)
 	if back := l.handles.giveBack(h); back != nil && err == nil {
 		err = back
 	}
 	if n == len(b) && (err == nil || errors.Is(err, io.EOF)) {
 		return nil
 	}
-	if errors.Is(err, syscall.EIO) { // the device has the block and does not give it back
-		return l.damage(Position{File: number, Offset: offset}, err.Error())
+	if refused := (*unreadable)(nil); errors.As(err, &refused) {
+		return l.damage(Position{File: number, Offset: offset}, refused.Error())
 	}
 	if err == nil || errors.Is(err, io.EOF) {
 		return l.damage(Position{File: number, Offset: offset + int64(n)}, "file ends here")
 	}
 	return fmt.Errorf("read file %d at byte %d: %w", number, offset, err)
+}
+
+// passed notes an error of a read that passed when it was tried again: a sign of a device that fails.
+func (l *Log) passed(err error) {
+	l.cfg.Logger.Warn("read of the write-ahead log failed, and the same read went through then", "err", err)
 }
 
 func (l *Log) damage(at Position, reason string) *Damage {

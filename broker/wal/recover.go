@@ -63,6 +63,7 @@ func (l *Log) recover() error {
 	if err != nil {
 		return err
 	}
+	w.window.passed = l.passed
 	if damage := unfinished(l.cfg.Dir, others); damage != nil {
 		return damage
 	}
@@ -152,6 +153,8 @@ func replayGroup(replay func(Placed) error) func(GroupHeader, []byte, Position) 
 //
 // Groups behind a torn one can be valid without saying so: they were written, and not synced, before
 // the same crash, or they are leftovers that a recovery has already decided to leave behind.
+//
+// A block that cannot be read is never a torn tail: it may have been n, acknowledged, or its witness.
 func (w *walk) judge() error {
 	tail := w.tail()
 	for i := max(tail, 0); i < len(w.files); i++ {
@@ -160,10 +163,10 @@ func (w *walk) judge() error {
 			return err
 		}
 		h, err := w.peek(f, f.end)
-		if err != nil {
+		if refused := (*unreadable)(nil); err != nil && !errors.As(err, &refused) {
 			return err
 		}
-		f.used = h.Length > 0
+		f.used = h.Length > 0 || err != nil
 		err = w.search(f, f.end, func(h GroupHeader, _ []byte, at Position) error {
 			f.used = true
 			w.testify(h.Synced, fmt.Sprintf("group %d at %s byte %d", h.Sequence, f.name, at.Offset))
@@ -173,12 +176,22 @@ func (w *walk) judge() error {
 			return err
 		}
 	}
-	if w.floor <= w.chain.sequence {
+	found := w.unread
+	if found == nil && len(w.bad) > 0 {
+		found = &w.bad[0]
+	}
+	if w.floor > w.chain.sequence {
+		f := w.suspect(tail)
+		missing := w.damage(f, f.end, fmt.Sprintf("group %d is missing or bad, but %s says that %d was synced",
+			w.chain.sequence+1, w.witness, w.floor))
+		if found == nil || missing.At.Compare(found.At) < 0 {
+			found = missing
+		}
+	}
+	if found == nil {
 		return nil
 	}
-	f := w.suspect(tail)
-	return w.damage(f, f.end, fmt.Sprintf("group %d is missing or bad, but %s says that %d was synced",
-		w.chain.sequence+1, w.witness, w.floor))
+	return found
 }
 
 // tail is the index of the last file that the chain runs through, -1 if there is none.
@@ -304,6 +317,7 @@ func (l *Log) adopt(w *walk) {
 // call. It reads the files a second time: Config.Replay does the same during Open.
 func (l *Log) Replay(fn func(Placed) error) error {
 	w := &walk{fs: l.cfg.FS, dir: l.cfg.Dir, direct: l.direct, chain: l.cfg.Start.chain()}
+	w.window.passed = l.passed
 	err := errors.Join(l.replay(w, fn), w.close())
 	if err != nil {
 		return fmt.Errorf("replay write-ahead log: %w", err)
@@ -322,8 +336,7 @@ func (l *Log) replay(w *walk, fn func(Placed) error) error {
 			return err
 		}
 		if f.end != e.end {
-			return w.damage(f, f.end, fmt.Sprintf("group %d was good at open and is bad now",
-				w.chain.sequence+1))
+			return w.stopped(f, fmt.Sprintf("group %d was good at open and is bad now", w.chain.sequence+1))
 		}
 	}
 	return nil

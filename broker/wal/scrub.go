@@ -9,14 +9,16 @@ import (
 )
 
 // Scrub says how the log is read in search of damage that nobody has met: bits that flipped, blocks
-// that lost a write or got another's. Open reads everything, so the first pass begins one Interval
-// after it.
+// that lost a write or got another's. Open reads the chain, and none of the packs. A pass begins one Interval
+// after the last one has ended, in whatever run that was, and one that a stop cut short goes on; see scrubNote.
 type Scrub struct {
 	// Interval is the wait between two passes, zero for none.
 	Interval time.Duration
 	// BytesPerSecond is the pace of a pass, 4 MiB by default. While records wait for the disk it is an
 	// eighth of that.
 	BytesPerSecond int64
+	// Wall is the time of day, time.Now unless set: the interval runs on while nothing else does.
+	Wall func() time.Time
 	// Found hears of every damaged place once. It is called from the scrub's goroutine and may read.
 	Found func(Damage)
 	// Resume is where in a pack the next record lies behind a place that is damaged; ok is false if there is
@@ -31,6 +33,8 @@ type ScrubStats struct {
 	Passes int64
 	// Damage counts the places that were found.
 	Damage int64
+	// Ended is when the last pass ended, in this run or an earlier one; zero if none ever did.
+	Ended time.Time
 }
 
 const (
@@ -63,29 +67,57 @@ type scrub struct {
 	behind Position
 	stride int64
 	buffer []byte
+	// ended is when the last pass ended, unnoted how much was read since the last note.
+	// gaveUp: the last pass did not come to its end.
+	ended   time.Time
+	unnoted int64
+	gaveUp  bool
 }
 
 // run makes passes until ctx ends. Between two of them it sleeps through.
 func (s *scrub) run(ctx context.Context) {
-	cfg := s.log.cfg.Scrub
-	if cfg.Interval == 0 {
+	if s.log.cfg.Scrub.Interval == 0 {
 		return
 	}
-	for pause(ctx, cfg.Interval) {
-		for {
-			bytes, end := s.turn()
-			if end {
-				break
-			}
-			wait := time.Duration(bytes) * time.Second / time.Duration(cfg.BytesPerSecond)
-			if s.log.Age() > 0 {
-				wait *= scrubYield
-			}
-			if !pause(ctx, wait) {
-				return
-			}
+	s.recall()
+	for wait := s.due(); pause(ctx, wait); wait = s.due() {
+		if !s.pass(ctx) {
+			s.note()
+			return
 		}
 	}
+}
+
+// pass goes to the end of a pass, and is false if ctx ends before that.
+func (s *scrub) pass(ctx context.Context) bool {
+	for {
+		passes := s.log.ScrubStats().Passes
+		bytes, end := s.turn()
+		if end {
+			if s.gaveUp = s.log.ScrubStats().Passes == passes; !s.gaveUp {
+				s.ended = s.log.cfg.Scrub.Wall()
+				s.endedAt(s.ended)
+				s.note()
+			}
+			return true
+		}
+		if s.unnoted += bytes; s.unnoted >= scrubNoteBytes {
+			s.note()
+		}
+		wait := time.Duration(bytes) * time.Second / time.Duration(s.log.cfg.Scrub.BytesPerSecond)
+		if s.log.Age() > 0 {
+			wait *= scrubYield
+		}
+		if !pause(ctx, wait) {
+			return false
+		}
+	}
+}
+
+func (s *scrub) endedAt(when time.Time) {
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	s.log.mu.scrubbed.Ended = when
 }
 
 // turn verifies the next stretch of a pass, and reports how much it read and whether the pass has come

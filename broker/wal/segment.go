@@ -56,6 +56,7 @@ const (
 	// mendedSuffix: takes the place of a damaged file once that is set aside; see Quarantine.
 	mendedSuffix = ".mended"
 	lockName     = "lock"
+	scrubName    = "scrub"
 	probeName    = "probe" + unfinishedSuffix
 )
 

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // Check is a look at the files of a log that nobody has open. It reads what Open would read, by the same
@@ -125,11 +124,6 @@ func (v *verification) chain() error {
 	v.done.Files = len(w.files)
 	err = errors.Join(w.recover(v.replay), w.close())
 	v.done.Groups = w.chain.sequence
-	if errors.Is(err, syscall.EIO) { // The device has the block and does not give it back.
-		v.done.Damage = append(v.done.Damage, Damage{File: v.Dir, Reason: err.Error()})
-		v.done.Broken = true
-		return nil
-	}
 	var first *Damage
 	if !errors.As(err, &first) {
 		if half := unfinished(v.Dir, others); half != nil && err == nil {
@@ -148,7 +142,7 @@ func (v *verification) chain() error {
 	if err := v.salvage(again, first.At); err != nil {
 		return errors.Join(err, again.close())
 	}
-	d := &dump{walk: again, damage: again.gaps(), fn: func(r DumpRecord) {
+	d := &dump{walk: again, damage: append(again.gaps(), *first), fn: func(r DumpRecord) {
 		if r.Record != nil && r.At.Compare(first.At) > 0 {
 			v.Behind(Placed{Record: *r.Record, At: r.At})
 		}
@@ -158,9 +152,6 @@ func (v *verification) chain() error {
 	}
 	if err := errors.Join(d.run(), again.close()); err != nil {
 		return err
-	}
-	if !slices.ContainsFunc(d.damage, func(x Damage) bool { return x.At == first.At }) {
-		d.damage = slices.Insert(d.damage, 0, *first)
 	}
 	v.done.Damage = append(v.done.Damage, d.damage...)
 	return nil
@@ -201,7 +192,7 @@ func (v *verification) salvage(w *walk, at Position) error {
 // unneeded sorts out the files that belong neither to the chain nor to the known packs.
 func (v *verification) unneeded(others []string) {
 	for _, name := range others {
-		if known(v.Packs, name) || name == lockName || strings.HasSuffix(name, mendedSuffix) {
+		if known(v.Packs, name) || name == lockName || name == scrubName || strings.HasSuffix(name, mendedSuffix) {
 			continue
 		}
 		v.done.Unneeded = append(v.done.Unneeded, filepath.Join(v.Dir, name))
@@ -348,7 +339,7 @@ func (v *verification) record(w *walk, at, end int64, seed uint32) (Record, int6
 // isFormat tells bytes that are wrong, or that the device does not give back, from not being able to look.
 func isFormat(err error) bool {
 	return errors.Is(err, errShort) || errors.Is(err, errChecksum) || errors.Is(err, errFormat) ||
-		errors.Is(err, errVersion) || errors.Is(err, syscall.EIO)
+		errors.Is(err, errVersion) || refusesBlock(err)
 }
 
 // FileName is the base name of the file that a position lies in.

@@ -25,6 +25,10 @@ type walk struct {
 	// floor is the highest sequence that anything valid says was synced, and witness says where.
 	floor   uint64
 	witness string
+	// unread is where the chain may go on and nobody can read on: damage, unless a later file shows that it does not.
+	unread *Damage
+	// bad are the blocks outside of the chain that cannot be read, neighbours together.
+	bad []Damage
 	// progress, if set, is told how many bytes were passed.
 	progress func(bytes int64)
 }
@@ -107,6 +111,9 @@ func (w *walk) open(f *walked) error {
 	}
 	f.size = w.window.size
 	b, err := w.window.view(0, fileHeaderBytes)
+	if refused := (*unreadable)(nil); errors.As(err, &refused) {
+		return w.damage(f, 0, "file header: "+refused.Error())
+	}
 	if err != nil && !errors.Is(err, errShort) {
 		return fmt.Errorf("read %s: %w", f.name, err)
 	}
@@ -137,10 +144,18 @@ func (w *walk) testify(synced uint64, witness string) {
 }
 
 // follow accepts groups of the open file from f.end as long as they continue the chain, up to limit.
-// fn hears of each.
+// fn hears of each. Where it cannot read on it leaves that in w.unread: there may be the next group, acknowledged
+// and with nothing behind it that says so.
 func (w *walk) follow(f *walked, limit int64, fn func(GroupHeader, []byte, Position) error) error {
 	for f.end < limit {
 		h, b, err := w.group(f, f.end)
+		if refused := (*unreadable)(nil); errors.As(err, &refused) {
+			if w.unread == nil {
+				w.unread = w.damage(f, f.end, fmt.Sprintf("group %d: %v", w.chain.sequence+1, refused))
+				w.unread.Bytes = refused.at + blockBytes - f.end
+			}
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -152,7 +167,7 @@ func (w *walk) follow(f *walked, limit int64, fn func(GroupHeader, []byte, Posit
 			return w.located(f, at, err)
 		}
 		w.testify(h.Synced, fmt.Sprintf("group %d at %s byte %d", h.Sequence, f.name, f.end))
-		w.chain = chain{sequence: h.Sequence, crc: h.CRC}
+		w.chain, w.unread = chain{sequence: h.Sequence, crc: h.CRC}, nil
 		f.last, f.crc = h.Sequence, h.CRC
 		f.end += alignUp(int64(h.Length))
 	}
@@ -196,10 +211,14 @@ func (f *walked) owns(h GroupHeader) bool {
 }
 
 // search looks at every block of the open file from offset on for a valid group, calls fn with it and
-// goes on behind it.
+// goes on behind it. Blocks that cannot be read are noted in w.bad.
 func (w *walk) search(f *walked, offset int64, fn func(GroupHeader, []byte, Position) error) error {
 	for offset < f.size {
 		h, b, err := w.group(f, offset)
+		if refused := (*unreadable)(nil); errors.As(err, &refused) {
+			w.note(f, refused)
+			err = nil
+		}
 		if err != nil {
 			return err
 		}
@@ -213,6 +232,28 @@ func (w *walk) search(f *walked, offset int64, fn func(GroupHeader, []byte, Posi
 		offset += alignUp(int64(h.Length))
 	}
 	return nil
+}
+
+// stopped is the damage where the chain stops too early in a file: what cannot be read there, or what is bad.
+func (w *walk) stopped(f *walked, reason string) *Damage {
+	if w.unread != nil {
+		return w.unread
+	}
+	return w.damage(f, f.end, reason)
+}
+
+// note keeps the place of an unreadable block.
+func (w *walk) note(f *walked, refused *unreadable) {
+	if n := len(w.bad); n > 0 && w.bad[n-1].At.File == f.number {
+		last := &w.bad[n-1]
+		if end := last.At.Offset + last.Bytes; refused.at <= end {
+			last.Bytes = max(last.Bytes, refused.at+blockBytes-last.At.Offset)
+			return
+		}
+	}
+	d := w.damage(f, refused.at, refused.Error())
+	d.Bytes = blockBytes
+	w.bad = append(w.bad, *d)
 }
 
 func (w *walk) damage(f *walked, offset int64, reason string) *Damage {
@@ -239,6 +280,8 @@ type window struct {
 	bytes []byte
 	// start of the buffer in the file and how much of it is filled.
 	start, filled int64
+	// passed, if set, is told of an error of a read that has passed.
+	passed func(error)
 }
 
 // reset closes the file that the window was on.
@@ -283,7 +326,10 @@ func (w *window) load(offset, n int64) error {
 		w.bytes = alignedBytes(want)
 	}
 	w.filled = 0
-	got, err := w.file.ReadAt(w.bytes[:want], start)
+	got, err := readTwice(w.file, w.bytes[:want], start, w.went)
+	if refused := (*unreadable)(nil); errors.As(err, &refused) && start+int64(got) >= offset+n {
+		err = nil // It lies behind what is asked for.
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
@@ -292,4 +338,10 @@ func (w *window) load(offset, n int64) error {
 	}
 	w.start, w.filled = start, int64(got)
 	return nil
+}
+
+func (w *window) went(err error) {
+	if w.passed != nil {
+		w.passed(err)
+	}
 }

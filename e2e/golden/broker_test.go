@@ -214,9 +214,11 @@ func (b *broker) packs(dir string) {
 }
 
 // adopted is how many files of its log the broker has adopted since it runs.
-func (b *broker) adopted() (files int) {
+func (b *broker) adopted() int { return b.metric("outrigger_adopted_files_total") }
+
+// metric is the value of a counter without labels.
+func (b *broker) metric(name string) (value int) {
 	b.Helper()
-	const name = "outrigger_adopted_files_total "
 	b.eventually("metrics", func(ctx context.Context) error {
 		q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.http+"/metrics", nil)
 		must(b, err)
@@ -229,14 +231,14 @@ func (b *broker) adopted() (files int) {
 		if err != nil {
 			return err
 		}
-		_, after, ok := strings.Cut(string(text), "\n"+name)
+		_, after, ok := strings.Cut(string(text), "\n"+name+" ")
 		if !ok {
 			return fmt.Errorf("no %s", name)
 		}
-		_, err = fmt.Sscan(after, &files)
+		_, err = fmt.Sscan(after, &value)
 		return err
 	})
-	return files
+	return value
 }
 
 func exists(path string) bool {

@@ -55,6 +55,8 @@ type content struct {
 	Keys map[string]string
 	// Configs of the compacted topic.
 	Configs map[string]string
+	// Later is what came after the first formats, nil in a directory from before it was written.
+	Later *later `json:",omitempty"`
 }
 
 // partition is one partition's records: from where to where, and a hash of all, and of the committed ones.
@@ -89,7 +91,13 @@ func TestGoldenDirectoriesOpen(t *testing.T) {
 				b.fill()
 			} else {
 				b.compare(want)
+				if want.Later != nil {
+					b.compareLater(dir, *want.Later)
+				}
 				b.goOn(want)
+				if want.Later != nil {
+					b.goOnLater(binary)
+				}
 			}
 			b.upgrade(binary, want)
 			b.stop(syscall.SIGTERM)
@@ -114,19 +122,20 @@ func clean(t *testing.T, binary, dir, when string, early bool) {
 	}
 }
 
-// write makes a golden directory: of two runs, the first of which stops in good order and the second is
-// killed. What is in it is read when the archive is made, by a third run.
+// write makes a golden directory: of runs of which the last is killed. What is in it is read when the archive is made, by a third run.
 func write(t *testing.T) {
 	binary := *writeBinary
 	if binary == "" {
 		binary = build(t)
 	}
 	dir := filepath.Join(t.TempDir(), "data")
-	b := start(t, binary, dir)
+	var b *broker
 	var read content
 	if *writeEarly {
+		b = start(t, binary, dir)
 		read = b.fillEarly()
 	} else {
+		b = writeLater(t, binary, dir)
 		b.fill()
 		b.packs(dir)
 		b.stop(syscall.SIGTERM)
@@ -135,6 +144,7 @@ func write(t *testing.T) {
 		if _, newest := b.format(); newest >= adoptionLevel {
 			b.fillFast()
 		}
+		b.fillLater()
 	}
 	b.stop(syscall.SIGKILL)
 	archive := filepath.Join(t.TempDir(), "archive")
@@ -142,6 +152,8 @@ func write(t *testing.T) {
 	if !*writeEarly {
 		b = start(t, binary, dir)
 		read = b.read()
+		l := b.readLater(dir)
+		read.Later = &l
 		b.stop(syscall.SIGKILL)
 	}
 	raw, err := json.MarshalIndent(read, "", "  ")

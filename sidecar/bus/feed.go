@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -11,24 +12,29 @@ import (
 )
 
 const (
-	// feedPingInterval times feedPingsOut is how soon a feed notices that its peer is gone.
-	feedPingInterval = 2 * time.Second
-	feedPingsOut     = 2
-	feedDialTimeout  = 2 * time.Second
+	// feedLook is how long nothing may come before the peer is asked whether it is there, and how long it has for the
+	// answer: more than one frame takes on a slow line, for the answer waits behind frames.
+	feedLook        = 2 * time.Second
+	feedAnswer      = 4 * time.Second
+	feedDialTimeout = 2 * time.Second
 )
 
 // Feed is how a peer's frames are taken from its server.
 type Feed struct {
 	Address, User, Password string
-	// Subjects are those of the frames, Presence shows the peer that we listen to them.
+	// IsPeer tells the peer's server from another one that listens at that address.
+	IsPeer func(serverName string) bool
+	// Subjects are those of the frames.
 	Subjects []string
-	Presence string
+	// There and Here show the peer that we listen to them: the first is listened to at its server, the second at ours.
+	There, Here string
 }
 
 // OpenFeed is an open Feed. It is for one goroutine.
 type OpenFeed struct {
 	bus  *Bus
 	conn *nats.Conn
+	here *nats.Subscription
 	from string
 	lost chan error
 }
@@ -41,38 +47,79 @@ func (b *Bus) Feed(ctx context.Context, f Feed, inbox *Inbox) (*OpenFeed, error)
 	open.conn, err = nats.Connect("nats://"+f.Address,
 		nats.Name(fmt.Sprintf("outrigger-%d feed", b.config.Node)), nats.UserInfo(f.User, f.Password),
 		nats.Timeout(feedDialTimeout), nats.NoReconnect(), nats.IgnoreDiscoveredServers(),
-		nats.PingInterval(feedPingInterval), nats.MaxPingsOutstanding(feedPingsOut),
+		nats.PingInterval(-1), // its own would take a line full of frames for a dead one; Wait asks
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) { b.asyncError(Replication, sub, err) }),
 		nats.ClosedHandler(func(conn *nats.Conn) { open.lost <- cmp.Or(conn.LastError(), nats.ErrConnectionClosed) }))
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s for a feed: %w", f.Address, translate(err))
 	}
-	// Presence comes last: who is seen there misses no frame.
-	for _, subject := range append(slices.Clone(f.Subjects), f.Presence) {
-		if _, err := open.conn.ChanSubscribe(subject, inbox.messages); err != nil {
-			open.conn.Close()
-			return nil, fmt.Errorf("subscribe to %s at %s: %w", subject, f.Address, translate(err))
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
-	defer cancel()
-	if err := open.conn.FlushWithContext(ctx); err != nil {
+	if err := open.subscribe(ctx, f, inbox); err != nil {
 		open.conn.Close()
-		return nil, fmt.Errorf("subscribe at %s: %w", f.Address, translate(err))
+		return nil, fmt.Errorf("open a feed from %s: %w", f.Address, translate(err))
 	}
 	return open, nil
 }
 
+func (o *OpenFeed) subscribe(ctx context.Context, f Feed, inbox *Inbox) (err error) {
+	if name := o.conn.ConnectedServerName(); !f.IsPeer(name) {
+		return fmt.Errorf("the server there is %s", name)
+	}
+	// Presence comes last: who is seen there misses no frame.
+	for _, subject := range append(slices.Clone(f.Subjects), f.There) {
+		if _, err := o.conn.ChanSubscribe(subject, inbox.messages); err != nil {
+			return fmt.Errorf("subscribe to %s: %w", subject, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	if err := o.conn.FlushWithContext(ctx); err != nil {
+		return err
+	}
+	o.here, err = o.bus.conns[Replication].SubscribeSync(f.Here)
+	return err
+}
+
 // Wait returns once the feed is lost, which is the error and is told to OnGap, or closes it when ctx ends.
 func (o *OpenFeed) Wait(ctx context.Context) error {
-	defer o.conn.Close()
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-o.lost:
-		o.bus.config.OnGap(Replication)
-		return fmt.Errorf("feed from %s is lost: %w", o.from, translate(err))
+	err := o.watch(ctx)
+	if gone := o.here.Unsubscribe(); gone != nil {
+		o.bus.config.Logger.Debug("presence not taken back", slog.String("error", gone.Error()))
 	}
+	o.conn.Close()
+	if err == nil {
+		return nil
+	}
+	o.bus.config.OnGap(Replication)
+	return fmt.Errorf("feed from %s is lost: %w", o.from, translate(err))
+}
+
+// watch returns when the connection is lost, or silent although the peer was asked; nil when ctx ends.
+func (o *OpenFeed) watch(ctx context.Context) error {
+	ticker := time.NewTicker(feedLook)
+	defer ticker.Stop()
+	for last := uint64(0); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-o.lost:
+			return err
+		case <-ticker.C:
+		}
+		came := o.conn.Stats().InMsgs
+		if came == last {
+			if err := o.ask(ctx); err != nil && o.conn.Stats().InMsgs == came && ctx.Err() == nil {
+				return err
+			}
+		}
+		last = came
+	}
+}
+
+// ask returns once the peer has answered.
+func (o *OpenFeed) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, feedAnswer)
+	defer cancel()
+	return o.conn.FlushWithContext(ctx)
 }
 
 // Listened reports whether anybody in the lane's account, on any node, listens to the subject.

@@ -14,7 +14,7 @@ type dataCounts struct {
 	accepted, stale, rejected, undecided                                                                uint64
 	gaps, cuts, shrinks, expansions, staleFrames                                                        uint64
 	partitionLeaders, leaderless, fromEligible, eligible, smallISR, deepCuts                            uint64
-	lostHosts, flips, misdirected, staleBlocks, quarantines, mended                                     uint64
+	lostHosts, flips, misdirected, staleBlocks, unreadable, quarantines, mended                         uint64
 	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides, secondLosses            uint64
 	preferred, reassigned, cancels, movesRefused, movesFinished, voted, evictedLogs                     uint64
 	deletions, deletionsDone, resets, drained, adopted, packsRemoved, repacked                          uint64
@@ -108,7 +108,7 @@ func (c *dataCounts) rare() []Rare {
 		{"stale_frames", c.staleFrames}, {"partition_leaders", c.partitionLeaders},
 		{"leaderless", c.leaderless}, {"led_from_eligible", c.fromEligible}, {"eligible", c.eligible},
 		{"isr_below_min", c.smallISR}, {"preferred_leaders", c.preferred}, {"lost_hosts", c.lostHosts},
-		{"flips", c.flips}, {"misdirected_blocks", c.misdirected}, {"stale_blocks", c.staleBlocks}, {"quarantines", c.quarantines}, {"mended", c.mended},
+		{"flips", c.flips}, {"misdirected_blocks", c.misdirected}, {"stale_blocks", c.staleBlocks}, {"unreadable_blocks", c.unreadable}, {"quarantines", c.quarantines}, {"mended", c.mended},
 		{"claims", c.claims}, {"unclean_elections", c.uncleanElections}, {"unsynced_losses", c.unsyncedLosses},
 		{"scrub_passes", c.scrubPasses}, {"scrub_found", c.scrubFound}, {"drained_files", c.drained}, {"adopted_files", c.adopted}, {"packs_removed", c.packsRemoved}, {"packs_written_anew", c.repacked}, {"strides", c.strides}, {"second_losses", c.secondLosses},
 		{"reassigned", c.reassigned}, {"reassignments_cancelled", c.cancels}, {"reassignments_refused", c.movesRefused},

@@ -12,7 +12,7 @@ import (
 const provenBytes = 24 << 10
 
 // rot damages what a host has synced, within the budget of lost disks: a bit flips, a block holds what
-// belongs elsewhere, or what was there before anything was written. Now and then the process ends over
+// belongs elsewhere, or what was there before anything was written, or is not given back. Now and then the process ends over
 // it.
 func (w *World) rot(h *host) {
 	if !h.up() || w.singly() || !w.dataSpares(h) {
@@ -31,7 +31,7 @@ func (w *World) rot(h *host) {
 	}
 	h.disk.rotten, h.disk.latent = true, true
 	block := at.Offset / rotBlockBytes * rotBlockBytes
-	switch w.rng.IntN(3) {
+	switch w.rng.IntN(4) {
 	case 0:
 		w.count.flips++
 		h.disk.fs.Flip(w.rng, name, at.Offset, at.Offset+60)
@@ -48,6 +48,9 @@ func (w *World) rot(h *host) {
 			clear(content[block : block+rotBlockBytes])
 			return content
 		})
+	case 3:
+		w.count.unreadable++
+		h.disk.fs.Unread(name, block, rotBlockBytes)
 	}
 	if w.rng.IntN(2) == 0 {
 		h.crash()

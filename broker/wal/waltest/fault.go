@@ -79,6 +79,14 @@ func (f *FS) Flip(random *rand.Rand, name string, from, to int64) (offset int64)
 	return offset
 }
 
+// Unread makes the blocks of 4 KiB unreadable that lie in that part of a file: the device answers EIO for every read that
+// touches them, whatever name the file gets, until they are written again.
+func (f *FS) Unread(name string, offset, bytes int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.names[name].lose(offset, bytes, true)
+}
+
 // writeAmissLocked does what is left of a write that goes wrong.
 func (f *FS) writeAmissLocked(node *inode, amiss *Amiss, b []byte, offset int64) {
 	wrong := make(map[int]bool)

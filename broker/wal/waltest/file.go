@@ -66,6 +66,9 @@ func (f *file) ReadAt(b []byte, offset int64) (int, error) {
 	if err := f.usableLocked(); err != nil {
 		return 0, err
 	}
+	if !f.node.gives(offset, int64(len(b))) {
+		return 0, fmt.Errorf("read %s: %w", f.node.name, syscall.EIO)
+	}
 	n := f.node.read(b, offset)
 	if n < len(b) {
 		return n, io.EOF

@@ -2,6 +2,7 @@ package waltest
 
 import (
 	"bytes"
+	"maps"
 	"math/rand/v2"
 )
 
@@ -46,6 +47,8 @@ type inode struct {
 	dirty []uint8
 	// dirtyFrom and dirtyTo bound the blocks that are dirty.
 	dirtyFrom, dirtyTo int
+	// lost are the blocks that the device does not give back, until they are written again. It is never changed.
+	lost map[int64]bool
 }
 
 func (n *inode) clone() *inode {
@@ -58,6 +61,33 @@ func (n *inode) clone() *inode {
 		dirty:        append([]uint8(nil), n.dirty...),
 		dirtyFrom:    n.dirtyFrom,
 		dirtyTo:      n.dirtyTo,
+		lost:         n.lost,
+	}
+}
+
+// gives reports whether the device gives back what lies there.
+func (n *inode) gives(offset, bytes int64) bool {
+	for block := range n.lost {
+		if offset < (block+1)*blockBytes && offset+bytes > block*blockBytes {
+			return false
+		}
+	}
+	return true
+}
+
+// lose makes blocks unreadable, or those that are written anew readable.
+func (n *inode) lose(offset, bytes int64, lost bool) {
+	if len(n.lost) == 0 && !lost {
+		return
+	}
+	n.lost = maps.Clone(n.lost)
+	if n.lost == nil {
+		n.lost = make(map[int64]bool)
+	}
+	for block := offset / blockBytes; block*blockBytes < offset+bytes; block++ {
+		if delete(n.lost, block); lost {
+			n.lost[block] = true
+		}
 	}
 }
 
@@ -94,6 +124,7 @@ func readPages(b []byte, pages []page, offset, size int64) int {
 
 // write changes what reads see; the file is long enough.
 func (n *inode) write(b []byte, offset int64) {
+	n.lose(offset, int64(len(b)), false)
 	first, end := int(offset/blockBytes), int((offset+int64(len(b))+blockBytes-1)/blockBytes)
 	if n.dirtyFrom == n.dirtyTo {
 		n.dirtyFrom, n.dirtyTo = first, end
@@ -162,7 +193,7 @@ func mix(base, over page, sectors uint8) page {
 // crash returns an inode with a random choice of the dirty sectors, or of whole blocks.
 func (n *inode) crash(random *rand.Rand) *inode {
 	keep := survivors(random)
-	c := &inode{name: n.name, size: n.durableSize}
+	c := &inode{name: n.name, size: n.durableSize, lost: n.lost}
 	if random.IntN(2) == 0 {
 		c.size = max(c.size, n.size)
 	}

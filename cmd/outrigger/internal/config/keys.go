@@ -259,7 +259,8 @@ func ownKeys() []Key {
 			Doc: "What a start does with damage before the log's tail. repair: set the rest of the log aside " +
 				"and fill it again from the leaders. refuse: do not start."},
 		{Name: keyScrubInterval, Kind: Integer, Default: "604800000", Unit: "ms", Max: math.MaxInt64 / 1_000_000,
-			Doc: "How long to wait between two readings of the whole log in search of damage; 0 for none."},
+			Doc: "How long to wait between two readings of the whole log in search of damage, stops of the broker included; " +
+				"0 for none."},
 		{Name: keyScrubRate, Kind: Integer, Default: "4194304", Unit: "bytes", Min: 65536, Max: 1 << 40,
 			Doc: "How fast the log is read in search of damage; slower while records wait for the disk."},
 		{Name: keyDiskFreeMin, Kind: Integer, Default: "-1", Unit: "bytes", Min: -1, Max: 1 << 50,

@@ -3,10 +3,12 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"outrigger/broker/partition"
@@ -128,6 +130,56 @@ func TestDamagedLogIsRenamedBeforeAnythingIsSetAside(t *testing.T) {
 	}
 	if again := n.dir.Identity(); again.Log == old.Log || again.Disk != old.Disk {
 		t.Errorf("got %+v after %+v", again, old)
+	}
+}
+
+// refusingFS does not give back the second block of the first file, whatever its name.
+type refusingFS struct{ wal.FS }
+
+func (f refusingFS) Open(name string, direct bool) (wal.File, error) {
+	file, err := f.FS.Open(name, direct)
+	if err == nil && filepath.Base(name) == "00000000000000000001.wal" {
+		if size, _ := file.Size(); size > 8192 { // not the one that takes its place
+			file = refusingFile{file}
+		}
+	}
+	return file, err
+}
+
+type refusingFile struct{ wal.File }
+
+func (f refusingFile) ReadAt(b []byte, offset int64) (int, error) {
+	if offset < 8192 && offset+int64(len(b)) > 4096 {
+		return 0, fmt.Errorf("read: %w", syscall.EIO)
+	}
+	return f.File.ReadAt(b, offset)
+}
+
+// An unreadable sector is damage as bad bytes are: the policy decides, and with repair the broker starts.
+func TestUnreadableLogIsRepairedOrRefusedAsThePolicySays(t *testing.T) {
+	for _, policy := range []string{"refuse", "repair"} {
+		n := newNode(t, "log.damage.policy="+policy)
+		session := topic.Session(0)
+		cfg := damagedLog(t, n.dir, &session)
+		cfg.WAL.FS = refusingFS{wal.OS()}
+		old := n.dir.Identity()
+		store, err := n.openLogs(cfg)
+		if policy == "refuse" {
+			if !errors.Is(err, wal.ErrDamaged) || n.dir.Identity() != old {
+				t.Errorf("refuse: got %v", err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		aside, err := filepath.Glob(n.dir.Path(datadir.WAL, "quarantine-*", "*1.wal"))
+		if err != nil || len(aside) != 1 || n.dir.Identity().Log == old.Log {
+			t.Errorf("repair: set aside are %v, %v, the log is named %v", aside, err, n.dir.Identity().Log)
+		}
 	}
 }
 

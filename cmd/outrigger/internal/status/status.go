@@ -35,6 +35,9 @@ type Report struct {
 	// ScrubDamage counts the damaged places that running brokers have found in their logs.
 	ScrubDamage int64 `json:"scrub_damage"`
 
+	// Compacting are the logs that are compacted now, at most one of each broker.
+	Compacting []Compacting `json:"compacting"`
+
 	// Problems say why the cluster is not healthy, one sentence each; none if it is.
 	Problems []string `json:"problems"`
 	// Notes are for operators to plan by; a cluster with notes can be healthy.
@@ -52,6 +55,12 @@ type Broker struct {
 	Version string       `json:"version"`
 }
 
+// Compacting is a log of a broker that is compacted now.
+type Compacting struct {
+	Node topic.NodeID `json:"node"`
+	sidecar.CompactingStatus
+}
+
 // Expected is how many answers the cluster of this answer would give.
 func Expected(answer []byte) int {
 	var s sidecar.Status
@@ -63,7 +72,7 @@ func Expected(answer []byte) int {
 
 // Join builds the report. An answer that cannot be read is an error: it is not from a sidecar.
 func Join(answers [][]byte) (Report, error) {
-	r := Report{Brokers: []Broker{}, Partitions: []sidecar.PartitionStatus{}, Problems: []string{}, Notes: []string{}}
+	r := Report{Brokers: []Broker{}, Partitions: []sidecar.PartitionStatus{}, Compacting: []Compacting{}, Problems: []string{}, Notes: []string{}}
 	partitions := make(map[string]sidecar.PartitionStatus)
 	live := make(map[topic.NodeID]bool)
 	controller := topic.NoNode
@@ -111,6 +120,9 @@ func (r *Report) add(s sidecar.Status) {
 	r.ISRShrinks += s.ISRShrinks
 	r.Gaps += s.Gaps
 	r.Faults += s.Faults
+	if s.Compacting != nil {
+		r.Compacting = append(r.Compacting, Compacting{s.Node, *s.Compacting})
+	}
 	r.damage(s)
 }
 
@@ -130,6 +142,7 @@ func (r *Report) damage(s sidecar.Status) {
 
 func (r *Report) sort() {
 	slices.SortFunc(r.Brokers, func(a, b Broker) int { return cmp.Compare(a.Node, b.Node) })
+	slices.SortFunc(r.Compacting, func(a, b Compacting) int { return cmp.Compare(a.Node, b.Node) })
 	slices.SortFunc(r.Partitions, func(a, b sidecar.PartitionStatus) int {
 		return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})
@@ -218,6 +231,13 @@ func (r *Report) WriteTable(out io.Writer) error {
 		r.RaftElections, r.PartitionElections, r.WatcherTriggers, r.ISRShrinks, r.Gaps, r.Faults)
 	if err != nil {
 		return err
+	}
+	for _, c := range r.Compacting {
+		_, err := fmt.Fprintf(out, "broker %d compacts %s-%d: %.0f %% of %d bytes, %d logs come after it\n",
+			c.Node, c.Topic, c.Partition, 100*c.Progress, c.Bytes, c.Waiting)
+		if err != nil {
+			return err
+		}
 	}
 	for _, problem := range slices.Concat(r.Problems, r.Notes) {
 		if _, err := fmt.Fprintln(out, problem); err != nil {

@@ -2,6 +2,7 @@ package status
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -64,7 +65,7 @@ func TestReportIsOneFlatObject(t *testing.T) {
 		`{"node":3,"session":"s","role":"follower","term":4,"commit":9,"applied":8,"version":"0.1.0"}],` +
 		`"partitions":[{"topic":"a..b","partition":0,"leader":2,"epoch":5,"replicas":[2,3,1],"isr":[2,3,1],` +
 		`"log_end":100,"high_watermark":99,"followers":[{"node":3,"lag":1,"mode":"stream"},{"node":1,"lag":-1,"mode":"probe"}]}],` +
-		`"raft_elections":3,"partition_elections":0,"watcher_triggers":0,"isr_shrinks":0,"gaps":6,"faults":0,"scrub_damage":0,"problems":[],"notes":[]}` + "\n"
+		`"raft_elections":3,"partition_elections":0,"watcher_triggers":0,"isr_shrinks":0,"gaps":6,"faults":0,"scrub_damage":0,"compacting":[],"problems":[],"notes":[]}` + "\n"
 	if out.String() != want {
 		t.Errorf("got\n%s, want\n%s", out.String(), want)
 	}
@@ -91,6 +92,23 @@ a..b-0     2       5      2,3,1     2,3,1  100      99              3:1 1:? (pro
 `
 	if out.String() != want {
 		t.Errorf("got\n%s, want\n%s", out.String(), want)
+	}
+}
+
+func TestLogsThatAreCompactedAreNamed(t *testing.T) {
+	r := join(t, answers(t, func(all []sidecar.Status) {
+		all[2].Compacting = &sidecar.CompactingStatus{Topic: "keys", Partition: 4, Progress: 0.256, Bytes: 1000, Waiting: 2}
+	}))
+	var table, object strings.Builder
+	if err := errors.Join(r.WriteTable(&table), r.WriteJSON(&object)); err != nil {
+		t.Fatal(err)
+	}
+	if want := "\nbroker 3 compacts keys-4: 26 % of 1000 bytes, 2 logs come after it\n"; !strings.Contains(table.String(), want) {
+		t.Errorf("got\n%s, want %q in it", table.String(), want)
+	}
+	want := `"compacting":[{"node":3,"topic":"keys","partition":4,"progress":0.256,"bytes":1000,"waiting":2}]`
+	if !strings.Contains(object.String(), want) || !r.Healthy() {
+		t.Errorf("got %s, healthy %v, want %s in it, and healthy", object.String(), r.Healthy(), want)
 	}
 }
 

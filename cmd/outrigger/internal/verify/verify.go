@@ -80,7 +80,7 @@ type Progress func(what string, done, all int64)
 const (
 	remedyRefill = "move the directory away, all of it, and start the broker: it joins with a new disk and is filled from " +
 		"the other brokers; without another replica, restore the directory from a copy"
-	remedyWAL = "start the broker with log.damage.policy=recover (the default): it sets this file and the later ones aside " +
+	remedyWAL = "start the broker with log.damage.policy=repair (the default): it sets this file and the later ones aside " +
 		"and fetches from the leaders what they held; a partition without another replica loses the offsets named here"
 	remedyPack = "start the broker: it cuts these partitions before the damage and fetches the rest from their leaders; " +
 		"a partition without another replica loses the offsets named here"

@@ -1,0 +1,225 @@
+package partition
+
+import (
+	"bytes"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"outrigger/broker/catalog/catalogtest"
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+	"outrigger/broker/wal/waltest"
+)
+
+// spoiler makes the file that is drained next bad in some place, and whole again.
+type spoiler struct {
+	*hand
+	luck *rand.Rand
+}
+
+// drain drains the oldest full file, if there is one, while a place in it is bad.
+func (s *spoiler) drain() {
+	sealed, ok := s.store.walLog.Sealed()
+	if !ok {
+		return
+	}
+	name := "wal/" + wal.Position{File: sealed.File}.FileName()
+	at := 4096 + s.luck.Int64N(sealed.Bytes-4096)
+	flip := func(b []byte) []byte { b[at] ^= 4; return b }
+	whole := flip
+	if s.luck.IntN(2) == 0 {
+		s.fs.Unread(name, at/4096*4096, 4096)
+		whole = func(b []byte) []byte { return b }
+	} else {
+		s.fs.Damage(name, flip)
+	}
+	drained, err := s.driver.Drain()
+	s.tolerate("drain", err)
+	if drained {
+		s.drained++
+	}
+	if s.fs.Exists(name) {
+		s.fs.Damage(name, whole)
+	}
+	for _, l := range s.logs {
+		l.mu.damaged = nil // else what follows is not read
+	}
+}
+
+// Files in which something is bad are drained by what is known of their records, cuts and log starts in what is bad among
+// them. With the bytes as they were, nothing tells the store from one that was never drained.
+func TestDamagedFilesAreDrainedAsWholeOnesAre(t *testing.T) {
+	files, around := 0, int64(0)
+	for seed := uint64(1); seed <= 12; seed++ {
+		plain, spoilt := waltest.New(), waltest.New()
+		table := &catalogtest.Catalog{}
+		for session := range uint64(3) {
+			want, err := openHand(t, plain, seed*10+session)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := openDraining(t, spoilt, seed*10+session, table)
+			if err != nil {
+				t.Fatalf("seed %d, session %d: open: %v", seed, session, err)
+			}
+			want.epoch, got.epoch = topic.Epoch(1+1000*session), topic.Epoch(1+1000*session)
+			if !slices.EqualFunc(got.encoded(), want.encoded(), bytes.Equal) || got.digest() != want.digest() {
+				t.Fatalf("seed %d, session %d: what was drained is not what was written", seed, session)
+			}
+			s := &spoiler{got, rand.New(rand.NewPCG(seed, session))}
+			for range 20 {
+				want.run(20)
+				got.run(20)
+				s.drain()
+			}
+			if stats := got.store.Stats().Drain; stats.Stuck != 0 {
+				t.Fatalf("seed %d, session %d: got %+v", seed, session, stats)
+			}
+			around += got.store.Stats().Drain.Adopted
+			files += got.drained
+			want.close()
+			got.close()
+		}
+	}
+	if files < 30 || around < 15 {
+		t.Errorf("only %d files were drained, %d of them with damage", files, around)
+	}
+}
+
+// Power is lost at changes of the disk while damaged files are drained.
+func TestPowerLossWhileADamagedFileIsDrainedLosesNothing(t *testing.T) {
+	const rounds, seed = 60, 4
+	live := func(h *hand) {
+		s := &spoiler{h, rand.New(rand.NewPCG(seed, 9))}
+		for range rounds {
+			h.run(20)
+			s.drain()
+		}
+	}
+	h, err := openDraining(t, waltest.New(), seed, dyingCatalog(waltest.New()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	live(h)
+	changes := h.fs.Changes()
+	if got := h.store.Stats().Drain; got.Adopted < 2 {
+		t.Fatalf("got %+v: the test proves nothing", got)
+	}
+	for at := 1; at <= changes; at += 7 {
+		fs := waltest.New()
+		fs.CrashAfter(at)
+		table := dyingCatalog(fs)
+		h, err := openDraining(t, fs, seed, table)
+		if err == nil {
+			live(h)
+		}
+		found, err := openDraining(t, fs.Crash(rand.New(rand.NewPCG(uint64(at), 5))), 2, table.Clone())
+		if err != nil {
+			t.Fatalf("change %d: open: %v", at, err)
+		}
+		if len(h.history) > 0 && !slices.ContainsFunc(h.history, func(m moment) bool {
+			return m.records >= h.durable && m.digest == found.history[0].digest
+		}) {
+			t.Fatalf("change %d: the store is none that was, at or after %d records", at, h.durable)
+		}
+	}
+}
+
+// The batches that lie in what is bad are found at once and come back from the leader, and the next start finds nothing
+// to set aside.
+func TestBatchesOfADamagedFileAreRepairedWithoutAStart(t *testing.T) {
+	var said bytes.Buffer
+	fs, table := waltest.New(), &catalogtest.Catalog{}
+	h, err := openDraining(t, fs, 1, table, func(cfg *Config) {
+		cfg.TailBytesMax, cfg.Logger = 1, slog.New(slog.NewTextHandler(&said, nil))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.fill(1)
+	r := &rotten{hand: h}
+	entries, want := r.entries(), h.digest()
+	var places []wal.Position
+	for _, l := range h.logs[2:4] {
+		places = append(places, l.mu.index.at(1).at)
+	}
+	name := "wal/" + places[0].FileName()
+	fs.Damage(name, func(b []byte) []byte { b[places[0].Offset+60] ^= 1; return b })
+	fs.Unread(name, places[1].Offset/4096*4096, 4096)
+	if drained, err := h.driver.Drain(); err != nil || !drained {
+		t.Fatalf("got drained %v, %v", drained, err)
+	}
+	if got := h.store.Damaged(); len(got) < 2 {
+		t.Fatalf("got damage %v, want both places", got)
+	}
+	if !strings.Contains(said.String(), "it is kept as a pack") {
+		t.Errorf("it says\n%s", &said)
+	}
+	r.repair(entries)
+	if h.digest() != want {
+		t.Error("the repair gave something else than was lost")
+	}
+	h.fill(3)
+	for drained := true; drained; {
+		if drained, err = h.driver.Drain(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want = h.digest()
+	h.close()
+	h, err = openDraining(t, fs.Restart(), 2, table)
+	if err != nil {
+		t.Fatalf("open: %v, want nothing to set aside", err)
+	}
+	if h.digest() != want {
+		t.Error("the next start finds something else")
+	}
+	h.close()
+}
+
+// Without a digest nobody knows what a bad group did. The drain says that it is stuck, and how that ends, and goes on by
+// itself if the bytes come back.
+func TestDrainThatIsStuckSaysSoAndTriesAgain(t *testing.T) {
+	var said bytes.Buffer
+	fs := waltest.New()
+	h, err := openDraining(t, fs, 1, &catalogtest.Catalog{}, func(cfg *Config) {
+		cfg.TailBytesMax, cfg.Logger, cfg.WAL.FilesMax = 1, slog.New(slog.NewTextHandler(&said, nil)), 8
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.store.digests.bytesMax = 0
+	h.fill(1)
+	name := "wal/" + wal.Position{File: 1}.FileName()
+	fs.Unread(name, 8192, 4096)
+	drain := func(want bool, stuck int64) {
+		t.Helper()
+		if drained, err := h.driver.Drain(); err != nil || drained != want {
+			t.Fatalf("got drained %v, %v, want %v", drained, err, want)
+		}
+		if got := h.store.Stats().Drain.Stuck; got != stuck {
+			t.Errorf("got stuck %d, want %d", got, stuck)
+		}
+	}
+	drain(false, 1)
+	if got := h.store.Damaged(); len(got) == 0 {
+		t.Error("the batches there are not known to be damaged")
+	}
+	h.fill(12) // beyond the bound
+	drain(false, 1)
+	fs.Damage(name, func(b []byte) []byte { return b })
+	drain(false, 1)
+	h.clock.advance(stuckLeast)
+	drain(true, 0)
+	if text := said.String(); strings.Count(text, "cannot be drained") != 1 || !strings.Contains(text, "until the broker is started again") ||
+		strings.Count(text, "is drained again") != 1 {
+		t.Errorf("it says\n%s", text)
+	}
+	for h.driver.Wanted() {
+		t.Fatal("the log still grows beyond its bound")
+	}
+	h.close()
+}
