@@ -25,9 +25,9 @@ type cleaning struct {
 	// portions are those that are not recorded yet, first is where the first of them begins in was.
 	portions []portion
 	first    int
-	// partial: the log has more to be cleaned. bytes is what was read of it.
+	// partial: the log has more to be cleaned. read is what was read of it, or before it of a log at hand.
 	partial bool
-	bytes   int64
+	read    int64
 	// from is where the last compaction ended.
 	from topic.Offset
 	// unmarked are the offsets of markers that were dropped; changed: there is something in out that is

@@ -104,7 +104,7 @@ func (c *compaction) record(edits []catalog.Edit) error {
 	logs := int64(0)
 	for _, one := range c.done {
 		saved += one.log.install(one)
-		read += one.bytes
+		read += one.read
 		if !one.partial {
 			logs++
 		}

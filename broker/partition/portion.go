@@ -99,14 +99,14 @@ func (c *cleaning) portion() *cleaning {
 	one.was = c.was[c.first:c.portions[0].until]
 	one.partial = len(c.portions) > 1
 	one.changed = c.changed || c.portions[0].within
-	one.bytes = c.pass.Stats().Bytes - c.bytes
+	one.read = c.pass.Stats().Bytes - c.read
 	return &one
 }
 
 // advance goes on to the next portion.
 func (c *cleaning) advance() {
 	c.first, c.portions = c.portions[0].until, c.portions[1:]
-	c.bytes = c.pass.Stats().Bytes
+	c.read = c.pass.Stats().Bytes
 	c.out, c.unmarked, c.changed = nil, map[topic.Offset]bool{}, false
 }
 
