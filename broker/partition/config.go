@@ -50,6 +50,8 @@ type Config struct {
 	Logger *slog.Logger
 
 	mutant Mutant
+	// portionBytes is how much of a log is compacted at once; only tests set it.
+	portionBytes int64
 }
 
 // Keys of log attributes.
@@ -78,6 +80,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.HighWatermarkCheckpoint, 5*time.Second)
 	setDefault(&c.CompactBytesMax, 128<<20)
 	setDefault(&c.CompactBackoff, 15*time.Second)
+	setDefault(&c.portionBytes, portionBytes)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
