@@ -22,6 +22,12 @@ type cleaning struct {
 	// next is the one of was that comes next; learned says whether it is to be cleaned.
 	next    int
 	learned bool
+	// portions are those that are not recorded yet, first is where the first of them begins in was.
+	portions []portion
+	first    int
+	// partial: the log has more to be cleaned. read is what was read of it, or before it of a log at hand.
+	partial bool
+	read    int64
 	// from is where the last compaction ended.
 	from topic.Offset
 	// unmarked are the offsets of markers that were dropped; changed: there is something in out that is
@@ -72,7 +78,7 @@ func (c *compaction) step() (read int64, err error) {
 			err = c.work(pieces)
 		}
 	}
-	if err == nil && now.next == len(now.was) {
+	if err == nil && now.next == now.until() {
 		err = c.turn()
 	}
 	switch {
@@ -104,7 +110,7 @@ func (l *Log) giveUpCleaning() {
 // stretch lists the batches that come next.
 func (c *cleaning) stretch() (pieces []piece) {
 	bytes := 0
-	for i := c.next; i < len(c.was) && (bytes == 0 || bytes+int(c.was[i].bytes) <= pieceBytes); i++ {
+	for i := c.next; i < c.until() && (bytes == 0 || bytes+int(c.was[i].bytes) <= pieceBytes); i++ {
 		bytes += int(c.was[i].bytes)
 		pieces = append(pieces, piece{extent: c.was[i]})
 	}
@@ -149,6 +155,9 @@ func (c *compaction) add(batches ...[]byte) error {
 			return err
 		}
 		c.pack = pack
+		if len(c.now.portions) > 1 {
+			c.spent[c.number] = true
+		}
 	}
 	for _, b := range batches {
 		h, err := batch.ParseHeader(b)
@@ -203,7 +212,12 @@ func (c *compaction) turn() error {
 			return err
 		}
 	}
-	c.done = append(c.done, now)
+	c.done = append(c.done, now.portion())
+	if len(now.portions) > 1 {
+		now.advance()
+		c.rest, c.now = now, nil
+		return nil
+	}
 	c.choose()
 	return nil
 }

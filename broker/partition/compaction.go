@@ -22,7 +22,7 @@ import (
 //
 // All batches of a log move that lie in packs, also those behind the end of the pass: so the log's batches
 // lie in the order of their offsets, and a pack's number tells which come first. Many small logs share one
-// new pack. The work is done in slices, between which files are drained; what has happened to a log
+// new pack, a large one moves in portions (portion.go). The work is done in slices, between which files are drained; what has happened to a log
 // meanwhile is looked at before the edit, and a log that was cut is left as it is.
 //
 // Every replica compacts by itself, and may hold other batches than its leader, but of the same offsets
@@ -53,8 +53,8 @@ type Compaction struct {
 // goroutine, and no lock is held.
 func (s *Store) CompactBy(rules func(topic.Partition) (Compaction, bool)) { s.rules.Store(&rules) }
 
-// compactionSpan is where packs are numbered that compactions write: at its multiples. Between two there is
-// room for that many rewrites, and between two drains for wal.PackStep/compactionSpan compactions.
+// compactionSpan is where packs are numbered that compactions write: at its multiples, but for those of portions.
+// Between two there is room for half as many rewrites, and between two drains for wal.PackStep/compactionSpan compactions.
 const compactionSpan = 256
 
 // compactionPackBytes is how large a pack may become before no other log joins it.
@@ -71,10 +71,14 @@ type compaction struct {
 	ventures bool
 	// reads are the packs in which the batches lie that it is about: they stay where they are meanwhile.
 	reads map[uint64]bool
-	// queue are the logs whose turn may come, done those that are in the pack, now is the one at hand.
+	// queue are the logs whose turn may come, done those that are in the pack, now is the one at hand. rest is the
+	// one of which the first portion is in the pack, and others follow.
 	queue []dirty
 	done  []*cleaning
 	now   *cleaning
+	rest  *cleaning
+	// hopesUntil is until when it waits for the space that what was recorded last gives back.
+	hopesUntil time.Duration
 	// over: all was written, when the group overBy was the newest that is durable.
 	over   bool
 	overBy uint64
@@ -127,6 +131,9 @@ func (d *drainer) compact(bytes int64) (more bool, err error) {
 		}
 		d.compaction = c
 	}
+	if c.hopes() {
+		return false, nil
+	}
 	if c.now != nil {
 		err = c.starved()
 	}
@@ -155,6 +162,9 @@ func (d *drainer) compact(bytes int64) (more bool, err error) {
 	}
 	if err != nil {
 		return false, errors.Join(err, c.abandon())
+	}
+	if c.follows() {
+		d.compaction = c
 	}
 	return true, nil
 }
@@ -253,20 +263,32 @@ func (c *compaction) choose() {
 	if len(c.queue) == 0 {
 		return
 	}
-	c.now = &cleaning{log: c.queue[0].log, rules: c.queue[0].rules}
+	now := &cleaning{log: c.queue[0].log, rules: c.queue[0].rules}
+	now.begin(c.number, int(c.store.cfg.CompactBytesMax/compact.KeyBytes))
+	if now.portions = c.divide(now.was); len(now.portions) > 1 {
+		if c.queue = c.queue[:1]; c.pack != nil || len(c.done) > 0 { // Its portions have packs of their own.
+			return
+		}
+		c.number = now.portions[0].number
+	}
+	c.ventures = c.ventures || now.portions[0].bytes > c.room-c.bytes // Fewer numbers were left than was thought.
 	c.queue = c.queue[1:]
-	c.now.begin(c.number, int(c.store.cfg.CompactBytesMax/compact.KeyBytes))
-	for _, e := range c.now.was {
+	c.now = now
+	for _, e := range now.was {
 		c.reads[e.at.File&^wal.PackBit] = true
 	}
 }
 
-// fits reports whether there is space for what the log has in packs. How much of that stays is not known before it
+// fits reports whether there is space for what the log has in packs, or for one portion of it. How much of that stays is not known before it
 // was written: while space is not scarce it is worth a try.
 func (c *compaction) fits(l *Log) bool {
+	return c.holds(l, l.portionBelow(c.number, c.store.cfg.portionBytes))
+}
+
+// holds reports whether there is space for so much of the log.
+func (c *compaction) holds(l *Log, bytes int64) bool {
 	free, _ := c.store.walLog.Free()
 	free = min(free, c.room-c.bytes)
-	bytes := l.packedBelow(c.number)
 	if bytes <= free {
 		return true
 	}
@@ -278,16 +300,23 @@ func (c *compaction) fits(l *Log) bool {
 	return false
 }
 
-// packedBelow is how many bytes the log has in packs below a number.
-func (l *Log) packedBelow(number uint64) (bytes int64) {
+// portionBelow is how many bytes the log has in packs below a number, at most in one portion unless the numbers of
+// packs lie close together.
+func (l *Log) portionBelow(number uint64, portionBytes int64) (most int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	bytes := int64(0)
 	for _, p := range l.mu.index.packs {
-		if p.number < number {
-			bytes += p.bytes
+		if p.number >= number {
+			break
 		}
+		if bytes >= portionBytes {
+			bytes = 0
+		}
+		bytes += p.bytes
+		most = max(most, bytes)
 	}
-	return bytes
+	return most
 }
 
 // dirt is what of a log in packs below a number is to be compacted, and whether it is now.

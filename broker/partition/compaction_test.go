@@ -20,9 +20,12 @@ import (
 )
 
 // openCompacting opens a hand whose logs are compacted.
-func openCompacting(t *testing.T, fs *waltest.FS, seed uint64, table Catalog, ratio float64, keys int64) (*hand, error) {
+func openCompacting(
+	t *testing.T, fs *waltest.FS, seed uint64, table Catalog, ratio float64, keys int64, adjust ...func(*Config),
+) (*hand, error) {
 	t.Helper()
-	h, err := openDraining(t, fs, seed, table, func(c *Config) { c.CompactBytesMax, c.RollBackoff = keys*56, Forever })
+	h, err := openDraining(t, fs, seed, table,
+		append(adjust, func(c *Config) { c.CompactBytesMax, c.RollBackoff = keys*56, Forever })...)
 	h.compacting = true
 	if err == nil {
 		h.keep(keyedLogs)
@@ -208,7 +211,7 @@ func (h *hand) wantCounted(l *Log) {
 // tell, nor after a restart.
 func TestCompactedStoreTellsReadersTheSame(t *testing.T) {
 	var total CompactionStats
-	aborted := 0
+	aborted, portions := 0, 0
 	seeds := uint64(12)
 	if testing.Short() {
 		seeds = 4
@@ -224,7 +227,9 @@ func TestCompactedStoreTellsReadersTheSame(t *testing.T) {
 				t.Fatal(err)
 			}
 			want.keep(keyedLogs)
-			got, err := openCompacting(t, compacted, seed*10+session, table, ratio, keys)
+			got, err := openCompacting(t, compacted, seed*10+session, table, ratio, keys, func(c *Config) {
+				c.portionBytes = [...]int64{1, 6 << 10, 1 << 30}[seed%3]
+			})
 			if err != nil {
 				t.Fatalf("%s: open: %v", when, err)
 			}
@@ -250,12 +255,13 @@ func TestCompactedStoreTellsReadersTheSame(t *testing.T) {
 			now := got.store.Stats().Compaction
 			total.Logs, total.SavedBytes = total.Logs+now.Logs, total.SavedBytes+now.SavedBytes
 			total.Uncleanable += now.Uncleanable
+			portions += len(got.store.drainer.spent)
 		}
 	}
-	if total.Logs < 60*int64(seeds) || total.SavedBytes < int64(seeds)<<19 || total.Uncleanable != 0 || aborted < int(seeds) {
+	if total.Logs < 30*int64(seeds) || portions < 100*int(seeds) || total.SavedBytes < int64(seeds)<<18 || total.Uncleanable != 0 || aborted < int(seeds) {
 		t.Fatalf("too little was compacted: %+v, %d aborted transactions were forgotten", total, aborted)
 	}
-	t.Logf("%+v, %d aborted transactions were forgotten", total, aborted)
+	t.Logf("%+v in %d portions and more, %d aborted transactions were forgotten", total, portions, aborted)
 }
 
 // views are what all logs tell.
@@ -274,10 +280,18 @@ func sameViews(a, b []map[string]newest) bool {
 // Power is lost at changes of the disk while logs are drained and compacted. What is found tells readers
 // what the logs told them at some moment at or after the last one that was durable.
 func TestPowerLossWhileCompactingLosesNothing(t *testing.T) {
+	for name, bytes := range map[string]int64{"at once": 1 << 30, "in portions": 2 << 10} {
+		t.Run(name, func(t *testing.T) { losePowerCompacting(t, bytes) })
+	}
+}
+
+func losePowerCompacting(t *testing.T, portionBytes int64) {
+	t.Helper()
 	const steps, seed = 1200, 6
+	portioned := func(c *Config) { c.portionBytes = portionBytes }
 	open := func(fs *waltest.FS) (*hand, *catalogtest.Catalog, error) {
 		table := dyingCatalog(fs)
-		h, err := openCompacting(t, fs, seed, table, 0, 100)
+		h, err := openCompacting(t, fs, seed, table, 0, 100, portioned)
 		h.draining = rand.New(rand.NewPCG(seed, 9))
 		return h, table, err
 	}
@@ -301,12 +315,15 @@ func TestPowerLossWhileCompactingLosesNothing(t *testing.T) {
 	}
 	h.run(steps)
 	changes := h.fs.Changes()
-	if done := h.store.Stats().Compaction; done.Logs < 10 || h.drained < 5 {
+	if done := h.store.Stats().Compaction; done.Logs < 6 || h.drained < 5 {
 		t.Fatalf("only %d files were drained: %+v", h.drained, done)
 	}
-	step := 5
+	if many := len(h.store.drainer.spent) > 10; many != (portionBytes < 1<<30) {
+		t.Fatalf("got %d portions", len(h.store.drainer.spent))
+	}
+	step := 11
 	if testing.Short() {
-		step = 25
+		step = 50
 	}
 	for at := 1; at <= changes; at += step {
 		fs := waltest.New()
@@ -317,7 +334,7 @@ func TestPowerLossWhileCompactingLosesNothing(t *testing.T) {
 			h.step()
 			done++
 		}
-		found, err := openCompacting(t, fs.Crash(rand.New(rand.NewPCG(uint64(at), 5))), 2, table.Clone(), 0, 100)
+		found, err := openCompacting(t, fs.Crash(rand.New(rand.NewPCG(uint64(at), 5))), 2, table.Clone(), 0, 100, portioned)
 		if err != nil {
 			t.Fatalf("change %d: open: %v", at, err)
 		}
@@ -330,7 +347,7 @@ func TestPowerLossWhileCompactingLosesNothing(t *testing.T) {
 				t.Fatalf("change %d: compact: %v", at, err)
 			}
 		}
-		if !sameViews(found.views(), got) {
+		if found.wantTallied(); !sameViews(found.views(), got) {
 			t.Fatalf("change %d: compacting what was found changed what it tells", at)
 		}
 	}
@@ -343,7 +360,7 @@ func TestReadersNeverMissTheNewestWhileLogsAreCompacted(t *testing.T) {
 	ticks := &clock{}
 	s := openReal(t, waltest.New(), 1, func(c *Config) {
 		c.WAL.FileBytes, c.Catalog, c.CompactBackoff, c.Now = 64<<10, &catalogtest.Catalog{}, time.Millisecond, ticks.now
-		c.WAL.Cache = wal.Cache{BytesMax: 64 << 10, ChunkBytes: 4 << 10}
+		c.WAL.Cache, c.portionBytes = wal.Cache{BytesMax: 64 << 10, ChunkBytes: 4 << 10}, 16<<10
 	})
 	s.CompactBy(func(topic.Partition) (Compaction, bool) { return Compaction{LagMax: 30 * time.Second}, true })
 	l := leader(s, 0, 1)

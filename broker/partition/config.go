@@ -56,6 +56,8 @@ type Config struct {
 	Logger *slog.Logger
 
 	mutant Mutant
+	// portionBytes is how much of a log is compacted at once; only tests set it.
+	portionBytes int64
 }
 
 // Keys of log attributes.
@@ -85,6 +87,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.CompactBytesMax, 128<<20)
 	setDefault(&c.CompactBackoff, 15*time.Second)
 	setDefault(&c.RollBackoff, 10*time.Second)
+	setDefault(&c.portionBytes, portionBytes)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -22,7 +22,7 @@ type strait struct {
 	begun int
 }
 
-// newStrait writes so many batches of 8 KiB, of half as many keys.
+// newStrait writes so many batches of 8 KiB, two of each key.
 func newStrait(t *testing.T, batches int) *strait {
 	t.Helper()
 	s := &strait{clock: &clock{}, free: 1 << 40}
@@ -32,7 +32,7 @@ func newStrait(t *testing.T, batches int) *strait {
 	})
 	s.lead()
 	for i := range batches {
-		s.append(s.one, spec{key: []byte{byte(i % (batches / 2))}, value: make([]byte, 8<<10)})
+		s.append(s.one, spec{key: []byte{byte(i / 2)}, value: make([]byte, 8<<10)})
 	}
 	s.drain()
 	s.fs.Intercept(func(op waltest.Op) error {
@@ -88,7 +88,7 @@ func TestCompactionOnAFullDiskIsNotTriedAllTheTime(t *testing.T) {
 // Where space is scarce no compaction begins for which there would not be enough if all of the log stayed.
 func TestCompactionThatMayNotFitLeavesALowDiskAlone(t *testing.T) {
 	s := newStrait(t, 40)
-	s.low, s.free = true, s.one.packedBelow(1<<60)-1
+	s.low, s.free = true, s.one.portionBelow(1<<60, 1<<60)-1
 	if tries := s.tries(10 * time.Minute); tries != 0 {
 		t.Errorf("got %d tries with too little space, want none", tries)
 	}
@@ -103,7 +103,7 @@ func TestCompactionThatMayNotFitLeavesALowDiskAlone(t *testing.T) {
 // Elsewhere one is tried that may come to less, and given up as soon as space is scarce.
 func TestCompactionThatMayNotFitStopsBeforeProducersWait(t *testing.T) {
 	s := newStrait(t, 240)
-	all := s.one.packedBelow(1 << 60)
+	all := s.one.portionBelow(1<<60, 1<<60)
 	s.grows, s.free = true, all/8+2*s.store.walLog.FileBytes()
 	if tries := s.tries(10 * time.Second); tries != 1 || s.free < s.store.walLog.FileBytes() {
 		t.Errorf("got %d tries, %d bytes left, want one try that leaves some", tries, s.free)

@@ -67,6 +67,8 @@ type drainer struct {
 	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction
 	compacted  uint64
+	// spent are the numbers of portions' packs, which are not used again either.
+	spent map[uint64]bool
 	// cramped: compactions want for space, and that was said. None begins before crampedUntil, which is twice as
 	// long each time: crampedFor.
 	cramped                  bool

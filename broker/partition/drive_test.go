@@ -330,6 +330,10 @@ func (h *hand) wantTallied() {
 		var walked tally
 		for i := range l.mu.index.len() {
 			e := l.mu.index.at(i)
+			if i > 0 && i < l.mu.settled && l.mu.index.at(i-1).at.Compare(e.at) >= 0 {
+				h.t.Fatalf("%v: the batch at %d lies at %v, behind the next one at %v", l.partition,
+					l.mu.index.at(i-1).base, l.mu.index.at(i-1).at, e.at)
+			}
 			walked.add(e.at, int64(e.encoded))
 		}
 		if counted := l.mu.index.packs; !slices.Equal(walked, counted) {

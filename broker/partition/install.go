@@ -63,7 +63,7 @@ func (c *compaction) commit() error {
 	}
 	c.pack = nil // The catalog may name it from here on, whatever an error says.
 	edits = append(edits, catalog.Edit{Key: packKey(pack.Number), Value: encodePack(pack)})
-	c.packs[pack.Number], c.compacted = pack, pack.Number
+	c.packs[pack.Number], c.compacted = pack, max(c.compacted, pack.Number)
 	c.store.walLog.Adopt(pack)
 	return c.record(edits)
 }
@@ -101,14 +101,18 @@ func (c *compaction) record(edits []catalog.Edit) error {
 		return fmt.Errorf("record a compaction: %w", err)
 	}
 	read, saved := int64(0), int64(0)
+	logs := int64(0)
 	for _, one := range c.done {
 		saved += one.log.install(one)
-		read += one.pass.Stats().Bytes
+		read += one.read
+		if !one.partial {
+			logs++
+		}
 	}
 	c.cramped, c.crampedFor = false, 0
 	c.store.dropped.Add(1)
 	c.count()
-	c.store.compactions.logs.Add(int64(len(c.done)))
+	c.store.compactions.logs.Add(logs)
 	c.store.compactions.read.Add(read)
 	c.store.compactions.saved.Add(saved)
 	c.store.cfg.Logger.Info("logs compacted", keyPartitions, len(c.done), keyBytes, read, keySaved, saved)
@@ -129,11 +133,15 @@ func (c *cleaning) hold() bool {
 	}
 	gone := c.below(l.mu.index.at(0).base)
 	left := c.was[gone:]
-	if len(left) == 0 || len(left) > l.mu.settled {
+	if len(left) == 0 {
+		return false
+	}
+	from := l.mu.index.covering(left[0].base)
+	if from+len(left) > l.mu.settled {
 		return false
 	}
 	for i, e := range left {
-		if now := l.mu.index.at(i); now.base != e.base || now.at != e.at || now.count != e.count {
+		if now := l.mu.index.at(from + i); now.base != e.base || now.at != e.at || now.count != e.count {
 			return false
 		}
 	}
@@ -164,7 +172,9 @@ func (s *Store) compacted(one *cleaning) ([]catalog.Edit, error) {
 	if err := s.restoreLog(drained); err != nil {
 		return nil, err
 	}
-	drained.mu.compacted = one.end()
+	if !one.partial {
+		drained.mu.compacted = one.end()
+	}
 	drained.mu.dropped = max(drained.mu.dropped, topic.Offset(one.pass.Dropped()))
 	drained.commitLocked(one.end(), nil) // Whoever reads after a restart must find what superseded the rest.
 	drained.mu.producers.transactions.forget(one.unmarked)
@@ -228,13 +238,15 @@ func (l *Log) install(one *cleaning) (saved int64) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.mu.compacted = min(one.end(), l.mu.end)
+	if !one.partial {
+		l.mu.compacted = min(one.end(), l.mu.end)
+	}
 	l.mu.dropped = max(l.mu.dropped, min(topic.Offset(one.pass.Dropped()), l.mu.end))
 	l.mu.producers.transactions.forget(one.unmarked)
 	return saved
 }
 
-// replace exchanges the front of the index, and says how many bytes less the log has.
+// replace exchanges batches of the index, and says how many bytes less the log has.
 func (l *Log) replace(one *cleaning) (saved int64) {
 	var fresh index
 	l.mu.Lock()
@@ -254,30 +266,45 @@ func (l *Log) replace(one *cleaning) (saved int64) {
 		fresh.drop(drop) // the start has moved meanwhile
 	}
 	old := l.mu.index
-	was := len(one.was) - one.below(old.at(0).base)
+	gone := one.below(old.at(0).base)
+	if gone == len(one.was) {
+		return 0 // the start has moved behind all of it
+	}
+	from, was := old.covering(one.was[gone].base), len(one.was)-gone
 	now := fresh.len()
 	for i := range was {
-		saved += int64(old.at(i).bytes)
+		saved += int64(old.at(from + i).bytes)
 	}
 	for i := range now {
 		saved -= int64(fresh.at(i).bytes)
 	}
-	for i := was; i < old.len(); i++ {
-		e := old.at(i)
-		e.latest = e.newest // the index makes the running maximum of it
-		fresh.push(e)
-	}
+	fresh = fresh.between(&old, from, from+was)
 	l.mu.index = fresh
 	l.mu.committed = fresh.covering(l.mu.highWatermark)
 	l.mu.settled += now - was
 	l.mu.bytes -= saved
-	for l.mu.tail.len() > fresh.len()-now {
+	for l.mu.tail.len() > fresh.len()-from-now {
 		l.mu.tail.pop()
 	}
 	// What was found damaged since the log was held lies elsewhere now, and is good there.
-	rewritten := one.was[len(one.was)-1].end()
-	l.mu.damaged = slices.DeleteFunc(l.mu.damaged, func(base topic.Offset) bool { return base < rewritten })
+	first, rewritten := one.was[0].base, one.was[len(one.was)-1].end()
+	l.mu.damaged = slices.DeleteFunc(l.mu.damaged, func(base topic.Offset) bool { return first <= base && base < rewritten })
 	return saved
+}
+
+// between is x in the place of what another index has from one place up to another.
+func (x index) between(old *index, from, until int) (all index) {
+	add := func(y *index, from, until int) {
+		for i := from; i < until; i++ {
+			e := y.at(i)
+			e.latest = e.newest // the index makes the running maximum of it
+			all.push(e)
+		}
+	}
+	add(old, 0, from)
+	add(&x, 0, x.len())
+	add(old, until, old.len())
+	return all
 }
 
 // forget forgets the aborted transactions of which nothing is left, not even the marker: a reader that was

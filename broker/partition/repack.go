@@ -115,11 +115,11 @@ func (d *drainer) anew(number uint64, used int64) (next uint64, worth bool) {
 		next, worth = number-number%wal.PackStep, true
 	} else {
 		next = number + 1
-		worth = d.sparse(number, used) && next%wal.PackStep != 0 && !wal.Adopted(next)
+		worth = d.sparse(number, used) && next%portionSpan != 0 && !wal.Adopted(next)
 	}
 	_, taken := d.packs[next]
 	if c := d.compaction; c != nil { // It knows where its batches lie.
-		taken = taken || c.reads[number] || next == c.number
+		taken = taken || c.reads[number] || c.writes(next)
 	}
 	return next, worth && !taken
 }

@@ -157,7 +157,8 @@ func newStore(cfg Config) *Store {
 	s.mu.passed = map[wal.Position]bool{}
 	s.damageFound = make(chan struct{}, 1)
 	s.drainNow = make(chan struct{}, 1)
-	s.drainer = drainer{store: s, nextPack: wal.PackStep, packs: map[uint64]wal.Pack{}, bad: map[uint64]uint64{}}
+	s.drainer = drainer{store: s, nextPack: wal.PackStep, packs: map[uint64]wal.Pack{}, bad: map[uint64]uint64{},
+		spent: map[uint64]bool{}}
 	s.mu.observer = cfg.Observer
 	s.savedAt, s.expiredAt, s.openedAt = cfg.Now(), cfg.Now(), cfg.Now()
 	s.rolledAt = s.openedAt

@@ -1,0 +1,156 @@
+package partition
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+)
+
+// A log that has more than portionBytes in packs is compacted in portions: its keys are learned of all that is new,
+// as ever, and then one portion after the other is cleaned, written to a pack of its own and recorded, before the
+// next begins. So no more space is needed at once than for one, as long as what the portions before took the place
+// of goes meanwhile; and a compaction that is stopped has lost one at most.
+//
+// The pack of a portion has a number between what lies before the portion and what lies behind it: so the log's
+// batches lie in the order of their offsets whichever portions are recorded, each after those before it. A portion may
+// end within a pack: then it moves in any case, for the next one counts on that. Where no number is left it goes on.
+//
+//	packs of the log    1 ....... 40 | 41 ....... 80 ..|.. 80, 81 ....... 90
+//	goes to a pack      before 41      before 80           as all of a log that is compacted at once
+//
+// Each portion drops what all that was learned supersedes. That lies in the same portion or behind it, is committed
+// and on the disk: what is found between two of them, also after a crash, is a log without some older records that newer
+// ones replace. How far the log is compacted is noted with the last one.
+
+const (
+	// portionBytes is how much of a log is compacted at once.
+	portionBytes = 1 << 30
+	// portionSpan: packs of portions have odd multiples of it for numbers, since others of that session had, or will
+	// have, numbers that compactions and drains begin with.
+	portionSpan = compactionSpan / 2
+	// spentMax bounds the numbers of portions that are remembered; logs are not divided beyond.
+	spentMax = 1 << 20
+)
+
+// portion is a part of a log that is compacted at once.
+type portion struct {
+	// until is where it ends in cleaning.was, bytes what it holds.
+	until int
+	bytes int64
+	// number is that of its pack.
+	number uint64
+	// within: it ends within a pack.
+	within bool
+}
+
+// divide makes portions of the batches of a log, of which the last goes to the pack that others may share.
+func (c *compaction) divide(was []extent) (portions []portion) {
+	taken, lowest := map[uint64]bool{}, c.number
+	for number := range c.packs {
+		taken[number/portionSpan] = true
+		lowest = min(lowest, number)
+	}
+	maps.DeleteFunc(c.spent, func(number uint64, _ bool) bool { return number < lowest }) // Nothing lies before it.
+	bytes, behind, failed := int64(0), uint64(wal.PackStep), uint64(0)
+	for i, e := range was {
+		file := e.at.File &^ wal.PackBit
+		if bytes >= c.store.cfg.portionBytes && file != failed && len(c.spent)+len(portions) < spentMax {
+			number, ok := c.unused(taken, behind, file)
+			if failed = file; ok {
+				last := was[i-1].at.File &^ wal.PackBit
+				portions = append(portions, portion{until: i, bytes: bytes, number: number, within: last == file})
+				taken[number/portionSpan] = true
+				bytes, behind, failed = 0, number, 0
+				if last != file { // The portion may stay where it is.
+					behind = max(behind, last)
+				}
+			}
+		}
+		bytes += int64(e.encoded)
+	}
+	return append(portions, portion{until: len(was), bytes: bytes, number: c.number})
+}
+
+// unused finds a number between two others, at an odd multiple of portionSpan up to the next of which no pack is or
+// was.
+func (c *compaction) unused(taken map[uint64]bool, behind, before uint64) (number uint64, ok bool) {
+	for span := (behind/portionSpan + 1) | 1; span < before/portionSpan; span += 2 {
+		if number = span * portionSpan; !taken[span] && !c.spent[number] {
+			return number, true
+		}
+	}
+	return 0, false
+}
+
+// until is where the batches end that are learned, or cleaned, now.
+func (c *cleaning) until() int {
+	if !c.learned {
+		return len(c.was)
+	}
+	return c.portions[0].until
+}
+
+// portion is what was cleaned of the log since the portion before it.
+func (c *cleaning) portion() *cleaning {
+	one := *c
+	one.was = c.was[c.first:c.portions[0].until]
+	one.partial = len(c.portions) > 1
+	one.changed = c.changed || c.portions[0].within
+	one.read = c.pass.Stats().Bytes - c.read
+	return &one
+}
+
+// advance goes on to the next portion.
+func (c *cleaning) advance() {
+	c.first, c.portions = c.portions[0].until, c.portions[1:]
+	c.read = c.pass.Stats().Bytes
+	c.out, c.unmarked, c.changed = nil, map[topic.Offset]bool{}, false
+}
+
+// follows goes on with the next portion of a log of which one was recorded, unless that was not to be: the
+// log is another by now.
+func (c *compaction) follows() bool {
+	now := c.rest
+	if c.rest = nil; now == nil || len(c.done) == 0 || !c.done[0].recorded {
+		return false
+	}
+	c.done, c.over, c.bytes = nil, false, 0
+	c.now, c.number = now, now.portions[0].number
+	c.hopesUntil = c.store.cfg.Now() + hopeMost
+	c.reads = map[uint64]bool{}
+	for _, e := range now.was[now.first:] {
+		c.reads[e.at.File&^wal.PackBit] = true
+	}
+	return true
+}
+
+// hopeMost is how long the next portion waits for space. What the one before took the place of goes with the next
+// sweeps; but what is to be read meanwhile stays, and with it what else lies in those packs.
+const hopeMost = 30 * time.Second
+
+// hopes reports whether the next portion waits for space.
+func (c *compaction) hopes() bool {
+	if c.hopesUntil == 0 {
+		return false
+	}
+	free, _ := c.store.walLog.Free()
+	fits := c.now.portions[0].bytes <= free
+	if !fits && c.store.cfg.Now() < c.hopesUntil {
+		return true
+	}
+	c.hopesUntil, c.room, c.ventures = 0, free, !fits
+	return false
+}
+
+// writes reports whether a pack of that number is, or will be, written.
+func (c *compaction) writes(number uint64) bool {
+	for _, one := range []*cleaning{c.now, c.rest} {
+		if one != nil && slices.ContainsFunc(one.portions, func(p portion) bool { return p.number == number }) {
+			return true
+		}
+	}
+	return number == c.number
+}
