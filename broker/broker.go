@@ -66,7 +66,9 @@ func New(
 	b.troubles = newTroubles(logger)
 	b.creations.inFlight = map[string]*creation{}
 	b.ids.turn = make(chan struct{}, 1)
-	logs.CompactBy(b.compaction)
+	if !cfg.Topics.CleanerOff {
+		logs.CompactBy(b.compaction)
+	}
 	b.census.perIP = map[string]int{}
 	b.sessions = newFetchSessions(cfg.Requests.FetchSessionsMax, rand.Uint64())
 	b.groups = newCoordinator(b)

@@ -17,6 +17,8 @@ type dynamicKey struct {
 	honoured func(value string) error
 	// shared: it may be set for all brokers only, since topics inherit it and all must judge alike.
 	shared bool
+	// topic is the topic config that inherits it, if one does.
+	topic string
 }
 
 const (
@@ -47,7 +49,7 @@ var dynamicKeys = []dynamicKey{
 func findInherited(name string) (dynamicKey, bool) {
 	for _, key := range topicKeys {
 		if key.broker == name && key.broker != "" && key.honoured != nil && key.name != configMessageBytes {
-			return dynamicKey{name: name, kind: key.kind, honoured: key.honoured, shared: true}, true
+			return dynamicKey{name: name, kind: key.kind, honoured: key.honoured, shared: true, topic: key.name}, true
 		}
 	}
 	return dynamicKey{}, false
@@ -106,7 +108,10 @@ func (r brokerRules) judge(name, value string) (bool, error) {
 	if err := key.honoured(value); err != nil {
 		return false, fmt.Errorf("%w: %s=%s: %w", topic.ErrInvalidConfig, name, value, err)
 	}
-	return true, nil
+	if key.topic == "" {
+		return true, nil
+	}
+	return true, r.broker.topicDefaults(r.broker.cluster.View()).bounds(key.topic, value)
 }
 
 // consistent implements configRules: with what is set, no topic that sets nothing may contradict itself.

@@ -22,10 +22,11 @@ func TestCompactionGoesByTheTopicAndItsReplicas(t *testing.T) {
 	h.set(configDirtyRatio, "0.25")
 	h.set(configMinLag, "7")
 	h.set(configDeleteRetention, "9")
+	h.set(configSegmentMillis, "11")
 	before := time.Now().UnixMilli()
 	c, ok := h.compaction(p)
 	if !ok || c.DirtyRatio != 0.25 || c.LagMin != 7*time.Millisecond || c.LagMax != anyTime ||
-		c.DeleteRetention != 9*time.Millisecond || c.Now < before || c.Hold {
+		c.DeleteRetention != 9*time.Millisecond || c.Roll != 11*time.Millisecond || c.Now < before || c.Hold {
 		t.Errorf("got %+v, %v", c, ok)
 	}
 	h.cluster.publish(func(v *soleView) {

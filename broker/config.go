@@ -69,6 +69,11 @@ type TopicDefaults struct {
 	// Configs are further defaults, by the names of topic configs (`retention.ms`), where they are not
 	// Kafka's.
 	Configs map[string]string
+	// FlushInterval is how often the log is synced if that is not before each acknowledgement
+	// (`log.flush.policy=interval`); 0 if it is. No topic may ask for more than that.
+	FlushInterval time.Duration
+	// CleanerOff is the negation of `log.cleaner.enable` (true): nothing is compacted.
+	CleanerOff bool
 	// RetentionCheck is `log.retention.check.interval.ms` (5 min): how often leaders look for records
 	// whose time is over.
 	RetentionCheck time.Duration

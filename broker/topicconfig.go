@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -17,6 +18,8 @@ const (
 	configCompression      = "compression.type"
 	configDeleteRetention  = "delete.retention.ms"
 	configDirtyRatio       = "min.cleanable.dirty.ratio"
+	configFlushMessages    = "flush.messages"
+	configFlushMillis      = "flush.ms"
 	configGzipLevel        = "compression.gzip.level"
 	configLz4Level         = "compression.lz4.level"
 	configZstdLevel        = "compression.zstd.level"
@@ -27,6 +30,7 @@ const (
 	configMinLag           = "min.compaction.lag.ms"
 	configRetentionBytes   = "retention.bytes"
 	configRetentionMillis  = "retention.ms"
+	configSegmentMillis    = "segment.ms"
 	configTimestampAfter   = "message.timestamp.after.max.ms"
 	configTimestampBefore  = "message.timestamp.before.max.ms"
 	configTimestampType    = "message.timestamp.type"
@@ -42,8 +46,9 @@ type topicKey struct {
 	standard string
 	// broker is the broker's key for the default, "" if there is none.
 	broker string
-	// honoured checks a value of a key that takes effect. Keys without it are refused unless the
-	// value is the default, which then need not be stored.
+	// honoured checks a value of a key that takes effect, or of one that steers files which this broker does
+	// not have, and says so in about. Keys without it are refused unless the value is the default, which then
+	// need not be stored.
 	honoured func(value string) error
 	about    string
 }
@@ -87,14 +92,14 @@ var topicKeys = []topicKey{
 	{
 		name: "file.delete.delay.ms", kind: kmsg.ConfigTypeLong, standard: "60000",
 		broker: "log.segment.delete.delay.ms", honoured: longFrom(0),
-		about: "No file belongs to one topic here, so none waits to be deleted.",
+		about: "Steers nothing: a deleted topic, and what retention deletes, is gone at once, and its space is used again.",
 	},
 	{
-		name: "flush.messages", kind: kmsg.ConfigTypeLong, standard: forever,
+		name: configFlushMessages, kind: kmsg.ConfigTypeLong, standard: forever,
 		broker: "log.flush.interval.messages", honoured: longFrom(1), about: flushAbout,
 	},
 	{
-		name: "flush.ms", kind: kmsg.ConfigTypeLong, standard: forever, honoured: longFrom(0), about: flushAbout,
+		name: configFlushMillis, kind: kmsg.ConfigTypeLong, standard: forever, honoured: longFrom(0), about: flushAbout,
 	},
 	{
 		name: "follower.replication.throttled.replicas", kind: kmsg.ConfigTypeList, honoured: throttledReplicas,
@@ -152,7 +157,7 @@ var topicKeys = []topicKey{
 	},
 	{
 		name: "preallocate", kind: kmsg.ConfigTypeBoolean, standard: "false",
-		broker: "log.preallocate", honoured: boolean, about: "The files of the write-ahead log always are.",
+		broker: "log.preallocate", honoured: boolean, about: "Steers nothing: the files of the write-ahead log always are.",
 	},
 	{name: "remote.log.copy.disable", kind: kmsg.ConfigTypeBoolean, standard: "false"},
 	{name: "remote.log.delete.on.disable", kind: kmsg.ConfigTypeBoolean, standard: "false"},
@@ -180,8 +185,10 @@ var topicKeys = []topicKey{
 		broker: "log.roll.jitter.ms", honoured: longFrom(0), about: segmentAbout,
 	},
 	{
-		name: "segment.ms", kind: kmsg.ConfigTypeLong, standard: "604800000",
-		broker: "log.roll.ms", honoured: longFrom(1), about: segmentAbout,
+		name: configSegmentMillis, kind: kmsg.ConfigTypeLong, standard: "604800000",
+		broker: "log.roll.ms", honoured: longFrom(1),
+		about: "How long a batch of a compacted topic may wait in the write-ahead log, where it cannot be compacted; " +
+			"looked at every 10 s. Nothing else waits for a segment here.",
 	},
 	{
 		name: configUncleanElection, kind: kmsg.ConfigTypeBoolean, standard: "false",
@@ -192,9 +199,11 @@ var topicKeys = []topicKey{
 
 // What keys mean here that steer files which this broker does not have.
 const (
-	flushAbout   = "Every record is synced before it is acknowledged, unless the node's log.flush.policy is interval."
-	indexAbout   = "Every batch is in the index here."
-	segmentAbout = "Records go by retention batch by batch here, not a segment at a time."
+	flushAbout = "Steers nothing: every record is synced before it is acknowledged. Under the brokers' " +
+		"log.flush.policy=interval what asks for more than their log.flush.interval.ms is refused."
+	indexAbout   = "Steers nothing: every batch is in the index here."
+	segmentAbout = "Steers nothing: the files of the write-ahead log are those of all topics (wal.file.bytes), and " +
+		"records go by retention batch by batch."
 )
 
 func findTopicKey(name string) (topicKey, bool) {
@@ -213,6 +222,8 @@ type defaults struct {
 	set    map[string]bool
 	// told are those that were set for all brokers while they run, which go before; by broker key.
 	told map[string]string
+	// flush is how often the log is synced, 0 if that is before each acknowledgement.
+	flush time.Duration
 }
 
 // of is the default of a key, and where it comes from.
@@ -248,11 +259,11 @@ func (b *Broker) topicDefaults(view View) defaults {
 		configUncleanElection: strconv.FormatBool(b.config.Topics.UncleanElection),
 	}
 	maps.Copy(values, b.config.Topics.Configs)
-	return defaults{set: set, told: told, values: values}
+	return defaults{set: set, told: told, values: values, flush: b.config.Topics.FlushInterval}
 }
 
-// judgeTopicConfigs returns what is to be stored: values of keys that take effect. A key that is
-// not honoured yet is refused, never stored and ignored, unless it asks for what happens anyway.
+// judgeTopicConfigs returns what is to be stored: values of keys that take effect, and of those that steer
+// nothing here and say so. Any other is refused, never stored and ignored, unless it asks for what happens anyway.
 func judgeTopicConfigs(
 	asked []kmsg.CreateTopicsRequestTopicConfig, d defaults,
 ) (map[string]string, error) {
@@ -341,15 +352,22 @@ func (d defaults) judge(name, value string) (bool, error) {
 }
 
 // bounds refuses a valid value that this broker's configuration does not leave room for: a batch that
-// no message between brokers holds would never be replicated, nor what lies behind it in the log.
+// no message between brokers holds would never be replicated, nor what lies behind it in the log; and who
+// wants records synced before they are acknowledged must not be told that they are.
 func (d defaults) bounds(name, value string) error {
-	if name != configMessageBytes {
-		return nil
-	}
-	asked, _ := strconv.Atoi(value)
-	if most, err := strconv.Atoi(d.values[configMessageBytes]); err == nil && asked > most {
-		return fmt.Errorf("%w: %s=%s is above message.max.bytes of the brokers, %d",
-			topic.ErrInvalidConfig, name, value, most)
+	asked, _ := strconv.ParseInt(value, 10, 64)
+	switch name {
+	case configMessageBytes:
+		if most, err := strconv.ParseInt(d.values[configMessageBytes], 10, 64); err == nil && asked > most {
+			return fmt.Errorf("%w: %s=%s is above message.max.bytes of the brokers, %d",
+				topic.ErrInvalidConfig, name, value, most)
+		}
+	case configFlushMessages, configFlushMillis:
+		kept := asked == math.MaxInt64 || name == configFlushMillis && asked >= d.flush.Milliseconds()
+		if d.flush > 0 && !kept {
+			return fmt.Errorf("%w: %s=%s is more than the brokers keep, which sync every %d ms: set log.flush.policy=always "+
+				"on them, and every record is synced before it is acknowledged", topic.ErrInvalidConfig, name, value, d.flush.Milliseconds())
+		}
 	}
 	return nil
 }

@@ -139,6 +139,7 @@ func newTopicSettings(own map[string]string, d defaults, bytesMax int) *topicSet
 	s.compaction = partition.Compaction{
 		DirtyRatio: d.real(own, configDirtyRatio), DeleteRetention: millis(d.long(own, configDeleteRetention)),
 		LagMin: millis(d.long(own, configMinLag)), LagMax: millis(d.long(own, configMaxLag)),
+		Roll: millis(d.long(own, configSegmentMillis)),
 	}
 	kind := d.text(own, configCompression)
 	s.recompresses = kind != "producer"

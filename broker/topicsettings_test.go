@@ -273,6 +273,65 @@ func TestTopicConfigsAreTakenAndDescribed(t *testing.T) {
 	h.unset(configMaxLag)
 }
 
+// Under log.flush.policy=interval nobody is told that records are synced before they are acknowledged, or sooner than
+// they are: neither a topic nor all.
+func TestFlushConfigsAreRefusedWhereTheyAreNotKept(t *testing.T) {
+	kept, refused := codeNone, codeInvalidConfig
+	for _, test := range []struct {
+		interval    time.Duration
+		name, value string
+		want        code
+	}{
+		{0, "flush.messages", "1", kept}, {0, "flush.ms", "0", kept},
+		{time.Second, "flush.messages", "1", refused}, {time.Second, "flush.messages", "1000000", refused},
+		{time.Second, "flush.messages", forever, kept}, {time.Second, "flush.ms", forever, kept},
+		{time.Second, "flush.ms", "999", refused}, {time.Second, "flush.ms", "1000", kept},
+	} {
+		h := startTuned(t, func(c *Config) { c.Topics.FlushInterval = test.interval })
+		what := fmt.Sprintf("%s=%s, synced each %v", test.name, test.value, test.interval)
+		a := h.c.altered(alterationOf(kmsg.ConfigResourceTypeTopic, "t", edit(test.name, opSet, test.value)))
+		expectCode(t, what, a.ErrorCode, test.want)
+		if test.want == refused && !strings.Contains(*a.ErrorMessage, "log.flush.policy=always") {
+			t.Errorf("%s: got %q, want the remedy", what, *a.ErrorMessage)
+		}
+		if test.name == "flush.messages" {
+			a = h.c.altered(alterationOf(kmsg.ConfigResourceTypeBroker, "", edit("log.flush.interval.messages", opSet, test.value)))
+			expectCode(t, "for all brokers, "+what, a.ErrorCode, test.want)
+		}
+		q := kmsg.NewPtrCreateTopicsRequest()
+		q.Version = 7
+		created := kmsg.NewCreateTopicsRequestTopic()
+		created.Topic, created.NumPartitions, created.ReplicationFactor = "new", 1, 1
+		created.Configs = []kmsg.CreateTopicsRequestTopicConfig{{Name: test.name, Value: &test.value}}
+		q.Topics = append(q.Topics, created)
+		expectCode(t, "created with "+what, h.c.ask(q).(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode, test.want)
+		h.stop()
+	}
+}
+
+// What is stored and steers nothing says so: who describes it with its documentation is not left to believe in it.
+func TestConfigsThatSteerNothingSaySo(t *testing.T) {
+	h := startTuned(t)
+	q := kmsg.NewPtrDescribeConfigsRequest()
+	q.Version, q.IncludeDocumentation = 4, true
+	asked := kmsg.NewDescribeConfigsRequestResource()
+	asked.ResourceType, asked.ResourceName = kmsg.ConfigResourceTypeTopic, "t"
+	q.Resources = append(q.Resources, asked)
+	idle := map[string]bool{
+		"file.delete.delay.ms": true, "flush.messages": true, "flush.ms": true, "index.interval.bytes": true, "preallocate": true,
+		"segment.bytes": true, "segment.index.bytes": true, "segment.jitter.ms": true,
+	}
+	for _, c := range h.c.ask(q).(*kmsg.DescribeConfigsResponse).Resources[0].Configs {
+		key, _ := findTopicKey(c.Name)
+		switch said := c.Documentation != nil && strings.HasPrefix(*c.Documentation, "Steers nothing: "); {
+		case said != idle[c.Name]:
+			t.Errorf("%s: got %t said that it steers nothing, want %t", c.Name, said, idle[c.Name])
+		case key.honoured != nil && c.Documentation == nil:
+			t.Errorf("%s: got no documentation", c.Name)
+		}
+	}
+}
+
 func TestTopicsInheritFromTheBrokers(t *testing.T) {
 	h := startTuned(t, func(c *Config) {
 		c.Topics.Configs = map[string]string{configRetentionMillis: "7000"}

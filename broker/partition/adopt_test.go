@@ -189,6 +189,7 @@ func TestDigestReplaysAsItsFileDoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.sealing = nil
 	h.run(600)
 	sealed, ok := h.store.walLog.Sealed()
 	if !ok {

@@ -81,6 +81,8 @@ var jobs = []struct {
 }{
 	{"drain", func(s *shift) { s.write(4) },
 		func(s *shift) { s.turn(); s.turn() }, func(s Stats) int64 { return s.Drain.Bytes }},
+	{"drain of what is owed", func(s *shift) { s.write(4); s.store.owed.Store(math.MaxInt64) },
+		func(s *shift) { s.turn(); s.turn() }, func(s Stats) int64 { return s.Drain.Bytes }},
 	{"drain of what nobody needs", func(s *shift) { s.write(4); s.keep(0) },
 		func(s *shift) { s.turn(); s.turn() }, func(s Stats) int64 { return s.Drain.Files }},
 	{"sorting of what was adopted", func(s *shift) {
@@ -172,6 +174,43 @@ func TestCopiesDoNotPauseForNobody(t *testing.T) {
 			}
 		})
 	}
+}
+
+// log.cleaner.io.max.bytes.per.second: a compaction reads and writes no more than that, although the disk is idle, and
+// looks after something else meanwhile.
+func TestCompactionKeepsItsRate(t *testing.T) {
+	const rate = 1 << 20
+	for _, bound := range []float64{0, rate} {
+		s := newShift(t)
+		s.store.cfg.CompactBytesPerSecond = bound
+		s.write(4)
+		s.drain()
+		s.store.found.Store(int32(idle))
+		began := s.clock.now()
+		s.works(func() { s.clean() })
+		moved := s.worked.Seconds() * shiftBytes
+		got := moved / (s.clock.now() - began).Seconds()
+		if moved < 8<<20 {
+			t.Fatalf("only %.0f bytes were moved: the test proves nothing", moved)
+		}
+		if bound > 0 && (got > 1.1*bound || got < 0.8*bound) || bound == 0 && s.paused > 0 {
+			t.Errorf("got %.0f bytes per second, %v of pauses, want %.0f", got, s.paused, bound)
+		}
+		if err := s.driver.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := newShift(t)
+	s.store.cfg.CompactBytesPerSecond = rate
+	s.write(4)
+	s.drain()
+	s.store.found.Store(int32(idle))
+	s.works(func() {
+		more, err := s.store.drainer.compactTurn(compactSliceBytes, func() bool { return s.once > 0 })
+		if err != nil || !more || s.paused > 0 {
+			t.Errorf("got more %t, %v, %v of pauses while something else waits, want to go on later", more, err, s.paused)
+		}
+	})
 }
 
 // owing is a store whose packs have been written anew for so long, and what it pauses for at the next breath.

@@ -37,6 +37,9 @@ type Compaction struct {
 	// LagMin is how old a record must be to be dropped, LagMax how old the oldest that was never looked at
 	// may become, whatever the ratio (min.compaction.lag.ms, max.compaction.lag.ms).
 	LagMin, LagMax time.Duration
+	// Roll is how long a batch may wait in the WAL, where it cannot be compacted (segment.ms); 0 for as long as it
+	// takes. No longer than LagMax in any case.
+	Roll time.Duration
 	// DeleteRetention is how long tombstones stay (delete.retention.ms).
 	DeleteRetention time.Duration
 	// Now is the time, in milliseconds since 1970.
@@ -102,11 +105,15 @@ func (d *drainer) compactTurn(slice int64, until func() bool) (more bool, err er
 			d.look(d.nextPack) // More may have come in than when it began.
 		}
 		d.grant(&d.compacting, now(), d.dirty)
-		if !d.compacting.may() {
+		d.moving.pass(now(), 1)
+		if !d.compacting.may() || !d.moving.may() {
 			return true, nil
 		}
 		more, err = d.compact(slice)
 		d.breathe(&d.compacting)
+		if more && err == nil {
+			d.throttle(until)
+		}
 		if err != nil || !more || until() {
 			return more || d.compaction != nil, err
 		}
@@ -132,8 +139,10 @@ func (d *drainer) compact(bytes int64) (more bool, err error) {
 	}
 	for err == nil && bytes > 0 && c.now != nil {
 		var took int64
+		written := c.bytes
 		took, err = c.step()
 		bytes -= took
+		d.pay(took + c.bytes - written)
 	}
 	d.store.compactions.now.Store(c.progress())
 	if err == nil && c.now != nil {

@@ -25,16 +25,27 @@ func openCompacting(
 ) (*hand, error) {
 	t.Helper()
 	h, err := openDraining(t, fs, seed, table,
-		append(adjust, func(c *Config) { c.CompactBytesMax = keys * 56 })...)
+		append(adjust, func(c *Config) { c.CompactBytesMax, c.RollBackoff = keys*56, Forever })...)
 	h.compacting = true
 	if err == nil {
 		h.keep(keyedLogs)
-		h.store.CompactBy(func(topic.Partition) (Compaction, bool) {
-			return Compaction{DirtyRatio: ratio, LagMax: maxAge, DeleteRetention: 300 * time.Millisecond,
-				Now: h.clock.now().Milliseconds()}, true
-		})
+		h.store.CompactBy(func(topic.Partition) (Compaction, bool) { return h.rules(seed, ratio), true })
 	}
 	return h, err
+}
+
+// rules are those of a seed: some logs are compacted by their age as well, and some spare what is young. Files are
+// sealed by step alone, since a twin that is not compacted does the same.
+func (h *hand) rules(seed uint64, ratio float64) Compaction {
+	r := Compaction{DirtyRatio: ratio, LagMax: maxAge, DeleteRetention: 300 * time.Millisecond,
+		Now: h.clock.now().Milliseconds()}
+	if seed%2 == 1 {
+		r.LagMax = 5 * time.Second
+	}
+	if seed%3 == 1 {
+		r.LagMin = 2 * time.Second
+	}
+	return r
 }
 
 // keyedLogs is how many logs a hand of these tests has: few, so that each is compacted often.
@@ -149,7 +160,11 @@ func wantSame(t *testing.T, when string, got, want *hand) {
 		if gs != ws {
 			t.Fatalf("%s: log %d is %+v\nwant %+v", when, i, gs, ws)
 		}
-		if !slices.Equal(g.Epochs(), w.Epochs()) {
+		// A span that compaction has made of several batches may reach further below the log start than each.
+		ge, we := epochCache(g.Epochs()), epochCache(w.Epochs())
+		ge.drop(gs.LogStart)
+		we.drop(ws.LogStart)
+		if !slices.Equal(ge, we) {
 			t.Fatalf("%s: log %d has epochs %v, want %v", when, i, g.Epochs(), w.Epochs())
 		}
 		if !bytes.Equal(g.mu.producers.encode(nil), w.mu.producers.encode(nil)) ||
@@ -347,7 +362,7 @@ func TestReadersNeverMissTheNewestWhileLogsAreCompacted(t *testing.T) {
 		c.WAL.FileBytes, c.Catalog, c.CompactBackoff, c.Now = 64<<10, &catalogtest.Catalog{}, time.Millisecond, ticks.now
 		c.WAL.Cache, c.portionBytes = wal.Cache{BytesMax: 64 << 10, ChunkBytes: 4 << 10}, 16<<10
 	})
-	s.CompactBy(func(topic.Partition) (Compaction, bool) { return Compaction{LagMax: maxAge}, true })
+	s.CompactBy(func(topic.Partition) (Compaction, bool) { return Compaction{LagMax: 30 * time.Second}, true })
 	l := leader(s, 0, 1)
 	stop := start(s)
 	done := make(chan struct{})

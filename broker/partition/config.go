@@ -36,6 +36,12 @@ type Config struct {
 	// CompactBackoff is how long after a look for logs to compact the next one comes, 15 s unless set
 	// (log.cleaner.backoff.ms).
 	CompactBackoff time.Duration
+	// CompactBytesPerSecond bounds what compactions read and write together; no bound unless set
+	// (log.cleaner.io.max.bytes.per.second).
+	CompactBytesPerSecond float64
+	// RollBackoff is how long after a look for files of the WAL that logs to compact wait in the next one comes,
+	// 10 s unless set. At most one file is sealed early in that time.
+	RollBackoff time.Duration
 	// Catalog keeps where drained data lies. Without one nothing is drained, and the WAL grows for ever.
 	Catalog Catalog
 	// MayAdopt reports whether every version that may come to open the directory knows files of the WAL that
@@ -80,6 +86,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.HighWatermarkCheckpoint, 5*time.Second)
 	setDefault(&c.CompactBytesMax, 128<<20)
 	setDefault(&c.CompactBackoff, 15*time.Second)
+	setDefault(&c.RollBackoff, 10*time.Second)
 	setDefault(&c.portionBytes, portionBytes)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -100,6 +107,8 @@ func (c Config) validate() error {
 		return errors.New("partition store needs a clock")
 	case c.WAL.Sink != nil || c.WAL.Replay != nil:
 		return errors.New("partition store is sink and replay of its WAL: leave them unset")
+	case c.CompactBytesPerSecond < 0:
+		return errors.New("rate of compactions must not be negative")
 	case c.TailBytesMax < 0 || c.UnackedBytesMax < 0 || c.ProducersMax < 0:
 		return errors.New("partition store bounds must not be negative")
 	}

@@ -57,7 +57,9 @@ type drainer struct {
 	// draining, repacking and compacting are the times that these jobs may have. pause lets time pass until they may
 	// go on, and is false once that is of no use any more; nil on a clock that does not pass by itself. dirty is how crowded the
 	// logs were that are to be compacted, when they were looked at last, at dirtyAt.
+	// moving is the time for which a compaction has used up the rate of what it may read and write.
 	draining, repacking, compacting allowance
+	moving                          allowance
 	pause                           func(time.Duration) bool
 	dirty                           float64
 	dirtyAt                         time.Duration
@@ -113,7 +115,7 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	}
 	files := d.store.walLog.SealedFiles()
 	// Something else may have had it woken while the disk has no time for copies.
-	may := adopt || d.store.demand() != busy && !d.waits() || d.store.pressed()
+	may := adopt || (d.store.demand() != busy || d.store.owes()) && !d.waits() || d.store.pressed()
 	if len(files) > 0 && may && !d.rests() && d.store.cfg.Catalog != nil {
 		err = d.drainFiles(files, adopt)
 		if damage := (*wal.Damage)(nil); errors.As(err, &damage) {

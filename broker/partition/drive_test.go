@@ -61,6 +61,8 @@ type hand struct {
 	// draining, if set, says when a file is drained; drained counts them.
 	draining *rand.Rand
 	drained  int
+	// sealing, if set, says when a file is sealed before it is full.
+	sealing *rand.Rand
 	// keyed: records have keys and nothing committed is cut; compacting: logs are compacted as well.
 	keyed, compacting bool
 }
@@ -93,7 +95,7 @@ func openDraining(
 	t *testing.T, fs *waltest.FS, seed uint64, catalog Catalog, adjust ...func(*Config),
 ) (*hand, error) {
 	t.Helper()
-	h := &hand{t: t, random: rand.New(rand.NewPCG(seed, 3)), fs: fs, clock: &clock{}, epoch: 1}
+	h := &hand{t: t, random: rand.New(rand.NewPCG(seed, 3)), sealing: rand.New(rand.NewPCG(seed, 6)), fs: fs, clock: &clock{}, epoch: 1}
 	cfg := Config{
 		WAL: wal.Config{FS: fs, Dir: "wal", Session: topic.Session(seed), FileBytes: 64 << 10,
 			GroupBytesMax: 8 << 10, SparesMax: 2, Cache: wal.Cache{BytesMax: 64 << 10, ChunkBytes: 4 << 10}},
@@ -201,6 +203,10 @@ func (h *hand) append(l *Log) {
 
 // step does one thing.
 func (h *hand) step() {
+	used := h.store.walLog.End().File
+	if _, ok := h.store.walLog.Born(used); ok && h.sealing != nil && h.sealing.IntN(100) == 0 { // as in a twin that is not drained
+		h.store.walLog.Seal(used)
+	}
 	if h.draining != nil && h.draining.IntN(20) == 0 {
 		drain := h.driver.Drain
 		if h.draining.IntN(2) == 0 {

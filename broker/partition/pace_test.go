@@ -11,7 +11,6 @@ import (
 
 // Whoever appends or reads much keeps the copies away, and for a while after that.
 func TestStoreIsQuietOnlyWhileLittleIsAppendedAndRead(t *testing.T) {
-	const fileBytes = 64 << 20
 	type took struct{ appended, read int64 }
 	for _, step := range []struct {
 		name        string
@@ -31,12 +30,10 @@ func TestStoreIsQuietOnlyWhileLittleIsAppendedAndRead(t *testing.T) {
 		{"a gap between two appends", took{appended: drainFast}, took{}, busy},
 	} {
 		p := drainPace{}
-		at, end, served := time.Hour, wal.Position{File: 1}, int64(5)
+		at, written, served := time.Hour, int64(7), int64(5)
 		advance := func(t took) demand {
-			at, served = at+time.Second, served+t.read
-			end.Offset += t.appended
-			end.File, end.Offset = end.File+uint64(end.Offset/fileBytes), end.Offset%fileBytes
-			return p.judge(at, end, fileBytes, served)
+			at, written, served = at+time.Second, written+t.appended, served+t.read
+			return p.judge(at, written, served)
 		}
 		advance(took{})
 		advance(step.before)

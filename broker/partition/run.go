@@ -64,7 +64,7 @@ func (s *Store) drain(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("drain node WAL: %w", err)
 			}
-			due = drained && (s.pressed() || s.adopts())
+			due = drained && (s.pressed() || s.owes() || s.adopts())
 		}
 		if !s.compactDue.Swap(false) {
 			continue
@@ -102,13 +102,14 @@ func (s *Store) demand() demand { return demand(s.found.Load()) }
 func (s *Store) calm() bool { return s.demand() >= quiet }
 
 // adopts reports whether files are adopted now. It costs no I/O, but some work for each log and each batch: so
-// files wait for each other, and many small batches until the log is pressed. A start replays what waits.
+// files wait for each other, and many small batches until the log is pressed, unless one is owed. A start replays
+// what waits.
 func (s *Store) adopts() bool {
 	if s.demand() != busy || s.cfg.MayAdopt != nil && !s.cfg.MayAdopt() {
 		return false
 	}
 	sealed, _ := s.walLog.Sealed()
-	return s.pressed() || sealed.Waiting >= min(adoptBytes, s.walLog.BytesMax()/8) && s.digests.few()
+	return s.pressed() || s.owes() || sealed.Waiting >= min(adoptBytes, s.walLog.BytesMax()/8) && s.digests.few()
 }
 
 // adoptBytes is how much waits at most to be adopted, of large batches.
@@ -179,15 +180,15 @@ func (s *Store) Tick() {
 
 // tickDrain wakes the drainer if something waits and it is time.
 func (s *Store) tickDrain(now time.Duration) {
-	s.found.Store(int32(s.pace.judge(now, s.walLog.End(), s.walLog.FileBytes(), s.served.Load())))
-	_, sealed := s.walLog.Sealed()
+	s.found.Store(int32(s.pace.judge(now, s.walLog.WrittenBytes(), s.served.Load())))
+	s.roll(now)
 	_, spares := s.walLog.ChainBytes()
 	scarce := s.scarce()
 	if scarce && !s.wasScarce { // Packs are worth it now that were not.
 		s.unsorted.Store(true)
 	}
 	s.wasScarce = scarce
-	due := sealed && (s.calm() || scarce || s.pressed() || s.adopts()) || s.sorts() ||
+	due := s.drains() || s.sorts() ||
 		s.dropped.Load() != s.swept.Load() || s.doomed.Load() || scarce && spares > 0
 	s.drainDue.Store(due)
 	if s.compacting.Load() || now-s.compactedAt >= s.cfg.CompactBackoff {
@@ -202,6 +203,12 @@ func (s *Store) tickDrain(now time.Duration) {
 	case s.drainNow <- struct{}{}:
 	default:
 	}
+}
+
+// drains reports whether a file waits to be drained, and it is time for that.
+func (s *Store) drains() bool {
+	_, sealed := s.walLog.Sealed()
+	return sealed && (s.calm() || s.scarce() || s.pressed() || s.owes() || s.adopts())
 }
 
 // saveHighWatermarks queues a checkpoint record for every log whose high watermark has moved. A full

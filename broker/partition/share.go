@@ -101,6 +101,24 @@ func (d *drainer) breathe(a *allowance) {
 	a.pass(d.store.cfg.Now(), a.share)
 }
 
+// pay counts bytes that a compaction has moved against the rate that it may have.
+func (d *drainer) pay(bytes int64) {
+	if rate := d.store.cfg.CompactBytesPerSecond; rate > 0 {
+		d.moving.credit -= time.Duration(float64(bytes) / rate * float64(time.Second))
+	}
+}
+
+// throttle stops a compaction that has moved more than its rate allows, until it may go on or there is something else
+// to do. Unlike breathe it knows nothing that is urgent: the rate is the operator's word.
+func (d *drainer) throttle(until func() bool) {
+	for d.pause != nil && !until() {
+		d.moving.pass(d.store.cfg.Now(), 1)
+		if d.moving.may() || !d.pause(min(d.moving.due()-d.moving.at, stopMax)) {
+			return
+		}
+	}
+}
+
 // urges reports whether others wait for the end of what is copied: producers, or space that could be given back.
 func (s *Store) urges() bool {
 	return s.pressed() || s.adopts() || s.scarce() && (s.doomed.Load() || s.dropped.Load() != s.swept.Load())

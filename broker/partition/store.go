@@ -67,11 +67,15 @@ type Store struct {
 	wasScarce bool
 	found     atomic.Int32
 	served    atomic.Int64
+	// owed is up to which file the WAL is to be drained whatever is appended, as of rolledAt. That and openedAt,
+	// when the store was opened, belong to the goroutine that calls Tick.
+	owed               atomic.Uint64
+	rolledAt, openedAt time.Duration
 	// unsorted: packs wait to be written anew. crowded: more of all packs is dead than is needed.
 	unsorted, crowded atomic.Bool
 	// sortAfter is until when that has had its share of the time.
 	sortAfter atomic.Int64
-	drained   struct{ files, adopted, bytes, packs, packBytes, repacked, stuck atomic.Int64 }
+	drained   struct{ files, adopted, bytes, packs, packBytes, repacked, rolled, stuck atomic.Int64 }
 	// rules say how partitions are compacted, compactions what was done.
 	rules       atomic.Pointer[func(topic.Partition) (Compaction, bool)]
 	compactions struct {
@@ -156,7 +160,8 @@ func newStore(cfg Config) *Store {
 	s.drainer = drainer{store: s, nextPack: wal.PackStep, packs: map[uint64]wal.Pack{}, bad: map[uint64]uint64{},
 		spent: map[uint64]bool{}}
 	s.mu.observer = cfg.Observer
-	s.savedAt, s.expiredAt = cfg.Now(), cfg.Now()
+	s.savedAt, s.expiredAt, s.openedAt = cfg.Now(), cfg.Now(), cfg.Now()
+	s.rolledAt = s.openedAt
 	s.lease.Store(math.MinInt64)
 	s.mandate.Store(math.MinInt64)
 	return s

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"outrigger/broker/catalog"
-	"outrigger/broker/wal"
 )
 
 // sweep removes the packs in which no batch lies that any log has, once what dropped the batches is
@@ -156,6 +155,8 @@ type DrainStats struct {
 	Files, Adopted, Bytes int64
 	// Packs and PackBytes are what there is now, Repacked counts those that were written anew.
 	Packs, PackBytes, Repacked int64
+	// Rolled counts how often a file was to be sealed before it was full.
+	Rolled int64
 	// WaitingBytes is what could be drained, ChainBytes and SpareBytes the size of the WAL's files.
 	WaitingBytes, ChainBytes, SpareBytes int64
 	// Stuck is 1 while a file is damaged and nothing can be drained before the next start, else 0.
@@ -165,7 +166,7 @@ type DrainStats struct {
 func (s *Store) drainStats() DrainStats {
 	d := DrainStats{Files: s.drained.files.Load(), Adopted: s.drained.adopted.Load(), Bytes: s.drained.bytes.Load(),
 		Packs: s.drained.packs.Load(), PackBytes: s.drained.packBytes.Load(),
-		Repacked: s.drained.repacked.Load(), Stuck: s.drained.stuck.Load()}
+		Repacked: s.drained.repacked.Load(), Rolled: s.drained.rolled.Load(), Stuck: s.drained.stuck.Load()}
 	if s.walLog != nil {
 		sealed, _ := s.walLog.Sealed()
 		d.WaitingBytes = sealed.Waiting
@@ -178,9 +179,10 @@ func (s *Store) drainStats() DrainStats {
 // what waits takes up half of what the WAL may hold; while the disk is busy they are adopted as soon as they
 // are full. It is for the goroutine that calls Tick.
 type drainPace struct {
-	at     time.Duration
-	end    wal.Position
-	served int64
+	at time.Duration
+	// written and served are as of then; known: there was a then.
+	written, served int64
+	known           bool
 	// busyUntil is until when the disk counts as busy whatever is appended, and readUntil until when it does not
 	// count as idle whatever is read.
 	busyUntil, readUntil time.Duration
@@ -212,12 +214,12 @@ const (
 	drainCalm = 5 * time.Second
 )
 
-// judge reports how much was appended and read since it was asked last. served counts all bytes that were ever read.
-func (p *drainPace) judge(now time.Duration, end wal.Position, fileBytes, served int64) demand {
-	elapsed, known := now-p.at, p.end != wal.Position{}
-	appended := int64(end.File-p.end.File)*fileBytes + end.Offset - p.end.Offset
-	read := served - p.served
-	p.at, p.end, p.served = now, end, served
+// judge reports how much was appended and read since it was asked last. written and served count all bytes that
+// ever were.
+func (p *drainPace) judge(now time.Duration, written, served int64) demand {
+	elapsed, known := now-p.at, p.known
+	appended, read := written-p.written, served-p.served
+	p.at, p.written, p.served, p.known = now, written, served, true
 	if elapsed <= 0 || !known {
 		return loaded
 	}

@@ -135,6 +135,9 @@ func (c *crashes) work(n *node) {
 				if random.IntN(4) == 0 {
 					n.awaitDurableOrEnd(mark)
 				}
+				if random.IntN(8) == 0 {
+					n.Seal(n.End().File)
+				}
 			}
 		})
 	}

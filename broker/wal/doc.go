@@ -38,7 +38,7 @@
 //
 // # Drain
 //
-// A file that is full and durable can be drained: whoever knows what the records mean reads it, copies
+// A file that is full and durable, or that was sealed before it is full (Seal), can be drained: whoever knows what the records mean reads it, copies
 // into a pack those that are still needed, makes durable where they lie now and where the chain begins
 // (Config.Start), and retires the file, which is then written again under a new number.
 //

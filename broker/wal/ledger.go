@@ -163,6 +163,14 @@ func (l *ledger) setSpace(files []*segment) {
 	}
 }
 
+// suffices reports whether those files alone hold what was promised, and so many bytes that are nobody's.
+func (l *ledger) suffices(files []*segment, uncharged int64) bool {
+	then := ledger{wasteMax: l.wasteMax}
+	then.setSpace(files)
+	plain := l.unplaced[Leader] + l.unplaced[Follower] + uncharged
+	return plain <= then.space && plain+l.unplaced[Relief] <= then.brim
+}
+
 // grant settles waiters, in order, as far as there is room.
 func (l *ledger) grant() {
 	for b := range l.waiting {

@@ -46,6 +46,9 @@ type Log struct {
 		nextFile uint64
 		// rotated is when the file in use was taken, lasted for how long the one before it was in use.
 		rotated, lasted time.Duration
+		// seal is up to which file nothing more is to be written, written what became durable in this session.
+		seal    uint64
+		written int64
 		// start is where the chain begins: what lay before is drained.
 		start Start
 		// spares are files to write again.

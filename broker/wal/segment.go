@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"outrigger/broker/topic"
 )
@@ -29,8 +30,10 @@ type extent struct {
 	number  uint64
 	session topic.Session
 	end     int64
-	// last is the last group before end, of a file of the chain.
+	// last is the last group before end, of a file of the chain. born is when its first record was appended,
+	// if that was in this session.
 	last chain
+	born time.Duration
 }
 
 func (e extent) pack() bool { return e.number&PackBit != 0 }

@@ -25,6 +25,8 @@ type writer struct {
 	current *segment
 	left    []*segment
 	dirty   []*segment
+	// seal is up to which file nothing more is to be written.
+	seal uint64
 	// syncDue is when, under an interval, the next job has to sync.
 	syncDue time.Duration
 	stage   stage
@@ -78,7 +80,9 @@ func (w *writer) advance() {
 		w.fill()
 		switch {
 		case w.open == nil:
-			return
+			if !w.leave() {
+				return
+			}
 		case len(w.inflight) == 0, w.full && len(w.inflight) < jobsMax:
 			w.submit()
 		default:
@@ -111,24 +115,28 @@ func (w *writer) refill() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w.pending, l.mu.queue = l.mu.queue, w.pending[:0]
-	w.next = 0
+	w.next, w.seal = 0, l.mu.seal
 	return len(w.pending) > 0
 }
 
 // begin opens a group that has room for a first record of that length, in the next file if this one
-// has no room.
+// has no room, or is to be left.
 func (w *writer) begin(bytes int64) {
 	need := alignUp(groupHeaderBytes + bytes)
-	if w.current == nil || w.current.used+need > w.current.capacity {
+	if w.current == nil || w.current.used+need > w.current.capacity || w.seals(need, 0) {
 		w.rotate(need)
 	}
+	w.open = w.blank(min(max(w.log.cfg.GroupBytesMax, need), w.current.capacity-w.current.used))
+}
+
+// blank is an empty group behind the others of the file in use.
+func (w *writer) blank(limit int64) *openGroup {
 	g := &openGroup{}
 	if n := len(w.free); n > 0 {
 		g, w.free = w.free[n-1], w.free[:n-1]
 	}
-	limit := min(max(w.log.cfg.GroupBytesMax, need), w.current.capacity-w.current.used)
 	g.begin(w.current, w.current.used, limit)
-	w.open = g
+	return g
 }
 
 // rotate takes the next of the files ahead. Reserve has promised its space, so there is one.
@@ -151,14 +159,16 @@ func (w *writer) rotate(need int64) {
 }
 
 // submit seals the open group and hands it to the disk. The Sink hears of it first: shipping starts
-// before the write does.
+// before the write does. Of an empty group there is nothing to hear.
 func (w *writer) submit() {
 	g := w.open
 	w.open, w.full = nil, false
 	w.sequence++
 	g.seal(w.sequence)
 	w.log.placed(g)
-	w.log.cfg.Sink.Sealed(&g.group)
+	if len(g.group.Records) > 0 {
+		w.log.cfg.Sink.Sealed(&g.group)
+	}
 	w.start(&job{group: g})
 }
 
@@ -189,7 +199,9 @@ func (w *writer) completed(r result) error {
 	w.advance()
 	if j.group != nil && !j.farewell {
 		w.log.durable(j.group, r.synced, w.oldest())
-		w.log.cfg.Sink.Durable(&j.group.group)
+		if len(j.group.group.Records) > 0 {
+			w.log.cfg.Sink.Durable(&j.group.group)
+		}
 		w.recycle(j.group)
 	}
 	return nil
@@ -318,10 +330,11 @@ func (l *Log) durable(g *openGroup, synced uint64, oldest time.Duration) {
 		l.mu.extents[n-1].end = end
 	} else {
 		l.mu.extents = append(l.mu.extents,
-			extent{number: g.segment.number, session: l.cfg.Session, end: end})
+			extent{number: g.segment.number, session: l.cfg.Session, end: end, born: g.born})
 	}
 	l.mu.extents[len(l.mu.extents)-1].last = chain{sequence: g.group.Sequence, crc: g.group.CRC}
 	l.mu.synced, l.mu.reported = synced, g.group.Sequence
+	l.mu.written += g.group.Bytes
 	if oldest == never && len(l.mu.queue) > 0 {
 		oldest = l.mu.queue[0].at
 	}

@@ -142,6 +142,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 			FilesMax: walFilesMax, SparesMax: 1,
 		},
 		Catalog:      h.disk.catalog,
+		RollBackoff:  2 * storeTickMicros * time.Microsecond,
 		TailBytesMax: w.mix.tailBytes, UnackedBytesMax: unackedBytesMax,
 		HighWatermarkCheckpoint: 100 * time.Millisecond, Observer: b, Now: h.clock,
 	}
@@ -280,7 +281,9 @@ func (b *broker) turn(p part, planned int64) error {
 		b.beat()
 	case partStore:
 		b.wantIn(partStore, storeTickMicros)
+		rolled := b.store.Stats().Drain.Rolled
 		b.store.Tick()
+		b.w.count.rolled += uint64(b.store.Stats().Drain.Rolled - rolled)
 		b.mend()
 		b.want(partWAL)
 		return b.drive.Tick()

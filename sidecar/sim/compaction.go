@@ -16,6 +16,10 @@ import (
 // deleteRetention is delete.retention.ms of every topic.
 const deleteRetention = 150 * time.Millisecond
 
+// In half of the seeds a log is compacted, and the file that it waits in sealed, after lagMax, and what is younger
+// than lagMin is spared.
+const lagMax, lagMin = 400 * time.Millisecond, 40 * time.Millisecond
+
 // turnCompaction goes on compacting, a few batches at a time.
 func (b *broker) turnCompaction() error {
 	if !b.w.mix.compacts {
@@ -34,6 +38,9 @@ func (b *broker) turnCompaction() error {
 func (b *broker) compaction(p topic.Partition) (partition.Compaction, bool) {
 	c := partition.Compaction{
 		DirtyRatio: 0.2, LagMax: time.Duration(math.MaxInt64), Now: b.w.now / 1000, DeleteRetention: deleteRetention,
+	}
+	if b.w.seed%2 == 0 {
+		c.LagMax, c.LagMin = lagMax, lagMin
 	}
 	if placement, ok := b.view.Image.Partition(p); ok {
 		c.Hold = len(placement.ISR) < len(placement.Replicas)

@@ -168,6 +168,9 @@ type WAL struct {
 	// compact the next one comes.
 	CleanerBytes   int64
 	CleanerBackoff time.Duration
+	// CleanerOff compacts nothing; CleanerRate is how many bytes per second compactions may move.
+	CleanerOff  bool
+	CleanerRate float64
 }
 
 // How many heartbeats, and how many ticks, a timeout spans at the least.
@@ -438,7 +441,9 @@ func (b *builder) wal() WAL {
 		CacheBytes:          b.number(keyWALCache),
 		CleanerBytes:        b.number(keyCleanerBuffer),
 		CleanerBackoff:      b.millis(keyCleanerBackoff),
+		CleanerOff:          !b.flag(keyCleanerEnable),
 	}
+	w.CleanerRate, _ = strconv.ParseFloat(b.text(keyCleanerRate), 64) // Its kind was checked.
 	switch {
 	case w.FlushAlways && b.text(keyFlushInterval) != "":
 		b.note(flushIntervalUnused())

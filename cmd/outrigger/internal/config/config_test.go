@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"reflect"
 	"slices"
@@ -89,7 +90,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 			5 * time.Minute, 10},
 		WAL: WAL{FlushAlways: true, ScrubInterval: 7 * 24 * time.Hour, ScrubBytesPerSecond: 4 << 20,
 			DiskFreeMin: -1, RetainedBytes: 8 << 30, FileBytes: 64 << 20, CacheBytes: 32 << 20,
-			CleanerBytes: 128 << 20, CleanerBackoff: 15 * time.Second},
+			CleanerBytes: 128 << 20, CleanerBackoff: 15 * time.Second, CleanerRate: math.MaxFloat64},
 		HTTP: []Address{{"127.0.0.1", 9644}},
 	}
 	cfg.settings = nil
@@ -214,6 +215,18 @@ func TestVariableNamesFollowTheKafkaImage(t *testing.T) {
 	}
 }
 
+// What Kafka has for its cleaner is in force, and so no key of which the start says that it has no effect.
+func TestCleanerGoesByKafkasKeys(t *testing.T) {
+	cfg, notes := mustLoad(t, Sources{Sets: []string{
+		"log.cleaner.enable=false", "log.cleaner.io.max.bytes.per.second=1.5E7", "log.dirs=/d"}})
+	if !cfg.WAL.CleanerOff || cfg.WAL.CleanerRate != 15_000_000 {
+		t.Errorf("got off %t, %v bytes per second, want it off, and 15,000,000", cfg.WAL.CleanerOff, cfg.WAL.CleanerRate)
+	}
+	if got := strings.Join(said(notes), "\n"); strings.Contains(got, "cleaner") {
+		t.Errorf("got notes\n%s", got)
+	}
+}
+
 func TestUnknownKeyIsSaidOnce(t *testing.T) {
 	_, notes := mustLoad(t, Sources{File: "f", Properties: []byte("no.such.key=1\n"),
 		Environ: []string{"KAFKA_NO_SUCH_KEY=2"}, Sets: []string{"no.such.key=3", "log.dirs=/d"}})
@@ -236,6 +249,8 @@ func TestBadValuesAreRefusedWithKeyValueAndReason(t *testing.T) {
 		{[]string{"node.id=-1"}, "node.id=-1 is refused: want at least 0"},
 		{[]string{"auto.create.topics.enable=yes"}, "auto.create.topics.enable=yes is refused: want true or false"},
 		{[]string{"log.flush.policy=never"}, "log.flush.policy=never is refused: want one of always, interval"},
+		{[]string{"log.cleaner.io.max.bytes.per.second=0.5"}, "log.cleaner.io.max.bytes.per.second=0.5 is refused: want a number, 1 at least"},
+		{[]string{"log.cleaner.io.max.bytes.per.second=NaN"}, "log.cleaner.io.max.bytes.per.second=NaN is refused: want a number, 1 at least"},
 		{[]string{"process.roles=broker,king"}, `process.roles=broker,king is refused: "king" is none of broker, controller`},
 		{[]string{"num.io.threads=many"}, "num.io.threads=many is refused: want a whole number"},
 		{[]string{"log.dirs=/a,/b"}, "log.dirs=/a,/b is refused: a node has one write-ahead log: name one directory, on a volume that spans the disks"},

@@ -25,6 +25,8 @@ const (
 	List
 	// Fraction is a number from 0 to 1.
 	Fraction
+	// Rate is a number from 1 on, with a fraction or an exponent if need be.
+	Rate
 )
 
 // Effect says what setting a key does.
@@ -76,6 +78,10 @@ func (k Key) check(value string) string {
 	case Fraction:
 		if x, err := strconv.ParseFloat(value, 64); err != nil || !(x >= 0 && x <= 1) {
 			return "want a number from 0 to 1"
+		}
+	case Rate:
+		if x, err := strconv.ParseFloat(value, 64); err != nil || !(x >= 1) {
+			return "want a number, 1 at least"
 		}
 	case List:
 		for _, element := range splitList(value) {

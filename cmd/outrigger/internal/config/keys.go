@@ -46,6 +46,8 @@ const (
 	keyWALRetained         = "wal.retained.bytes"
 	keyCleanerBuffer       = "log.cleaner.dedupe.buffer.size"
 	keyCleanerBackoff      = "log.cleaner.backoff.ms"
+	keyCleanerEnable       = "log.cleaner.enable"
+	keyCleanerRate         = "log.cleaner.io.max.bytes.per.second"
 	keyWALFile             = "wal.file.bytes"
 	keyWALCache            = "wal.cache.bytes"
 	keyHeartbeat           = "replica.heartbeat.interval.ms"
@@ -270,6 +272,10 @@ func ownKeys() []Key {
 			Doc: "The memory that the keys of a compaction may take up; with more keys it takes several turns."},
 		{Name: keyCleanerBackoff, Kind: Integer, Default: "15000", Unit: "ms", Max: math.MaxInt64 / 1_000_000,
 			Doc: "How long after a look for logs to compact the next one comes."},
+		{Name: keyCleanerEnable, Kind: Flag, Default: "true",
+			Doc: "Whether logs are compacted at all; without it compacted topics grow, those of coordinators too."},
+		{Name: keyCleanerRate, Kind: Rate, Default: "1.7976931348623157E308",
+			Doc: "How many bytes per second compactions may read and write together."},
 		{Name: keyWALRetained, Kind: Integer, Default: "8589934592", Unit: "bytes", Min: 1 << 20, Max: 1 << 50,
 			Doc: "The most that the write-ahead log takes up: full files wait there until the disk is idle, and " +
 				"from half of this on they are drained at once. At the bound producers wait. At least four files."},
@@ -377,7 +383,7 @@ var inertIntegers = []string{
 }
 
 var inertFlags = []string{
-	"controlled.shutdown.enable", "log.cleaner.enable", "log.preallocate",
+	"controlled.shutdown.enable", "log.preallocate",
 	"remote.log.storage.system.enable", "transaction.partition.verification.enable",
 	"unstable.api.versions.enable", "unstable.feature.versions.enable", "broker.id.generation.enable",
 	"auto.include.jmx.reporter", "log.message.downconversion.enable", "telemetry.enable",
@@ -386,7 +392,7 @@ var inertFlags = []string{
 var inertTexts = []string{
 	"controller.quorum.bootstrap.servers", "controller.quorum.auto.join.enable", "metadata.log.dir",
 	"log.message.format.version",
-	"inter.broker.protocol.version", "log.cleaner.io.max.bytes.per.second",
+	"inter.broker.protocol.version",
 	"log.cleaner.io.buffer.load.factor",
 	"max.connections.per.ip.overrides", "metric.reporters",
 	"early.start.listeners", "create.topic.policy.class.name", "alter.config.policy.class.name",
