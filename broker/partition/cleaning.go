@@ -27,6 +27,9 @@ type cleaning struct {
 	first    int
 	// partial: the log has more to be cleaned. read is what was read of it, or before it of a log at hand.
 	partial bool
+	// divided: the log has several portions. cuts is how often it was cut before.
+	divided bool
+	cuts    uint64
 	read    int64
 	// from is where the last compaction ended.
 	from topic.Offset
@@ -44,6 +47,7 @@ func (c *cleaning) begin(number uint64, keysMax int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n, limit := l.cleanableLocked(c.rules, number)
+	c.cuts = l.mu.cuts.count
 	c.was = make([]extent, n)
 	for i := range n {
 		c.was[i] = l.mu.index.at(i)

@@ -265,7 +265,8 @@ func (c *compaction) choose() {
 	}
 	now := &cleaning{log: c.queue[0].log, rules: c.queue[0].rules}
 	now.begin(c.number, int(c.store.cfg.CompactBytesMax/compact.KeyBytes))
-	if now.portions = c.divide(now.was); len(now.portions) > 1 {
+	now.portions = c.divide(now.was)
+	if now.divided = len(now.portions) > 1; now.divided {
 		if c.queue = c.queue[:1]; c.pack != nil || len(c.done) > 0 { // Its portions have packs of their own.
 			return
 		}

@@ -109,7 +109,9 @@ func (c *compaction) record(edits []catalog.Edit) error {
 			logs++
 		}
 	}
-	c.cramped, c.crampedFor = false, 0
+	if logs > 0 { // A portion that fits says nothing of the next.
+		c.cramped, c.crampedFor = false, 0
+	}
 	c.store.dropped.Add(1)
 	c.count()
 	c.store.compactions.logs.Add(logs)
@@ -129,6 +131,10 @@ func (c *cleaning) hold() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.mu.failed != nil || len(l.mu.damaged) > 0 || l.mu.index.len() == 0 {
+		return false
+	}
+	// What supersedes a portion's records may lie behind it.
+	if c.divided && l.mu.cuts.count != c.cuts {
 		return false
 	}
 	gone := c.below(l.mu.index.at(0).base)

@@ -1,7 +1,6 @@
 package partition
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -22,7 +21,7 @@ import (
 //	goes to a pack      before 41      before 80           as all of a log that is compacted at once
 //
 // Each portion drops what all that was learned supersedes. That lies in the same portion or behind it, is committed
-// and on the disk: what is found between two of them, also after a crash, is a log without some older records that newer
+// and on the disk, and is still there, for a log that was cut is left alone: what is found between two of them, also after a crash, is a log without some older records that newer
 // ones replace. How far the log is compacted is noted with the last one.
 
 const (
@@ -48,16 +47,19 @@ type portion struct {
 
 // divide makes portions of the batches of a log, of which the last goes to the pack that others may share.
 func (c *compaction) divide(was []extent) (portions []portion) {
-	taken, lowest := map[uint64]bool{}, c.number
+	taken, held := map[uint64]bool{}, map[uint64]int64{}
 	for number := range c.packs {
 		taken[number/portionSpan] = true
-		lowest = min(lowest, number)
 	}
-	maps.DeleteFunc(c.spent, func(number uint64, _ bool) bool { return number < lowest }) // Nothing lies before it.
+	for _, e := range was {
+		held[e.at.File&^wal.PackBit] += int64(e.encoded)
+	}
 	bytes, behind, failed := int64(0), uint64(wal.PackStep), uint64(0)
 	for i, e := range was {
 		file := e.at.File &^ wal.PackBit
-		if bytes >= c.store.cfg.portionBytes && file != failed && len(c.spent)+len(portions) < spentMax {
+		// A pack of which a part was moved stays until the rest was: there has to be room for all of it.
+		splits := i == 0 || was[i-1].at.File != e.at.File || held[file]+bytes <= c.room
+		if splits && bytes >= c.store.cfg.portionBytes && file != failed && len(c.spent)+len(portions) < spentMax {
 			number, ok := c.unused(taken, behind, file)
 			if failed = file; ok {
 				last := was[i-1].at.File &^ wal.PackBit
@@ -75,11 +77,16 @@ func (c *compaction) divide(was []extent) (portions []portion) {
 }
 
 // unused finds a number between two others, at an odd multiple of portionSpan up to the next of which no pack is or
-// was.
+// was: near the middle, so that the next compaction finds some on both sides.
 func (c *compaction) unused(taken map[uint64]bool, behind, before uint64) (number uint64, ok bool) {
-	for span := (behind/portionSpan + 1) | 1; span < before/portionSpan; span += 2 {
-		if number = span * portionSpan; !taken[span] && !c.spent[number] {
-			return number, true
+	low, high := behind/portionSpan+1, before/portionSpan
+	middle := (low + high) / 2 | 1
+	for step := uint64(0); low < high && step <= high-low; step += 2 {
+		for _, span := range [...]uint64{middle - step, middle + step} { // Below zero is above high.
+			number = span * portionSpan
+			if span >= low && span < high && !taken[span] && !c.spent[number] {
+				return number, true
+			}
 		}
 	}
 	return 0, false
@@ -115,6 +122,9 @@ func (c *cleaning) advance() {
 func (c *compaction) follows() bool {
 	now := c.rest
 	if c.rest = nil; now == nil || len(c.done) == 0 || !c.done[0].recorded {
+		return false
+	}
+	if _, compacted := (*c.store.rules.Load())(now.log.partition); !compacted {
 		return false
 	}
 	c.done, c.over, c.bytes = nil, false, 0

@@ -91,7 +91,8 @@ func TestPortionWaitsForSpaceAndNotForEver(t *testing.T) {
 	s.wantCompacted(1)
 }
 
-// The pack of a portion has a number between those of what is before and behind, in a span where no other is or was.
+// The pack of a portion has a number between those of what is before and behind, in a span where no other is or was, and
+// leaves room on both sides: as many portions can be put between two again and again.
 func TestPortionsHaveNumbersBetweenThoseOfThePacksAround(t *testing.T) {
 	const step = wal.PackStep
 	c := &compaction{drainer: &drainer{packs: map[uint64]wal.Pack{}, spent: map[uint64]bool{3*step + 128: true}}}
@@ -99,15 +100,30 @@ func TestPortionsHaveNumbersBetweenThoseOfThePacksAround(t *testing.T) {
 	for _, number := range []uint64{step, 2 * step, 2*step + 129, 2*step + 256, 3 * step, 3*step + 256, 4*step + 255, 5*step + 255} {
 		taken[number/portionSpan] = true
 	}
-	for _, at := range []struct{ behind, before, want uint64 }{
-		{step, 2 * step, step + 128}, {step + 7, 2 * step, step + 128}, {step + 128, 2 * step, step + 384},
-		{2 * step, 2*step + 256, 0}, {2 * step, 2*step + 512, 2*step + 384}, {2*step + 256, 3 * step, 2*step + 384},
-		{3 * step, 3*step + 256, 0}, {3 * step, 4*step + 255, 3*step + 384},
-		{4 * step, 4*step + 255, 0}, {4*step - 128, 4*step + 255, 0}, {4*step + 255, 5*step + 255, 4*step + 384},
+	for _, at := range []struct {
+		behind, before uint64
+		ok             bool
+	}{
+		{step, 2 * step, true}, {step + 7, 2 * step, true}, {step + 128, 2 * step, true},
+		{2 * step, 2*step + 256, false}, {2 * step, 2*step + 512, true}, {2*step + 256, 3 * step, true},
+		{3 * step, 3*step + 256, false}, {3 * step, 4*step + 255, true},
+		{4 * step, 4*step + 255, false}, {4*step - 128, 4*step + 255, false}, {4*step + 255, 5*step + 255, true},
+		{0, 0, false}, {step, step, false}, {0, 2 * portionSpan, true},
 	} {
 		got, ok := c.unused(taken, at.behind, at.before)
-		if ok != (at.want > 0) || ok && got != at.want {
-			t.Errorf("between %d and %d: got %d, %t, want %d", at.behind, at.before, got, ok, at.want)
+		if ok != at.ok || ok && (got <= at.behind || got >= at.before || got%(2*portionSpan) != portionSpan || taken[got/portionSpan] || c.spent[got]) {
+			t.Errorf("between %d and %d: got %d, %t, want one: %t", at.behind, at.before, got, ok, at.ok)
+		}
+	}
+	behind, before := uint64(step), uint64(2*step)
+	for range 7 { // of 256 spans that are odd, half are left on either side
+		number, ok := c.unused(taken, behind, before)
+		if !ok {
+			t.Fatalf("no number is left between %d and %d", behind, before)
+		}
+		taken[number/portionSpan] = true
+		if behind, before = number, 2*step; number%(4*portionSpan) == portionSpan {
+			behind, before = step, number
 		}
 	}
 }

@@ -54,11 +54,18 @@ func (p *preparer) run(ctx context.Context) error {
 	}
 }
 
-// wanted reports whether there is one file in use and enough ahead.
+// wanted reports whether there is one file in use and enough ahead. Those that are for what gives space back alone
+// do not count: others wait for one of their own.
 func (p *preparer) wanted() bool {
 	p.log.mu.Lock()
 	defer p.log.mu.Unlock()
-	return len(p.log.mu.segments) < p.log.cfg.FilesAhead+1 && !p.log.atBoundLocked()
+	files := 0
+	for _, f := range p.log.mu.segments {
+		if !f.relief {
+			files++
+		}
+	}
+	return files < p.log.cfg.FilesAhead+1 && !p.log.atBoundLocked()
 }
 
 // turn makes one file if one is wanted.
