@@ -80,7 +80,7 @@ func (c *compaction) divide(was []extent) (portions []portion) {
 // was: near the middle, so that the next compaction finds some on both sides.
 func (c *compaction) unused(taken map[uint64]bool, behind, before uint64) (number uint64, ok bool) {
 	low, high := behind/portionSpan+1, before/portionSpan
-	middle := (low + high) / 2 | 1
+	middle := (low+high)/2 | 1
 	for step := uint64(0); low < high && step <= high-low; step += 2 {
 		for _, span := range [...]uint64{middle - step, middle + step} { // Below zero is above high.
 			number = span * portionSpan
