@@ -96,7 +96,7 @@ func (l *Log) Scan(from Position, bytesMax int) (recs []Placed, next Position, e
 			continue
 		}
 		if err != nil {
-			return nil, at, err
+			return nil, at, notBefore(at, err)
 		}
 		if len(recs) == 0 && next.Compare(at) > 0 {
 			from = next
@@ -106,7 +106,7 @@ func (l *Log) Scan(from Position, bytesMax int) (recs []Placed, next Position, e
 			// The first record does not fit; next.Offset is the same, so ask for all of it.
 			budget, err = l.span(e, at)
 			if err != nil && !l.gone(at.File) {
-				return nil, at, err
+				return nil, at, notBefore(at, err)
 			}
 			continue
 		}
@@ -115,6 +115,18 @@ func (l *Log) Scan(from Position, bytesMax int) (recs []Placed, next Position, e
 		}
 		return recs, next, err
 	}
+}
+
+// notBefore has damage that was met while a record was read lie no further ahead than that: a block may begin before
+// the record, and who goes on behind the block's beginning would come to the same record again.
+func notBefore(at Position, err error) error {
+	d := (*Damage)(nil)
+	if !errors.As(err, &d) || d.At.File != at.File || d.At.Offset >= at.Offset {
+		return err
+	}
+	moved := *d
+	moved.At = at
+	return &moved
 }
 
 // resume finds the file to go on in; at the durable end there is none.
