@@ -27,9 +27,9 @@ func (l *Log) WrittenBytes() int64 {
 	return l.mu.written
 }
 
-// seals reports whether the file in use is to be left although it has room, and so many bytes of the next one,
-// of which uncharged are nobody's charge, can come instead.
-func (w *writer) seals(need, uncharged int64) bool {
+// rotateEarly leaves the file in use although it has room, if that was asked for and so many bytes of the next one,
+// of which uncharged are nobody's charge, can come instead. Nothing is promised in between.
+func (w *writer) rotateEarly(need, uncharged int64) bool {
 	if w.current == nil || w.current.number > w.seal || w.current.used == blockBytes {
 		return false
 	}
@@ -40,16 +40,20 @@ func (w *writer) seals(need, uncharged int64) bool {
 		return false // The preparer is late.
 	}
 	next := l.mu.segments[1]
-	return !next.relief && next.capacity-next.used >= need && l.mu.ledger.suffices(l.mu.segments[1:], uncharged)
+	if next.relief || next.capacity-next.used < need || !l.mu.ledger.suffices(l.mu.segments[1:], uncharged) {
+		return false
+	}
+	w.rotateLocked(need)
+	nudge(l.makeFile)
+	return true
 }
 
 // leave ends the file in use with an empty group in the next one, if that was asked for and nothing else is
 // there to write. A crash before the group is durable leaves the file unsealed, and the next start seals it.
 func (w *writer) leave() bool {
-	if len(w.inflight) > 0 || w.stage != writing || !w.seals(blockBytes, blockBytes) {
+	if len(w.inflight) > 0 || w.stage != writing || !w.rotateEarly(blockBytes, blockBytes) {
 		return false
 	}
-	w.rotate(blockBytes)
 	w.open = w.blank(blockBytes)
 	w.open.born = w.log.cfg.Now()
 	w.submit()

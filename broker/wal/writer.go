@@ -123,8 +123,10 @@ func (w *writer) refill() bool {
 // has no room, or is to be left.
 func (w *writer) begin(bytes int64) {
 	need := alignUp(groupHeaderBytes + bytes)
-	if w.current == nil || w.current.used+need > w.current.capacity || w.seals(need, 0) {
+	if w.current == nil || w.current.used+need > w.current.capacity {
 		w.rotate(need)
+	} else {
+		w.rotateEarly(need, 0)
 	}
 	w.open = w.blank(min(max(w.log.cfg.GroupBytesMax, need), w.current.capacity-w.current.used))
 }
@@ -141,8 +143,14 @@ func (w *writer) blank(limit int64) *openGroup {
 
 // rotate takes the next of the files ahead. Reserve has promised its space, so there is one.
 func (w *writer) rotate(need int64) {
+	w.log.mu.Lock()
+	w.rotateLocked(need)
+	w.log.mu.Unlock()
+	nudge(w.log.makeFile)
+}
+
+func (w *writer) rotateLocked(need int64) {
 	l := w.log
-	l.mu.Lock()
 	if w.current != nil {
 		w.left = append(w.left, w.current)
 		l.mu.segments = l.mu.segments[1:]
@@ -154,8 +162,6 @@ func (w *writer) rotate(need int64) {
 	now := l.cfg.Now()
 	l.mu.lasted, l.mu.rotated = now-l.mu.rotated, now
 	l.mu.ledger.setSpace(l.mu.segments)
-	l.mu.Unlock()
-	nudge(l.makeFile)
 }
 
 // submit seals the open group and hands it to the disk. The Sink hears of it first: shipping starts
