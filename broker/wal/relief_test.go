@@ -49,23 +49,30 @@ func (d *driven) fill() (records int) {
 	return records
 }
 
-// On a low disk, when all files are full for everybody else, what gives space back is written: in the end of the
-// last file, then in files that are made for it alone. Once there is room the others go on.
-func TestReliefIsWrittenHoweverFullTheLogIs(t *testing.T) {
-	low := false
+// onLowDisk is a log whose files are full for everybody but what gives space back, on a disk that has none for more
+// as long as low says so.
+func onLowDisk(t *testing.T) (d *driven, low *bool) {
+	t.Helper()
+	low = new(bool)
 	cfg := small(waltest.New())
 	cfg.Room = func(int64) error {
-		if low {
+		if *low {
 			return fmt.Errorf("%w: kept free", wal.ErrNoSpace)
 		}
 		return nil
 	}
-	d := drive(t, cfg)
+	d = drive(t, cfg)
 	d.step()
-	low = true
-	if d.fill() == 0 {
+	if *low = true; d.fill() == 0 {
 		t.Fatal("nothing was appended: the test proves nothing")
 	}
+	return d, low
+}
+
+// On a low disk, when all files are full for everybody else, what gives space back is written: in the end of the
+// last file, then in files that are made for it alone. Once there is room the others go on.
+func TestReliefIsWrittenHoweverFullTheLogIs(t *testing.T) {
+	d, low := onLowDisk(t)
 	first := d.End().File
 	for base := range uint64(60) { // a block each: more than three files of them
 		r := moveStart(base)
@@ -81,7 +88,7 @@ func TestReliefIsWrittenHoweverFullTheLogIs(t *testing.T) {
 	if got := d.End().File; got < first+2 || d.Ready() > 2 {
 		t.Errorf("got from file %d to %d, %d ready, want three more files, one at a time", first, got, d.Ready())
 	}
-	low = false
+	*low = false
 	d.step()
 	if r := data(1, 9000); d.Ready() != 3 || !d.TryReserve(wal.Leader, wal.EncodedLen(r)) {
 		t.Errorf("%d files are ready, and nobody but those that give space back finds room in them", d.Ready())
@@ -102,5 +109,34 @@ func TestReliefTakesNoPayload(t *testing.T) {
 	}
 	if err := d.Reserve(t.Context(), wal.Relief, wal.EncodedLen(r)); !errors.Is(err, wal.ErrTooLarge) {
 		t.Errorf("got %v, want %v", err, wal.ErrTooLarge)
+	}
+}
+
+// While files that are for relief alone are all that is ahead, others still want one of their own: they get it once
+// there is room, also if nothing more is given back.
+func TestFilesForReliefKeepNobodyWaiting(t *testing.T) {
+	d, low := onLowDisk(t)
+	start, reserved, files := moveStart(1), 0, 0
+	for files < 3 {
+		if d.TryReserve(wal.Relief, wal.EncodedLen(start)) {
+			reserved++
+			continue
+		}
+		if !d.Wanted() {
+			t.Fatalf("no file is wanted after %d for relief", files)
+		}
+		if err := d.Prepare(); err != nil {
+			t.Fatal(err)
+		}
+		files++
+	}
+	for range reserved {
+		d.Append(wal.Relief, start)
+	}
+	d.step()
+	*low = false
+	d.step()
+	if !d.TryReserve(wal.Leader, wal.EncodedLen(data(1, 9000))) {
+		t.Errorf("space is back, and data still waits: ready %d, wanted %t", d.Ready(), d.Wanted())
 	}
 }
