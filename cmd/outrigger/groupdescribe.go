@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -20,13 +19,7 @@ func (f *groupFlags) describe() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.with(c.Context(), func(ctx context.Context, admin *kadm.Client) error {
 				views, err := describeGroups(ctx, admin, args)
-				if err != nil {
-					return err
-				}
-				if f.asJSON {
-					return json.NewEncoder(c.OutOrStdout()).Encode(views)
-				}
-				return writeGroups(c.OutOrStdout(), views)
+				return show(&f.topicFlags, c.OutOrStdout(), views, err, writeGroups)
 			})
 		},
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -46,17 +45,9 @@ func (f *groupFlags) list() *cobra.Command {
 			if err := filter.validate(); err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
-			defer cancel()
-			return f.dial(ctx, func(ctx context.Context, client *kgo.Client, _ *kadm.Client) error {
+			return f.within(c.Context(), func(ctx context.Context, client *kgo.Client, _ *kadm.Client) error {
 				views, err := listGroups(ctx, client, filter)
-				if err != nil {
-					return err
-				}
-				if f.asJSON {
-					return json.NewEncoder(c.OutOrStdout()).Encode(views)
-				}
-				return writeGroupList(c.OutOrStdout(), views)
+				return show(&f.topicFlags, c.OutOrStdout(), views, err, writeGroupList)
 			})
 		},
 	}

@@ -35,9 +35,7 @@ joins again.`,
 			if r.all == (len(r.instances)+len(r.members) > 0) {
 				return &usageError{errors.New("say whom with --instance-id and --member, or take --all")}
 			}
-			ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
-			defer cancel()
-			return f.dial(ctx, func(ctx context.Context, client *kgo.Client, admin *kadm.Client) error {
+			return f.within(c.Context(), func(ctx context.Context, client *kgo.Client, admin *kadm.Client) error {
 				removed, err := r.remove(ctx, client, admin, args[0])
 				for _, name := range removed {
 					err := f.print(c.OutOrStdout(), name+" removed", map[string]string{"removed": name})

@@ -56,9 +56,14 @@ func (f *topicFlags) register(command *cobra.Command) {
 
 // with runs do on a connected client, for no longer than the timeout.
 func (f *topicFlags) with(ctx context.Context, do func(context.Context, *kadm.Client) error) error {
+	return f.within(ctx, func(ctx context.Context, _ *kgo.Client, admin *kadm.Client) error { return do(ctx, admin) })
+}
+
+// within is with, for who makes requests of his own as well.
+func (f *topicFlags) within(ctx context.Context, do func(context.Context, *kgo.Client, *kadm.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	return f.dial(ctx, func(ctx context.Context, _ *kgo.Client, admin *kadm.Client) error { return do(ctx, admin) })
+	return f.dial(ctx, do)
 }
 
 // dial runs do on a connected client.
@@ -302,6 +307,17 @@ func (f *topicFlags) delete() *cobra.Command {
 			})
 		},
 	}
+}
+
+// show writes what was found as JSON, or as a table; the error is that of who looked.
+func show[V any](f *topicFlags, out io.Writer, found V, err error, table func(io.Writer, V) error) error {
+	if err != nil {
+		return err
+	}
+	if f.asJSON {
+		return json.NewEncoder(out).Encode(found)
+	}
+	return table(out, found)
 }
 
 // print writes a line for people or an object for programs.

@@ -36,9 +36,7 @@ there, as find-hanging shows it.`,
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
-			defer cancel()
-			return f.dial(ctx, func(ctx context.Context, client *kgo.Client, admin *kadm.Client) error {
+			return f.within(c.Context(), func(ctx context.Context, client *kgo.Client, admin *kadm.Client) error {
 				if byPlace {
 					found, err := a.run(ctx, client, admin)
 					if err != nil {

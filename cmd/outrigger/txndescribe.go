@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,13 +21,9 @@ func (f *txnFlags) describe() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.with(c.Context(), func(ctx context.Context, admin *kadm.Client) error {
 				views, err := describeTxns(ctx, admin, args)
-				if err != nil {
-					return err
-				}
-				if f.asJSON {
-					return json.NewEncoder(c.OutOrStdout()).Encode(views)
-				}
-				return writeTxns(c.OutOrStdout(), views, time.Now())
+				return show(&f.topicFlags, c.OutOrStdout(), views, err, func(out io.Writer, views []txnView) error {
+					return writeTxns(out, views, time.Now())
+				})
 			})
 		},
 	}

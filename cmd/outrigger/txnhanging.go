@@ -41,10 +41,8 @@ Exit codes: 0 there is none, 1 there are some, 2 not everybody could be asked.`,
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
-			defer cancel()
 			found := []openTxn{}
-			if err := f.dial(ctx, func(ctx context.Context, client *kgo.Client, admin *kadm.Client) error {
+			if err := f.within(c.Context(), func(ctx context.Context, client *kgo.Client, admin *kadm.Client) error {
 				some, err := h.search(ctx, client, admin, time.Now().Add(-longest))
 				found = append(found, some...)
 				return err

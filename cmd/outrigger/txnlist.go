@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"regexp"
@@ -49,17 +48,9 @@ func (f *txnFlags) list() *cobra.Command {
 			if err := filter.validate(); err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
-			defer cancel()
-			return f.dial(ctx, func(ctx context.Context, client *kgo.Client, _ *kadm.Client) error {
+			return f.within(c.Context(), func(ctx context.Context, client *kgo.Client, _ *kadm.Client) error {
 				views, err := listTxns(ctx, client, filter)
-				if err != nil {
-					return err
-				}
-				if f.asJSON {
-					return json.NewEncoder(c.OutOrStdout()).Encode(views)
-				}
-				return writeTxnList(c.OutOrStdout(), views)
+				return show(&f.topicFlags, c.OutOrStdout(), views, err, writeTxnList)
 			})
 		},
 	}
