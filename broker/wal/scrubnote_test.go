@@ -63,18 +63,24 @@ func TestScrubComesInItsTimeHoweverOftenTheLogIsStarted(t *testing.T) {
 	})
 }
 
+// aWeekAfter writes a log, and passes a week after it was stopped.
+func aWeekAfter(t *testing.T, cfg wal.Config) (all []wal.Placed) {
+	t.Helper()
+	during(t, cfg, time.Hour, func(n *node) {
+		n.putDurable(series(1, 60, 5000)...)
+		all = n.sink.durables()
+	})
+	time.Sleep(week) //nolint:forbidigo // the clock of a bubble
+	return all
+}
+
 // A pass that a stop cuts short goes on where it was: nothing good looks bad there, and what is bad is found.
 func TestScrubGoesOnWhereAStopHasCutItShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var found []wal.Damage
 		fs := waltest.New()
 		cfg := weekly(fs, 1<<10, &found)
-		var all []wal.Placed
-		during(t, cfg, time.Hour, func(n *node) {
-			n.putDurable(series(1, 60, 5000)...)
-			all = n.sink.durables()
-		})
-		time.Sleep(week) //nolint:forbidigo // the clock of a bubble
+		all := aWeekAfter(t, cfg)
 		bytes, cut := int64(0), 3
 		for range cut {
 			cfg.Session = nextSession()
@@ -104,12 +110,7 @@ func TestScrubTrustsNoNoteOfWhatIsGone(t *testing.T) {
 			var found []wal.Damage
 			fs := waltest.New()
 			cfg := weekly(fs, 1<<10, &found)
-			var all []wal.Placed
-			during(t, cfg, time.Hour, func(n *node) {
-				n.putDurable(series(1, 60, 5000)...)
-				all = n.sink.durables()
-			})
-			time.Sleep(week) //nolint:forbidigo // the clock of a bubble
+			all := aWeekAfter(t, cfg)
 			cfg.Session = nextSession()
 			if stats := during(t, cfg, 3*time.Minute, nil); stats.Passes != 0 {
 				t.Fatalf("got %+v, want a pass that is cut short", stats)
