@@ -43,7 +43,7 @@ func (b *Bus) TapInterest(topicName string, partition int32) bool {
 
 // Interest reports whether anybody among the operators, on any node, listens to the subject.
 func (b *Bus) Interest(subject string) bool {
-	return b.config.Server.Interest(lanes[Ops].account, subject)
+	return b.Listened(Ops, subject)
 }
 
 // taps remembers which partitions somebody listens to, per version of the server's subscriptions.
