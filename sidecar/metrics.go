@@ -148,7 +148,9 @@ func drainMetrics(r register, stats func() partition.Stats) {
 		help  string
 		bytes func(partition.DrainStats) int64
 	}{
-		"packs":               {"Packs of drained records.", func(d partition.DrainStats) int64 { return d.Packs }},
+		"packs": {"Packs of drained records.", func(d partition.DrainStats) int64 { return d.Packs }},
+		"spilled_index_bytes": {"Bytes that the logs know of drained batches, outside of the heap.",
+			func(d partition.DrainStats) int64 { return d.SpilledBytes }},
 		"pack_bytes":          {"Bytes of all packs.", func(d partition.DrainStats) int64 { return d.PackBytes }},
 		"wal_bytes":           {"Bytes of the write-ahead log's files, spares aside.", func(d partition.DrainStats) int64 { return d.ChainBytes }},
 		"wal_spare_bytes":     {"Bytes of drained files that wait to be written again.", func(d partition.DrainStats) int64 { return d.SpareBytes }},

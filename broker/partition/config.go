@@ -44,6 +44,8 @@ type Config struct {
 	RollBackoff time.Duration
 	// Catalog keeps where drained data lies. Without one nothing is drained, and the WAL grows for ever.
 	Catalog Catalog
+	// Spill takes what the logs know of drained batches; nil keeps that in memory.
+	Spill *Spill
 	// MayAdopt reports whether every version that may come to open the directory knows files of the WAL that
 	// were adopted (format level 2). It is asked by the drainer; nil says yes.
 	MayAdopt func() bool

@@ -19,7 +19,8 @@
 // kept; a Reader passes on what the WAL lends until the answer is written, and has it read ahead of who
 // reads on (reader.go).
 //
-// A Log has one short mutex, never held over I/O and never while a callback runs. What a batch goes
+// A Log has one short mutex, never held over I/O, but that the kernel may have to bring back a page of what is known of
+// old batches (spill.go), and never while a callback runs. What a batch goes
 // through: room below the bound on unacknowledged bytes, then space in the WAL, then the mutex: the
 // role, the lease, the gates and the producer's sequence are judged once more, the offset is
 // assigned and the record handed to the WAL before the mutex is let go. So the order of the WAL is

@@ -271,7 +271,8 @@ func (d *drain) complete(s *shadow) error {
 		return nil
 	}
 	added := s.log.mu.index
-	s.log.mu.index, s.whole = index{}, true
+	s.log.mu.index.reset()
+	s.whole = true
 	if err := d.store.restoreRuns(s.log); err != nil {
 		return err
 	}
@@ -464,9 +465,7 @@ func (s *Store) restore() (wal.Start, []wal.Pack, error) {
 		case keyLog:
 			var p topic.Partition
 			if p, _, err = parsePartitionKey(key); err == nil {
-				l := newLog(s, p)
-				s.mu.logs[p] = l
-				err = l.decodeLog(value)
+				err = s.openLog(p).decodeLog(value)
 			}
 		case keyRun:
 			err = s.restoreRun(nil, key, value)

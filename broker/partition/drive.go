@@ -66,6 +66,7 @@ func (d *Driver) Drain() (drained bool, err error) { return d.drain(false) }
 func (d *Driver) Adopt() (adopted bool, err error) { return d.drain(true) }
 
 func (d *Driver) drain(adopt bool) (drained bool, err error) {
+	d.store.spillIndexes()
 	if adopt {
 		d.store.found.Store(int32(busy))
 	} else if d.store.demand() == busy {

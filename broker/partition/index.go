@@ -51,12 +51,18 @@ type index struct {
 	dirty          bool
 	// packs counts what lies in packs.
 	packs tally
+	// spill takes frozen chunks that lie in packs; nil if they stay in memory. hasty puts them there as soon as
+	// they are frozen, which may wait for the disk: for who holds no lock.
+	spill *Spill
+	hasty bool
 }
 
 // chunk is up to chunkLength extents: open, or frozen, or both while it is thawed.
 type chunk struct {
 	open   []extent
 	frozen []byte
+	// spilled: frozen is a slot of the spill. packed: it wants to be, for all of it lies in packs.
+	spilled, packed bool
 	// end and latest are those of the last extent of a frozen chunk.
 	end    topic.Offset
 	latest int64
@@ -99,7 +105,7 @@ func (x *index) close() (buffer []extent) {
 	}
 	c := &x.chunks[x.thawed-1]
 	if buffer = c.open; x.dirty {
-		c.freeze()
+		x.freezeChunk(c)
 	}
 	c.open, x.thawed, x.dirty = nil, 0, false
 	return buffer
@@ -126,9 +132,55 @@ func (x *index) freeze() {
 		if c.open[len(c.open)-1].at == (wal.Position{}) {
 			return
 		}
-		c.freeze()
+		x.freezeChunk(c)
 		c.open = nil
 	}
+}
+
+// freezeChunk encodes the open extents of a chunk.
+func (x *index) freezeChunk(c *chunk) {
+	x.giveBack(c)
+	c.freeze()
+	if x.hasty && c.packed {
+		if slot, ok := x.spill.put(c.frozen); ok {
+			c.frozen, c.spilled = slot, true
+		}
+	}
+}
+
+// giveBack lets go of what is frozen.
+func (x *index) giveBack(c *chunk) {
+	if c.spilled {
+		x.spill.give(c.frozen)
+	}
+	c.frozen, c.spilled = nil, false
+}
+
+// reset empties the index.
+func (x *index) reset() {
+	for k := range x.chunks {
+		x.giveBack(&x.chunks[k])
+	}
+	*x = index{spill: x.spill, hasty: x.hasty}
+}
+
+// spillable finds a chunk from k on that can be moved to the spill, and what is to be copied there.
+func (x *index) spillable(k int) (at int, frozen []byte) {
+	for ; k < x.frozen; k++ {
+		if c := &x.chunks[k]; c.packed && !c.spilled && x.thawed != k+1 {
+			return k, c.frozen
+		}
+	}
+	return k, nil
+}
+
+// spilledAs takes in that what was frozen in chunk k was copied to slot. It is not ok if it is not there any more.
+func (x *index) spilledAs(k int, frozen, slot []byte) bool {
+	if k >= x.frozen || x.thawed == k+1 || len(x.chunks[k].frozen) == 0 || &x.chunks[k].frozen[0] != &frozen[0] {
+		return false
+	}
+	x.chunks[k].frozen, x.chunks[k].spilled = slot, true
+	return true
 }
 
 // unfreeze makes the chunks from k on open for good.
@@ -136,19 +188,24 @@ func (x *index) unfreeze(k int) {
 	x.close()
 	for ; x.frozen > k; x.frozen-- {
 		c := &x.chunks[x.frozen-1]
-		*c = chunk{open: thaw(nil, c.frozen)}
+		open := thaw(nil, c.frozen)
+		x.giveBack(c)
+		*c = chunk{open: open}
 	}
 }
 
 // cut keeps the first n extents.
 func (x *index) cut(n int) {
 	if n == 0 {
-		*x = index{}
+		x.reset()
 		return
 	}
 	x.uncount(n, x.length)
 	last := (x.gone + n - 1) / chunkLength
 	x.close()
+	for k := last + 1; k < len(x.chunks); k++ {
+		x.giveBack(&x.chunks[k])
+	}
 	x.frozen = min(x.frozen, len(x.chunks), last+1)
 	clear(x.chunks[last+1:])
 	x.chunks = x.chunks[:last+1]
@@ -170,13 +227,16 @@ func (x *index) uncount(i, j int) {
 // nowhere.
 func (x *index) drop(n int) {
 	if n >= x.length {
-		*x = index{}
+		x.reset()
 		return
 	}
 	x.uncount(0, n)
 	x.close()
 	x.gone += n
 	x.length -= n
+	for k := range x.gone / chunkLength {
+		x.giveBack(&x.chunks[k])
+	}
 	x.chunks = slices.Delete(x.chunks, 0, x.gone/chunkLength)
 	x.frozen = max(0, x.frozen-x.gone/chunkLength)
 	x.gone %= chunkLength
@@ -208,6 +268,7 @@ func (c *chunk) freeze() {
 		before = e
 	}
 	c.frozen, c.end, c.latest = slices.Clip(slices.Clone(b)), before.end(), before.latest
+	c.packed = before.at.File&wal.PackBit != 0 // What is drained comes first, so all before it does, too.
 }
 
 // thaw decodes what freeze has encoded.

@@ -271,7 +271,7 @@ func (l *Log) replace(one *cleaning) (saved int64) {
 	if drop := fresh.covering(l.mu.start); drop > 0 {
 		fresh.drop(drop) // the start has moved meanwhile
 	}
-	old := l.mu.index
+	old := &l.mu.index
 	gone := one.below(old.at(0).base)
 	if gone == len(one.was) {
 		return 0 // the start has moved behind all of it
@@ -284,8 +284,10 @@ func (l *Log) replace(one *cleaning) (saved int64) {
 	for i := range now {
 		saved -= int64(fresh.at(i).bytes)
 	}
-	fresh = fresh.between(&old, from, from+was)
-	l.mu.index = fresh
+	fresh = fresh.between(old, from, from+was)
+	old.reset()
+	fresh.spill = old.spill
+	*old = fresh
 	l.mu.committed = fresh.covering(l.mu.highWatermark)
 	l.mu.settled += now - was
 	l.mu.bytes -= saved

@@ -17,7 +17,7 @@ type Log struct {
 	// goroutine.
 	touched bool
 
-	// mu is held briefly: never over I/O, a wait or a callback. Under it only the WAL's own mutex is
+	// mu is held briefly: never over I/O, a wait or a callback, but for a page of the index (see Spill). Under it only the WAL's own mutex is
 	// taken, by Append, and that one is never held while the WAL calls us.
 	mu struct {
 		sync.Mutex
@@ -217,7 +217,8 @@ func (l *Log) remove(r wal.Record) {
 	l.store.appender.Append(wal.Relief, r)
 	woken := l.dismissLocked(ErrNotLeader)
 	l.mu.role = Role{Epoch: l.mu.role.Epoch}
-	l.mu.index, l.mu.committed, l.mu.settled = index{}, 0, 0
+	l.mu.index.reset()
+	l.mu.committed, l.mu.settled = 0, 0
 	l.mu.tail = queue[held]{}
 	l.store.dropped.Add(1)
 	l.mu.damaged, l.mu.prepared = nil, nil

@@ -1,9 +1,11 @@
 package partition
 
 import (
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"syscall"
 	"testing"
 
 	"outrigger/broker/topic"
@@ -49,12 +51,22 @@ func TestQueueKeepsOrderAndLetsGo(t *testing.T) {
 }
 
 func TestIndexAgreesWithASlice(t *testing.T) {
+	spilled := int64(0)
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 2))
 		var x index
+		spill := memorySpill(8)
+		if seed%2 == 1 {
+			x.spill = spill
+		}
 		var want []extent
 		end, settled := topic.Offset(0), 0
 		for range 400 {
+			x.hasty = x.spill != nil && random.IntN(2) == 0
+			if x.spill != nil && random.IntN(8) == 0 {
+				spillAll(&x)
+			}
+			spoil(spill)
 			switch random.IntN(10) {
 			default:
 				for range random.IntN(100) {
@@ -105,6 +117,49 @@ func TestIndexAgreesWithASlice(t *testing.T) {
 				}
 			}
 			wantSameIndex(t, random, &x, want)
+		}
+		x.reset()
+		used, file := spill.Bytes()
+		if used != 0 {
+			t.Fatalf("%d bytes of a file of %d are in use by an empty index", used, file)
+		}
+		spilled += file
+	}
+	if spilled == 0 {
+		t.Error("nothing was ever spilled")
+	}
+}
+
+// memorySpill can grow so often.
+func memorySpill(segments int) *Spill {
+	return newSpill(slog.New(slog.DiscardHandler), func(bytes int) ([]byte, error) {
+		if segments--; segments < 0 {
+			return nil, syscall.ENOSPC
+		}
+		return make([]byte, bytes), nil
+	})
+}
+
+// spillAll does for one index what spillIndex does for that of a log.
+func spillAll(x *index) {
+	for k := 0; ; k++ {
+		var frozen []byte
+		if k, frozen = x.spillable(k); frozen == nil {
+			return
+		}
+		if slot, ok := x.spill.put(frozen); ok && !x.spilledAs(k, frozen, slot) {
+			x.spill.give(slot)
+		}
+	}
+}
+
+// spoil overwrites the slots that are free.
+func spoil(s *Spill) {
+	for _, slots := range s.mu.free {
+		for _, slot := range slots {
+			for i := range slot {
+				slot[i] = 0xfe
+			}
 		}
 	}
 }

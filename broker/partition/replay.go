@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"outrigger/broker/batch"
+	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 )
 
@@ -15,14 +16,16 @@ func (s *Store) replay(r wal.Placed) error {
 		s.digests.add(r)
 	}
 	logs := s.mu.logs // nobody else knows the store yet
+	l := logs[r.Partition]
 	if r.Kind == wal.Remove {
+		if l != nil {
+			l.mu.index.reset()
+		}
 		delete(logs, r.Partition)
 		return nil
 	}
-	l := logs[r.Partition]
 	if l == nil {
-		l = newLog(s, r.Partition)
-		logs[r.Partition] = l
+		l = s.openLog(r.Partition)
 	}
 	if err := l.replay(r); err != nil {
 		return fmt.Errorf("replay %v: %w", r.Partition, err)
@@ -30,9 +33,18 @@ func (s *Store) replay(r wal.Placed) error {
 	return nil
 }
 
+// openLog makes a log on the way of Open, when nobody else knows the store.
+func (s *Store) openLog(p topic.Partition) *Log {
+	l := newLog(s, p)
+	l.mu.index.spill, l.mu.index.hasty = s.cfg.Spill, true
+	s.mu.logs[p] = l
+	return l
+}
+
 // finishReplay does what could not be done while the records passed by.
 func (s *Store) finishReplay() error {
 	for _, l := range s.snapshot() {
+		l.mu.index.hasty = false
 		if err := l.finishReplay(); err != nil {
 			return fmt.Errorf("%v: %w", l.partition, err)
 		}

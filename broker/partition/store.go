@@ -124,13 +124,23 @@ func Open(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s := newStore(cfg)
+	if err := s.open(cfg); err != nil {
+		for _, l := range s.mu.logs {
+			l.mu.index.reset() // The next try has the same Spill.
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) open(cfg Config) error {
 	if cfg.WAL.Now == nil {
 		cfg.WAL.Now = cfg.Now
 	}
 	if cfg.Catalog != nil {
 		start, packs, err := s.restore()
 		if err != nil {
-			return nil, fmt.Errorf("restore drained logs: %w", err)
+			return fmt.Errorf("restore drained logs: %w", err)
 		}
 		cfg.WAL.Start, cfg.WAL.Packs = start, packs
 	}
@@ -139,14 +149,14 @@ func Open(cfg Config) (*Store, error) {
 	cfg.WAL.Scrub.Found, cfg.WAL.Scrub.Resume = s.scrubbed, s.behind
 	walLog, err := wal.Open(cfg.WAL)
 	if err != nil {
-		return nil, fmt.Errorf("open node WAL: %w", err)
+		return fmt.Errorf("open node WAL: %w", err)
 	}
 	s.walLog, s.appender, s.reader = walLog, walLog, walLog
 	if err := s.finishReplay(); err != nil {
-		return nil, errors.Join(fmt.Errorf("replay node WAL: %w", err), walLog.Close())
+		return errors.Join(fmt.Errorf("replay node WAL: %w", err), walLog.Close())
 	}
 	cfg.Logger.Info("partition logs rebuilt", keyPartitions, len(s.mu.logs), keyBytes, s.size())
-	return s, nil
+	return nil
 }
 
 func newStore(cfg Config) *Store {
@@ -217,7 +227,7 @@ func (s *Store) Create(p topic.Partition) *Log {
 		return l
 	}
 	l := newLog(s, p)
-	l.mu.failed = s.mu.failed
+	l.mu.failed, l.mu.index.spill = s.mu.failed, s.cfg.Spill
 	s.mu.logs[p] = l
 	s.mu.sorted = nil
 	return l

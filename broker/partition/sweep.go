@@ -157,6 +157,8 @@ type DrainStats struct {
 	Packs, PackBytes, Repacked int64
 	// Rolled counts how often a file was to be sealed before it was full.
 	Rolled int64
+	// SpilledBytes is what the logs know of drained batches outside of the heap.
+	SpilledBytes int64
 	// WaitingBytes is what could be drained, ChainBytes and SpareBytes the size of the WAL's files.
 	WaitingBytes, ChainBytes, SpareBytes int64
 	// Stuck is 1 while a file is damaged and nothing can be drained before the next start, else 0.
@@ -167,6 +169,7 @@ func (s *Store) drainStats() DrainStats {
 	d := DrainStats{Files: s.drained.files.Load(), Adopted: s.drained.adopted.Load(), Bytes: s.drained.bytes.Load(),
 		Packs: s.drained.packs.Load(), PackBytes: s.drained.packBytes.Load(),
 		Repacked: s.drained.repacked.Load(), Rolled: s.drained.rolled.Load(), Stuck: s.drained.stuck.Load()}
+	d.SpilledBytes, _ = s.cfg.Spill.Bytes()
 	if s.walLog != nil {
 		sealed, _ := s.walLog.Sealed()
 		d.WaitingBytes = sealed.Waiting

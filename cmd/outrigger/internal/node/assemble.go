@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -105,7 +106,14 @@ func (n *node) assemble(ctx context.Context) error {
 	if n.catalog, err = catalog.Open(n.dir.Path(datadir.Catalog), n.Logger, n.Died); err != nil {
 		return n.explainCatalog(err)
 	}
-	logs, err := n.openLogs(n.logConfig(clock))
+	logConfig := n.logConfig(clock)
+	if logConfig.Spill, err = n.openSpill(); err != nil {
+		return err
+	}
+	if logConfig.TailBytesMax, err = limitMemory(n.Config.WAL.TailBytes, n.Logger); err != nil {
+		return err
+	}
+	logs, err := n.openLogs(logConfig)
 	if err != nil {
 		return err
 	}
@@ -200,6 +208,16 @@ func (n *node) recordCluster(ctx context.Context) error {
 func monotonic() func() time.Duration {
 	start := time.Now()
 	return func() time.Duration { return time.Since(start) }
+}
+
+// openSpill makes the file of indexes, nil where the platform has none.
+func (n *node) openSpill() (*partition.Spill, error) {
+	spill, err := partition.OpenSpill(n.dir.Path(), n.Logger)
+	if errors.Is(err, errors.ErrUnsupported) {
+		n.Logger.Info("what is known of drained batches stays in memory", attrReason, err.Error())
+		return nil, nil
+	}
+	return spill, err
 }
 
 func (n *node) logConfig(clock func() time.Duration) partition.Config {
