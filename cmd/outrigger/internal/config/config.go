@@ -162,6 +162,8 @@ type WAL struct {
 	DiskFreeMin int64
 	// RetainedBytes is the most that the log's files take up, FileBytes the size of one.
 	RetainedBytes, FileBytes int64
+	// TailBytes bounds the newest batches in memory, -1 for what suits how much there is.
+	TailBytes int64
 	// CacheBytes bounds the memory for reads of what is in memory no more.
 	CacheBytes int64
 	// CleanerBytes bounds the memory of a compaction, CleanerBackoff is how long after a look for logs to
@@ -438,6 +440,7 @@ func (b *builder) wal() WAL {
 		DiskFreeMin:         b.number(keyDiskFreeMin),
 		RetainedBytes:       b.number(keyWALRetained),
 		FileBytes:           b.number(keyWALFile),
+		TailBytes:           b.number(keyWALTail),
 		CacheBytes:          b.number(keyWALCache),
 		CleanerBytes:        b.number(keyCleanerBuffer),
 		CleanerBackoff:      b.millis(keyCleanerBackoff),

@@ -89,7 +89,7 @@ func TestNothingSaidIsAOneNodeCluster(t *testing.T) {
 		Replica: Replica{300 * time.Millisecond, 1200 * time.Millisecond, 30 * time.Second, 150 * time.Millisecond, 1000 * time.Millisecond,
 			5 * time.Minute, 10},
 		WAL: WAL{FlushAlways: true, ScrubInterval: 7 * 24 * time.Hour, ScrubBytesPerSecond: 4 << 20,
-			DiskFreeMin: -1, RetainedBytes: 8 << 30, FileBytes: 64 << 20, CacheBytes: 32 << 20,
+			DiskFreeMin: -1, RetainedBytes: 8 << 30, FileBytes: 64 << 20, TailBytes: -1, CacheBytes: 32 << 20,
 			CleanerBytes: 128 << 20, CleanerBackoff: 15 * time.Second, CleanerRate: math.MaxFloat64},
 		HTTP: []Address{{"127.0.0.1", 9644}},
 	}

@@ -49,6 +49,7 @@ const (
 	keyCleanerEnable       = "log.cleaner.enable"
 	keyCleanerRate         = "log.cleaner.io.max.bytes.per.second"
 	keyWALFile             = "wal.file.bytes"
+	keyWALTail             = "wal.tail.bytes"
 	keyWALCache            = "wal.cache.bytes"
 	keyHeartbeat           = "replica.heartbeat.interval.ms"
 	keyLeaderTimeout       = "replica.leader.timeout.ms"
@@ -281,6 +282,9 @@ func ownKeys() []Key {
 				"from half of this on they are drained at once. At the bound producers wait. At least four files."},
 		{Name: keyWALFile, Kind: Integer, Default: "67108864", Unit: "bytes", Min: 1 << 20, Max: 4 << 30,
 			Doc: "The size of a file of the write-ahead log; at least four times " + keyMessageBytes + "."},
+		{Name: keyWALTail, Kind: Integer, Default: "-1", Unit: "bytes", Min: -1, Max: 1 << 40,
+			Doc: "The newest batches that stay in memory for consumers and followers, of all partitions; up to twice as much " +
+				"memory is used for them. -1 is a 64th of the memory, from 64 MiB to 512 MiB."},
 		{Name: keyWALCache, Kind: Integer, Default: "33554432", Unit: "bytes", Min: 1 << 20, Max: 1 << 40,
 			Doc: "The memory for what consumers read that is in memory no more: what is on its way to them, and what " +
 				"is read ahead. It is taken while they read and given back a minute after. A consumer has a quarter of " +
