@@ -108,7 +108,7 @@ func TestSoakStaysFlat(t *testing.T) {
 		t.Fatalf("%s: %v", soakEnv, err)
 	}
 	c := start(t, options{args: []string{
-		"--set", "wal.file.bytes=8388608", "--set", "wal.retained.bytes=41943040", "--set", "min.insync.replicas=2",
+		"--set", "wal.tail.bytes=33554432", "--set", "wal.file.bytes=8388608", "--set", "wal.retained.bytes=41943040", "--set", "min.insync.replicas=2",
 		"--set", "log.retention.check.interval.ms=2000", "--set", "log.cleaner.backoff.ms=2000",
 	}})
 	s := &soak{cluster: c, rate: rateOf(t, soakRateEnv, soakRate)}
