@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -238,5 +239,24 @@ func TestPresenceOfAnotherRunIsNoFeed(t *testing.T) {
 	}
 	if leader.feeds.reach(two) {
 		t.Error("presence of a run that has ended passes for the present one's")
+	}
+}
+
+// Feeds know no version of IP: on one address of version 6, and on all addresses with routes of version 6.
+func TestFeedsGoOverIPv6(t *testing.T) {
+	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	} else if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for listen, name := range map[string]string{"[::1]:0": "one address", "[::]:0": "all addresses"} {
+		t.Run(name, func(t *testing.T) {
+			nodes := startThree(t, func(c *natsconf.Config) { c.ClientListen, c.ClusterListen = listen, "[::1]:0" })
+			both := []topic.NodeID{2, 3}
+			eventually(t, "feeds of both", func() bool { return nodes[0].feeds.reach(both) })
+			if got := send(t, nodes, "a", "b", "c"); got != 3 {
+				t.Errorf("%d of 3 frames went by feeds", got)
+			}
+		})
 	}
 }
