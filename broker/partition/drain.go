@@ -271,13 +271,14 @@ func (d *drain) complete(s *shadow) error {
 		return nil
 	}
 	added := s.log.mu.index
-	s.log.mu.index.reset()
-	s.whole = true
+	s.log.mu.index, s.log.mu.bytes, s.whole = index{}, 0, true
 	if err := d.store.restoreRuns(s.log); err != nil {
 		return err
 	}
 	for i := range added.len() {
-		s.log.mu.index.push(added.at(i))
+		e := added.at(i)
+		s.log.mu.index.push(e)
+		s.log.mu.bytes += int64(e.bytes)
 	}
 	s.log.recount()
 	return nil
@@ -524,21 +525,16 @@ func (s *Store) restoreRun(l *Log, key, value []byte) error {
 		// The first run may reach below the log start; its front is not needed any more.
 		if e.end() > l.mu.start {
 			l.mu.index.push(e)
+			l.mu.bytes += int64(e.bytes)
 		}
 	})
 }
 
-// recount derives from the index what is counted in passing elsewhere. All of it is durable.
+// recount derives from the restored index what is counted in passing elsewhere. All of it is durable.
 func (l *Log) recount() {
 	l.mu.settled = l.mu.index.len()
-	l.mu.committed, l.mu.bytes, l.mu.room.unacked = 0, 0, 0
-	for i := range l.mu.index.len() {
-		e := l.mu.index.at(i)
-		l.mu.bytes += int64(e.bytes)
-		if e.end() <= l.mu.highWatermark {
-			l.mu.committed++
-		} else {
-			l.mu.room.unacked += int64(e.bytes)
-		}
+	l.mu.committed, l.mu.room.unacked = l.mu.index.covering(l.mu.highWatermark), 0
+	for i := l.mu.committed; i < l.mu.settled; i++ {
+		l.mu.room.unacked += int64(l.mu.index.at(i).bytes)
 	}
 }

@@ -55,6 +55,8 @@ type index struct {
 	// they are frozen, which may wait for the disk: for who holds no lock.
 	spill *Spill
 	hasty bool
+	// spare is the memory of the chunk that was frozen last, for the next one: of who is hasty.
+	spare []extent
 }
 
 // chunk is up to chunkLength extents: open, or frozen, or both while it is thawed.
@@ -118,7 +120,8 @@ func (x *index) push(e extent) {
 	last := (x.gone + x.length) / chunkLength
 	if last == len(x.chunks) {
 		x.freeze()
-		x.chunks = append(x.chunks, chunk{})
+		x.chunks = append(x.chunks, chunk{open: x.spare})
+		x.spare = nil
 	}
 	x.chunks[last].open = append(x.chunks[last].open, e)
 	x.packs.add(e.at, int64(e.encoded))
@@ -133,6 +136,9 @@ func (x *index) freeze() {
 			return
 		}
 		x.freezeChunk(c)
+		if x.hasty {
+			x.spare = c.open[:0]
+		}
 		c.open = nil
 	}
 }
@@ -156,7 +162,7 @@ func (x *index) giveBack(c *chunk) {
 	c.frozen, c.spilled = nil, false
 }
 
-// reset empties the index.
+// reset empties the index, and all copies of it with it.
 func (x *index) reset() {
 	for k := range x.chunks {
 		x.giveBack(&x.chunks[k])

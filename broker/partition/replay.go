@@ -44,7 +44,7 @@ func (s *Store) openLog(p topic.Partition) *Log {
 // finishReplay does what could not be done while the records passed by.
 func (s *Store) finishReplay() error {
 	for _, l := range s.snapshot() {
-		l.mu.index.hasty = false
+		l.mu.index.hasty, l.mu.index.spare = false, nil
 		if err := l.finishReplay(); err != nil {
 			return fmt.Errorf("%v: %w", l.partition, err)
 		}

@@ -229,3 +229,73 @@ func BenchmarkRestore(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/partitions/perPartition, "ns/batch")
 }
+
+// A file of the WAL with many batches of one log and a cut behind them: its drain has to know what was drained before, and
+// keeps what it has met so far.
+func TestDrainOfACutBehindManyBatchesKeepsThem(t *testing.T) {
+	fs, table := waltest.New(), &catalogtest.Catalog{}
+	adjust := func(c *Config) { c.WAL.FileBytes, c.WAL.GroupBytesMax = 512<<10, 64<<10 }
+	h, err := openDraining(t, fs, 1, table, adjust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := h.logs[0]
+	grow := func(h *hand, log *Log, batches int) {
+		t.Helper()
+		log.Assume(Role{Leading: true, Epoch: 1, AcceptAll: true, AcceptOne: true, Ready: true})
+		for range batches {
+			b := build(spec{timestamp: int64(log.State().LogEnd)})
+			_, err := log.Append(expired(), b, AppendOptions{Acks: 1})
+			if errors.Is(err, wal.ErrFull) {
+				settle(t, h.driver)
+				_, err = log.Append(expired(), b, AppendOptions{Acks: 1})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		settle(t, h.driver)
+		log.Assume(Role{Epoch: 1})
+	}
+	drained := func() (files int) {
+		t.Helper()
+		for more := true; more; {
+			if more, err = h.driver.Drain(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return int(h.store.Stats().Drain.Files)
+	}
+	for drained() == 0 {
+		grow(h, log, 200)
+	}
+	grow(h, log, 3*chunkLength)
+	end := log.State().LogEnd - 7
+	if err := log.Truncate(end); err != nil {
+		t.Fatal(err)
+	}
+	for drained() == 1 {
+		grow(h, log, 200)
+	}
+	want := log.State()
+	log.SetHighWatermark(want.LogEnd)
+	if err := h.driver.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h, err = openDraining(t, fs, 2, table, adjust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log = h.logs[0]
+	if got := log.State(); got.LogEnd != want.LogEnd || got.Size != want.Size {
+		t.Errorf("opened again, the log ends at %d and has %d bytes, want %d and %d", got.LogEnd, got.Size, want.LogEnd, want.Size)
+	}
+	log.SetHighWatermark(want.LogEnd)
+	for from := topic.Offset(0); from < want.LogEnd; {
+		read, err := log.Read(from, 4<<10, true)
+		if err != nil || len(read.Batches) == 0 {
+			t.Fatalf("read from %d: %d batches, %v", from, len(read.Batches), err)
+		}
+		from += topic.Offset(len(read.Batches))
+	}
+}
