@@ -16,9 +16,13 @@ func throttled(ctx context.Context, c *cluster, cl *client) error {
 		if err := c.topic(ctx, topic, 1, 2); err != nil {
 			return err
 		}
-		written, err := c.write(ctx, topic, "none", numbered(0, 300, 1))
-		if err != nil {
-			return err
+		var written []record
+		for i := range 5 { // a throttle bounds what comes after a batch
+			some, err := c.write(ctx, topic, "none", numbered(60*i, 60, 1))
+			if err != nil {
+				return err
+			}
+			written = append(written, some...)
 		}
 		found, err := adm.ListTopics(ctx, topic)
 		if err != nil {
