@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,13 +21,15 @@ const (
 	saturatedValueBytes = 16 << 10
 	// saturatedLinesMax is how many lines all brokers may log under load: events, not frames.
 	saturatedLinesMax = 30
-	// diskLeftMin ends a long run early: the logs only grow.
+	// diskLeftMin ends a long run early: not all that is written is deleted as fast.
 	diskLeftMin = 2 << 30
+	// saturatedRetained is how much of each partition a long run keeps, for an hour of it fits no disk.
+	saturatedRetained = 256 << 20
 )
 
 // failure modes 9 and 16: heartbeats do not wait behind frames of half a megabyte, so a cluster that is
 // produced to as fast as it takes elects nobody; and nothing is logged for a record, a batch or a frame.
-// `task saturate` runs it for longer.
+// `task saturate` runs it for longer, an hour if asked, with a retention that has a line each time it deletes.
 func TestSaturatedClusterElectsNobodyAndLogsNothing(t *testing.T) {
 	window := 6 * time.Second
 	if testing.Short() {
@@ -38,14 +41,19 @@ func TestSaturatedClusterElectsNobodyAndLogsNothing(t *testing.T) {
 			t.Fatalf("OUTRIGGER_SATURATE: %v", err)
 		}
 	}
-	c := start(t, options{})
-	c.createTopic(0, "flood", saturatedPartitions, 3)
+	retained := "-1"
+	if window > 30*time.Second {
+		retained = strconv.Itoa(saturatedRetained)
+	}
+	c := start(t, options{args: []string{"--set", "log.retention.check.interval.ms=2000"}})
+	c.run("topic", "create", "flood", "--partitions", strconv.Itoa(saturatedPartitions), "--replication-factor", "3",
+		"--config", "retention.bytes="+retained, "--bootstrap-server", c.kafka[0])
 	c.healthy(20 * time.Second)
 	before, framesBefore, at := c.electionCounts(), c.framesSent(), c.log.size()
 	acked, took := flood(t, c, window)
 	frames := c.framesSent() - framesBefore
 	logged := c.log.from(at)
-	lines := strings.Count(logged, "\n")
+	lines := strings.Count(logged, "\n") - strings.Count(logged, "records deleted by retention")
 	t.Logf("%s: %d records of %d bytes acknowledged, %.0f MB/s; %.0f frames sent, %d lines logged",
 		took.Round(time.Second), acked, saturatedValueBytes, float64(acked)*saturatedValueBytes/took.Seconds()/1e6, frames, lines)
 	if lines > saturatedLinesMax {

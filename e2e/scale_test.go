@@ -18,11 +18,12 @@ import (
 )
 
 // scaleEnv asks for the measurements of this file: minutes of a whole machine. If it names a directory, heap
-// profiles of each step go there. scaleTopicsEnv and scaleBytesEnv change what is measured.
+// profiles of each step go there. scaleTopicsEnv, scaleBytesEnv and scaleValueEnv change what is measured.
 const (
 	scaleEnv       = "OUTRIGGER_SCALE"
 	scaleTopicsEnv = "OUTRIGGER_SCALE_TOPICS"
 	scaleBytesEnv  = "OUTRIGGER_SCALE_BYTES"
+	scaleValueEnv  = "OUTRIGGER_SCALE_VALUE"
 )
 
 const (
@@ -270,20 +271,21 @@ func TestTenThousandPartitions(t *testing.T) {
 }
 
 // A broker with many gigabytes serves within seconds: a restart reads what came after the checkpoint, not
-// the data. OUTRIGGER_SCALE_BYTES says how much (2 GiB).
+// the data. OUTRIGGER_SCALE_BYTES says how much (2 GiB), OUTRIGGER_SCALE_VALUE how large each batch is (100 KiB).
 func TestBrokerWithManyGigabytesRestartsInSeconds(t *testing.T) {
 	needScale(t)
-	total := numberOf(t, scaleBytesEnv, 2<<30)
+	total, valueBytes := numberOf(t, scaleBytesEnv, 2<<30), numberOf(t, scaleValueEnv, 100<<10)
 	const (
-		partitions  = 100
-		valueBytes  = 100 << 10
-		restartMost = 10 * time.Second
+		partitions    = 100
+		overheadBytes = 200 // of a batch of one record
+		restartMost   = 10 * time.Second
 	)
 	s := &scaled{fleet: newFleet(t, 1, "http.debug.profiles=true")}
 	s.step("start", s.startAll)
 	s.createTopic(0, "bulk", partitions, 1)
 	client, err := kgo.NewClient(clientOptions(s.kafka, kgo.RecordPartitioner(kgo.RoundRobinPartitioner()),
-		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(2000))...)
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(int(max(2000, 64<<20/valueBytes))),
+		kgo.ProducerBatchMaxBytes(int32(valueBytes+overheadBytes)))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"outrigger/broker/topic"
 	"outrigger/sidecar/cluster"
@@ -32,6 +33,9 @@ type metadata struct {
 	transfer chan struct{}
 }
 
+// balanceSoon is how long a broker that came back is in the cluster before it is given its leaderships back.
+const balanceSoon = 10 * time.Second
+
 // Bounds of the metadata mailboxes. A message that does not fit is lost, as the network may lose any;
 // a proposal that does not fit is refused and made again.
 const (
@@ -53,7 +57,7 @@ func newMetadata(s *Sidecar, store node.Store) (*metadata, error) {
 			ElectionTicks: int(s.cfg.RaftElectionTimeout / s.cfg.RaftTick),
 		}},
 		Tick: s.cfg.RaftTick, Watcher: s.watcherConfig(), WatchTick: watchTick,
-		Balance: node.Balance{Every: s.cfg.LeaderImbalanceCheckInterval, Percent: s.cfg.LeaderImbalancePercent},
+		Balance: node.Balance{Every: s.cfg.LeaderImbalanceCheckInterval, Soon: balanceSoon, Percent: s.cfg.LeaderImbalancePercent},
 		Defaults: cluster.SetDefaults{
 			MinInSync: int32(s.cfg.MinInSyncReplicas), UncleanElection: s.cfg.UncleanElection,
 		},

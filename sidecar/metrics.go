@@ -24,6 +24,8 @@ type metrics struct {
 	// triggers and elections are read by status.
 	triggers, elections, raftWins atomic.Uint64
 	replication                   atomic.Pointer[node.Counters]
+	// strays are the logs here of which the cluster knows nothing.
+	strays atomic.Int64
 }
 
 // counter counts for status and for Prometheus alike.
@@ -86,6 +88,8 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 	r.gauge("damaged_replicas", "Replicas here in which a batch is damaged on disk.", func() float64 {
 		return float64(len(s.cfg.Logs.Damaged()))
 	})
+	r.gauge("stray_logs", "Logs here of partitions that the cluster does not know: kept, since nothing says that they were deleted.",
+		func() float64 { return float64(m.strays.Load()) })
 	r.gauge("unsynced_age_seconds", "Age of the oldest group on its way to the disk.", func() float64 {
 		return s.replication.unsyncedAge().Seconds()
 	})

@@ -207,6 +207,11 @@ func (r *replication) handOut() {
 		r.s.replicaEvent(e)
 	}
 	r.s.metrics.replication.Store(ptr(r.machine.Counters()))
+	if now := int64(r.machine.Strays()); r.s.metrics.strays.Swap(now) < now {
+		r.s.log.Warn("logs here are of partitions that the cluster does not know, their topics may have been deleted while "+
+			"this broker was away for long; they are kept, and their space is free once the directory of this broker is "+
+			"emptied and filled again by the others", slog.Int64("logs", now))
+	}
 }
 
 func ptr[T any](v T) *T { return &v }

@@ -3,8 +3,10 @@ package sidecar
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"outrigger/broker/topic"
@@ -205,15 +207,11 @@ const statusPartitionsMax = 3000
 
 // serve announces the micro service that the nats CLI sees.
 func (s *Sidecar) serve() error {
-	kafka := ""
-	if len(s.cfg.Endpoints) > 0 {
-		kafka = fmt.Sprintf("%s:%d", s.cfg.Endpoints[0].Host, s.cfg.Endpoints[0].Port)
-	}
 	err := s.bus.Service(bus.ServiceConfig{
 		Name: "sidecar", Version: s.cfg.Version,
 		Description: fmt.Sprintf("Outrigger sidecar of broker %d", s.cfg.Node),
 		Metadata: map[string]string{
-			"node": strconv.Itoa(int(s.cfg.Node)), "cluster": s.cfg.ClusterID, "kafka_addr": kafka,
+			"node": strconv.Itoa(int(s.cfg.Node)), "cluster": s.cfg.ClusterID, "kafka_addr": kafkaAddress(s.cfg.Endpoints),
 			"pid": strconv.Itoa(os.Getpid()), "version": s.cfg.Version,
 		},
 		Status: s.statusJSON,
@@ -223,6 +221,20 @@ func (s *Sidecar) serve() error {
 		return fmt.Errorf("announce sidecar service: %w", err)
 	}
 	return nil
+}
+
+// kafkaAddress is where clients find this node: one address, or of several listeners each with its name, since who asks
+// does not know which of them is for him.
+func kafkaAddress(endpoints []topic.Endpoint) string {
+	var all []string
+	for _, e := range endpoints {
+		address := net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
+		if len(endpoints) > 1 {
+			address = e.Listener + "://" + address
+		}
+		all = append(all, address)
+	}
+	return strings.Join(all, ",")
 }
 
 func (s *Sidecar) statusJSON() []byte {

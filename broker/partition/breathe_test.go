@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"math"
 	"testing"
 	"time"
@@ -221,7 +222,9 @@ func owing(t *testing.T, d time.Duration) (s *shift, breathe func() (paused time
 	return s, func() (paused time.Duration) {
 		jobs.pause = func(d time.Duration) bool { paused += d; return true }
 		jobs.repacking = allowance{share: shareLeast, credit: -d, at: s.clock.now()}
-		jobs.breathe(&jobs.repacking)
+		if err := jobs.breathe(&jobs.repacking); err != nil {
+			t.Fatal(err)
+		}
 		return paused
 	}
 }
@@ -297,8 +300,9 @@ func TestNothingPausesAfterTheEnd(t *testing.T) {
 	pauses := 0
 	d.pause = func(time.Duration) bool { pauses++; return false }
 	d.repacking = allowance{share: shareLeast, credit: -time.Second, at: s.clock.now()}
-	if d.breathe(&d.repacking); pauses > 1 {
-		t.Errorf("got %d pauses after the end, want at most the one that hears of it", pauses)
+	d.ending = func() bool { return pauses > 0 }
+	if err := d.breathe(&d.repacking); pauses > 1 || !errors.Is(err, errEnding) {
+		t.Errorf("got %d pauses after the end, %v, want at most the one that hears of it, and %v", pauses, err, errEnding)
 	}
 }
 

@@ -110,7 +110,9 @@ func (d *drainer) compactTurn(slice int64, until func() bool) (more bool, err er
 			return true, nil
 		}
 		more, err = d.compact(slice)
-		d.breathe(&d.compacting)
+		if ending := d.breathe(&d.compacting); ending != nil {
+			return d.compaction != nil, err // stop gives it up
+		}
 		if more && err == nil {
 			d.throttle(until)
 		}

@@ -61,8 +61,10 @@ type drainer struct {
 	draining, repacking, compacting allowance
 	moving                          allowance
 	pause                           func(time.Duration) bool
-	dirty                           float64
-	dirtyAt                         time.Duration
+	// ending reports whether the store ends; nil if somebody else sees to that.
+	ending  func() bool
+	dirty   float64
+	dirtyAt time.Duration
 	// compaction is the one under way, nil if none is. compacted is the number of the last one's pack: it is
 	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction
@@ -149,7 +151,7 @@ func (d *drainer) drainFiles(files []uint64, adopt bool) error {
 	if err == nil {
 		return run.commit(next)
 	}
-	return errors.Join(err, run.window.abandon())
+	return run.window.giveUp(err)
 }
 
 // adopt replays the files from their digests, as far as there are any: a catalog's edit for all of them costs
@@ -185,7 +187,7 @@ func (d *drain) adopt(files []uint64) (next wal.Start, err error) {
 func (d *drain) copy(file uint64) (next wal.Start, err error) {
 	d.adopting = wal.Pack{}
 	d.window = sorter{log: d.store.walLog, number: d.nextPack, moved: d.moved,
-		breathe: func() { d.breathe(&d.draining) }}
+		breathe: func() error { return d.breathe(&d.draining) }}
 	crowded := 0.0
 	if d.store.scarce() {
 		crowded = crowdedScarce
@@ -204,8 +206,12 @@ func (d *drain) copy(file uint64) (next wal.Start, err error) {
 
 // take replays a record on its shadow, and keeps a batch that is needed for the pack.
 func (d *drain) take(r wal.Placed) error {
+	ending := d.ends
 	if d.adopting.Number == 0 {
-		d.breathe(&d.draining)
+		ending = func() error { return d.breathe(&d.draining) }
+	}
+	if err := ending(); err != nil {
+		return err
 	}
 	s, err := d.shadow(r)
 	if err != nil {

@@ -213,7 +213,7 @@ func (d *drainer) copyResidents(
 	needed []resident, old, number uint64,
 ) (wal.Pack, map[topic.Partition][]moved, error) {
 	moves := map[topic.Partition][]moved{}
-	to := sorter{log: d.store.walLog, number: number, breathe: func() { d.breathe(&d.repacking) },
+	to := sorter{log: d.store.walLog, number: number, breathe: func() error { return d.breathe(&d.repacking) },
 		moved: func(p topic.Partition, m moved) { moves[p] = append(moves[p], m) }}
 	copied := d.copyEach
 	if wal.Adopted(old) {
@@ -225,7 +225,7 @@ func (d *drainer) copyResidents(
 		pack, err = to.finish()
 	}
 	if err != nil {
-		return wal.Pack{}, nil, errors.Join(fmt.Errorf("write a pack anew: %w", err), to.abandon())
+		return wal.Pack{}, nil, to.giveUp(fmt.Errorf("write a pack anew: %w", err))
 	}
 	return pack, moves, nil
 }
@@ -237,7 +237,9 @@ func (d *drainer) copyEach(needed []resident, to *sorter) error {
 		if _, err := r.log.load(one); err != nil {
 			return err
 		}
-		d.breathe(&d.repacking)
+		if err := d.breathe(&d.repacking); err != nil {
+			return err
+		}
 		err := to.add(wal.Placed{At: r.at, Record: wal.Record{Kind: wal.Data, Partition: r.log.partition, Epoch: r.epoch,
 			Base: r.base, Count: r.count, Payload: one[0].payload}})
 		if err != nil {
@@ -261,7 +263,9 @@ func (d *drainer) copyScanned(needed []resident, to *sorter) error {
 		if err != nil {
 			return err
 		}
-		d.breathe(&d.repacking)
+		if err := d.breathe(&d.repacking); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -49,6 +49,7 @@ func (s *Store) run(ctx context.Context, write func(context.Context) error) erro
 // drain drains the WAL when it is told to, until ctx ends.
 func (s *Store) drain(ctx context.Context) error {
 	s.drainer.pause = func(d time.Duration) bool { return pause(ctx, d) }
+	s.drainer.ending = func() bool { return ctx.Err() != nil }
 	for {
 		select {
 		case <-ctx.Done():
@@ -60,6 +61,9 @@ func (s *Store) drain(ctx context.Context) error {
 			drained, err := s.drainer.turn(s.adopts())
 			if errors.Is(err, wal.ErrNoSpace) {
 				drained, err = s.drainer.makeRoom(err)
+			}
+			if errors.Is(err, errEnding) {
+				break // nothing was recorded
 			}
 			if err != nil {
 				return fmt.Errorf("drain node WAL: %w", err)

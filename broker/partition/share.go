@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -79,15 +80,28 @@ func (d *drainer) grant(a *allowance, now time.Duration, crowding float64) {
 	a.pass(now, shareOf(d.store.demand(), crowding))
 }
 
+// errEnding ends a copy in its midst, since the store ends: it is given up and begun anew by the next run, so that a
+// clean stop waits neither for the rest of a large file nor for what it has to pause for.
+var errEnding = errors.New("the store ends")
+
+// ends is errEnding once the store ends.
+func (d *drainer) ends() error {
+	if d.ending != nil && d.ending() {
+		return errEnding
+	}
+	return nil
+}
+
 // breathe stops a job that has had more than its share until it may go on: after each piece of its work, so that
-// nobody waits for longer than one takes. While others wait for the job's end it goes on, and owes that.
-func (d *drainer) breathe(a *allowance) {
+// nobody waits for longer than one takes. While others wait for the job's end it goes on, and owes that. An error is
+// errEnding.
+func (d *drainer) breathe(a *allowance) error {
 	if a.spend(d.store.cfg.Now()); d.pause == nil {
-		return
+		return d.ends()
 	}
 	a.share = shareOf(d.store.demand(), a.crowding)
 	if a.credit = max(min(a.credit, 0), -debtMax); a.credit > -debtMin {
-		return
+		return d.ends()
 	}
 	for left := a.due() - a.at; left > 0; left -= stopMax {
 		if d.store.demand() == idle {
@@ -95,10 +109,11 @@ func (d *drainer) breathe(a *allowance) {
 			break
 		}
 		if d.store.urges() || !d.pause(min(left, stopMax)) {
-			return
+			return d.ends()
 		}
 	}
 	a.pass(d.store.cfg.Now(), a.share)
+	return d.ends()
 }
 
 // pay counts bytes that a compaction has moved against the rate that it may have.

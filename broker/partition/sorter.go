@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -19,8 +20,8 @@ type sorter struct {
 	// number is that of the pack; moved hears where each batch went.
 	number uint64
 	moved  func(topic.Partition, moved)
-	// breathe is called in between.
-	breathe func()
+	// breathe is called in between; its error ends the copy.
+	breathe func() error
 	// window holds the batches that are not in the pack yet, their payloads in arena as far as it goes.
 	window []wal.Placed
 	arena  []byte
@@ -74,7 +75,9 @@ func (s *sorter) flush() error {
 			return err
 		}
 		s.moved(r.Partition, moved{base: r.Base, from: r.At, to: at})
-		s.breathe()
+		if err := s.breathe(); err != nil {
+			return err
+		}
 	}
 	clear(s.window)
 	s.window, s.arena, s.bytes = s.window[:0], s.arena[:0], 0
@@ -87,6 +90,15 @@ func (s *sorter) finish() (wal.Pack, error) {
 		return wal.Pack{}, err
 	}
 	return s.pack.Finish()
+}
+
+// giveUp removes the pack, because of an error. That the store ends hides no other error.
+func (s *sorter) giveUp(why error) error {
+	abandoned := s.abandon()
+	if abandoned != nil && errors.Is(why, errEnding) {
+		return abandoned
+	}
+	return errors.Join(why, abandoned)
 }
 
 // abandon removes the pack.

@@ -17,6 +17,8 @@ import (
 //	partitions TOPIC COUNT                       delete TOPIC
 //	list TOPIC -> whether it is there            delete-records TOPIC PARTITION OFFSET -> start
 //	reassign TOPIC PARTITION BROKERS             reassigning TOPIC PARTITION -> number
+//	reassign-slowly TOPIC PARTITION BROKERS RATE reassign-verify TOPIC PARTITION BROKERS -> completed or progress
+//	reassign-cancel TOPIC PARTITION BROKERS
 //	log-dirs TOPIC -> number of replicas         elect TOPIC PARTITION
 //	groups GROUP -> whether it is there          group GROUP -> state, members
 //	offset GROUP TOPIC PARTITION -> offset       reset GROUP TOPIC PARTITION OFFSET

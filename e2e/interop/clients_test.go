@@ -111,10 +111,14 @@ func scripted(name string, run func(args ...string) command) *client {
 	}
 }
 
+// noTool: the row is about what Kafka's own tool makes of several calls.
+const noTool = "has no such tool"
+
 func kafkaPython(c *clients) *client {
 	column := scripted("kafka-python", func(args ...string) command { return python(c, "driver_kafka_python.py", args...) })
 	const classic = "speaks the classic protocol only"
-	column.lacks = map[string]string{rowConsumerGroup: classic, rowShareGroup: classic, rowAdminShares: classic}
+	column.lacks = map[string]string{rowConsumerGroup: classic, rowShareGroup: classic, rowAdminShares: classic,
+		rowThrottled: noTool}
 	return column
 }
 
@@ -123,6 +127,7 @@ func confluent(c *clients) *client {
 	column.lacks = map[string]string{
 		rowReassign: "has no such call", rowLogDirs: "has no such call", rowAdminTransactions: "has no such call",
 		rowHanging: "has no such call", rowDeleteOffsets: "has no such call", rowAdminShares: "has no such call",
+		rowThrottled: noTool,
 	}
 	return column
 }
@@ -139,7 +144,7 @@ func kafkajs(c *clients) *client {
 		rowConsumerGroup: "speaks the classic protocol only", rowShareGroup: "speaks the classic protocol only",
 		rowLogDirs: "has no such call",
 		rowElect:   "has no such call", rowAdminTransactions: "has no such call", rowHanging: "has no such call",
-		rowDeleteOffsets: "has no such call", rowAdminShares: "speaks the classic protocol only",
+		rowDeleteOffsets: "has no such call", rowAdminShares: "speaks the classic protocol only", rowThrottled: noTool,
 	}
 	return column
 }
@@ -151,6 +156,7 @@ func franz() *client {
 		return command{cmd: cmd}
 	}
 	column := scripted("franz-go", run)
+	column.lacks = map[string]string{rowThrottled: noTool}
 	column.copy = func(source, target, group, id string, count int, broker string) command {
 		return run(broker, "copy", source, target, group, id, fmt.Sprint(count))
 	}

@@ -171,7 +171,19 @@ func (j *javaTools) ask(ctx context.Context, fields ...string) ([]string, error)
 	case "delete-records":
 		return j.deleteRecords(ctx, args)
 	case "reassign":
-		return nil, j.reassign(ctx, args)
+		_, err := j.reassign(ctx, args, "--execute")
+		return nil, err
+	case "reassign-slowly":
+		out, err := j.reassign(ctx, args, "--execute", "--throttle", args[3])
+		if err == nil && !strings.Contains(out, "throttle limit was set to "+args[3]) {
+			err = errors.New("no throttle was set: " + out)
+		}
+		return nil, err
+	case "reassign-verify":
+		return j.reassignVerify(ctx, args)
+	case "reassign-cancel":
+		_, err := j.reassign(ctx, args, "--cancel")
+		return nil, err
 	case "hanging", "abort-at":
 		return j.hanging(ctx, word, args)
 	case "delete-offset":
@@ -204,7 +216,10 @@ func (j *javaTools) ask(ctx context.Context, fields ...string) ([]string, error)
 		return []string{strconv.Itoa(strings.Count(out, args[0]+"-"+args[1]))}, err
 	case "log-dirs":
 		out, err := j.tool(ctx, "LogDirsCommand", "--describe", "--topic-list", args[0])
-		return []string{strconv.Itoa(strings.Count(out, `"`+args[0]+"-0\""))}, err
+		if err != nil {
+			return nil, err
+		}
+		return replicasWithBytes(out, args[0]+"-0")
 	case "elect":
 		return j.nothing(ctx, "LeaderElectionCommand", "--election-type", "preferred", topic, "--partition", args[1])
 	case "transactions":
@@ -216,6 +231,35 @@ func (j *javaTools) ask(ctx context.Context, fields ...string) ([]string, error)
 		return []string{column(rows[0], columns, "TransactionState")}, err
 	}
 	return nil, fmt.Errorf("%w: %s", errors.ErrUnsupported, word)
+}
+
+// replicasWithBytes counts the replicas of a partition that take up space, by the JSON that kafka-log-dirs prints.
+func replicasWithBytes(out, partition string) ([]string, error) {
+	var said struct {
+		Brokers []struct {
+			LogDirs []struct {
+				Partitions []struct {
+					Partition string
+					Size      int64
+				}
+			}
+		}
+	}
+	_, text, _ := strings.Cut(out, "\n{")
+	if err := json.NewDecoder(strings.NewReader("{" + text)).Decode(&said); err != nil {
+		return nil, fmt.Errorf("kafka-log-dirs printed %q: %w", out, err)
+	}
+	replicas := 0
+	for _, b := range said.Brokers {
+		for _, dir := range b.LogDirs {
+			for _, p := range dir.Partitions {
+				if p.Partition == partition && p.Size > 0 {
+					replicas++
+				}
+			}
+		}
+	}
+	return []string{strconv.Itoa(replicas)}, nil
 }
 
 // tool runs one, and returns what it printed.
@@ -274,16 +318,33 @@ func (j *javaTools) deleteRecords(ctx context.Context, args []string) ([]string,
 		})
 }
 
-func (j *javaTools) reassign(ctx context.Context, args []string) error {
-	_, err := j.withFile(fmt.Sprintf(`{"version":1,"partitions":[{"topic":%q,"partition":%s,"replicas":[%s]}]}`, args[0], args[1], args[2]),
+// reassign has the tool do what is asked of one partition, and returns in one line what it printed.
+func (j *javaTools) reassign(ctx context.Context, args []string, how ...string) (string, error) {
+	said, err := j.withFile(fmt.Sprintf(`{"version":1,"partitions":[{"topic":%q,"partition":%s,"replicas":[%s]}]}`, args[0], args[1], args[2]),
 		func(file string) ([]string, error) {
-			out, err := j.tool(ctx, "reassign.ReassignPartitionsCommand", "--reassignment-json-file", file, "--execute")
-			if err == nil && !strings.Contains(out, "Successfully started") {
-				err = errors.New(strings.Join(strings.Fields(out), " "))
+			out, err := j.tool(ctx, "reassign.ReassignPartitionsCommand", append([]string{"--reassignment-json-file", file}, how...)...)
+			out = strings.Join(strings.Fields(out), " ")
+			wants := map[string]string{"--execute": "Successfully started", "--cancel": "Successfully cancelled", "--verify": "Status of"}[how[0]]
+			if err == nil && !strings.Contains(out, wants) {
+				err = errors.New(out)
 			}
-			return nil, err
+			return []string{out}, err
 		})
-	return err
+	return strings.Join(said, ""), err
+}
+
+func (j *javaTools) reassignVerify(ctx context.Context, args []string) ([]string, error) {
+	out, err := j.reassign(ctx, args, "--verify")
+	of := "Reassignment of partition " + args[0] + "-" + args[1]
+	switch {
+	case err != nil:
+		return nil, err
+	case strings.Contains(out, of+" is completed."):
+		return []string{"completed"}, nil
+	case strings.Contains(out, of+" is still in progress."):
+		return []string{"progress"}, nil
+	}
+	return nil, errors.New(out)
 }
 
 func (j *javaTools) withFile(text string, use func(file string) ([]string, error)) ([]string, error) {

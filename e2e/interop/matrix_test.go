@@ -38,6 +38,7 @@ const (
 	rowAdminShares       = "admin: describe, reset, delete offsets of share groups"
 	rowDeleteRecords     = "admin: delete records"
 	rowReassign          = "admin: reassign partitions"
+	rowThrottled         = "admin: reassign with a throttle, verify, take back"
 	rowLogDirs           = "admin: log dirs"
 	rowElect             = "admin: elect leaders"
 )
@@ -57,7 +58,7 @@ var rows = []row{
 	{rowCommit, commits}, {rowAbort, aborts}, {rowFence, fences}, {rowReadCommitted, readsCommitted}, {rowCopy, copies},
 	{rowAdminTopics, adminTopics}, {rowAdminGroups, adminGroups}, {rowDeleteOffsets, deleteOffsets},
 	{rowAdminShares, shareAdmin}, {rowAdminTransactions, adminTransactions}, {rowHanging, hanging},
-	{rowDeleteRecords, deleteRecords}, {rowReassign, reassign}, {rowLogDirs, logDirs}, {rowElect, nil},
+	{rowDeleteRecords, deleteRecords}, {rowReassign, reassign}, {rowThrottled, throttled}, {rowLogDirs, logDirs}, {rowElect, nil},
 }
 
 // notYet are the rows that brokers do not serve yet. A cell of theirs that passes fails the test, so that

@@ -1,12 +1,17 @@
 package cluster
 
-import "outrigger/broker/topic"
+import (
+	"maps"
+	"slices"
+
+	"outrigger/broker/topic"
+)
 
 // Imbalanced lists the partitions that are to be given back to their preferred leaders: those of every
-// broker that does not lead more than percent of the partitions whose first replica it is, as far as it is
-// in sync there. Partitions that move and brokers that are draining are left alone. At most some are
-// listed; it walks all partitions.
-func (im *Image) Imbalanced(percent, some int) ElectPreferred {
+// broker of some that does not lead more than percent of the partitions whose first replica it is, as far as it is
+// in sync there. lacking are those brokers, as far as they live. Partitions that move and brokers that are draining are
+// left alone. At most some partitions are listed; it walks all.
+func (im *Image) Imbalanced(percent, some int, of func(topic.NodeID) bool) (due ElectPreferred, lacking []topic.NodeID) {
 	preferred, missing := map[topic.NodeID]int{}, map[topic.NodeID]int{}
 	for t := range im.byID.all() {
 		for _, p := range t.Partitions {
@@ -16,18 +21,20 @@ func (im *Image) Imbalanced(percent, some int) ElectPreferred {
 			}
 		}
 	}
-	var c ElectPreferred
+	lacks := map[topic.NodeID]topic.Member{}
+	for id := range missing {
+		if m, live := im.member(id); live && of(id) && !im.Draining(id) && missing[id]*100 > preferred[id]*percent {
+			lacks[id] = m
+		}
+	}
 	for t := range im.byID.all() {
 		for i, p := range t.Partitions {
 			first := p.Replicas[0]
-			if len(c.Partitions) == some || p.Leader == first || p.Moving() ||
-				missing[first]*100 <= preferred[first]*percent || im.Draining(first) {
-				continue
-			}
-			if m, live := im.member(first); live && p.InSync(m) {
-				c.Partitions = append(c.Partitions, topic.Partition{Topic: t.ID, Index: int32(i)})
+			m, is := lacks[first]
+			if is && p.Leader != first && !p.Moving() && p.InSync(m) && len(due.Partitions) < some {
+				due.Partitions = append(due.Partitions, topic.Partition{Topic: t.ID, Index: int32(i)})
 			}
 		}
 	}
-	return c
+	return due, slices.Sorted(maps.Keys(lacks))
 }

@@ -51,8 +51,11 @@ type controller struct {
 	reports  []Report
 	verdicts []election.Verdict
 	moves    moves
-	// balancedAt is when leaderships were last looked at.
-	balancedAt time.Duration
+	balancer balancer
+}
+
+func newController(cfg MetadataConfig) controller {
+	return controller{cfg: cfg, balancer: balancer{cfg: cfg.Balance}}
 }
 
 // turn lets the controller look at what has come, and reports whether it proposed something.
@@ -71,6 +74,7 @@ func (c *controller) turn(m *Metadata, now time.Duration) bool {
 		for _, node := range elected(c.image, im) {
 			c.evidence.Grant(node)
 		}
+		c.balancer.follow(im, now)
 	}
 	c.image = im
 	c.moves.follow(im)
@@ -84,7 +88,8 @@ func (c *controller) turn(m *Metadata, now time.Duration) bool {
 // did not listen to. The reports of others count at once.
 func (c *controller) begin(im *cluster.Image, term uint64, now time.Duration) {
 	c.term = term
-	c.tickedAt, c.balancedAt = now, now
+	c.tickedAt = now
+	c.balancer.begin(im, now)
 	c.evidence = election.NewEvidence(election.EvidenceConfig{Watcher: c.cfg.Watcher}, im.Brokers())
 }
 
@@ -154,13 +159,12 @@ func (c *controller) finish(m *Metadata) bool {
 	return true
 }
 
-// balance gives leaderships back to the preferred leaders, now and then.
+// balance gives leaderships back to the preferred leaders. It looks on ticks only, as settle does.
 func (c *controller) balance(m *Metadata, now time.Duration) bool {
-	if !m.ticked || c.cfg.Balance.Every <= 0 || now-c.balancedAt < c.cfg.Balance.Every {
+	if !m.ticked {
 		return false
 	}
-	c.balancedAt = now
-	due := c.image.Imbalanced(c.cfg.Balance.Percent, finishesMax)
+	due := c.balancer.due(c.image, now)
 	if len(due.Partitions) == 0 {
 		return false
 	}

@@ -26,15 +26,6 @@ type MetadataConfig struct {
 	mutant cluster.Mutant
 }
 
-// Balance says when leaderships go back to the preferred leaders.
-type Balance struct {
-	// Every is leader.imbalance.check.interval.seconds; 0: never (auto.leader.rebalance.enable=false).
-	Every time.Duration
-	// Percent is leader.imbalance.per.broker.percentage: the share of the partitions that prefer a broker
-	// which it may lack without anything being done.
-	Percent int
-}
-
 // Metadata is one node's part in the cluster's metadata: the Quorum, the image that its log makes,
 // and, while this node leads the Raft, the controller. It has no goroutine, clock or lock: one owner
 // feeds it what has arrived, calls Turn once, and then takes what it has to tell.
@@ -58,7 +49,7 @@ func NewMetadata(cfg MetadataConfig, store Store, sender Sender) (*Metadata, err
 	if cfg.Tick == 0 {
 		cfg.Tick = cfg.WatchTick
 	}
-	m := &Metadata{machine: newImageMachine(cfg.mutant), control: controller{cfg: cfg}}
+	m := &Metadata{machine: newImageMachine(cfg.mutant), control: newController(cfg)}
 	quorum, err := NewQuorum(cfg.Quorum, store, m.machine, sender)
 	if err != nil {
 		return nil, fmt.Errorf("open metadata log: %w", err)

@@ -153,7 +153,10 @@ type Replication struct {
 	// have come to hold or to count for.
 	registered bool
 	// swept: logs of topics that were deleted while this node was down have been removed.
-	swept    bool
+	swept bool
+	// strays are logs of which the cluster knows nothing, neither that this node has a replica nor that it shall have
+	// none: a topic whose tombstone is forgotten, for example. They are kept.
+	strays   map[topic.Partition]bool
 	counters Counters
 }
 
@@ -188,7 +191,7 @@ func NewReplication(cfg ReplicationConfig, logs Logs, wire Wire) *Replication {
 		cfg: cfg, logs: logs, wire: wire,
 		slots: map[topic.Partition]*slot{}, seen: map[topic.ID]seenTopic{},
 		lives: map[topic.NodeID]topic.Session{}, peers: map[topic.NodeID]*peer{},
-		shipments: map[receivers]*shipment{},
+		shipments: map[receivers]*shipment{}, strays: map[topic.Partition]bool{},
 	}
 }
 
@@ -293,6 +296,7 @@ func (r *Replication) open(p topic.Partition, name string) *slot {
 	replica.Break(&cfg, r.cfg.replicaMutant)
 	s.machine = replica.New(cfg, p, logState(log))
 	r.slots[p] = s
+	delete(r.strays, p)
 	r.step(s, func(fx *replica.Effects) { s.machine.SetHeard(r.heard, fx) })
 	return s
 }

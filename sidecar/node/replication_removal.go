@@ -26,16 +26,23 @@ func (r *Replication) dropDeleted() {
 }
 
 // DropStrays removes logs that were left from before a restart and whose topics a committed tombstone
-// names, or from which a committed record took this node's replica. The owner calls it once, with an image
-// that holds its session.
+// names, or from which a committed record took this node's replica, and notes those of which nothing is known. The owner
+// calls it once, with an image that holds its session.
 func (r *Replication) DropStrays() {
 	for _, p := range r.logs.Partitions() {
-		if r.slots[p] == nil && r.droppable(p) {
+		switch {
+		case r.slots[p] != nil:
+		case r.droppable(p):
 			r.removed = append(r.removed, p)
+		default:
+			r.strays[p] = true
 		}
 	}
 	r.removeLogs()
 }
+
+// Strays is how many logs there are of which the cluster knows nothing.
+func (r *Replication) Strays() int { return len(r.strays) }
 
 // evict ends the part of a replica that was moved elsewhere. Its log goes only if the image holds this
 // session, and so is as new as any log here:
@@ -74,7 +81,11 @@ func (r *Replication) close(s *slot) {
 func (r *Replication) removeLogs() {
 	slices.SortFunc(r.removed, comparePartition)
 	r.removed = slices.DeleteFunc(r.removed, func(p topic.Partition) bool {
-		if r.slots[p] != nil || !r.droppable(p) {
+		if r.slots[p] != nil {
+			return true
+		}
+		if !r.droppable(p) {
+			r.strays[p] = true
 			return true
 		}
 		if r.logs.Remove(p) != nil {

@@ -19,6 +19,8 @@ import (
 const (
 	beatMicros      = 20_000
 	leaderTimeout   = 80 * time.Millisecond
+	balanceEvery    = 1500 * time.Millisecond
+	balanceSoon     = 200 * time.Millisecond
 	replicaTick     = 5 * time.Millisecond
 	lagTicksMax     = 100
 	repeatTicksMax  = 20
@@ -215,6 +217,9 @@ func (b *broker) newMetadata(cfg node.QuorumConfig) error {
 	mc := node.MetadataConfig{
 		Quorum: cfg, Watcher: b.w.watcherConfig(b.h.id), WatchTick: tickMicros * time.Microsecond,
 		Defaults: cluster.SetDefaults{MinInSync: minInSync},
+	}
+	if b.w.seed/2%2 == 0 { // in half of those with moves, and of those without
+		mc.Balance = node.Balance{Every: balanceEvery, Soon: balanceSoon, Percent: 10}
 	}
 	node.BreakMetadata(&mc, b.w.options.Mutant.rules)
 	meta, err := node.NewMetadata(mc, storePort{b.h}, sendPort{b.h})

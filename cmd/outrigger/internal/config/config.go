@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -453,6 +454,11 @@ func (b *builder) wal() WAL {
 	case !w.FlushAlways:
 		b.derive(keyFlushInterval, "1000", sourceDefault)
 		w.FlushInterval = b.millis(keyFlushInterval)
+		if n := b.number(keyFlushMessages); n > 0 && n < math.MaxInt64 { // as for a topic's flush.messages
+			b.refuse(&Refusal{keyFlushMessages, b.text(keyFlushMessages), fmt.Sprintf("records are synced each %d ms, however many they are: "+
+				"remove the key, or set %s=always, and every record is synced before it is acknowledged",
+				w.FlushInterval.Milliseconds(), keyFlushPolicy)})
+		}
 	}
 	return w
 }

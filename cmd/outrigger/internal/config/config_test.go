@@ -249,6 +249,8 @@ func TestBadValuesAreRefusedWithKeyValueAndReason(t *testing.T) {
 		{[]string{"node.id=-1"}, "node.id=-1 is refused: want at least 0"},
 		{[]string{"auto.create.topics.enable=yes"}, "auto.create.topics.enable=yes is refused: want true or false"},
 		{[]string{"log.flush.policy=never"}, "log.flush.policy=never is refused: want one of always, interval"},
+		{[]string{"log.flush.policy=interval", "log.flush.interval.messages=1"}, "log.flush.interval.messages=1 is refused: records are synced each 1000 ms, however many they are: " +
+			"remove the key, or set log.flush.policy=always, and every record is synced before it is acknowledged"},
 		{[]string{"log.cleaner.io.max.bytes.per.second=0.5"}, "log.cleaner.io.max.bytes.per.second=0.5 is refused: want a number, 1 at least"},
 		{[]string{"log.cleaner.io.max.bytes.per.second=NaN"}, "log.cleaner.io.max.bytes.per.second=NaN is refused: want a number, 1 at least"},
 		{[]string{"process.roles=broker,king"}, `process.roles=broker,king is refused: "king" is none of broker, controller`},
@@ -441,7 +443,7 @@ func TestClusterListenerFollowsTheVoters(t *testing.T) {
 func TestClassicTimersAreAccepted(t *testing.T) {
 	cfg, _, err := load(t, "replica.heartbeat.interval.ms=10000", "replica.leader.timeout.ms=30000",
 		"raft.tick.ms=1000", "raft.election.timeout.ms=30000", "connections.max.idle.ms=-1",
-		"log.flush.policy=interval")
+		"log.flush.policy=interval", "log.flush.interval.messages=9223372036854775807")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,7 @@ const (
 	keyLagTime             = "replica.lag.time.max.ms"
 	keyFlushPolicy         = "log.flush.policy"
 	keyFlushInterval       = "log.flush.interval.ms"
+	keyFlushMessages       = "log.flush.interval.messages"
 	keyDamagePolicy        = "log.damage.policy"
 	keyScrubInterval       = "log.scrub.interval.ms"
 	keyScrubRate           = "log.scrub.bytes.per.second"
@@ -352,7 +353,7 @@ var inertIntegers = []string{
 	"max.connection.creation.rate", "request.timeout.ms", "max.request.partition.size.limit",
 
 	"log.segment.delete.delay.ms", "log.initial.task.delay.ms",
-	"log.index.size.max.bytes", "log.index.interval.bytes", "log.flush.interval.messages",
+	"log.index.size.max.bytes", "log.index.interval.bytes", keyFlushMessages,
 	"log.flush.scheduler.interval.ms", "log.flush.offset.checkpoint.interval.ms",
 	"log.flush.start.offset.checkpoint.interval.ms",
 	"log.message.timestamp.difference.max.ms",
