@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -52,6 +54,27 @@ func (s *topicSettings) limits(arrived time.Time, zstd bool) batch.Limits {
 // tooNew reports whether a batch claims a time too far ahead.
 func (s *topicSettings) tooNew(h batch.Header, arrived time.Time) bool {
 	return !s.appendTime && s.after != anyTime && h.MaxTimestamp > arrived.Add(s.after).UnixMilli()
+}
+
+// judge validates a batch by what the topic asks of it. For nearly all the header tells that no record is too
+// far ahead; the others are looked at once more, to name the records.
+func (s *topicSettings) judge(b []byte, arrived time.Time, zstd bool) (batch.Header, error) {
+	limits := s.limits(arrived, zstd)
+	h, err := batch.Validate(b, limits)
+	if err != nil && !ofSomeRecords(err) || !s.tooNew(h, arrived) {
+		return h, err
+	}
+	limits.TimestampMax = max(1, arrived.Add(s.after).UnixMilli())
+	if h, err = batch.Validate(b, limits); err == nil {
+		err = fmt.Errorf("the batch's largest timestamp is that of no record: %w", batch.ErrInvalidTimestamp)
+	}
+	return h, err
+}
+
+// ofSomeRecords reports whether a batch is refused for some of its records.
+func ofSomeRecords(err error) bool {
+	var refused *batch.RefusedRecords
+	return errors.As(err, &refused)
 }
 
 // shape brings a valid batch into the form that the topic wants: its codec, and its time. Batches of

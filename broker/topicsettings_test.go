@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -244,6 +245,51 @@ func TestCompactedTopicWantsKeys(t *testing.T) {
 	}
 	h.set(configCleanupPolicy, "delete")
 	h.produced("no key again", plainBatch("x"), codeNone)
+}
+
+// TestRefusedRecordsAreNamed: a client learns which records of a batch are refused, and so which others have only
+// failed beside them (KIP-467). Older ones do not know of it.
+func TestRefusedRecordsAreNamed(t *testing.T) {
+	h := startTuned(t)
+	h.set(configCleanupPolicy, "compact")
+	now := time.Now().UnixMilli()
+	built := func(records ...batch.Record) []byte {
+		b := batch.NewBuilder(batch.CodecNone)
+		for _, r := range records {
+			b.Add(r)
+		}
+		made, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+	keyed, keyless := batch.Record{Timestamp: now, Key: []byte("k")}, batch.Record{Timestamp: now}
+	ahead := batch.Record{Timestamp: now + 2*time.Hour.Milliseconds(), Key: []byte("k")}
+	for _, c := range []struct {
+		what  string
+		batch []byte
+		code  code
+		want  []int32
+	}{
+		{"without keys", built(keyed, keyless, keyed, keyless), codeInvalidRecord, []int32{1, 3}},
+		{"too far ahead", built(keyed, keyed, ahead), codeInvalidTimestamp, []int32{2}},
+		{"both", built(keyless, ahead), codeInvalidTimestamp, []int32{0, 1}},
+		{"a batch that is refused as a whole", plainBatch(strings.Repeat("x", 2<<20)), codeMessageTooLarge, nil},
+	} {
+		p := h.produced(c.what, bytes.Clone(c.batch), c.code)
+		var got []int32
+		for _, r := range p.ErrorRecords {
+			if got = append(got, r.RelativeOffset); r.ErrorMessage == nil || *r.ErrorMessage == "" {
+				t.Errorf("%s: nothing is said of record %d", c.what, r.RelativeOffset)
+			}
+		}
+		if !slices.Equal(got, c.want) || p.ErrorMessage == nil {
+			t.Errorf("%s: got records %v, message %v, want %v and a message", c.what, got, p.ErrorMessage, c.want)
+		}
+		old := onlyProduced(h.c.ask(produceOf(7, "t", 0, -1, bytes.Clone(c.batch))))
+		expectCode(t, c.what+", asked as of old", old.ErrorCode, c.code)
+	}
 }
 
 // Every config of Kafka's list takes its values and refuses others, and is described as it was set.

@@ -140,9 +140,10 @@ type dialogue struct {
 	testing.TB
 	ctx    context.Context
 	broker *kgo.Broker
-	// old is the same broker, asked in the versions of before KIP-890.
-	old  *kgo.Broker
-	said []exchanged
+	// old, older and oldest are the same broker, asked in the versions of before KIP-890, of the first flexible
+	// ones, and of Kafka 1.1.
+	old, older, oldest *kgo.Broker
+	said               []exchanged
 }
 
 func transcribe(t *testing.T, seed string) []exchanged {
@@ -152,13 +153,20 @@ func transcribe(t *testing.T, seed string) []exchanged {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	old, err := kgo.NewClient(kgo.SeedBrokers(seed), kgo.MaxVersions(kversion.V3_5_0()))
-	if err != nil {
-		t.Fatal(err)
+	d := &dialogue{TB: t, ctx: within(t, 3*time.Minute), broker: client.SeedBrokers()[0]}
+	for _, as := range []struct {
+		broker   **kgo.Broker
+		versions *kversion.Versions
+	}{{&d.old, kversion.V3_5_0()}, {&d.older, kversion.V2_4_0()}, {&d.oldest, kversion.V1_1_0()}} {
+		client, err := kgo.NewClient(kgo.SeedBrokers(seed), kgo.MaxVersions(as.versions))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		*as.broker = client.SeedBrokers()[0]
 	}
-	defer old.Close()
-	d := &dialogue{TB: t, ctx: within(t, 3*time.Minute), broker: client.SeedBrokers()[0], old: old.SeedBrokers()[0]}
 	d.topics("diff-a", "diff-b", "diff-c")
+	d.beginnings()
 	d.configs()
 	d.pages()
 	d.features()
@@ -173,6 +181,7 @@ func transcribe(t *testing.T, seed string) []exchanged {
 	d.consumers()
 	d.policies()
 	d.appends()
+	d.refusals()
 	d.deletions()
 	d.values()
 	d.clusters()
@@ -182,6 +191,9 @@ func transcribe(t *testing.T, seed string) []exchanged {
 	d.shares()
 	d.letters()
 	d.coordinators()
+	d.statics()
+	d.described()
+	d.ofOld()
 	return d.said
 }
 

@@ -40,6 +40,7 @@ const (
 	rowReassign          = "admin: reassign partitions"
 	rowLogDirs           = "admin: log dirs"
 	rowElect             = "admin: elect leaders"
+	rowCoordinators      = "read what coordinators keep, by Kafka's formatters"
 )
 
 // row is one thing that clients do.
@@ -57,7 +58,7 @@ var rows = []row{
 	{rowCommit, commits}, {rowAbort, aborts}, {rowFence, fences}, {rowReadCommitted, readsCommitted}, {rowCopy, copies},
 	{rowAdminTopics, adminTopics}, {rowAdminGroups, adminGroups}, {rowDeleteOffsets, deleteOffsets},
 	{rowAdminShares, shareAdmin}, {rowAdminTransactions, adminTransactions}, {rowHanging, hanging},
-	{rowDeleteRecords, deleteRecords}, {rowReassign, reassign}, {rowLogDirs, logDirs}, {rowElect, nil},
+	{rowDeleteRecords, deleteRecords}, {rowReassign, reassign}, {rowLogDirs, logDirs}, {rowElect, nil}, {rowCoordinators, readsCoordinators},
 }
 
 // notYet are the rows that brokers do not serve yet. A cell of theirs that passes fails the test, so that
