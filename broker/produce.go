@@ -8,7 +8,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"outrigger/broker/batch"
 	"outrigger/broker/partition"
 	"outrigger/broker/wal"
 )
