@@ -17,7 +17,9 @@ import (
 // the topic's or the brokers' configs, not once per batch. They are never changed.
 type topicSettings struct {
 	messageBytesMax int
-	cleanup         cleanupPolicy
+	// recordBytesMax bounds a record of a compressed batch.
+	recordBytesMax int64
+	cleanup        cleanupPolicy
 	// letters: share groups may write dead letters here.
 	letters   bool
 	retention partition.Retention
@@ -41,7 +43,7 @@ type cleanupPolicy struct{ delete, compact bool }
 
 // limits are what a batch that has arrived at a time is judged by.
 func (s *topicSettings) limits(arrived time.Time, zstd bool) batch.Limits {
-	l := batch.Limits{BytesMax: s.messageBytesMax, Zstd: zstd, Keyed: s.cleanup.compact}
+	l := batch.Limits{BytesMax: s.messageBytesMax, Zstd: zstd, Keyed: s.cleanup.compact, RecordBytesMax: s.recordBytesMax}
 	if s.appendTime {
 		return l // what producers say of the time does not matter
 	}
@@ -142,6 +144,7 @@ func (b *Broker) settingsOf(view View, t *topic.Topic) *topicSettings {
 func newTopicSettings(own map[string]string, d defaults, bytesMax int) *topicSettings {
 	s := &topicSettings{
 		messageBytesMax: min(int(d.long(own, configMessageBytes)), bytesMax),
+		recordBytesMax:  d.long(own, configRecordBytes),
 		appendTime:      d.text(own, configTimestampType) == timestampLogAppendTime,
 		before:          millis(d.long(own, configTimestampBefore)),
 		after:           millis(d.long(own, configTimestampAfter)),

@@ -156,6 +156,30 @@ func TestMessageBytesTakeEffectAtOnce(t *testing.T) {
 	h.produced("as before", bytes.Clone(large), codeNone)
 }
 
+// TestRecordsAreBoundedOnceDecompressed: a small batch may hold a large record.
+func TestRecordsAreBoundedOnceDecompressed(t *testing.T) {
+	h := startTuned(t)
+	large := func(codec batch.Codec) []byte {
+		b := batch.NewBuilder(codec)
+		b.Add(batch.Record{Timestamp: 1000, Value: []byte("small")})
+		b.Add(batch.Record{Timestamp: 1000, Value: bytes.Repeat([]byte("x"), 5000)})
+		made, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+	for codec := batch.CodecGzip; codec <= batch.CodecZstd; codec++ {
+		h.produced(codec.String(), large(codec), codeNone)
+		h.set(configRecordBytes, "4000")
+		h.produced(codec.String()+", too large", large(codec), codeInvalidRecord)
+		h.produced("not compressed", large(batch.CodecNone), codeNone)
+		h.set(configRecordBytes, "6000")
+		h.produced(codec.String()+", within", large(codec), codeNone)
+		h.unset(configRecordBytes)
+	}
+}
+
 func TestCompressionTypeTakesEffectAtOnce(t *testing.T) {
 	h := startTuned(t)
 	value := strings.Repeat("outrigger ", 200)
@@ -300,7 +324,7 @@ func TestTopicConfigsAreTakenAndDescribed(t *testing.T) {
 		configZstdLevel: {"-5", "23"}, configCompression: {"zstd", "none"}, "delete.retention.ms": {"0", "-1"},
 		"file.delete.delay.ms": {"1", "-1"}, "flush.messages": {"1", "0"}, "flush.ms": {"0", "-1"},
 		"index.interval.bytes": {"0", "-1"}, configMaxLag: {"10", "0"}, configMinLag: {"10", "-1"},
-		configMessageBytes: {"500", "-1"}, configTimestampAfter: {"5", "-1"}, configTimestampBefore: {"5", "x"},
+		configMessageBytes: {"500", "-1"}, configRecordBytes: {"500", "0"}, configTimestampAfter: {"5", "-1"}, configTimestampBefore: {"5", "x"},
 		configTimestampType: {"LogAppendTime", "logappendtime"}, "min.cleanable.dirty.ratio": {"0.25", "1.5"},
 		configMinInSync: {"1", "0"}, "preallocate": {"true", "yes"}, configLetterTopic: {"true", "yes"}, configRetentionBytes: {"-1", "1.5"},
 		configRetentionMillis: {"-1", "-2"}, "segment.bytes": {"1048576", "1048575"},
@@ -390,7 +414,7 @@ func TestTopicsInheritFromTheBrokers(t *testing.T) {
 		t.Errorf("from the file: got %s of source %v", *got.Value, got.Source)
 	}
 	h.setForAll("log.retention.ms", "8000")
-	if got := retention(); *got.Value != "8000" || got.Source != kmsg.ConfigSourceDynamicDefaultBrokerConfig || len(got.ConfigSynonyms) != 3 {
+	if got := retention(); *got.Value != "8000" || got.Source != kmsg.ConfigSourceDynamicDefaultBrokerConfig || len(got.ConfigSynonyms) != 2 {
 		t.Errorf("from all brokers: got %s of source %v, %d synonyms", *got.Value, got.Source, len(got.ConfigSynonyms))
 	}
 	view := h.cluster.View()

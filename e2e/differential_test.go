@@ -79,6 +79,13 @@ var differences = map[string]string{
 	"share offsets after acknowledgements": startAtOnce, "share offsets after a gap": startAtOnce,
 	"share fetch that acknowledges": atOnce, "share fetch that acknowledges what it has not": atOnce,
 	// Here because something is not there.
+	"other APIs":                                     "security, quotas, moves between directories of a broker, and groups of streams are not served, and not advertised",
+	"finalized features":                             "eligible leaders of KIP-966 are not a level that could be off, and there are no groups of streams",
+	"config of a group: all keys":                    "there are no groups of streams",
+	"config of a broker: message.max.bytes":          "the messages between brokers are made for it, so that it needs a restart of all",
+	"config of a broker: default.replication.factor": devSetsIt, "config of a broker: min.insync.replicas": devSetsIt,
+	"config of a topic: min.insync.replicas": devSetsIt, "config of a topic with two set: min.insync.replicas": devSetsIt,
+	"config of a broker: offsets.topic.replication.factor": "min(3, brokers) is the default here, Kafka's 3",
 	"describe logger": noLoggers, "list resources of all types": noLoggers,
 	"validate a downgrade": "all protocols of transactions are spoken whatever is finalized, so there is nothing to go back to",
 	// Here because it cannot be changed any more without moving what is stored; no client sees it.
@@ -94,6 +101,7 @@ const (
 	txnFirst     = "a batch outside of the transaction comes amid it, which is said; Kafka finds fault with its sequence, which is right"
 	startAtOnce  = "the start is told as soon as what lies below is done; Kafka's moves when it next looks"
 	atOnce       = "what a fetch releases it can be given at once, in the order of the log; in Kafka the next one gets it"
+	devSetsIt    = "outrigger dev sets it for the number of brokers"
 	noLoggers    = "log levels are given at the start and are no configs here"
 	negativeHash = "a group whose name has a negative hash has another partition of __consumer_offsets here"
 )

@@ -19,6 +19,8 @@ type Limits struct {
 	TrustCompressed bool
 	// DecompressedBytesMax bounds the records of a compressed batch; 0 means the constant.
 	DecompressedBytesMax int
+	// RecordBytesMax bounds one record of a compressed batch; 0 means no bound.
+	RecordBytesMax int64
 	// Keyed refuses records without a key: compaction could not tell what they replace.
 	Keyed bool
 	// TimestampMin and TimestampMax bound the timestamps of records, in milliseconds; 0 means no bound.
@@ -91,7 +93,7 @@ func validate(b []byte, h Header, l Limits) error {
 	if h.Records < 1 || h.LastOffsetDelta != h.Records-1 {
 		return invalid("%d records, last offset delta %d", h.Records, h.LastOffsetDelta)
 	}
-	if h.Codec() != CodecNone && l.TrustCompressed && !l.judges() {
+	if h.Codec() != CodecNone && l.TrustCompressed && !l.judges() && l.RecordBytesMax == 0 {
 		return nil
 	}
 	if l.DecompressedBytesMax == 0 {
@@ -149,6 +151,9 @@ func validateRecords(b []byte, h Header, l Limits) error {
 	var refused *RefusedRecords
 	for i := range h.Records {
 		n, err := c.length()
+		if err == nil && l.RecordBytesMax > 0 && h.Codec() != CodecNone && n > l.RecordBytesMax {
+			err = invalid("%d bytes, %d allowed once decompressed", n, l.RecordBytesMax)
+		}
 		if err == nil {
 			var m mark
 			if m, err = c.record(n, nil); err == nil && m.offsetDelta != i {
