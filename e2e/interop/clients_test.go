@@ -56,7 +56,7 @@ type client struct {
 	// copy is a tool that consumes, transforms and produces; nil to have the test do it with transact.
 	copy func(source, target, group, id string, count int, broker string) command
 	// shows prints the records of an internal topic by a formatter.
-	shows func(topic, formatter, broker string) command
+	shows func(topic, formatter, broker string) *exec.Cmd
 	// missing is why it cannot run.
 	missing error
 }

@@ -4,22 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
+	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// shows prints the records of an internal topic by one of Kafka's own formatters, until it is ended.
-func (c *clients) shows(topic, formatter, broker string) command {
-	cmd := c.java.Command("", kafkaTools+"consumer.ConsoleConsumer", "--bootstrap-server", broker, "--topic", topic,
-		"--from-beginning", "--formatter", kafkaTools+"consumer."+formatter)
-	return command{cmd: cmd, ends: syscall.SIGTERM, translate: func(line string) [][]string {
-		if !strings.HasPrefix(line, "{") {
-			return nil
-		}
-		return [][]string{{"shown", line}}
-	}}
+// shownFor is how long a formatter waits for another record before it ends.
+const shownFor = "3000"
+
+// shows prints the records of an internal topic by one of Kafka's own formatters: JSON, without lines.
+func (c *clients) shows(topic, formatter, broker string) *exec.Cmd {
+	return c.java.Command("", kafkaTools+"consumer.ConsoleConsumer", "--bootstrap-server", broker, "--topic", topic,
+		"--from-beginning", "--timeout-ms", shownFor, "--formatter", kafkaTools+"consumer."+formatter)
 }
 
 // readsCoordinators has a client's formatters read what coordinators keep in their topics: what a group has committed,
@@ -82,38 +80,34 @@ func readsCoordinators(ctx context.Context, c *cluster, cl *client) error {
 		{"__transaction_state", "TransactionLogMessageFormatter", []string{`"transactionalId":"` + name + `"`, `"producerEpoch":`, `"transactionStatus":`}},
 		{"__share_group_state", "ShareGroupStateMessageFormatter", []string{`"groupId":"sharer-` + name + `"`, `"startOffset":0`}},
 	} {
-		if err := shown(ctx, cl.shows(s.topic, s.formatter, c.broker(2)), s.holds); err != nil {
+		if err := shown(ctx, func() *exec.Cmd { return cl.shows(s.topic, s.formatter, c.broker(2)) }, s.holds); err != nil {
 			return fmt.Errorf("%s of %s: %w", s.formatter, s.topic, err)
 		}
 	}
 	return nil
 }
 
-// shown waits until one line holds all of these.
-func shown(ctx context.Context, c command, holds []string) (err error) {
-	p, err := start(c)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = p.stop() }() // it ends by a signal
+// shown waits until one record holds all of these.
+func shown(ctx context.Context, shows func() *exec.Cmd, holds []string) error {
 	return eventually(ctx, func() error {
-		lines := p.messages(0, "shown")
-		for _, line := range lines {
-			all := true
-			for _, want := range holds {
-				all = all && strings.Contains(line[1], want)
-			}
-			if all {
+		cmd := shows()
+		var out, complaint strings.Builder
+		cmd.Stdout, cmd.Stderr = &out, &complaint
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() }) // it may have ended
+		err := cmd.Wait()
+		stop()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, complaint.String())
+		}
+		records := strings.Split(out.String(), `{"key":`)
+		for _, record := range records {
+			if !slices.ContainsFunc(holds, func(want string) bool { return !strings.Contains(record, want) }) {
 				return nil
 			}
 		}
-		last := ""
-		if len(lines) > 0 {
-			last = lines[len(lines)-1][1]
-		}
-		if p.ended() {
-			return final{fmt.Errorf("the formatter has ended after %d lines: %v: %s", len(lines), p.err, p.complaint())}
-		}
-		return fmt.Errorf("none of %d lines holds %q, the last is %s; %s", len(lines), holds, last, p.complaint())
+		return fmt.Errorf("none of %d records holds %q, the last is %s", len(records)-1, holds, records[len(records)-1])
 	})
 }
