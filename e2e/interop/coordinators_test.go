@@ -78,7 +78,7 @@ func readsCoordinators(ctx context.Context, c *cluster, cl *client) error {
 		{"__consumer_offsets", "OffsetsMessageFormatter", []string{`"group":"` + committer + `"`, `"topic":"` + name + `"`, `"offset":4711`}},
 		{"__consumer_offsets", "GroupMetadataMessageFormatter", []string{`"group":"` + name + `"`, `"protocolType":"consumer"`, `"memberId":"`}},
 		{"__transaction_state", "TransactionLogMessageFormatter", []string{`"transactionalId":"` + name + `"`, `"producerEpoch":`, `"transactionStatus":`}},
-		{"__share_group_state", "ShareGroupStateMessageFormatter", []string{`"groupId":"sharer-` + name + `"`, `"startOffset":0`}},
+		{"__share_group_state", "group.share.ShareGroupStateMessageFormatter", []string{`"groupId":"sharer-` + name + `"`, `"startOffset":0`}},
 	} {
 		if err := shown(ctx, func() *exec.Cmd { return cl.shows(s.topic, s.formatter, c.broker(2)) }, s.holds); err != nil {
 			return fmt.Errorf("%s of %s: %w", s.formatter, s.topic, err)
