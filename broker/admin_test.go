@@ -348,6 +348,10 @@ func TestMetadataAsksForAllForNoneByNameAndByID(t *testing.T) {
 	expectCode(t, "neither", found[2].ErrorCode, codeInvalidRequest)
 	expectCode(t, "by id in version 10", ask(10, []kmsg.MetadataRequestTopic{{TopicID: id}})[0].ErrorCode, codeInvalidRequest)
 	strange := "no/such"
+	one := "one"
+	if got := ask(9, []kmsg.MetadataRequestTopic{{Topic: &one}, {Topic: &strange}, {Topic: &one}}); len(got) != 2 {
+		t.Errorf("one twice: got %d topics, want each once", len(got))
+	}
 	expectCode(t, "bad name", ask(9, []kmsg.MetadataRequestTopic{{Topic: &strange}})[0].ErrorCode, codeInvalidTopic)
 }
 
@@ -398,6 +402,8 @@ func TestDescribeConfigsTellsWhereValuesComeFrom(t *testing.T) {
 		c.Topics.MinInSyncReplicas = 2
 		c.Properties = []Property{
 			{Name: "min.insync.replicas", Value: "2", Set: true}, {Name: "log.dirs", Value: "/d", Set: true},
+			{Name: "offsets.retention.minutes", Value: "5", Default: "10080", Set: true, Kind: PropertyInt},
+			{Name: "offsets.topic.replication.factor", Value: "3", Kind: PropertyShort, Default: "3"},
 			{Name: "nats.cluster.secret", Value: "hush", Set: true, Sensitive: true},
 		}
 	})
@@ -430,6 +436,13 @@ func TestDescribeConfigsTellsWhereValuesComeFrom(t *testing.T) {
 	}
 	if got := node["log.dirs"]; *got.Value != "/d" || got.Source != 4 || !got.ReadOnly {
 		t.Errorf("log.dirs: got %+v, want /d from the file", got)
+	}
+	if got := node["offsets.retention.minutes"]; got.ConfigType != kmsg.ConfigTypeInt || len(got.ConfigSynonyms) != 2 ||
+		*got.ConfigSynonyms[1].Value != "10080" || got.ConfigSynonyms[1].Source != kmsg.ConfigSourceDefaultConfig {
+		t.Errorf("offsets.retention.minutes: got %+v, want what it would be by default, too", got)
+	}
+	if got := node["offsets.topic.replication.factor"]; got.ConfigType != kmsg.ConfigTypeShort || len(got.ConfigSynonyms) != 1 {
+		t.Errorf("offsets.topic.replication.factor: got %+v, want a short that nobody set", got)
 	}
 	if got := node["num.partitions"]; *got.Value != "1" || got.Source != 5 {
 		t.Errorf("num.partitions: got %+v, want the default", got)

@@ -176,6 +176,12 @@ func (k PropertyKind) kafka() kmsg.ConfigType {
 		return kmsg.ConfigTypeBoolean
 	case PropertyList:
 		return kmsg.ConfigTypeList
+	case PropertyInt:
+		return kmsg.ConfigTypeInt
+	case PropertyShort:
+		return kmsg.ConfigTypeShort
+	case PropertyFraction:
+		return kmsg.ConfigTypeDouble
 	default:
 		return kmsg.ConfigTypeString
 	}

@@ -144,8 +144,9 @@ type MetricLimits struct {
 // Property is one configuration key in force.
 type Property struct {
 	Name, Value string
-	// Set: the operator set it, it is not a default.
-	Set bool
+	// Set: the operator set it, it is not a default. Default is what it is otherwise, "" if that depends.
+	Set     bool
+	Default string
 	// Sensitive values are never shown.
 	Sensitive bool
 	// Kind is how the value is written.
@@ -159,10 +160,13 @@ type PropertyKind uint8
 
 // The kinds of values.
 const (
-	PropertyText PropertyKind = iota
-	PropertyInteger
+	PropertyText    PropertyKind = iota
+	PropertyInteger              // of 64 bits
 	PropertyFlag
 	PropertyList
+	PropertyInt   // of 32 bits
+	PropertyShort // of 16 bits
+	PropertyFraction
 )
 
 const (

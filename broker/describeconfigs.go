@@ -126,7 +126,7 @@ func (b *Broker) brokerConfigs(view View) []resourceConfig {
 // staticConfigs are the configs that this broker was started with, sorted by name: what it goes by
 // itself, and the further keys of the node.
 func (b *Broker) staticConfigs() []resourceConfig {
-	byName := map[string]resourceConfig{}
+	byName, standards := map[string]resourceConfig{}, map[string]string{}
 	for _, c := range b.ownConfigs() {
 		c.source, c.readOnly = kmsg.ConfigSourceDefaultConfig, true
 		byName[c.name] = c
@@ -140,6 +140,7 @@ func (b *Broker) staticConfigs() []resourceConfig {
 		c.about = p.Doc
 		if p.Set {
 			c.source = kmsg.ConfigSourceStaticBrokerConfig
+			standards[p.Name] = p.Default
 		}
 		c.sensitive = p.Sensitive
 		if c.sensitive {
@@ -150,6 +151,9 @@ func (b *Broker) staticConfigs() []resourceConfig {
 	configs := make([]resourceConfig, 0, len(byName))
 	for _, c := range byName {
 		c.synonyms = []configSynonym{{c.name, c.value, c.source}}
+		if standard := standards[c.name]; standard != "" {
+			c.synonyms = append(c.synonyms, configSynonym{c.name, standard, kmsg.ConfigSourceDefaultConfig})
+		}
 		if _, dynamic := findDynamicKey(c.name); dynamic {
 			c.readOnly = false
 		}

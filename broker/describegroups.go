@@ -10,9 +10,9 @@ import (
 
 const (
 	describeGroupsNotFound = 6
-	// operationsGroup is what everybody may do with a group as long as there are no ACLs: READ, DELETE
-	// and DESCRIBE.
-	operationsGroup = 1<<3 | 1<<6 | 1<<8
+	// operationsGroup is what everybody may do with a group as long as there are no ACLs: READ, DELETE,
+	// DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS.
+	operationsGroup = 1<<3 | 1<<6 | 1<<8 | 1<<10 | 1<<11
 )
 
 // describeGroups shows groups with their members.

@@ -33,7 +33,14 @@ func (b *Broker) metadata(
 		}
 		return m.response
 	}
+	seen := map[string]bool{}
 	for i := range q.Topics {
+		if name := q.Topics[i].Topic; name != nil && q.Topics[i].TopicID == [16]byte{} {
+			if seen[*name] {
+				continue // as Kafka, each name once
+			}
+			seen[*name] = true
+		}
 		m.add(m.asked(&q.Topics[i], refused))
 	}
 	return m.response

@@ -8,7 +8,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"outrigger/broker/batch"
 	"outrigger/broker/partition"
 	"outrigger/broker/wal"
 )
@@ -136,13 +135,14 @@ func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target, s
 		return
 	}
 	records := w.request.Topics[at.topic].Partitions[at.partition].Records
-	header, err := batch.Validate(records, s.limits(w.arrived, w.version >= produceZstd))
+	header, err := s.judge(records, w.arrived, w.version >= produceZstd)
 	if err != nil {
 		b.offenders.report(offence{
 			Address: w.client, Reason: reasonBatch, ClientID: w.clientID, API: "Produce",
 			Version: w.version, Err: err,
 		})
 		w.refuse(at, codeBefore(err), err.Error())
+		w.name(at, err)
 		return
 	}
 	guard, refused := w.transaction.of(at, w.version)
@@ -152,9 +152,6 @@ func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target, s
 		return
 	case refused != codeNone:
 		w.fail(at.topic, at.partition, refused)
-		return
-	case s.tooNew(header, w.arrived):
-		w.refuse(at, codeInvalidTimestamp, "timestamp is too far in the future")
 		return
 	}
 	records, appendTime, err := s.shape(records, header, w.arrived)

@@ -2,11 +2,13 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"outrigger/broker/batch"
 	"outrigger/broker/partition"
 )
 
@@ -90,6 +92,21 @@ func (w *produceWait) fail(topic, partition int, why code) {
 func (w *produceWait) refuse(at place, why code, message string) {
 	w.fail(at.topic, at.partition, why)
 	w.at(at).ErrorMessage = kmsg.StringPtr(message)
+}
+
+// name tells which records of a batch are refused, if that is why it is (KIP-467): to a client that knows it, the
+// others have failed for being in the same batch.
+func (w *produceWait) name(at place, err error) {
+	var refused *batch.RefusedRecords
+	if !errors.As(err, &refused) {
+		return
+	}
+	p := w.at(at)
+	p.ErrorRecords = make([]kmsg.ProduceResponseTopicPartitionErrorRecord, len(refused.Records))
+	for i := range refused.Records {
+		p.ErrorRecords[i].RelativeOffset = refused.Records[i].Index
+		p.ErrorRecords[i].ErrorMessage = &refused.Records[i].Reason
+	}
 }
 
 // appended notes the offset and starts to wait for the acknowledgement that was asked for.

@@ -26,6 +26,7 @@ const (
 	configLetterTopic      = "errors.deadletterqueue.group.enable"
 	configMaxLag           = "max.compaction.lag.ms"
 	configMessageBytes     = "max.message.bytes"
+	configRecordBytes      = "max.decompressed.message.bytes"
 	configMinInSync        = "min.insync.replicas"
 	configMinLag           = "min.compaction.lag.ms"
 	configRetentionBytes   = "retention.bytes"
@@ -44,8 +45,10 @@ type topicKey struct {
 	kind kmsg.ConfigType
 	// standard is Kafka's default.
 	standard string
-	// broker is the broker's key for the default, "" if there is none.
+	// broker is the broker's key for the default, "" if there is none. unset: it has no value of its own unless
+	// somebody sets it, for a coarser unit has one.
 	broker string
+	unset  bool
 	// honoured checks a value of a key that takes effect, or of one that steers files which this broker does
 	// not have, and says so in about. Keys without it are refused unless the value is the default, which then
 	// need not be stored.
@@ -113,12 +116,17 @@ var topicKeys = []topicKey{
 		name: "leader.replication.throttled.replicas", kind: kmsg.ConfigTypeList, honoured: throttledReplicas,
 		about: "partition:broker pairs, or *: from these, replicas that are not in sync are filled no faster than the brokers' throttled rate.",
 	},
-	{name: "local.retention.bytes", kind: kmsg.ConfigTypeLong, standard: "-2"},
-	{name: "local.retention.ms", kind: kmsg.ConfigTypeLong, standard: "-2"},
+	{name: "local.retention.bytes", kind: kmsg.ConfigTypeLong, standard: "-2", broker: "log.local.retention.bytes"},
+	{name: "local.retention.ms", kind: kmsg.ConfigTypeLong, standard: "-2", broker: "log.local.retention.ms"},
 	{
 		name: configMaxLag, kind: kmsg.ConfigTypeLong, standard: forever,
 		broker: "log.cleaner.max.compaction.lag.ms", honoured: longFrom(1),
 		about: "How long a record may wait for compaction.",
+	},
+	{
+		name: configRecordBytes, kind: kmsg.ConfigTypeInt, standard: "2147483639",
+		broker: configRecordBytes, honoured: longWithin(1, math.MaxInt32),
+		about: "The largest record that is taken in a compressed batch, decompressed.",
 	},
 	{
 		name: configMessageBytes, kind: kmsg.ConfigTypeInt, standard: "1048588",
@@ -159,6 +167,8 @@ var topicKeys = []topicKey{
 		name: "preallocate", kind: kmsg.ConfigTypeBoolean, standard: "false",
 		broker: "log.preallocate", honoured: boolean, about: "Steers nothing: the files of the write-ahead log always are.",
 	},
+	{name: "remote.copy.lag.bytes", kind: kmsg.ConfigTypeLong, standard: "-1", broker: "log.remote.copy.lag.bytes"},
+	{name: "remote.copy.lag.ms", kind: kmsg.ConfigTypeLong, standard: "0", broker: "log.remote.copy.lag.ms"},
 	{name: "remote.log.copy.disable", kind: kmsg.ConfigTypeBoolean, standard: "false"},
 	{name: "remote.log.delete.on.disable", kind: kmsg.ConfigTypeBoolean, standard: "false"},
 	{name: "remote.storage.enable", kind: kmsg.ConfigTypeBoolean, standard: "false"},
@@ -169,7 +179,7 @@ var topicKeys = []topicKey{
 	},
 	{
 		name: configRetentionMillis, kind: kmsg.ConfigTypeLong, standard: "604800000",
-		broker: "log.retention.ms", honoured: longFrom(-1),
+		broker: "log.retention.ms", unset: true, honoured: longFrom(-1),
 		about: "How long a record is kept, by its timestamp; -1 for ever. Whole batches go.",
 	},
 	{
@@ -182,11 +192,11 @@ var topicKeys = []topicKey{
 	},
 	{
 		name: "segment.jitter.ms", kind: kmsg.ConfigTypeLong, standard: "0",
-		broker: "log.roll.jitter.ms", honoured: longFrom(0), about: segmentAbout,
+		broker: "log.roll.jitter.ms", unset: true, honoured: longFrom(0), about: segmentAbout,
 	},
 	{
 		name: configSegmentMillis, kind: kmsg.ConfigTypeLong, standard: "604800000",
-		broker: "log.roll.ms", honoured: longFrom(1),
+		broker: "log.roll.ms", unset: true, honoured: longFrom(1),
 		about: "How long a batch of a compacted topic may wait in the write-ahead log, where it cannot be compacted; " +
 			"looked at every 10 s. Nothing else waits for a segment here.",
 	},
@@ -400,12 +410,12 @@ func describeTopicConfigs(set map[string]string, d defaults) []topicConfig {
 			c.synonyms = append(c.synonyms,
 				configSynonym{key.broker, told, kmsg.ConfigSourceDynamicDefaultBrokerConfig})
 		}
-		if key.broker != "" {
+		if key.broker != "" && source != kmsg.ConfigSourceDefaultConfig {
 			c.synonyms = append(c.synonyms, configSynonym{key.broker, inherited, source})
-			if source != kmsg.ConfigSourceDefaultConfig {
-				c.synonyms = append(c.synonyms,
-					configSynonym{key.broker, key.standard, kmsg.ConfigSourceDefaultConfig})
-			}
+			inherited, source = key.standard, kmsg.ConfigSourceDefaultConfig
+		}
+		if key.broker != "" && !key.unset {
+			c.synonyms = append(c.synonyms, configSynonym{key.broker, inherited, source})
 		}
 		c.value, c.source = inherited, source
 		if len(c.synonyms) > 0 {

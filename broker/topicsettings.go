@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -15,7 +17,9 @@ import (
 // the topic's or the brokers' configs, not once per batch. They are never changed.
 type topicSettings struct {
 	messageBytesMax int
-	cleanup         cleanupPolicy
+	// recordBytesMax bounds a record of a compressed batch.
+	recordBytesMax int64
+	cleanup        cleanupPolicy
 	// letters: share groups may write dead letters here.
 	letters   bool
 	retention partition.Retention
@@ -39,7 +43,7 @@ type cleanupPolicy struct{ delete, compact bool }
 
 // limits are what a batch that has arrived at a time is judged by.
 func (s *topicSettings) limits(arrived time.Time, zstd bool) batch.Limits {
-	l := batch.Limits{BytesMax: s.messageBytesMax, Zstd: zstd, Keyed: s.cleanup.compact}
+	l := batch.Limits{BytesMax: s.messageBytesMax, Zstd: zstd, Keyed: s.cleanup.compact, RecordBytesMax: s.recordBytesMax}
 	if s.appendTime {
 		return l // what producers say of the time does not matter
 	}
@@ -52,6 +56,27 @@ func (s *topicSettings) limits(arrived time.Time, zstd bool) batch.Limits {
 // tooNew reports whether a batch claims a time too far ahead.
 func (s *topicSettings) tooNew(h batch.Header, arrived time.Time) bool {
 	return !s.appendTime && s.after != anyTime && h.MaxTimestamp > arrived.Add(s.after).UnixMilli()
+}
+
+// judge validates a batch by what the topic asks of it. For nearly all the header tells that no record is too
+// far ahead; the others are looked at once more, to name the records.
+func (s *topicSettings) judge(b []byte, arrived time.Time, zstd bool) (batch.Header, error) {
+	limits := s.limits(arrived, zstd)
+	h, err := batch.Validate(b, limits)
+	if err != nil && !ofSomeRecords(err) || !s.tooNew(h, arrived) {
+		return h, err
+	}
+	limits.TimestampMax = max(1, arrived.Add(s.after).UnixMilli())
+	if h, err = batch.Validate(b, limits); err == nil {
+		err = fmt.Errorf("the batch's largest timestamp is that of no record: %w", batch.ErrInvalidTimestamp)
+	}
+	return h, err
+}
+
+// ofSomeRecords reports whether a batch is refused for some of its records.
+func ofSomeRecords(err error) bool {
+	var refused *batch.RefusedRecords
+	return errors.As(err, &refused)
 }
 
 // shape brings a valid batch into the form that the topic wants: its codec, and its time. Batches of
@@ -119,6 +144,7 @@ func (b *Broker) settingsOf(view View, t *topic.Topic) *topicSettings {
 func newTopicSettings(own map[string]string, d defaults, bytesMax int) *topicSettings {
 	s := &topicSettings{
 		messageBytesMax: min(int(d.long(own, configMessageBytes)), bytesMax),
+		recordBytesMax:  d.long(own, configRecordBytes),
 		appendTime:      d.text(own, configTimestampType) == timestampLogAppendTime,
 		before:          millis(d.long(own, configTimestampBefore)),
 		after:           millis(d.long(own, configTimestampAfter)),

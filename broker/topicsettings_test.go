@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -155,6 +156,30 @@ func TestMessageBytesTakeEffectAtOnce(t *testing.T) {
 	h.produced("as before", bytes.Clone(large), codeNone)
 }
 
+// TestRecordsAreBoundedOnceDecompressed: a small batch may hold a large record.
+func TestRecordsAreBoundedOnceDecompressed(t *testing.T) {
+	h := startTuned(t)
+	large := func(codec batch.Codec) []byte {
+		b := batch.NewBuilder(codec)
+		b.Add(batch.Record{Timestamp: 1000, Value: []byte("small")})
+		b.Add(batch.Record{Timestamp: 1000, Value: bytes.Repeat([]byte("x"), 5000)})
+		made, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+	for codec := batch.CodecGzip; codec <= batch.CodecZstd; codec++ {
+		h.produced(codec.String(), large(codec), codeNone)
+		h.set(configRecordBytes, "4000")
+		h.produced(codec.String()+", too large", large(codec), codeInvalidRecord)
+		h.produced("not compressed", large(batch.CodecNone), codeNone)
+		h.set(configRecordBytes, "6000")
+		h.produced(codec.String()+", within", large(codec), codeNone)
+		h.unset(configRecordBytes)
+	}
+}
+
 func TestCompressionTypeTakesEffectAtOnce(t *testing.T) {
 	h := startTuned(t)
 	value := strings.Repeat("outrigger ", 200)
@@ -246,6 +271,51 @@ func TestCompactedTopicWantsKeys(t *testing.T) {
 	h.produced("no key again", plainBatch("x"), codeNone)
 }
 
+// TestRefusedRecordsAreNamed: a client learns which records of a batch are refused, and so which others have only
+// failed beside them (KIP-467). Older ones do not know of it.
+func TestRefusedRecordsAreNamed(t *testing.T) {
+	h := startTuned(t)
+	h.set(configCleanupPolicy, "compact")
+	now := time.Now().UnixMilli()
+	built := func(records ...batch.Record) []byte {
+		b := batch.NewBuilder(batch.CodecNone)
+		for _, r := range records {
+			b.Add(r)
+		}
+		made, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+	keyed, keyless := batch.Record{Timestamp: now, Key: []byte("k")}, batch.Record{Timestamp: now}
+	ahead := batch.Record{Timestamp: now + 2*time.Hour.Milliseconds(), Key: []byte("k")}
+	for _, c := range []struct {
+		what  string
+		batch []byte
+		code  code
+		want  []int32
+	}{
+		{"without keys", built(keyed, keyless, keyed, keyless), codeInvalidRecord, []int32{1, 3}},
+		{"too far ahead", built(keyed, keyed, ahead), codeInvalidTimestamp, []int32{2}},
+		{"both", built(keyless, ahead), codeInvalidTimestamp, []int32{0, 1}},
+		{"a batch that is refused as a whole", plainBatch(strings.Repeat("x", 2<<20)), codeMessageTooLarge, nil},
+	} {
+		p := h.produced(c.what, bytes.Clone(c.batch), c.code)
+		var got []int32
+		for _, r := range p.ErrorRecords {
+			if got = append(got, r.RelativeOffset); r.ErrorMessage == nil || *r.ErrorMessage == "" {
+				t.Errorf("%s: nothing is said of record %d", c.what, r.RelativeOffset)
+			}
+		}
+		if !slices.Equal(got, c.want) || p.ErrorMessage == nil {
+			t.Errorf("%s: got records %v, message %v, want %v and a message", c.what, got, p.ErrorMessage, c.want)
+		}
+		old := onlyProduced(h.c.ask(produceOf(7, "t", 0, -1, bytes.Clone(c.batch))))
+		expectCode(t, c.what+", asked as of old", old.ErrorCode, c.code)
+	}
+}
+
 // Every config of Kafka's list takes its values and refuses others, and is described as it was set.
 func TestTopicConfigsAreTakenAndDescribed(t *testing.T) {
 	h := startTuned(t)
@@ -254,7 +324,7 @@ func TestTopicConfigsAreTakenAndDescribed(t *testing.T) {
 		configZstdLevel: {"-5", "23"}, configCompression: {"zstd", "none"}, "delete.retention.ms": {"0", "-1"},
 		"file.delete.delay.ms": {"1", "-1"}, "flush.messages": {"1", "0"}, "flush.ms": {"0", "-1"},
 		"index.interval.bytes": {"0", "-1"}, configMaxLag: {"10", "0"}, configMinLag: {"10", "-1"},
-		configMessageBytes: {"500", "-1"}, configTimestampAfter: {"5", "-1"}, configTimestampBefore: {"5", "x"},
+		configMessageBytes: {"500", "-1"}, configRecordBytes: {"500", "0"}, configTimestampAfter: {"5", "-1"}, configTimestampBefore: {"5", "x"},
 		configTimestampType: {"LogAppendTime", "logappendtime"}, "min.cleanable.dirty.ratio": {"0.25", "1.5"},
 		configMinInSync: {"1", "0"}, "preallocate": {"true", "yes"}, configLetterTopic: {"true", "yes"}, configRetentionBytes: {"-1", "1.5"},
 		configRetentionMillis: {"-1", "-2"}, "segment.bytes": {"1048576", "1048575"},
@@ -344,7 +414,7 @@ func TestTopicsInheritFromTheBrokers(t *testing.T) {
 		t.Errorf("from the file: got %s of source %v", *got.Value, got.Source)
 	}
 	h.setForAll("log.retention.ms", "8000")
-	if got := retention(); *got.Value != "8000" || got.Source != kmsg.ConfigSourceDynamicDefaultBrokerConfig || len(got.ConfigSynonyms) != 3 {
+	if got := retention(); *got.Value != "8000" || got.Source != kmsg.ConfigSourceDynamicDefaultBrokerConfig || len(got.ConfigSynonyms) != 2 {
 		t.Errorf("from all brokers: got %s of source %v, %d synonyms", *got.Value, got.Source, len(got.ConfigSynonyms))
 	}
 	view := h.cluster.View()

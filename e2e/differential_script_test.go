@@ -95,6 +95,7 @@ func (d *dialogue) resources(step string, types []int8) {
 				}
 			}
 		}
+		slices.Sort(words)
 		return codeName(listed.ErrorCode) + " " + ownOf(words)
 	})
 }

@@ -79,6 +79,13 @@ var differences = map[string]string{
 	"share offsets after acknowledgements": startAtOnce, "share offsets after a gap": startAtOnce,
 	"share fetch that acknowledges": atOnce, "share fetch that acknowledges what it has not": atOnce,
 	// Here because something is not there.
+	"other APIs":                                     "security, quotas, moves between directories of a broker, and groups of streams are not served, and not advertised",
+	"finalized features":                             "eligible leaders of KIP-966 are not a level that could be off, and there are no groups of streams",
+	"config of a group: all keys":                    "there are no groups of streams",
+	"config of a broker: message.max.bytes":          "the messages between brokers are made for it, so that it needs a restart of all",
+	"config of a broker: default.replication.factor": devSetsIt, "config of a broker: min.insync.replicas": devSetsIt,
+	"config of a topic: min.insync.replicas": devSetsIt, "config of a topic with two set: min.insync.replicas": devSetsIt,
+	"config of a broker: offsets.topic.replication.factor": "min(3, brokers) is the default here, Kafka's 3",
 	"describe logger": noLoggers, "list resources of all types": noLoggers,
 	"validate a downgrade": "all protocols of transactions are spoken whatever is finalized, so there is nothing to go back to",
 	// Here because it cannot be changed any more without moving what is stored; no client sees it.
@@ -94,6 +101,7 @@ const (
 	txnFirst     = "a batch outside of the transaction comes amid it, which is said; Kafka finds fault with its sequence, which is right"
 	startAtOnce  = "the start is told as soon as what lies below is done; Kafka's moves when it next looks"
 	atOnce       = "what a fetch releases it can be given at once, in the order of the log; in Kafka the next one gets it"
+	devSetsIt    = "outrigger dev sets it for the number of brokers"
 	noLoggers    = "log levels are given at the start and are no configs here"
 	negativeHash = "a group whose name has a negative hash has another partition of __consumer_offsets here"
 )
@@ -140,9 +148,10 @@ type dialogue struct {
 	testing.TB
 	ctx    context.Context
 	broker *kgo.Broker
-	// old is the same broker, asked in the versions of before KIP-890.
-	old  *kgo.Broker
-	said []exchanged
+	// old, older and oldest are the same broker, asked in the versions of before KIP-890, of the first flexible
+	// ones, and of Kafka 1.1.
+	old, older, oldest *kgo.Broker
+	said               []exchanged
 }
 
 func transcribe(t *testing.T, seed string) []exchanged {
@@ -152,13 +161,20 @@ func transcribe(t *testing.T, seed string) []exchanged {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	old, err := kgo.NewClient(kgo.SeedBrokers(seed), kgo.MaxVersions(kversion.V3_5_0()))
-	if err != nil {
-		t.Fatal(err)
+	d := &dialogue{TB: t, ctx: within(t, 3*time.Minute), broker: client.SeedBrokers()[0]}
+	for _, as := range []struct {
+		broker   **kgo.Broker
+		versions *kversion.Versions
+	}{{&d.old, kversion.V3_5_0()}, {&d.older, kversion.V2_4_0()}, {&d.oldest, kversion.V1_1_0()}} {
+		client, err := kgo.NewClient(kgo.SeedBrokers(seed), kgo.MaxVersions(as.versions))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		*as.broker = client.SeedBrokers()[0]
 	}
-	defer old.Close()
-	d := &dialogue{TB: t, ctx: within(t, 3*time.Minute), broker: client.SeedBrokers()[0], old: old.SeedBrokers()[0]}
 	d.topics("diff-a", "diff-b", "diff-c")
+	d.beginnings()
 	d.configs()
 	d.pages()
 	d.features()
@@ -173,6 +189,7 @@ func transcribe(t *testing.T, seed string) []exchanged {
 	d.consumers()
 	d.policies()
 	d.appends()
+	d.refusals()
 	d.deletions()
 	d.values()
 	d.clusters()
@@ -182,6 +199,9 @@ func transcribe(t *testing.T, seed string) []exchanged {
 	d.shares()
 	d.letters()
 	d.coordinators()
+	d.statics()
+	d.described()
+	d.ofOld()
 	return d.said
 }
 

@@ -19,8 +19,10 @@ import (
 // ports that it keeps for the whole test. What a cluster can be asked, a fleet can be asked.
 type fleet struct {
 	*cluster
-	ports     [][fleetPorts]int
-	sets      []string
+	ports [][fleetPorts]int
+	sets  []string
+	// own are the sets of one broker, if there are some.
+	own       func(i int) []string
 	processes []*brokerProcess
 	// voters are the first so many brokers, all of them if it is 0.
 	voters int
@@ -123,6 +125,11 @@ func (f *fleet) start(i int) {
 		"nats.cluster.listen=" + loopback(f.ports[i][portCluster]),
 	}, f.sets...) {
 		args = append(args, "--set", set)
+	}
+	if f.own != nil {
+		for _, set := range f.own(i) {
+			args = append(args, "--set", set)
+		}
 	}
 	p := &brokerProcess{cmd: exec.Command(f.bin, args...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = f.log, f.log

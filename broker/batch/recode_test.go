@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 )
 
@@ -120,6 +121,66 @@ func TestRecordsAreJudgedByKeyAndTime(t *testing.T) {
 				t.Errorf("%s, %s: got %v, want %v", codec, name, err, c.want)
 			}
 		}
+	}
+}
+
+// TestRefusedRecordsAreNamed: all that break a limit, in every codec, and no more than a bounded number of them.
+func TestRefusedRecordsAreNamed(t *testing.T) {
+	for _, codec := range codecs {
+		b := NewBuilder(codec)
+		for i := range 6 {
+			r := Record{Timestamp: 100, Key: []byte("k"), Value: []byte("v")}
+			switch i {
+			case 1, 4:
+				r.Key = nil
+			case 3:
+				r.Timestamp = 50
+			case 5:
+				r.Timestamp = 300
+			}
+			b.Add(r)
+		}
+		made, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, c := range map[string]struct {
+			limits Limits
+			want   []int32
+			kind   error
+		}{
+			"keys":           {Limits{Keyed: true}, []int32{1, 4}, ErrInvalidRecord},
+			"times":          {Limits{TimestampMin: 60, TimestampMax: 200}, []int32{3, 5}, ErrInvalidTimestamp},
+			"keys and times": {Limits{Keyed: true, TimestampMin: 60}, []int32{1, 3, 4}, ErrInvalidTimestamp},
+		} {
+			c.limits.Zstd = true
+			_, err := Validate(made, c.limits)
+			var refused *RefusedRecords
+			if !errors.As(err, &refused) || !errors.Is(err, c.kind) {
+				t.Errorf("%s, %s: got %v, want the refused records and %v", codec, name, err, c.kind)
+				continue
+			}
+			var got []int32
+			for _, r := range refused.Records {
+				got = append(got, r.Index)
+			}
+			if !slices.Equal(got, c.want) || refused.Total != len(c.want) {
+				t.Errorf("%s, %s: got records %v of %d, want %v", codec, name, got, refused.Total, c.want)
+			}
+		}
+	}
+	b := NewBuilder(CodecNone)
+	for range refusedMax + 5 {
+		b.Add(Record{Value: []byte("v")})
+	}
+	made, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Validate(made, Limits{Keyed: true})
+	var refused *RefusedRecords
+	if !errors.As(err, &refused) || len(refused.Records) != refusedMax || refused.Total != refusedMax+5 {
+		t.Errorf("many: got %v, want %d of %d named", err, refusedMax, refusedMax+5)
 	}
 }
 

@@ -19,6 +19,8 @@ type Limits struct {
 	TrustCompressed bool
 	// DecompressedBytesMax bounds the records of a compressed batch; 0 means the constant.
 	DecompressedBytesMax int
+	// RecordBytesMax bounds one record of a compressed batch; 0 means no bound.
+	RecordBytesMax int64
 	// Keyed refuses records without a key: compaction could not tell what they replace.
 	Keyed bool
 	// TimestampMin and TimestampMax bound the timestamps of records, in milliseconds; 0 means no bound.
@@ -29,16 +31,22 @@ type Limits struct {
 // judges reports whether records are judged for more than their form.
 func (l *Limits) judges() bool { return l.Keyed || l.TimestampMin != 0 || l.TimestampMax != 0 }
 
-// judge applies the bounds to one record.
-func (l *Limits) judge(h *Header, m mark) error {
+// judge applies the bounds to one record, and adds it to those that are refused if it breaks one.
+func (l *Limits) judge(h *Header, index int32, m mark, refused *RefusedRecords) *RefusedRecords {
 	if l.Keyed && m.keyless {
-		return invalid("record without a key in a compacted topic")
+		return refused.note(index, "a record of a compacted topic must have a key", ErrInvalidRecord)
 	}
 	ts := h.BaseTimestamp + m.timeDelta
-	if ts != noTimestamp && (l.TimestampMin != 0 && ts < l.TimestampMin || l.TimestampMax != 0 && ts > l.TimestampMax) {
-		return fmt.Errorf("timestamp %d is not within %d and %d: %w", ts, l.TimestampMin, l.TimestampMax, ErrInvalidTimestamp)
+	if ts == noTimestamp {
+		return refused
 	}
-	return nil
+	if l.TimestampMin != 0 && ts < l.TimestampMin {
+		return refused.note(index, fmt.Sprintf("timestamp %d is before %d", ts, l.TimestampMin), ErrInvalidTimestamp)
+	}
+	if l.TimestampMax != 0 && ts > l.TimestampMax {
+		return refused.note(index, fmt.Sprintf("timestamp %d is after %d", ts, l.TimestampMax), ErrInvalidTimestamp)
+	}
+	return refused
 }
 
 // noTimestamp is the timestamp of a record that has none.
@@ -46,7 +54,8 @@ const noTimestamp = -1
 
 // Validate judges the bytes that a producer sent for one partition: exactly one batch, intact, of
 // this format, from a client, with dense offsets and as many records as it says. Accepting an
-// uncompressed batch allocates nothing.
+// uncompressed batch allocates nothing. If only some records break the limits, the error is or wraps a
+// *RefusedRecords.
 func Validate(b []byte, l Limits) (Header, error) {
 	if len(b) == 0 {
 		return Header{}, fmt.Errorf("validate batch: %w", invalid("no batch"))
@@ -84,7 +93,7 @@ func validate(b []byte, h Header, l Limits) error {
 	if h.Records < 1 || h.LastOffsetDelta != h.Records-1 {
 		return invalid("%d records, last offset delta %d", h.Records, h.LastOffsetDelta)
 	}
-	if h.Codec() != CodecNone && l.TrustCompressed && !l.judges() {
+	if h.Codec() != CodecNone && l.TrustCompressed && !l.judges() && l.RecordBytesMax == 0 {
 		return nil
 	}
 	if l.DecompressedBytesMax == 0 {
@@ -139,20 +148,30 @@ func validateRecords(b []byte, h Header, l Limits) error {
 		defer s.keep(&c)
 	}
 	judges := l.judges()
+	var refused *RefusedRecords
 	for i := range h.Records {
 		n, err := c.length()
+		if err == nil && l.RecordBytesMax > 0 && h.Codec() != CodecNone && n > l.RecordBytesMax {
+			err = invalid("%d bytes, %d allowed once decompressed", n, l.RecordBytesMax)
+		}
 		if err == nil {
 			var m mark
 			if m, err = c.record(n, nil); err == nil && m.offsetDelta != i {
 				err = invalid("offset delta %d", m.offsetDelta)
 			}
 			if err == nil && judges {
-				err = l.judge(&h, m)
+				refused = l.judge(&h, i, m, refused)
 			}
 		}
 		if err != nil {
 			return fmt.Errorf("record %d of %d: %w", i, h.Records, err)
 		}
 	}
-	return c.finish()
+	if err := c.finish(); err != nil {
+		return err
+	}
+	if refused != nil {
+		return refused
+	}
+	return nil
 }

@@ -55,6 +55,8 @@ type client struct {
 	admin    func(broker string) (talker, error)
 	// copy is a tool that consumes, transforms and produces; nil to have the test do it with transact.
 	copy func(source, target, group, id string, count int, broker string) command
+	// shows prints the records of an internal topic by a formatter.
+	shows func(topic, formatter, broker string) *exec.Cmd
 	// missing is why it cannot run.
 	missing error
 }
@@ -67,6 +69,8 @@ type clients struct {
 	java               tools.Java
 	classes            string
 }
+
+const noFormatters = "has no formatters of internal topics"
 
 var allCodecs = []string{"none", "gzip", "snappy", "lz4", "zstd"}
 
@@ -118,7 +122,7 @@ func kafkaPython(c *clients) *client {
 	column := scripted("kafka-python", func(args ...string) command { return python(c, "driver_kafka_python.py", args...) })
 	const classic = "speaks the classic protocol only"
 	column.lacks = map[string]string{rowConsumerGroup: classic, rowShareGroup: classic, rowAdminShares: classic,
-		rowThrottled: noTool}
+		rowThrottled: noTool, rowCoordinators: noFormatters}
 	return column
 }
 
@@ -127,7 +131,7 @@ func confluent(c *clients) *client {
 	column.lacks = map[string]string{
 		rowReassign: "has no such call", rowLogDirs: "has no such call", rowAdminTransactions: "has no such call",
 		rowHanging: "has no such call", rowDeleteOffsets: "has no such call", rowAdminShares: "has no such call",
-		rowThrottled: noTool,
+		rowThrottled: noTool, rowCoordinators: noFormatters,
 	}
 	return column
 }
@@ -145,6 +149,7 @@ func kafkajs(c *clients) *client {
 		rowLogDirs: "has no such call",
 		rowElect:   "has no such call", rowAdminTransactions: "has no such call", rowHanging: "has no such call",
 		rowDeleteOffsets: "has no such call", rowAdminShares: "speaks the classic protocol only", rowThrottled: noTool,
+		rowCoordinators: noFormatters,
 	}
 	return column
 }
@@ -156,7 +161,7 @@ func franz() *client {
 		return command{cmd: cmd}
 	}
 	column := scripted("franz-go", run)
-	column.lacks = map[string]string{rowThrottled: noTool}
+	column.lacks = map[string]string{rowThrottled: noTool, rowCoordinators: noFormatters}
 	column.copy = func(source, target, group, id string, count int, broker string) command {
 		return run(broker, "copy", source, target, group, id, fmt.Sprint(count))
 	}

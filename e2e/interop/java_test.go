@@ -48,6 +48,7 @@ func java(c *clients) *client {
 				"--enable-random-aborts", "--use-group-metadata", "--group-mode"),
 				translate: func(string) [][]string { return nil }}
 		},
+		shows: c.shows,
 	}
 }
 

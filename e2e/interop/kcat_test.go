@@ -22,7 +22,7 @@ func kcat(c *clients) *client {
 			rowConsumerGroup: classic, rowShareGroup: classic, rowCopy: "has no such call",
 			rowAdminTopics: admin, rowAdminGroups: admin, rowDeleteOffsets: admin, rowAdminShares: admin,
 			rowAdminTransactions: admin, rowHanging: admin, rowDeleteRecords: admin,
-			rowReassign: admin, rowThrottled: noTool, rowLogDirs: admin, rowElect: admin,
+			rowReassign: admin, rowThrottled: noTool, rowLogDirs: admin, rowElect: admin, rowCoordinators: noFormatters,
 		},
 		produce: func(p producer, broker string) command {
 			return command{

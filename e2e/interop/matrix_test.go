@@ -41,6 +41,7 @@ const (
 	rowThrottled         = "admin: reassign with a throttle, verify, take back"
 	rowLogDirs           = "admin: log dirs"
 	rowElect             = "admin: elect leaders"
+	rowCoordinators      = "read what coordinators keep, by Kafka's formatters"
 )
 
 // row is one thing that clients do.
@@ -59,6 +60,7 @@ var rows = []row{
 	{rowAdminTopics, adminTopics}, {rowAdminGroups, adminGroups}, {rowDeleteOffsets, deleteOffsets},
 	{rowAdminShares, shareAdmin}, {rowAdminTransactions, adminTransactions}, {rowHanging, hanging},
 	{rowDeleteRecords, deleteRecords}, {rowReassign, reassign}, {rowThrottled, throttled}, {rowLogDirs, logDirs}, {rowElect, nil},
+	{rowCoordinators, readsCoordinators},
 }
 
 // notYet are the rows that brokers do not serve yet. A cell of theirs that passes fails the test, so that

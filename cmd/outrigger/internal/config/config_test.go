@@ -498,7 +498,7 @@ func TestPropertiesTellNoSecret(t *testing.T) {
 	}
 	for _, want := range []Property{
 		{Name: "nats.cluster.secret", Set: true, Secret: true}, {Name: "broker.rack", Value: "r", Set: true},
-		{Name: "num.partitions", Value: "1", Kind: Integer}, {Name: "cluster.id"},
+		{Name: "num.partitions", Value: "1", Default: "1", Kind: Integer, Max: 10_000}, {Name: "cluster.id"},
 	} {
 		got := byName[want.Name]
 		if got.Doc == "" {

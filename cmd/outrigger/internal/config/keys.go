@@ -358,7 +358,7 @@ var inertIntegers = []string{
 	"log.flush.start.offset.checkpoint.interval.ms",
 	"log.message.timestamp.difference.max.ms",
 	"log.cleaner.threads", "log.cleaner.io.buffer.size",
-	"log.local.retention.ms", "log.local.retention.bytes",
+	"log.local.retention.ms", "log.local.retention.bytes", "log.remote.copy.lag.ms", "log.remote.copy.lag.bytes",
 	"replica.fetch.max.bytes", "replica.fetch.min.bytes", "replica.fetch.wait.max.ms",
 	"replica.fetch.response.max.bytes", "replica.fetch.backoff.ms", "replica.socket.timeout.ms",
 	"replica.socket.receive.buffer.bytes", "replica.high.watermark.checkpoint.interval.ms",

@@ -46,11 +46,14 @@ func (c *Config) Setting(name string) (Setting, bool) {
 type Property struct {
 	Name  string
 	Value string
-	// Set: somebody set it, it is no default.
-	Set    bool
-	Secret bool
-	Kind   Kind
-	Doc    string
+	// Set: somebody set it, it is no default. Default is the value without that, "" for none.
+	Set     bool
+	Default string
+	Secret  bool
+	Kind    Kind
+	// Max bounds an Integer.
+	Max int64
+	Doc string
 }
 
 // Properties are all keys in force. The values of secrets are left out.
@@ -62,7 +65,7 @@ func (c *Config) Properties() []Property {
 		}
 		setting := c.settings[key.Name]
 		property := Property{Name: key.Name, Value: setting.Value, Secret: key.Secret,
-			Kind: key.Kind, Doc: key.Doc,
+			Kind: key.Kind, Max: key.Max, Default: key.Default, Doc: key.Doc,
 			Set: setting.Source != sourceDefault && setting.Source != ""}
 		if key.Secret {
 			property.Value = ""

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"path/filepath"
 	"time"
@@ -314,15 +315,28 @@ func (n *node) brokerConfig() broker.Config {
 	}
 	for _, p := range n.Config.Properties() {
 		cfg.Properties = append(cfg.Properties, broker.Property{
-			Name: p.Name, Value: p.Value, Set: p.Set, Sensitive: p.Secret, Kind: propertyKinds[p.Kind], Doc: p.Doc,
+			Name: p.Name, Value: p.Value, Set: p.Set, Default: p.Default, Sensitive: p.Secret, Kind: propertyKind(p), Doc: p.Doc,
 		})
 	}
 	return cfg
 }
 
+// propertyKind is the kind of a key in the broker's words. Its bound tells how many bits Kafka has for it.
+func propertyKind(p config.Property) broker.PropertyKind {
+	switch {
+	case p.Kind != config.Integer || p.Max > math.MaxInt32:
+		return propertyKinds[p.Kind]
+	case p.Max == math.MaxInt16:
+		return broker.PropertyShort
+	default:
+		return broker.PropertyInt
+	}
+}
+
 // propertyKinds are the kinds of keys in the broker's words.
 var propertyKinds = map[config.Kind]broker.PropertyKind{
 	config.Integer: broker.PropertyInteger, config.Flag: broker.PropertyFlag, config.List: broker.PropertyList,
+	config.Fraction: broker.PropertyFraction,
 }
 
 // groupConfig hands on what groups may do; the broker's zero values mean defaults.
