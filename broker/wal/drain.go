@@ -245,12 +245,32 @@ const scarceFiles = 2
 
 // Scarce reports whether space is to be given back before anything else.
 func (l *Log) Scarce() bool {
-	free, low := l.Free()
+	free, low := l.space()
 	return low || free < scarceFiles*l.cfg.FileBytes
 }
 
-// Free is what Config.Space tells, the largest number if nobody does.
+// reliefFiles is for how many files for Relief there is to be room at any time: one to write to, and one that follows
+// before it was drained.
+const reliefFiles = 2
+
+// Free is what Config.Space tells, the largest number if nobody does, less what files for Relief may still take.
 func (l *Log) Free() (bytes int64, low bool) {
+	bytes, low = l.space()
+	if l.cfg.ReliefRoom == nil {
+		return bytes, low
+	}
+	due := int64(reliefFiles)
+	l.mu.Lock()
+	for _, s := range l.mu.segments {
+		if s.relief {
+			due--
+		}
+	}
+	l.mu.Unlock()
+	return max(0, bytes-max(0, due)*l.cfg.FileBytes), low
+}
+
+func (l *Log) space() (bytes int64, low bool) {
 	if l.cfg.Space == nil {
 		return math.MaxInt64, false
 	}
