@@ -146,7 +146,7 @@ func (c *compaction) hopes() bool {
 	if c.hopesUntil == 0 {
 		return false
 	}
-	free, _ := c.store.walLog.Free()
+	free := c.store.walLog.Lasting()
 	fits := c.now.portions[0].bytes <= free
 	if !fits && c.store.cfg.Now() < c.hopesUntil {
 		return true

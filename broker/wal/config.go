@@ -100,7 +100,7 @@ type Config struct {
 	// made in any case, and one for Relief alone once that has little left. It is called from the preparer's goroutine.
 	Room func(bytes int64) error
 	// ReliefRoom, if set, is asked in place of Room for a file for Relief alone, in the same way. So much room as two of
-	// them take is no copy's then, see Free.
+	// them take is no compaction's then, see Lasting.
 	ReliefRoom func(bytes int64) error
 	// Space, if set, tells how many bytes copies may take that give space back later, and whether the disk is
 	// low, or nearly so: then no spares are kept. It may be called from any goroutine and does no I/O.

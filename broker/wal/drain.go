@@ -245,19 +245,28 @@ const scarceFiles = 2
 
 // Scarce reports whether space is to be given back before anything else.
 func (l *Log) Scarce() bool {
-	free, low := l.space()
+	free, low := l.Free()
 	return low || free < scarceFiles*l.cfg.FileBytes
+}
+
+// Free is what Config.Space tells, the largest number if nobody does: what a copy may take that has given back at least
+// as much when it is done.
+func (l *Log) Free() (bytes int64, low bool) {
+	if l.cfg.Space == nil {
+		return math.MaxInt64, false
+	}
+	return l.cfg.Space()
 }
 
 // reliefFiles is for how many files for Relief there is to be room at any time: one to write to, and one that follows
 // before it was drained.
 const reliefFiles = 2
 
-// Free is what Config.Space tells, the largest number if nobody does, less what files for Relief may still take.
-func (l *Log) Free() (bytes int64, low bool) {
-	bytes, low = l.space()
+// Lasting is what a copy may take that gives nothing back by itself: what is free, less what files for Relief may take.
+func (l *Log) Lasting() int64 {
+	bytes, _ := l.Free()
 	if l.cfg.ReliefRoom == nil {
-		return bytes, low
+		return bytes
 	}
 	due := int64(reliefFiles)
 	l.mu.Lock()
@@ -267,14 +276,7 @@ func (l *Log) Free() (bytes int64, low bool) {
 		}
 	}
 	l.mu.Unlock()
-	return max(0, bytes-max(0, due)*l.cfg.FileBytes), low
-}
-
-func (l *Log) space() (bytes int64, low bool) {
-	if l.cfg.Space == nil {
-		return math.MaxInt64, false
-	}
-	return l.cfg.Space()
+	return max(0, bytes-max(0, due)*l.cfg.FileBytes)
 }
 
 // Unbind lifts Config.FilesMax, for a log that cannot be drained because it is damaged: to wait would be

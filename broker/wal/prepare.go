@@ -210,7 +210,7 @@ func (l *Log) hurried() bool {
 // room asks whether the disk has room for one more file ahead. If it has not, and what gives space back
 // needs one, that is for it alone: what Room keeps free is kept for that, as far as ReliefRoom allows.
 //
-// So that there is such a file as long as it takes, copies leave room for two (Free). What lies in a file for Relief
+// So that there is such a file as long as it takes, copies that do not give back what they take leave room for two (Lasting). What lies in a file for Relief
 // is not needed any more once it is drained: it is given back with nothing copied while the next is filled, and that
 // is room for the one after it.
 func (l *Log) room() (relief bool, err error) {
