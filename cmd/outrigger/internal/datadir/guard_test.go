@@ -5,7 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"outrigger/broker/topic"
 	"outrigger/broker/wal"
+	"outrigger/broker/wal/waltest"
 )
 
 // disk is a file system of which a test says what is left.
@@ -143,5 +145,72 @@ func TestFilesAreMadeAheadOnlyWhereThatLeavesEnough(t *testing.T) {
 	d.err = errors.New("gone")
 	if err := g.Room(0); !errors.Is(err, d.err) {
 		t.Errorf("got %v, want %v", err, d.err)
+	}
+}
+
+// The log and its guard have one rule: appends never wait for space on a disk that does not count as low, and it does not
+// go to and fro meanwhile.
+func TestAppendsWaitOnALowDiskAlone(t *testing.T) {
+	const capacity, kept, fileBytes = 2 << 20, 100 << 10, 256 << 10 // a file is more than a quarter of what is kept
+	fs := waltest.New()
+	g := NewGuard(func() (total, usable int64, err error) { return capacity, capacity - fs.Used(), nil }, kept, fileBytes)
+	log, err := wal.Open(wal.Config{FS: fs, Dir: "wal", Session: 1, FileBytes: fileBytes, GroupBytesMax: 16 << 10,
+		Room: g.Room, ReliefRoom: g.ReliefRoom, Space: g.Space})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.StarvedBy(log.Starved)
+	d, err := log.Drive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	prepare := func() {
+		t.Helper()
+		for d.Wanted() {
+			if err := d.Prepare(); errors.Is(err, wal.ErrNoSpace) && !errors.Is(err, wal.ErrFailed) {
+				return
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r := wal.Record{Kind: wal.Data, Partition: topic.Partition{Topic: topic.ID{1}}, Payload: make([]byte, 4000)}
+	appended := func() bool {
+		t.Helper()
+		prepare()
+		if !log.TryReserve(wal.Leader, wal.EncodedLen(r)) {
+			return false
+		}
+		log.Append(wal.Leader, r)
+		for err := d.Turn(); err != nil || d.Writing(); err = d.Complete() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.Disk()
+		}
+		return true
+	}
+	for appended() {
+		if err := g.Look(); err != nil || g.Low() != "" {
+			t.Fatalf("got %v, low %q while appends find room", err, g.Low())
+		}
+	}
+	free, floor, low := g.State()
+	if !low || free < floor+floor/freeAgain || free >= floor+fileBytes {
+		t.Fatalf("appends wait with %d bytes free, low %t, want it low above %d and below %d", free, low, floor+floor/freeAgain, floor+fileBytes)
+	}
+	back := int64(0)
+	g.space = func() (total, usable int64, err error) { return capacity, capacity - fs.Used() + back, nil }
+	for _, back = range []int64{floor + fileBytes - free, floor + fileBytes - free - 1, g.enough(floor) - free - 1} {
+		if prepare(); g.Low() == "" || appended() {
+			t.Errorf("with %d bytes more the disk is not low any more", back)
+		}
+	}
+	back = g.enough(floor) - free
+	if prepare(); g.Low() != "" || !appended() {
+		t.Errorf("with %d bytes more got low %q, want appends that go on", back, g.Low())
+	}
+	if err := errors.Join(d.Close(), log.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
