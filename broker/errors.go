@@ -204,7 +204,7 @@ var (
 	errUnknownTopicID = errors.New("topic id is unknown")
 	// errCoordinatorBusy: more requests wait for the coordinator than it holds, or it is stuck.
 	errCoordinatorBusy = errors.New("coordinator has too many requests waiting")
-	// errCoordinatorShut: too few replicas are in sync for anything to be kept.
+	// errCoordinatorShut: too few replicas are in sync for anything to be kept, or there is no space for it.
 	errCoordinatorShut = errors.New("coordinator cannot keep anything at the moment")
 )
 

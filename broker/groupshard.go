@@ -136,7 +136,7 @@ func (s *groupShard) turn(ctx context.Context, calls []*groupCall) error {
 		return err
 	}
 	speaks := s.speaks()
-	open := speaks && role.AcceptAll
+	open := speaks && s.keeps(role)
 	if now.Mono-s.turned > absence.Milliseconds() || s.shut && open {
 		for _, g := range s.groups {
 			g.Rearm(now)

@@ -21,6 +21,9 @@ const (
 	turnMax = 256
 	// shardBatchBytes is how much goes into one batch of records, unless one record is larger.
 	shardBatchBytes = 256 << 10
+	// shardRoom is for how much there must be room in the log if the disk has none for more of that: what all but the
+	// largest turns append.
+	shardRoom = 4 * shardBatchBytes
 	// loadBytes is how much of the log is read at a time.
 	loadBytes = 1 << 20
 	// loadRetry is how long a shard that cannot read its log waits before it tries again.
@@ -325,6 +328,12 @@ func (s *shardCore) leads() (partition.Role, error) {
 		return role, partition.ErrNotLeader
 	}
 	return role, nil
+}
+
+// keeps says whether what is decided now can be kept: enough replicas are in sync, and the log does not wait for space on
+// the disk. Else an append would fail, and with it the shard, and all its groups would begin anew each time.
+func (s *shardCore) keeps(role partition.Role) bool {
+	return role.AcceptAll && !s.log.Starves(shardRoom)
 }
 
 // speaks says whether this node may tell what its machines are. While it may, it is in the in-sync set of

@@ -152,18 +152,18 @@ func (s *shareShard) turn(ctx context.Context, calls []*shareCall) error {
 	if err != nil {
 		return err
 	}
-	speaks, wall := s.speaks(), time.Now().UnixMilli()
+	speaks, keeps, wall := s.speaks(), s.keeps(role), time.Now().UnixMilli()
 	for _, call := range calls {
 		switch {
 		case !speaks:
 			call.reply <- shareAnswer{err: errNotCoordinator}
-		case !role.AcceptAll:
+		case !keeps:
 			call.reply <- shareAnswer{err: errCoordinatorShut}
 		default:
 			s.take(call, wall)
 		}
 	}
-	s.tick(ctx, speaks && role.AcceptAll, wall)
+	s.tick(ctx, speaks && keeps, wall)
 	appends, marks := len(s.entries) > 0, marksOf(s.entries)
 	if err := s.append(ctx, wall); err != nil {
 		return err

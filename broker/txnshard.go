@@ -103,7 +103,7 @@ func (s *txnShard) turn(ctx context.Context, calls []*txnCall) error {
 		return err
 	}
 	speaks := s.speaks()
-	open := speaks && role.AcceptAll
+	open := speaks && s.keeps(role)
 	if open && len(s.held) > 0 {
 		calls = append(s.held, calls...)
 		s.held = nil

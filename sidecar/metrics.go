@@ -142,8 +142,11 @@ func drainMetrics(r register, stats func() partition.Stats) {
 	r.read("drained_files_total", "Files of the write-ahead log that were drained into packs.", func() uint64 {
 		return uint64(stats().Drain.Files)
 	})
-	r.read("adopted_files_total", "Files of them that became packs as they were, since the disk was busy.", func() uint64 {
+	r.read("adopted_files_total", "Files of them that became packs as they were, since the disk was busy or full.", func() uint64 {
 		return uint64(stats().Drain.Adopted)
+	})
+	r.read("merged_packs_total", "Small packs that were merged with their neighbours.", func() uint64 {
+		return uint64(stats().Drain.Merged)
 	})
 	r.read("drained_bytes_total", "Bytes that were copied from the write-ahead log into packs.", func() uint64 {
 		return uint64(stats().Drain.Bytes)

@@ -82,6 +82,16 @@ func (l *Log) Append(ctx context.Context, b []byte, o AppendOptions) (Appended, 
 	return a, err
 }
 
+// Starves reports whether appends to this node's logs wait for space on the disk, or one of a batch of so many bytes
+// would. It is as of now: who must not fail asks before it decides anything.
+func (l *Log) Starves(bytes int64) bool {
+	w := l.store.walLog
+	return w != nil && w.Starves(wal.Leader, wal.EncodedBytes(int(bytes)))
+}
+
+// Starved reports whether appends wait for space on the disk.
+func (s *Store) Starved() bool { return s.walLog.Starved() }
+
 // reservationError says in this package's words that the WAL has stopped.
 func reservationError(err error) error {
 	if errors.Is(err, wal.ErrClosed) {

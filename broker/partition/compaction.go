@@ -174,7 +174,7 @@ func (d *drainer) compact(bytes int64) (more bool, err error) {
 // starved ends a compaction short of a full disk, since the metadata need some, and one that was not sure to fit
 // before producers have to wait for it.
 func (c *compaction) starved() error {
-	if free, _ := c.store.walLog.Free(); free <= 0 || c.ventures && c.store.scarce() {
+	if c.store.walLog.Lasting() <= 0 || c.ventures && c.store.scarce() {
 		return fmt.Errorf("compact logs: %w", wal.ErrNoSpace)
 	}
 	return nil
@@ -220,7 +220,7 @@ func (d *drainer) beginCompaction() *compaction {
 	if highest == 0 || c.number >= d.nextPack || d.store.cfg.Now() < d.crampedUntil {
 		return nil
 	}
-	c.room, _ = d.store.walLog.Free()
+	c.room = d.store.walLog.Lasting()
 	c.queue = d.look(c.number)
 	// Those of which the largest share is to be compacted come first.
 	slices.SortStableFunc(c.queue, func(a, b dirty) int { return cmp.Compare(b.ratio(), a.ratio()) })
@@ -290,8 +290,7 @@ func (c *compaction) fits(l *Log) bool {
 
 // holds reports whether there is space for so much of the log.
 func (c *compaction) holds(l *Log, bytes int64) bool {
-	free, _ := c.store.walLog.Free()
-	free = min(free, c.room-c.bytes)
+	free := min(c.store.walLog.Lasting(), c.room-c.bytes)
 	if bytes <= free {
 		return true
 	}

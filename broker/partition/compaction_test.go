@@ -211,7 +211,7 @@ func (h *hand) wantCounted(l *Log) {
 // tell, nor after a restart.
 func TestCompactedStoreTellsReadersTheSame(t *testing.T) {
 	var total CompactionStats
-	aborted, portions := 0, 0
+	aborted, portions, merged := 0, 0, int64(0)
 	seeds := uint64(12)
 	if testing.Short() {
 		seeds = 4
@@ -256,12 +256,13 @@ func TestCompactedStoreTellsReadersTheSame(t *testing.T) {
 			total.Logs, total.SavedBytes = total.Logs+now.Logs, total.SavedBytes+now.SavedBytes
 			total.Uncleanable += now.Uncleanable
 			portions += len(got.store.drainer.spent)
+			merged += got.store.Stats().Drain.Merged
 		}
 	}
-	if total.Logs < 30*int64(seeds) || portions < 100*int(seeds) || total.SavedBytes < int64(seeds)<<18 || total.Uncleanable != 0 || aborted < int(seeds) {
-		t.Fatalf("too little was compacted: %+v, %d aborted transactions were forgotten", total, aborted)
+	if total.Logs < 30*int64(seeds) || portions < 100*int(seeds) || total.SavedBytes < int64(seeds)<<18 || total.Uncleanable != 0 || aborted < int(seeds) || merged < 4*int64(seeds) {
+		t.Fatalf("too little was compacted: %+v, %d aborted transactions were forgotten, %d packs merged", total, aborted, merged)
 	}
-	t.Logf("%+v in %d portions and more, %d aborted transactions were forgotten", total, portions, aborted)
+	t.Logf("%+v in %d portions and more, %d aborted transactions were forgotten, %d packs merged", total, portions, aborted, merged)
 }
 
 // views are what all logs tell.
@@ -317,6 +318,9 @@ func losePowerCompacting(t *testing.T, portionBytes int64) {
 	changes := h.fs.Changes()
 	if done := h.store.Stats().Compaction; done.Logs < 6 || h.drained < 5 {
 		t.Fatalf("only %d files were drained: %+v", h.drained, done)
+	}
+	if h.store.Stats().Drain.Merged == 0 && portionBytes < 1<<30 {
+		t.Fatalf("no packs were merged: %+v", h.store.Stats().Drain)
 	}
 	if many := len(h.store.drainer.spent) > 10; many != (portionBytes < 1<<30) {
 		t.Fatalf("got %d portions", len(h.store.drainer.spent))

@@ -110,20 +110,25 @@ type drain struct {
 
 // turn drains one file if there is one, or adopts all if that is asked for, and removes the packs that
 // nobody needs any more, and those of which little is needed: these also if there is no space for the file, for then
-// they are what gives it back. Where space is scarce it has given back spare files before. On a busy disk it copies only once it must. An error that wraps wal.ErrNoSpace is for later; after any other the node has to stop.
+// they are what gives it back. Where space is scarce it has given back spare files before. On a busy disk it copies only once it must,
+// and where there is no room for a copy it adopts. An error that wraps wal.ErrNoSpace is for later; after any other the node has to stop.
 func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	if err := d.dropSpares(); err != nil {
 		return false, err
 	}
 	files := d.store.walLog.SealedFiles()
+	adopt = adopt || d.lacksRoom()
 	// Something else may have had it woken while the disk has no time for copies.
 	may := adopt || (d.store.demand() != busy || d.store.owes()) && !d.waits() || d.store.pressed()
 	if len(files) > 0 && may && !d.rests() && d.store.cfg.Catalog != nil {
-		err = d.drainFiles(files, adopt)
+		var copied bool
+		copied, err = d.drainFiles(files, adopt)
 		if damage := (*wal.Damage)(nil); errors.As(err, &damage) {
 			drained, err = d.around(files[0], damage)
 		} else if drained = err == nil; drained {
-			d.hasSpace()
+			if copied {
+				d.hasSpace()
+			}
 			d.freed()
 		}
 	}
@@ -136,22 +141,32 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	return drained, err
 }
 
+// lacksRoom reports whether the oldest file cannot be copied for want of space, and may be adopted, which takes none.
+// So files of which nothing is needed come back also if they lie behind others, and the log does not grow meanwhile.
+func (d *drainer) lacksRoom() bool {
+	sealed, ok := d.store.walLog.Sealed()
+	if !ok || !d.store.mayAdopt() {
+		return false
+	}
+	free, _ := d.store.walLog.Free()
+	return d.waits() || sealed.Bytes > free
+}
+
 // drainFiles drains a file by copying what is needed of it, or adopts all that are there. Damage leaves everything as
 // it was.
-func (d *drainer) drainFiles(files []uint64, adopt bool) error {
+func (d *drainer) drainFiles(files []uint64, adopt bool) (copied bool, err error) {
 	run := &drain{drainer: d, shadows: map[topic.Partition]*shadow{}}
 	var next wal.Start
-	var err error
 	if adopt {
 		next, err = run.adopt(files)
 	}
-	if err == nil && run.files == 0 {
+	if copied = err == nil && run.files == 0; copied {
 		next, err = run.copy(files[0])
 	}
 	if err == nil {
-		return run.commit(next)
+		return copied, run.commit(next)
 	}
-	return run.window.giveUp(err)
+	return false, run.window.giveUp(err)
 }
 
 // adopt replays the files from their digests, as far as there are any: a catalog's edit for all of them costs
@@ -343,9 +358,9 @@ func (d *drain) commit(next wal.Start) error {
 func (d *drain) adoptPack(pack wal.Pack) {
 	d.packs[pack.Number] = pack
 	d.store.walLog.Adopt(pack)
+	d.store.unsorted.Store(true)
 	if wal.Adopted(pack.Number) {
 		d.store.drained.adopted.Add(1)
-		d.store.unsorted.Store(true)
 	} else {
 		d.store.drained.bytes.Add(pack.Bytes)
 	}
@@ -465,9 +480,7 @@ func (s *Store) restore() (wal.Start, []wal.Pack, error) {
 			if p, err = decodePack(key, value); err == nil {
 				packs = append(packs, p)
 				s.drainer.packs[p.Number] = p
-				if wal.Adopted(p.Number) {
-					s.unsorted.Store(true)
-				}
+				s.unsorted.Store(true)
 			}
 		case keyLog:
 			var p topic.Partition

@@ -31,7 +31,7 @@ func (h *hand) close() {
 // Two stores do the same, and one of them drains its WAL meanwhile: opened again, nothing tells them
 // apart but the files.
 func TestDrainedStoreReopensAsOneThatWasNeverDrained(t *testing.T) {
-	files, repacked, adopted := 0, int64(0), int64(0)
+	files, repacked, adopted, merged := 0, int64(0), int64(0), int64(0)
 	for seed := uint64(1); seed <= 25; seed++ {
 		plain, drained := waltest.New(), waltest.New()
 		table := &catalogtest.Catalog{}
@@ -66,10 +66,11 @@ func TestDrainedStoreReopensAsOneThatWasNeverDrained(t *testing.T) {
 			files += got.drained
 			repacked += got.store.Stats().Drain.Repacked
 			adopted += got.store.Stats().Drain.Adopted
+			merged += got.store.Stats().Drain.Merged
 		}
 	}
-	if files < 50 || repacked < 10 || adopted < 20 {
-		t.Fatalf("only %d files were drained, %d of them adopted, %d packs were written anew", files, adopted, repacked)
+	if files < 50 || repacked < 10 || adopted < 20 || merged < 10 {
+		t.Fatalf("only %d files were drained, %d of them adopted, %d packs were written anew, %d merged", files, adopted, repacked, merged)
 	}
 }
 

@@ -43,6 +43,12 @@ func openTight(t *testing.T, adjust ...func(*Config)) *tight {
 			}
 			return nil
 		}
+		cfg.WAL.ReliefRoom = func(bytes int64) error {
+			if look()-bytes < tightFloor/4 {
+				return fmt.Errorf("%w: kept for the metadata", wal.ErrNoSpace)
+			}
+			return nil
+		}
 		cfg.WAL.Space = func() (int64, bool) {
 			free := look()
 			return max(0, free-tightFloor/4), free < tightFloor*5/4

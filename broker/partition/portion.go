@@ -146,7 +146,7 @@ func (c *compaction) hopes() bool {
 	if c.hopesUntil == 0 {
 		return false
 	}
-	free, _ := c.store.walLog.Free()
+	free := c.store.walLog.Lasting()
 	fits := c.now.portions[0].bytes <= free
 	if !fits && c.store.cfg.Now() < c.hopesUntil {
 		return true
@@ -155,12 +155,13 @@ func (c *compaction) hopes() bool {
 	return false
 }
 
-// writes reports whether a pack of that number is, or will be, written.
-func (c *compaction) writes(number uint64) bool {
+// writes reports whether a pack of a number above one and up to another is, or will be, written.
+func (c *compaction) writes(above, upTo uint64) bool {
+	within := func(p portion) bool { return above < p.number && p.number <= upTo }
 	for _, one := range []*cleaning{c.now, c.rest} {
-		if one != nil && slices.ContainsFunc(one.portions, func(p portion) bool { return p.number == number }) {
+		if one != nil && slices.ContainsFunc(one.portions, within) {
 			return true
 		}
 	}
-	return number == c.number
+	return within(portion{number: c.number})
 }

@@ -46,12 +46,12 @@ func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 	may := d.repacking.may() && from >= d.fullUntil // A look alone gets nothing done.
 	d.repacking.spend(d.store.cfg.Now())
 	for range sortsMax {
-		number, next, again := d.worst(used)
+		numbers, next, again := d.anewNext(used)
 		d.store.unsorted.Store(again)
-		if number == 0 || !may {
+		if len(numbers) == 0 || !may {
 			break
 		}
-		done, err := d.repackOne(d.packs[number], next)
+		done, err := d.rewrite(numbers, next)
 		now := d.store.cfg.Now()
 		d.repacking.spend(now)
 		if may = d.repacking.may() && now-from < sortTurn; err != nil {
@@ -60,12 +60,27 @@ func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 		if !done {
 			break
 		}
-		used[next] = used[number]
-		delete(used, number)
+		bytes := int64(0)
+		for _, number := range numbers {
+			bytes += used[number]
+			delete(used, number)
+		}
+		used[next] = bytes
 	}
 	d.store.sortAfter.Store(int64(max(d.repacking.due(), d.fullUntil)))
 	d.count()
 	return nil
+}
+
+// anewNext lists the packs to write anew now as one, and its number: one that is worth it by itself, before those that
+// are to be merged. again: there are some, now or later.
+func (d *drainer) anewNext(used map[uint64]int64) (numbers []uint64, next uint64, again bool) {
+	number, next, again := d.worst(used)
+	if number != 0 {
+		return []uint64{number}, next, again
+	}
+	numbers, next, merges := d.merges(used)
+	return numbers, next, again || merges
 }
 
 // crowd is how many times what is needed of the packs is dead in them.
@@ -108,20 +123,33 @@ func (s *Store) sorts() bool {
 
 // anew reports whether a pack of which so many bytes are needed is worth writing anew, and as which number.
 func (d *drainer) anew(number uint64, used int64) (next uint64, worth bool) {
-	if failed, at := d.bad[number]; at && failed == d.store.dropped.Load() {
+	if d.holds(number) {
 		return 0, false
 	}
 	if wal.Adopted(number) {
-		next, worth = number-number%wal.PackStep, true
-	} else {
-		next = number + 1
-		worth = d.sparse(number, used) && next%portionSpan != 0 && !wal.Adopted(next)
+		next = number - number%wal.PackStep
+		return next, d.vacant(next)
 	}
-	_, taken := d.packs[next]
-	if c := d.compaction; c != nil { // It knows where its batches lie.
-		taken = taken || c.reads[number] || c.writes(next)
-	}
-	return next, worth && !taken
+	next, is := d.successor(number)
+	return next, is && d.sparse(number, used)
+}
+
+// holds reports whether a pack stays for now: it could not be written anew, or a compaction knows where its batches lie.
+func (d *drainer) holds(number uint64) bool {
+	failed, at := d.bad[number]
+	return at && failed == d.store.dropped.Load() || d.compaction != nil && d.compaction.reads[number]
+}
+
+// successor is the number of what takes the place of a pack. It is not if there is none left.
+func (d *drainer) successor(number uint64) (next uint64, is bool) {
+	next = number + 1
+	return next, next%portionSpan != 0 && !wal.Adopted(next) && d.vacant(next)
+}
+
+// vacant reports whether no pack has that number, or is about to.
+func (d *drainer) vacant(number uint64) bool {
+	_, taken := d.packs[number]
+	return !taken && (d.compaction == nil || !d.compaction.writes(number-1, number))
 }
 
 // sparse reports whether a pack of which so many bytes are needed frees enough to be copied for that. Where space is
@@ -140,35 +168,42 @@ type resident struct {
 	extent
 }
 
-// repackOne copies what is needed of a pack into another one. Damage leaves it as it is: the repair of
-// the replica takes the batch away.
-func (d *drainer) repackOne(old wal.Pack, number uint64) (done bool, err error) {
-	needed, settled := d.store.residents(old.Number)
+// rewrite copies what is needed of packs, between which there are no others, into one that takes their place. Damage
+// leaves them as they are: the repair of the replica takes the batch away. A crash before the edit leaves a pack that
+// nobody knows, one after it those that nobody needs.
+func (d *drainer) rewrite(olds []uint64, number uint64) (done bool, err error) {
+	needed, settled := d.store.residents(olds[0], olds[len(olds)-1])
 	if !settled || len(needed) == 0 { // The next sweep removes it.
 		return false, nil
 	}
 	if reported, synced := d.store.walLog.Sequences(); synced < reported {
 		return false, nil
 	}
-	pack, moves, err := d.copyResidents(needed, old.Number, number)
+	pack, moves, err := d.copyResidents(needed, olds[0], number)
 	if errors.Is(err, wal.ErrDamaged) || errors.Is(err, ErrOffsetOutOfRange) {
-		d.bad[old.Number] = d.store.dropped.Load()
+		bad := olds[0]
+		if one := (*unreadable)(nil); errors.As(err, &one) {
+			bad = one.pack
+		}
+		d.bad[bad] = d.store.dropped.Load()
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	edits := []catalog.Edit{{Key: packKey(number), Value: encodePack(pack)},
-		{Key: packKey(old.Number), Until: append(packKey(old.Number), 0)}}
+	edits := []catalog.Edit{{Key: packKey(number), Value: encodePack(pack)}}
+	for _, old := range olds {
+		edits = append(edits, catalog.Edit{Key: packKey(old), Until: append(packKey(old), 0)})
+	}
 	for _, p := range slices.SortedFunc(maps.Keys(moves), comparePartitions) {
-		more, err := d.repackedRuns(p, old.Number, moves[p])
+		more, err := d.repackedRuns(p, olds, moves[p])
 		if err != nil {
 			return false, err
 		}
 		edits = append(edits, more...)
 	}
 	if err := d.store.cfg.Catalog.Apply(edits); err != nil {
-		return false, fmt.Errorf("record that pack %d was written anew: %w", old.Number, err)
+		return false, fmt.Errorf("record that pack %d was written anew: %w", olds[0], err)
 	}
 	d.packs[number] = pack
 	d.store.walLog.Adopt(pack)
@@ -177,25 +212,29 @@ func (d *drainer) repackOne(old wal.Pack, number uint64) (done bool, err error) 
 			l.relocate(list, live)
 		}
 	}
-	delete(d.packs, old.Number)
-	delete(d.bad, old.Number)
-	d.store.drained.repacked.Add(1)
-	d.hasSpace()
-	if err := d.store.walLog.RemovePack(old.Number); err != nil {
-		return false, fmt.Errorf("remove a pack that was written anew: %w", err)
+	for _, old := range olds {
+		delete(d.packs, old)
+		delete(d.bad, old)
+		if err := d.store.walLog.RemovePack(old); err != nil {
+			return false, fmt.Errorf("remove a pack that was written anew: %w", err)
+		}
+	}
+	if d.hasSpace(); len(olds) == 1 {
+		d.store.drained.repacked.Add(1)
+	} else {
+		d.store.drained.merged.Add(int64(len(olds)))
 	}
 	return true, nil
 }
 
-// residents lists the batches that lie in a pack, by partition and offset. It is not settled while a
+// residents lists the batches that lie in a pack, or between two, by partition and offset. It is not settled while a
 // crash could bring batches back that were dropped.
-func (s *Store) residents(number uint64) (all []resident, settled bool) {
-	file := number | wal.PackBit
+func (s *Store) residents(first, last uint64) (all []resident, settled bool) {
 	for _, l := range s.snapshot() {
 		l.mu.Lock()
 		settled := l.settledLocked()
-		from := l.placedLocked(wal.Position{File: file})
-		for i := from; settled && i < l.mu.settled && l.mu.index.at(i).at.File == file; i++ {
+		from, behind := l.placedLocked(wal.Position{File: first | wal.PackBit}), wal.Position{File: (last + 1) | wal.PackBit}
+		for i := from; settled && i < l.mu.settled && l.mu.index.at(i).at.Compare(behind) < 0; i++ {
 			all = append(all, resident{l, l.mu.index.at(i)})
 		}
 		l.mu.Unlock()
@@ -230,12 +269,21 @@ func (d *drainer) copyResidents(
 	return pack, moves, nil
 }
 
+// unreadable is a pack of which a batch could not be read.
+type unreadable struct {
+	pack uint64
+	err  error
+}
+
+func (u *unreadable) Error() string { return fmt.Sprintf("read pack %d: %v", u.pack, u.err) }
+func (u *unreadable) Unwrap() error { return u.err }
+
 // copyEach reads batch by batch: those of one partition lie side by side.
 func (d *drainer) copyEach(needed []resident, to *sorter) error {
 	for _, r := range needed {
 		one := []piece{{extent: r.extent}}
 		if _, err := r.log.load(one); err != nil {
-			return err
+			return &unreadable{pack: r.at.File &^ wal.PackBit, err: err}
 		}
 		if err := d.breathe(&d.repacking); err != nil {
 			return err
@@ -302,23 +350,23 @@ func takeScanned(left []resident, recs []wal.Placed, to *sorter) ([]resident, er
 	return left, nil
 }
 
-// repackedRuns are a partition's runs in the old pack with their batches' new places. A batch that was not
+// repackedRuns are a partition's runs in the old packs with their batches' new places. A batch that was not
 // copied lies nowhere from now on: a record that is not drained yet drops it. Partitions of which nothing
 // was copied keep their runs until then, as when a pack is removed.
 func (d *drainer) repackedRuns(
-	p topic.Partition, old uint64, moves []moved,
+	p topic.Partition, olds []uint64, moves []moved,
 ) (edits []catalog.Edit, err error) {
 	to := make(map[topic.Offset]wal.Position, len(moves))
 	for _, m := range moves {
 		to[m.base] = m.to
 	}
+	var run runs // Of neighbours, too, that lie side by side now.
 	err = d.store.cfg.Catalog.Range(runKey(p, 0), runsEnd(p), func(key, value []byte) error {
 		_, base, err := parseRunKey(key)
-		if err != nil || packOfRun(value) != old {
+		if err != nil || !slices.Contains(olds, packOfRun(value)) {
 			return err
 		}
 		edits = append(edits, catalog.Edit{Key: slices.Clone(key), Until: append(slices.Clone(key), 0)})
-		var run runs
 		err = decodeRun(base, value, func(e extent) {
 			at, copied := to[e.base]
 			if e.at = at; !copied {
@@ -326,10 +374,9 @@ func (d *drainer) repackedRuns(
 			}
 			run.add(p, e)
 		})
-		edits = append(edits, run.done(p)...)
 		return err
 	})
-	return edits, err
+	return append(edits, run.done(p)...), err
 }
 
 // runBatches is how many batches a run has at most, so that none is large.

@@ -15,7 +15,8 @@ import (
 //	                               while the disk is busy it is adopted
 //
 // As a log is looked at every Config.RollBackoff, and no file is sealed while another waits, at most one short file
-// comes about in that time, however little a topic wants to wait, and none where files cannot be drained.
+// comes about in that time, however little a topic wants to wait, and none where files cannot be drained. The small packs
+// that are drained from them are merged (merge.go).
 
 // Due is how long a batch of the log may wait in the WAL; maxAge for as long as it takes.
 func (c Compaction) due() time.Duration {

@@ -42,7 +42,7 @@ func openRotten(t *testing.T, adopted bool) *rotten {
 		t.Fatalf("got drained %v, %v", drained, err)
 	}
 	for number := range r.store.drainer.packs {
-		r.batches, _ = r.store.residents(number)
+		r.batches, _ = r.store.residents(number, number)
 	}
 	r.file = "wal/" + r.batches[0].at.FileName()
 	return r

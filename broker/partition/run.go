@@ -58,10 +58,7 @@ func (s *Store) drain(ctx context.Context) error {
 		}
 		from := s.cfg.Now()
 		for due := s.drainDue.Load(); due && ctx.Err() == nil; {
-			drained, err := s.drainer.turn(s.adopts())
-			if errors.Is(err, wal.ErrNoSpace) {
-				drained, err = s.drainer.makeRoom(err)
-			}
+			drained, err := s.drainer.step(s.adopts())
 			if errors.Is(err, errEnding) {
 				break // nothing was recorded
 			}
@@ -110,12 +107,14 @@ func (s *Store) calm() bool { return s.demand() >= quiet }
 // files wait for each other, and many small batches until the log is pressed, unless one is owed. A start replays
 // what waits.
 func (s *Store) adopts() bool {
-	if s.demand() != busy || s.cfg.MayAdopt != nil && !s.cfg.MayAdopt() {
+	if s.demand() != busy || !s.mayAdopt() {
 		return false
 	}
 	sealed, _ := s.walLog.Sealed()
 	return s.pressed() || s.owes() || sealed.Waiting >= min(adoptBytes, s.walLog.BytesMax()/8) && s.digests.few()
 }
+
+func (s *Store) mayAdopt() bool { return s.cfg.MayAdopt == nil || s.cfg.MayAdopt() }
 
 // adoptBytes is how much waits at most to be adopted, of large batches.
 const adoptBytes = 1 << 30

@@ -1,13 +1,11 @@
 package partition
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"outrigger/broker/catalog/catalogtest"
-	"outrigger/broker/wal"
 	"outrigger/broker/wal/waltest"
 )
 
@@ -15,12 +13,15 @@ import (
 type crammed struct {
 	*hand
 	begun int
+	// capacity is that of the disk, once it is bounded.
+	capacity int64
 }
 
-func openCrammed(t *testing.T) *crammed {
+func openCrammed(t *testing.T, adjust ...func(*Config)) *crammed {
 	t.Helper()
 	fs := waltest.New()
-	h, err := openDraining(t, fs, 1, &catalogtest.Catalog{}, func(cfg *Config) { cfg.WAL.FilesMax = 4 })
+	h, err := openDraining(t, fs, 1, &catalogtest.Catalog{},
+		append([]func(*Config){func(cfg *Config) { cfg.WAL.FilesMax = 4 }}, adjust...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +35,9 @@ func openCrammed(t *testing.T) *crammed {
 	return c
 }
 
+// adoptsNothing: all that is drained is copied.
+func adoptsNothing(cfg *Config) { cfg.MayAdopt = func() bool { return false } }
+
 // cram leaves no byte free.
 func (c *crammed) cram() { c.spare(0) }
 
@@ -42,6 +46,7 @@ func (c *crammed) spare(bytes int64) {
 	for _, name := range c.fs.Names() {
 		bytes += int64(len(c.fs.Content(name)))
 	}
+	c.capacity = bytes
 	c.fs.SetCapacity(bytes)
 }
 
@@ -53,11 +58,7 @@ func (c *crammed) second() {
 	if !c.store.drainDue.Load() {
 		return
 	}
-	_, err := c.store.drainer.turn(c.store.adopts())
-	if errors.Is(err, wal.ErrNoSpace) {
-		_, err = c.store.drainer.makeRoom(err)
-	}
-	if err != nil {
+	if _, err := c.store.drainer.step(c.store.adopts()); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -95,7 +96,7 @@ func TestFullDiskIsNotTriedEachSecond(t *testing.T) {
 
 // A pack that nobody needs goes although a drain finds no space: it is what gives it back.
 func TestFullDiskGivesBackWhatNobodyNeeds(t *testing.T) {
-	c := openCrammed(t)
+	c := openCrammed(t, adoptsNothing)
 	c.fill(1)
 	if drained, err := c.driver.Drain(); err != nil || !drained {
 		t.Fatalf("got drained %v, %v", drained, err)
@@ -130,7 +131,7 @@ func TestFullDiskGivesBackWhatNobodyNeeds(t *testing.T) {
 // A disk on which no file can be drained has room for the little that is needed of a pack: to write that anew gives
 // the room that the drain lacks. It is tried also while so much waits that the drain is tried each second.
 func TestFullDiskHasPacksWrittenAnewOfWhichLittleIsNeeded(t *testing.T) {
-	c := openCrammed(t)
+	c := openCrammed(t, adoptsNothing)
 	c.fill(1)
 	if drained, err := c.driver.Drain(); err != nil || !drained {
 		t.Fatalf("got drained %v, %v", drained, err)
@@ -178,6 +179,85 @@ func TestFullDiskHasPacksWrittenAnewOfWhichLittleIsNeeded(t *testing.T) {
 	}
 	if stats := c.store.Stats().Drain; stats.Files < 2 || stats.Repacked == 0 {
 		t.Errorf("got %+v, want the pack written anew, and by that room for the drain", stats)
+	}
+	c.close()
+}
+
+// A full disk that is not busy has room for no copy. What is needed of the oldest file is adopted then, and so the dead
+// files behind it come back, although nobody deletes anything more.
+func TestFullDiskAdoptsAndGivesDeadFilesBack(t *testing.T) {
+	for _, knows := range []bool{false, true} {
+		var c *crammed
+		c = openCrammed(t, func(cfg *Config) {
+			if cfg.WAL.FilesMax = 0; !knows {
+				return
+			}
+			cfg.WAL.Space = func() (free int64, low bool) {
+				if c == nil || c.capacity == 0 {
+					return 1 << 40, false
+				}
+				return max(0, c.capacity-c.fs.Used()), true
+			}
+		})
+		c.fill(1)
+		c.asked(loaded)
+		for c.store.walLog.End().File <= 4 {
+			for _, l := range c.logs[1:] {
+				c.append(l)
+			}
+			c.settle()
+		}
+		settle(t, c.driver)
+		for _, l := range c.logs[1:] {
+			l.SetHighWatermark(l.State().DurableEnd)
+			c.tolerate("move the start", l.MoveStart(l.State().DurableEnd))
+		}
+		settle(t, c.driver)
+		for again := true; again; { // no spare is left to give
+			var err error
+			if again, err = c.store.walLog.DropSpare(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := c.digest()
+		c.cram()
+		before := c.fs.Used()
+		for range 5 {
+			c.second()
+		}
+		stats := c.store.Stats().Drain
+		if stats.Files < 3 || stats.Adopted != 1 || stats.Packs != 1 || c.store.demand() == busy {
+			t.Errorf("space is known %t: got %+v, demand %v, want one file adopted and the others gone", knows, stats, c.store.demand())
+		}
+		if free := before - c.fs.Used() + stats.SpareBytes; free < 2*c.store.walLog.FileBytes() {
+			t.Errorf("space is known %t: got %d bytes back, want two files", knows, free)
+		}
+		for range int(fullMost/time.Second) + 2 { // and then there is room for a copy of what was adopted
+			c.second()
+		}
+		if stats = c.store.Stats().Drain; stats.Repacked != 1 || stats.Packs != 1 || c.digest() != want {
+			t.Errorf("space is known %t: got %+v, want the adopted file written anew", knows, stats)
+		}
+		c.close()
+	}
+}
+
+// Where the cluster has not agreed on files that are adopted the drain waits for space.
+func TestFullDiskAdoptsNothingThatItMayNot(t *testing.T) {
+	c := openCrammed(t, adoptsNothing)
+	c.fill(3)
+	for again := true; again; {
+		var err error
+		if again, err = c.store.walLog.DropSpare(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.cram()
+	for range 5 {
+		c.second()
+	}
+	if stats := c.store.Stats().Drain; stats.Files != 0 || stats.Adopted != 0 {
+		t.Errorf("got %+v on a full disk, want nothing adopted", stats)
 	}
 	c.close()
 }

@@ -75,7 +75,7 @@ type Store struct {
 	unsorted, crowded atomic.Bool
 	// sortAfter is until when that has had its share of the time.
 	sortAfter atomic.Int64
-	drained   struct{ files, adopted, bytes, packs, packBytes, repacked, rolled, stuck atomic.Int64 }
+	drained   struct{ files, adopted, bytes, packs, packBytes, repacked, merged, rolled, stuck atomic.Int64 }
 	// rules say how partitions are compacted, compactions what was done.
 	rules       atomic.Pointer[func(topic.Partition) (Compaction, bool)]
 	compactions struct {

@@ -1,12 +1,14 @@
 package partition
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"outrigger/broker/catalog"
+	"outrigger/broker/wal"
 )
 
 // sweep removes the packs in which no batch lies that any log has, once what dropped the batches is
@@ -134,16 +136,34 @@ func (d *drainer) hasSpace() { d.full, d.fullUntil, d.fullFor = false, 0, 0 }
 // waits reports whether there was no space a short while ago.
 func (d *drainer) waits() bool { return d.store.cfg.Now() < d.fullUntil }
 
+// step is a turn that answers a full disk by making room, as far as there is a way.
+func (d *drainer) step(adopt bool) (again bool, err error) {
+	again, err = d.turn(adopt)
+	if errors.Is(err, wal.ErrNoSpace) {
+		again, err = d.makeRoom(err)
+	}
+	return again, err
+}
+
 // makeRoom answers a full disk: a spare file of the WAL goes, and the drain is tried again; without one
-// it waits, longer each time: to find out that there is no space costs as much as to copy.
+// copies wait, longer each time: to find out that there is no space costs as much as to copy. Files are adopted meanwhile.
 func (d *drainer) makeRoom(full error) (again bool, err error) {
 	again, err = d.store.walLog.DropSpare()
 	if !again && err == nil && !d.full {
-		d.store.cfg.Logger.Warn("no space to drain the write-ahead log, it waits", keyReason, full.Error())
+		d.store.cfg.Logger.Warn("no space to copy what the write-ahead log holds, that waits", keyReason, full.Error())
 	}
-	if d.full = !again; d.full && !d.waits() { // What cannot wait is tried meanwhile.
+	if d.full = !again; !d.full || err != nil {
+		return again, err
+	}
+	if !d.waits() { // What cannot wait is tried meanwhile.
 		d.fullFor = min(max(fullLeast, 2*d.fullFor), fullMost)
 		d.fullUntil = d.store.cfg.Now() + d.fullFor
+	}
+	if !d.lacksRoom() {
+		return false, nil
+	}
+	if again, err = d.turn(true); errors.Is(err, wal.ErrNoSpace) { // A file that cannot be adopted, nor copied.
+		return false, nil
 	}
 	return again, err
 }
@@ -153,8 +173,9 @@ type DrainStats struct {
 	// Files and Bytes count what was drained since Open: files of the WAL, and bytes copied into packs.
 	// Adopted are the files among them that became packs as they were.
 	Files, Adopted, Bytes int64
-	// Packs and PackBytes are what there is now, Repacked counts those that were written anew.
-	Packs, PackBytes, Repacked int64
+	// Packs and PackBytes are what there is now, Repacked counts those that were written anew, Merged those that were
+	// into one with others.
+	Packs, PackBytes, Repacked, Merged int64
 	// Rolled counts how often a file was to be sealed before it was full.
 	Rolled int64
 	// SpilledBytes is what the logs know of drained batches outside of the heap.
@@ -168,7 +189,7 @@ type DrainStats struct {
 func (s *Store) drainStats() DrainStats {
 	d := DrainStats{Files: s.drained.files.Load(), Adopted: s.drained.adopted.Load(), Bytes: s.drained.bytes.Load(),
 		Packs: s.drained.packs.Load(), PackBytes: s.drained.packBytes.Load(),
-		Repacked: s.drained.repacked.Load(), Rolled: s.drained.rolled.Load(), Stuck: s.drained.stuck.Load()}
+		Repacked: s.drained.repacked.Load(), Merged: s.drained.merged.Load(), Rolled: s.drained.rolled.Load(), Stuck: s.drained.stuck.Load()}
 	d.SpilledBytes, _ = s.cfg.Spill.Bytes()
 	if s.walLog != nil {
 		sealed, _ := s.walLog.Sealed()

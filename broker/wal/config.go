@@ -99,6 +99,9 @@ type Config struct {
 	// none for a spare. An error that wraps ErrNoSpace puts it off, as a full disk does. The one in use is
 	// made in any case, and one for Relief alone once that has little left. It is called from the preparer's goroutine.
 	Room func(bytes int64) error
+	// ReliefRoom, if set, is asked in place of Room for a file for Relief alone, in the same way. So much room as two of
+	// them take is no compaction's then, see Lasting.
+	ReliefRoom func(bytes int64) error
 	// Space, if set, tells how many bytes copies may take that give space back later, and whether the disk is
 	// low, or nearly so: then no spares are kept. It may be called from any goroutine and does no I/O.
 	Space func() (free int64, low bool)

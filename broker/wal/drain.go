@@ -249,12 +249,34 @@ func (l *Log) Scarce() bool {
 	return low || free < scarceFiles*l.cfg.FileBytes
 }
 
-// Free is what Config.Space tells, the largest number if nobody does.
+// Free is what Config.Space tells, the largest number if nobody does: what a copy may take that has given back at least
+// as much when it is done.
 func (l *Log) Free() (bytes int64, low bool) {
 	if l.cfg.Space == nil {
 		return math.MaxInt64, false
 	}
 	return l.cfg.Space()
+}
+
+// reliefFiles is for how many files for Relief there is to be room at any time: one to write to, and one that follows
+// before it was drained.
+const reliefFiles = 2
+
+// Lasting is what a copy may take that gives nothing back by itself: what is free, less what files for Relief may take.
+func (l *Log) Lasting() int64 {
+	bytes, _ := l.Free()
+	if l.cfg.ReliefRoom == nil {
+		return bytes
+	}
+	due := int64(reliefFiles)
+	l.mu.Lock()
+	for _, s := range l.mu.segments {
+		if s.relief {
+			due--
+		}
+	}
+	l.mu.Unlock()
+	return max(0, bytes-max(0, due)*l.cfg.FileBytes)
 }
 
 // Unbind lifts Config.FilesMax, for a log that cannot be drained because it is damaged: to wait would be

@@ -78,6 +78,11 @@ func (l *ledger) fits(b Budget, bytes int64) bool {
 	return b == Relief || l.unplaced[b]+c <= l.space/2 && l.unplaced[Leader]+l.unplaced[Follower]+c <= l.space
 }
 
+// lacksSpace reports whether bytes do not fit for want of space in files, and not because the queue is full.
+func (l *ledger) lacksSpace(b Budget, bytes int64) bool {
+	return b != Relief && l.queued[b]+bytes <= l.queueMax[b] && !l.fits(b, bytes)
+}
+
 // left is how much may still be promised to Relief.
 func (l *ledger) left() int64 {
 	return l.brim - l.unplaced[Leader] - l.unplaced[Follower] - l.unplaced[Relief]

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,6 +30,9 @@ type Log struct {
 	blocks   blockPool
 	handles  handleCache
 	cache    *cache
+
+	// starved says that records found no space in the files, and the disk had none for another since.
+	starved atomic.Bool
 
 	lockOnce sync.Once
 	lock     io.Closer
@@ -53,6 +57,8 @@ type Log struct {
 		start Start
 		// spares are files to write again.
 		spares []string
+		// refused: the disk had no space for a file when one was wanted last.
+		refused bool
 		// unbound: the bound on the files of the chain is lifted.
 		unbound bool
 		// extents of all files, oldest first, packs before the chain; the last one's end is the durable
@@ -106,6 +112,7 @@ func (l *Log) Reserve(ctx context.Context, b Budget, bytes int64) error {
 		l.mu.Unlock()
 		return nil
 	}
+	l.starveLocked(b, bytes)
 	w := l.mu.ledger.wait(b, bytes)
 	l.mu.Unlock()
 
@@ -129,7 +136,45 @@ func (l *Log) TryReserve(b Budget, bytes int64) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.refusalLocked() == nil && l.mu.ledger.tryReserve(b, bytes)
+	if l.refusalLocked() != nil {
+		return false
+	}
+	if l.mu.ledger.tryReserve(b, bytes) {
+		return true
+	}
+	l.starveLocked(b, bytes)
+	return false
+}
+
+// starveLocked notes that bytes do not fit, if that is for want of space on the disk.
+func (l *Log) starveLocked(b Budget, bytes int64) {
+	if l.mu.refused && l.mu.ledger.lacksSpace(b, bytes) {
+		l.starved.Store(true)
+	}
+}
+
+// refuse takes in whether the disk has no space for a file that is wanted.
+func (l *Log) refuse(refused bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refuseLocked(refused)
+}
+
+func (l *Log) refuseLocked(refused bool) {
+	if l.mu.refused = refused; !refused {
+		l.starved.Store(false)
+	}
+}
+
+// Starved reports whether records other than those of Relief wait for space on the disk: one did not fit in the files
+// that there are, and there has been no room for another file since.
+func (l *Log) Starved() bool { return l.starved.Load() }
+
+// Starves reports whether that is so, or would be with one more record of that encoded length.
+func (l *Log) Starves(b Budget, bytes int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.starved.Load() || l.mu.refused && l.mu.ledger.lacksSpace(b, bytes)
 }
 
 // recordMax is the encoded length of the largest record that a budget takes.

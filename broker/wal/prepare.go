@@ -71,9 +71,13 @@ func (p *preparer) wanted() bool {
 // turn makes one file if one is wanted.
 func (p *preparer) turn(ctx context.Context) error {
 	if !p.wanted() {
+		p.log.refuse(false)
 		return nil
 	}
 	err := p.log.makeSegment(ctx)
+	if errors.Is(err, ErrNoSpace) {
+		p.log.refuse(true)
+	}
 	switch {
 	case errors.Is(err, ErrNoSpace) && !p.full:
 		p.full = true
@@ -138,6 +142,7 @@ func (l *Log) makeSegment(ctx context.Context) error {
 	}
 	l.mu.ledger.setSpace(l.mu.segments)
 	l.mu.ledger.grant()
+	l.refuseLocked(relief)
 	return nil
 }
 
@@ -203,7 +208,11 @@ func (l *Log) hurried() bool {
 }
 
 // room asks whether the disk has room for one more file ahead. If it has not, and what gives space back
-// needs one, that is for it alone: what Room keeps free is kept for that.
+// needs one, that is for it alone: what Room keeps free is kept for that, as far as ReliefRoom allows.
+//
+// So that there is such a file as long as it takes, copies that do not give back what they take leave room for two (Lasting). What lies in a file for Relief
+// is not needed any more once it is drained: it is given back with nothing copied while the next is filled, and that
+// is room for the one after it.
 func (l *Log) room() (relief bool, err error) {
 	l.mu.Lock()
 	bytes, ahead, strained := l.cfg.FileBytes, len(l.mu.segments) > 0, l.mu.ledger.strained()
@@ -214,10 +223,14 @@ func (l *Log) room() (relief bool, err error) {
 	if !ahead || l.cfg.Room == nil {
 		return false, nil
 	}
-	if err = l.cfg.Room(bytes); errors.Is(err, ErrNoSpace) && strained {
-		return true, nil
+	if err = l.cfg.Room(bytes); !errors.Is(err, ErrNoSpace) || !strained {
+		return false, err
 	}
-	return false, err
+	if l.cfg.ReliefRoom != nil {
+		err = l.cfg.ReliefRoom(bytes)
+		return err == nil, err
+	}
+	return true, nil
 }
 
 // openSpare returns nil for a spare of another size, which it removes.

@@ -140,3 +140,163 @@ func TestFilesForReliefKeepNobodyWaiting(t *testing.T) {
 		t.Errorf("space is back, and data still waits: ready %d, wanted %t", d.Ready(), d.Wanted())
 	}
 }
+
+// Records that find no space are noted while the disk has none, until there is a file for them.
+func TestLogStarvesWhileRecordsFindNoSpaceOnTheDisk(t *testing.T) {
+	d, low := onLowDisk(t)
+	if !d.Starved() || !d.Starves(wal.Leader, 1) {
+		t.Fatal("a full log on a full disk does not starve")
+	}
+	for start := moveStart(1); d.TryReserve(wal.Relief, wal.EncodedLen(start)); { // another file for them alone
+		d.Append(wal.Relief, start)
+		d.step()
+		if d.Ready() > 1 {
+			break
+		}
+	}
+	if !d.Starved() {
+		t.Error("the log does not starve any more, with a file for relief alone")
+	}
+	*low = false
+	if d.step(); d.Starved() || d.Starves(wal.Leader, wal.EncodedLen(data(1, 9000))) {
+		t.Error("the log starves although there is space again")
+	}
+	*low = true
+	if d.Starves(wal.Leader, wal.EncodedLen(data(1, 9000))) {
+		t.Error("the log starves with files ahead")
+	}
+}
+
+// A queue that is full is no want of space.
+func TestFullQueueIsNoWantOfSpace(t *testing.T) {
+	cfg := small(waltest.New())
+	cfg.QueueBytesMax[wal.Leader] = 16 << 10
+	refused := false
+	cfg.Room = func(int64) error {
+		if refused {
+			return wal.ErrNoSpace
+		}
+		return nil
+	}
+	d := drive(t, cfg)
+	d.step()
+	refused = true
+	for reserved := int64(0); ; reserved += 4 << 10 {
+		if d.TryReserve(wal.Leader, 4<<10) {
+			continue
+		}
+		if d.Starved() || reserved == 0 {
+			t.Errorf("the log starves: %t, after %d bytes in the queue", d.Starved(), reserved)
+		}
+		return
+	}
+}
+
+// Files for relief leave what ReliefRoom says, and give themselves back: those that are full are drained without a
+// pack, and that is room for the next. So there is no end to what may be written, however little that frees.
+func TestReliefNeverTakesTheLastOfTheDisk(t *testing.T) {
+	fs := waltest.New()
+	const kept = 40 << 10
+	capacity := int64(1 << 20)
+	fs.SetCapacity(capacity)
+	low := false
+	cfg := small(fs)
+	room := func(leave int64) func(int64) error {
+		return func(bytes int64) error {
+			if capacity-fs.Used()-bytes < leave {
+				return fmt.Errorf("%w: kept free", wal.ErrNoSpace)
+			}
+			return nil
+		}
+	}
+	cfg.Room = func(bytes int64) error {
+		if low {
+			return wal.ErrNoSpace
+		}
+		return nil
+	}
+	cfg.ReliefRoom = room(kept)
+	cfg.Space = func() (int64, bool) { return max(0, capacity-fs.Used()-kept), low }
+	d := drive(t, cfg)
+	d.step()
+	low = true
+	d.fill()
+	// Copies have taken what they may.
+	ballast, err := fs.Create("ballast", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ballast.Allocate(d.Lasting() &^ 4095); err != nil {
+		t.Fatal(err)
+	}
+	first := d.End().File
+	for base := uint64(0); d.End().File < first+6; base++ {
+		r := moveStart(base)
+		if !d.TryReserve(wal.Relief, wal.EncodedLen(r)) {
+			t.Fatalf("no room for what gives space back, record %d in file %d, %d bytes are free", base, d.End().File, capacity-fs.Used())
+		}
+		d.Append(wal.Relief, r)
+		d.step()
+		if left := capacity - fs.Used(); left < kept {
+			t.Fatalf("%d bytes are left, want %d", left, kept)
+		}
+		for sealed, ok := d.Sealed(); ok && sealed.File > first; sealed, ok = d.Sealed() {
+			next, err := d.ReadSealed(sealed.File, func(wal.Placed) error { return nil })
+			if err == nil {
+				err = d.Retire(next)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for sealed, ok := d.Sealed(); ok && sealed.File <= first; sealed, ok = d.Sealed() { // adopted
+			pack, next, _ := d.Adoptable(sealed.File)
+			d.Adopt(pack)
+			if err := d.Retire(next); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// Somebody else may take even that: then what gives space back has the end of the last file, and waits.
+func TestReliefLeavesWhatIsKeptForTheMetadata(t *testing.T) {
+	cfg := small(waltest.New())
+	low, lowest := false, false
+	answer := func(no *bool) func(int64) error {
+		return func(int64) error {
+			if *no {
+				return wal.ErrNoSpace
+			}
+			return nil
+		}
+	}
+	cfg.Room, cfg.ReliefRoom = answer(&low), answer(&lowest)
+	d := drive(t, cfg)
+	d.step()
+	low, lowest = true, true
+	d.fill()
+	file, written := d.End().File, 0
+	write := func() bool {
+		r := moveStart(uint64(written))
+		if !d.TryReserve(wal.Relief, wal.EncodedLen(r)) {
+			return false
+		}
+		d.Append(wal.Relief, r)
+		d.step()
+		written++
+		return true
+	}
+	for write() {
+		if d.End().File != file {
+			t.Fatal("a file was made of what is kept for the metadata")
+		}
+	}
+	if written == 0 {
+		t.Error("there was no room in the last file")
+	}
+	lowest = false
+	if d.step(); !write() {
+		t.Error("no room for what gives space back once there is space for a file")
+	}
+}

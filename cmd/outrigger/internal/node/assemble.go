@@ -119,6 +119,7 @@ func (n *node) assemble(ctx context.Context) error {
 		return err
 	}
 	n.logs = logs
+	n.guard.StarvedBy(n.logs.Starved)
 	if n.sidecar, err = n.newSidecar(clock); err != nil {
 		return n.explainMetadata(err)
 	}
@@ -221,11 +222,16 @@ func (n *node) openSpill() (*partition.Spill, error) {
 	return spill, err
 }
 
-func (n *node) logConfig(clock func() time.Duration) partition.Config {
+// fileBytes is the size of a file of the write-ahead log: a few of the largest batches fit.
+func (n *node) fileBytes() int64 {
 	record := roundUp(int64(n.Config.Kafka.MessageBytesMax)+recordOverhead, walAlign)
-	fileBytes := max(roundUp(n.Config.WAL.FileBytes, walAlign), walShare*record)
+	return max(roundUp(n.Config.WAL.FileBytes, walAlign), walShare*record)
+}
+
+func (n *node) logConfig(clock func() time.Duration) partition.Config {
+	fileBytes := n.fileBytes()
 	files := int(max(n.Config.WAL.RetainedBytes/fileBytes, walFilesMin))
-	return partition.Config{
+	cfg := partition.Config{
 		WAL: wal.Config{
 			FS:        wal.OS(),
 			Dir:       n.dir.Path(datadir.WAL),
@@ -249,6 +255,10 @@ func (n *node) logConfig(clock func() time.Duration) partition.Config {
 		Now:                   clock,
 		Logger:                n.Logger,
 	}
+	if n.Config.WAL.DiskFreeMin != 0 { // Else nothing is kept, not for Relief either.
+		cfg.WAL.ReliefRoom = n.guard.ReliefRoom
+	}
+	return cfg
 }
 
 // mayAdopt reports whether the cluster has finalized a level at which logs may adopt files, as far as this

@@ -14,7 +14,7 @@ const (
 
 // guardSpace begins to watch the space of the disk, before anything is written.
 func (n *node) guardSpace() error {
-	n.guard = datadir.NewGuard(n.dir.Space, n.Config.WAL.DiskFreeMin)
+	n.guard = datadir.NewGuard(n.dir.Space, n.Config.WAL.DiskFreeMin, n.fileBytes())
 	gauge := func(name, help string, value func() float64) {
 		n.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
@@ -22,7 +22,7 @@ func (n *node) guardSpace() error {
 		free, _, _ := n.guard.State()
 		return float64(free)
 	})
-	gauge("outrigger_disk_free_min_bytes", "Below this producers wait (log.disk.free.min).", func() float64 {
+	gauge("outrigger_disk_free_min_bytes", "What producers leave free (log.disk.free.min).", func() float64 {
 		_, floor, _ := n.guard.State()
 		return float64(floor)
 	})

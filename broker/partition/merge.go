@@ -1,0 +1,106 @@
+package partition
+
+import (
+	"maps"
+	"slices"
+
+	"outrigger/broker/wal"
+)
+
+// A drain makes a pack of each file of the WAL, however little of it is needed: a few KiB, where files are sealed early
+// for a log that is compacted (roll.go). So neighbours in the order of packs are merged into one, which takes the place
+// of all of them as a pack that is written anew does of one (repack.go), in the same share of the time:
+//
+//	packs    7: 9 MiB | 8: 4 KiB | 9: 4 KiB | 10: 4 KiB | 11: 4 KiB | 12: 60 MiB
+//	become   7: 9 MiB |                                 11': 16 KiB | 12: 60 MiB
+//
+// They are merged up to a quarter of a file, once they come to four times what the largest of them does: so a byte is
+// copied no more often than its pack becomes four times as large. That leaves few, but some orders of sizes many. So once
+// too many neighbours are left that would fit into one, the smallest are merged whatever their sizes: there are no more
+// packs than two for each quarter of a file that is needed, and a few.
+const (
+	// mergeShare: packs are merged up to one in so many of the bytes of a file of the WAL.
+	mergeShare = 4
+	// mergeGain is how many times the largest of its packs a merged one is.
+	mergeGain = 4
+	// mergeSlack is how many neighbours may be left that would fit into one.
+	mergeSlack = 32
+	// mergeMost bounds how many are merged at once, and with them the edit of the catalog.
+	mergeMost = 64
+)
+
+// neighbour is a pack as a merge sees it.
+type neighbour struct {
+	number uint64
+	// needed is how many bytes of it are. stays: it must not be merged. leads: it may be the last of those that are,
+	// whose number follows on its own. apart: nothing may be merged across what lies before it.
+	needed              int64
+	stays, leads, apart bool
+}
+
+// mergeable finds the packs to merge next, which are packs[from:until]; none if until is zero.
+func mergeable(packs []neighbour, most int64) (from, until int) {
+	crowd, left := int64(0), 0
+	smallest := most + 1
+	tight := 0
+	for i := range packs {
+		sum, largest := int64(0), int64(0)
+		for j := i; j < min(len(packs), i+mergeMost); j++ {
+			p := packs[j]
+			if sum += p.needed; p.stays || j > i && p.apart || sum > most {
+				break
+			}
+			largest = max(largest, p.needed)
+			if j == i || !p.leads {
+				continue
+			}
+			if j == i+1 {
+				left++
+				if sum < smallest {
+					smallest, tight = sum, i
+				}
+			}
+			if n := j + 1 - i; sum >= mergeGain*largest && (n > until-from || n == until-from && sum < crowd) {
+				from, until, crowd = i, j+1, sum
+			}
+		}
+	}
+	if until == 0 && left > mergeSlack {
+		return tight, tight + 2
+	}
+	return from, until
+}
+
+// neighbours lists the packs, of which so many bytes are needed, in their order.
+func (d *drainer) neighbours(used map[uint64]int64) (all []neighbour) {
+	last := uint64(0)
+	for _, number := range slices.Sorted(maps.Keys(d.packs)) {
+		_, leads := d.successor(number)
+		all = append(all, neighbour{number: number, needed: used[number], leads: leads,
+			stays: used[number] == 0 || wal.Adopted(number) || d.holds(number),
+			// What a compaction is about to write there may belong between those.
+			apart: d.compaction != nil && d.compaction.writes(last, number+1)})
+		last = number
+	}
+	return all
+}
+
+// merges lists the packs to merge now, and as which number. again: there are some, now or later. Where space is scarce
+// it has no hurry.
+func (d *drainer) merges(used map[uint64]int64) (numbers []uint64, next uint64, again bool) {
+	all := d.neighbours(used)
+	from, until := mergeable(all, d.store.walLog.FileBytes()/mergeShare)
+	if until == 0 {
+		return nil, 0, false
+	}
+	bytes := int64(0)
+	for _, p := range all[from:until] {
+		numbers = append(numbers, p.number)
+		bytes += p.needed
+	}
+	if free, _ := d.store.walLog.Free(); d.store.demand() == busy || d.store.scarce() || bytes > free {
+		return nil, 0, true
+	}
+	next, _ = d.successor(numbers[len(numbers)-1])
+	return numbers, next, true
+}
