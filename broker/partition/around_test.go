@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"outrigger/broker/catalog/catalogtest"
 	"outrigger/broker/topic"
@@ -74,6 +75,8 @@ func TestDamagedFilesAreDrainedAsWholeOnesAre(t *testing.T) {
 				want.run(20)
 				got.run(20)
 				s.drain()
+				want.clock.advance(time.Minute) // What was refused is asked for again.
+				got.clock.advance(time.Minute)
 			}
 			if stats := got.store.Stats().Drain; stats.Stuck != 0 {
 				t.Fatalf("seed %d, session %d: got %+v", seed, session, stats)
@@ -97,6 +100,7 @@ func TestPowerLossWhileADamagedFileIsDrainedLosesNothing(t *testing.T) {
 		for range rounds {
 			h.run(20)
 			s.drain()
+			h.clock.advance(time.Minute)
 		}
 	}
 	h, err := openDraining(t, waltest.New(), seed, dyingCatalog(waltest.New()))

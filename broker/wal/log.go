@@ -29,6 +29,7 @@ type Log struct {
 	blocks   blockPool
 	handles  handleCache
 	cache    *cache
+	refused  refusals
 
 	lockOnce sync.Once
 	lock     io.Closer

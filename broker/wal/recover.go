@@ -118,6 +118,7 @@ func (l *Log) probe() (bool, error) {
 
 // recover follows the chain through all files, replays its records and judges how it ends.
 func (w *walk) recover(replay func(Placed) error) error {
+	w.patience = refusalsMax
 	if damage := w.gaps(); len(damage) > 0 {
 		return &damage[0]
 	}
@@ -127,6 +128,9 @@ func (w *walk) recover(replay func(Placed) error) error {
 		}
 		if err := w.follow(f, f.size, replayGroup(replay)); err != nil {
 			return err
+		}
+		if damage := w.givesUp(); damage != nil {
+			return damage
 		}
 		if w.progress != nil {
 			w.progress(f.size)
@@ -154,7 +158,8 @@ func replayGroup(replay func(Placed) error) func(GroupHeader, []byte, Position) 
 // Groups behind a torn one can be valid without saying so: they were written, and not synced, before
 // the same crash, or they are leftovers that a recovery has already decided to leave behind.
 //
-// A block that cannot be read is never a torn tail: it may have been n, acknowledged, or its witness.
+// A block that cannot be read is never a torn tail if a group may lie there: it may have been n, acknowledged, or its
+// witness. See search and forgive for where none can.
 func (w *walk) judge() error {
 	tail := w.tail()
 	for i := max(tail, 0); i < len(w.files); i++ {
@@ -166,7 +171,7 @@ func (w *walk) judge() error {
 		if refused := (*unreadable)(nil); err != nil && !errors.As(err, &refused) {
 			return err
 		}
-		f.used = h.Length > 0 || err != nil
+		f.used, f.doubt = h.Length > 0, err != nil
 		err = w.search(f, f.end, func(h GroupHeader, _ []byte, at Position) error {
 			f.used = true
 			w.testify(h.Synced, fmt.Sprintf("group %d at %s byte %d", h.Sequence, f.name, at.Offset))
@@ -176,6 +181,7 @@ func (w *walk) judge() error {
 			return err
 		}
 	}
+	w.forgive(tail)
 	found := w.unread
 	if found == nil && len(w.bad) > 0 {
 		found = &w.bad[0]
@@ -194,6 +200,36 @@ func (w *walk) judge() error {
 	return found
 }
 
+// forgive drops what cannot be read where no group can lie, from the tail on.
+//
+// Files are used in their order, and before a run makes any it gives up those ahead that no other one has begun. So
+// behind a file ahead that can be read and in which nothing was begun, nothing was either. And behind the empty group of
+// a clean stop its run wrote nothing, in no file of its own.
+func (w *walk) forgive(tail int) {
+	empty := len(w.files)
+	for i := len(w.files) - 1; i > tail && !w.files[i].used; i-- {
+		if !w.files[i].doubt && !w.badIn(w.files[i].number) {
+			empty = i
+		}
+	}
+	none := func(number uint64) bool {
+		i := w.from(number)
+		return i > empty || w.closed && tail >= 0 && w.files[i].header.Session == w.files[tail].header.Session
+	}
+	for _, f := range w.files {
+		f.doubt = f.doubt && !none(f.number)
+	}
+	w.bad = slices.DeleteFunc(w.bad, func(d Damage) bool { return none(d.At.File) })
+	if w.unread != nil && none(w.unread.At.File) {
+		w.unread = nil
+	}
+}
+
+// badIn reports whether blocks of a file are noted as unreadable.
+func (w *walk) badIn(number uint64) bool {
+	return slices.ContainsFunc(w.bad, func(d Damage) bool { return d.At.File == number })
+}
+
 // tail is the index of the last file that the chain runs through, -1 if there is none.
 func (w *walk) tail() int {
 	for i := len(w.files) - 1; i >= 0; i-- {
@@ -210,7 +246,7 @@ func (w *walk) suspect(tail int) *walked {
 	if tail < 0 {
 		return w.files[0]
 	}
-	if !w.files[tail].used && tail+1 < len(w.files) {
+	if f := w.files[tail]; !f.used && !f.doubt && tail+1 < len(w.files) {
 		return w.files[tail+1]
 	}
 	return w.files[tail]
