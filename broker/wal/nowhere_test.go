@@ -258,17 +258,42 @@ func TestRefusedChunkIsReadOnce(t *testing.T) {
 
 // A scrub that is refused on and on tells the rest of the file, and goes on with the next.
 func TestScrubOfADeviceThatRefusesMuchComesToItsEnd(t *testing.T) {
-	s := startScrubbed(t)
-	hit := s.all[2]
-	at := groupOf(hit)
+	fs := waltest.New()
+	cfg := small(fs)
+	cfg.FileBytes = 512 << 10
+	s := &scrubbed{fs: fs}
+	cfg.Scrub.Found = func(d wal.Damage) { s.found = append(s.found, d) }
+	s.node = start(t, cfg)
+	s.putDurable(series(1, 70, 5000)...)
+	s.all = s.sink.durables()
+	at := groupOf(s.all[2])
 	name := wal.FileName(dir, at.File)
-	s.fs.Unread(name, at.Offset, int64(len(s.fs.Content(name)))-at.Offset)
-	scrubber := s.Scrubber()
-	s.pass(scrubber)
-	if len(s.found) != 1 || s.found[0].At != at || s.found[0].Bytes <= 8192 {
+	fs.Unread(name, at.Offset, int64(len(fs.Content(name)))-at.Offset)
+	s.pass(s.Scrubber())
+	if len(s.found) != 1 || s.found[0].At != at || s.found[0].Bytes < 400<<10 {
 		t.Fatalf("found %+v, want all from %v on", s.found, at)
 	}
 	if got := s.Refusals(); got > 20 {
 		t.Errorf("it was refused %d times", got)
+	}
+}
+
+// The empty group that ends a file early begins the next one, in which its run goes on: what comes behind it may have
+// been acknowledged.
+func TestUnreadableBlockBehindAFileThatWasEndedEarlyIsDamage(t *testing.T) {
+	fs := waltest.New()
+	d := drive(t, small(fs))
+	d.must(data(1, 100))
+	d.settle()
+	d.Seal(1)
+	d.settle()
+	d.wantSealed("after it was asked for", 1)
+	left := fs.Clone()
+	if _, err := open(t, small(left.Clone())); err != nil {
+		t.Fatal(err)
+	}
+	left.Unread(wal.FileName(dir, 2), 8192, 4096)
+	if _, err := open(t, small(left)); !errors.Is(err, wal.ErrDamaged) {
+		t.Errorf("open: %v, want damage", err)
 	}
 }
