@@ -114,7 +114,7 @@ func (n *node) assemble(ctx context.Context) error {
 	if logConfig.TailBytesMax, err = limitMemory(n.Config.WAL.TailBytes, n.Logger); err != nil {
 		return err
 	}
-	logs, err := n.openLogs(logConfig)
+	logs, err := n.openLogs(ctx, logConfig)
 	if err != nil {
 		return err
 	}
