@@ -2,6 +2,7 @@ package partition
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -226,4 +227,74 @@ func TestDrainThatIsStuckSaysSoAndTriesAgain(t *testing.T) {
 		t.Fatal("the log still grows beyond its bound")
 	}
 	h.close()
+}
+
+// A file without records needs no digest to be drained although it is bad: a stop can leave one behind a file that was
+// ended early.
+func TestDamagedFileWithoutRecordsIsDrained(t *testing.T) {
+	fs, table := waltest.New(), &catalogtest.Catalog{}
+	h, err := openDraining(t, fs, 1, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.append(h.logs[1])
+	h.settle()
+	h.store.walLog.Seal(1)
+	h.settle()
+	want := h.digest()
+	if err := h.driver.wal.Close(); err != nil { // Without the records of a stop.
+		t.Fatal(err)
+	}
+	if err := h.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h, err = openDraining(t, fs, 2, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs.Unread("wal/"+wal.Position{File: 2}.FileName(), 4096, 4096)
+	for range 2 {
+		if drained, err := h.driver.Drain(); err != nil || !drained {
+			t.Fatalf("got drained %v, %v, stuck %d", drained, err, h.store.Stats().Drain.Stuck)
+		}
+	}
+	if got := h.digest(); got != want {
+		t.Error("that changed a log")
+	}
+	h.close()
+}
+
+// What a drain had begun to write of a damaged file, and cannot remove, is told.
+func TestDrainOfADamagedFileTellsWhatItCannotRemove(t *testing.T) {
+	fs := waltest.New()
+	h, err := openDraining(t, fs, 1, &catalogtest.Catalog{}, func(cfg *Config) {
+		cfg.TailBytesMax, cfg.WAL.FileBytes, cfg.WAL.GroupBytesMax = 1, 24<<20, 2<<20
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := h.logs[1]
+	for h.store.walLog.End().File < 2 {
+		state := l.State()
+		err := l.AppendReplica(Entry{Partition: l.partition, Epoch: 1, PrevEpoch: state.TailEpoch, Base: state.LogEnd, Count: 1,
+			Payload: placed(spec{value: make([]byte, 1<<20)}, state.LogEnd, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.settle()
+	}
+	fs.Unread("wal/"+wal.Position{File: 1}.FileName(), 21<<20, 4096)
+	broken, begun := errors.New("no"), false
+	fs.Intercept(func(op waltest.Op) error {
+		pack := strings.HasSuffix(op.Name, ".pack")
+		if pack && begun && op.Verb == waltest.Remove {
+			begun = false
+			return broken
+		}
+		begun = begun || pack && op.Verb == waltest.Create
+		return nil
+	})
+	if _, err := h.store.drainer.turn(false); !errors.Is(err, broken) || h.store.Stats().Drain.Adopted != 1 {
+		t.Errorf("got %+v, %v", h.store.Stats().Drain, err)
+	}
 }

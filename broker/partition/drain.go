@@ -51,9 +51,8 @@ type drainer struct {
 	// twice as long each time: fullFor.
 	full               bool
 	fullUntil, fullFor time.Duration
-	// bad are packs that could not be written anew, by what Store.dropped was then: something is damaged
-	// there, and to try again is of no use before that is gone.
-	bad map[uint64]uint64
+	// bad are packs that could not be written anew.
+	bad map[uint64]respite
 	// draining, repacking and compacting are the times that these jobs may have. pause lets time pass until they may
 	// go on, and is false once that is of no use any more; nil on a clock that does not pass by itself. dirty is how crowded the
 	// logs were that are to be compacted, when they were looked at last, at dirtyAt.
@@ -119,13 +118,15 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	// Something else may have had it woken while the disk has no time for copies.
 	may := adopt || (d.store.demand() != busy || d.store.owes()) && !d.waits() || d.store.pressed()
 	if len(files) > 0 && may && !d.rests() && d.store.cfg.Catalog != nil {
-		err = d.drainFiles(files, adopt)
+		var left error
+		err, left = d.drainFiles(files, adopt)
 		if damage := (*wal.Damage)(nil); errors.As(err, &damage) {
 			drained, err = d.around(files[0], damage)
 		} else if drained = err == nil; drained {
 			d.hasSpace()
 			d.freed()
 		}
+		err = errors.Join(err, left)
 	}
 	if err != nil && !errors.Is(err, wal.ErrNoSpace) {
 		return false, err
@@ -137,11 +138,10 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 }
 
 // drainFiles drains a file by copying what is needed of it, or adopts all that are there. Damage leaves everything as
-// it was.
-func (d *drainer) drainFiles(files []uint64, adopt bool) error {
+// it was, but for what could not be removed of it: left.
+func (d *drainer) drainFiles(files []uint64, adopt bool) (err, left error) {
 	run := &drain{drainer: d, shadows: map[topic.Partition]*shadow{}}
 	var next wal.Start
-	var err error
 	if adopt {
 		next, err = run.adopt(files)
 	}
@@ -149,9 +149,13 @@ func (d *drainer) drainFiles(files []uint64, adopt bool) error {
 		next, err = run.copy(files[0])
 	}
 	if err == nil {
-		return run.commit(next)
+		return run.commit(next), nil
 	}
-	return run.window.giveUp(err)
+	left = run.window.abandon()
+	if left != nil && errors.Is(err, errEnding) { // That the store ends hides no other error.
+		return left, nil
+	}
+	return err, left
 }
 
 // adopt replays the files from their digests, as far as there are any: a catalog's edit for all of them costs

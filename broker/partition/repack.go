@@ -34,6 +34,20 @@ const (
 	sortsMax = 8
 )
 
+// respite is how long a pack is left alone that could not be written anew. The repair of a replica takes away what is
+// damaged there; where there is no other replica it stays, and each try reads the pack up to there.
+type respite struct {
+	until, lasts time.Duration
+	// damaged: something there is, and that was said.
+	damaged bool
+}
+
+// respiteLeast and respiteMost bound a respite, which is twice as long each time.
+const (
+	respiteLeast = time.Minute
+	respiteMost  = time.Hour
+)
+
 // repack writes packs anew that are worth it, those of which least is needed first, after a look at the packs
 // that began at from. While the disk is busy it does so only if dead batches crowd it, or space is scarce.
 func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
@@ -60,8 +74,10 @@ func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 		if !done {
 			break
 		}
-		used[next] = used[number]
-		delete(used, number)
+		if done {
+			used[next] = used[number]
+			delete(used, number)
+		}
 	}
 	d.store.sortAfter.Store(int64(max(d.repacking.due(), d.fullUntil)))
 	d.count()
@@ -108,7 +124,7 @@ func (s *Store) sorts() bool {
 
 // anew reports whether a pack of which so many bytes are needed is worth writing anew, and as which number.
 func (d *drainer) anew(number uint64, used int64) (next uint64, worth bool) {
-	if failed, at := d.bad[number]; at && failed == d.store.dropped.Load() {
+	if d.left(number) {
 		return 0, false
 	}
 	if wal.Adopted(number) {
@@ -140,6 +156,26 @@ type resident struct {
 	extent
 }
 
+// left reports whether a pack is left alone for now.
+func (d *drainer) left(number uint64) bool { return d.store.cfg.Now() < d.bad[number].until }
+
+// leave leaves a pack alone for a while.
+func (d *drainer) leave(pack wal.Pack, err error) {
+	r := d.bad[pack.Number]
+	if damage := (*wal.Damage)(nil); !r.damaged && errors.Is(err, wal.ErrDamaged) {
+		r.damaged = true
+		attrs := []any{keyFile, wal.Position{File: pack.Number | wal.PackBit}.FileName(), keyReason, err.Error()}
+		if errors.As(err, &damage) {
+			attrs = append(attrs, keyOffset, damage.At.Offset)
+		}
+		d.store.cfg.Logger.Error("pack is damaged and cannot be written anew: it keeps its space until what is damaged there "+
+			"came back from another replica or is deleted, and is tried again now and then", attrs...)
+	}
+	r.lasts = min(max(respiteLeast, 2*r.lasts), respiteMost)
+	r.until = d.store.cfg.Now() + r.lasts
+	d.bad[pack.Number] = r
+}
+
 // repackOne copies what is needed of a pack into another one. Damage leaves it as it is: the repair of
 // the replica takes the batch away.
 func (d *drainer) repackOne(old wal.Pack, number uint64) (done bool, err error) {
@@ -152,7 +188,7 @@ func (d *drainer) repackOne(old wal.Pack, number uint64) (done bool, err error) 
 	}
 	pack, moves, err := d.copyResidents(needed, old.Number, number)
 	if errors.Is(err, wal.ErrDamaged) || errors.Is(err, ErrOffsetOutOfRange) {
-		d.bad[old.Number] = d.store.dropped.Load()
+		d.leave(old, err)
 		return false, nil
 	}
 	if err != nil {
@@ -272,10 +308,14 @@ func (d *drainer) copyScanned(needed []resident, to *sorter) error {
 
 // lookAt reads batch by batch what could not be scanned, so that it is known which of them are damaged.
 func (d *drainer) lookAt(left []resident, why error) error {
+	most := d.store.refusals() + refusalsMax
 	for _, r := range left {
 		_, err := r.log.load([]piece{{extent: r.extent}})
 		if err != nil && !errors.Is(err, wal.ErrDamaged) {
 			return err
+		}
+		if d.store.refusals() >= most {
+			break
 		}
 	}
 	return why

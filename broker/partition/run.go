@@ -193,6 +193,10 @@ func (s *Store) tickDrain(now time.Duration) {
 		s.unsorted.Store(true)
 	}
 	s.wasScarce = scarce
+	if after := s.badAfter.Load(); after != 0 && int64(now) >= after {
+		s.badAfter.Store(0)
+		s.unsorted.Store(true)
+	}
 	due := s.drains() || s.sorts() ||
 		s.dropped.Load() != s.swept.Load() || s.doomed.Load() || scarce && spares > 0
 	s.drainDue.Store(due)

@@ -104,6 +104,17 @@ func (d *drainer) count() {
 	for _, p := range d.packs {
 		bytes += p.Bytes
 	}
+	bad, after := int64(0), time.Duration(0)
+	for _, r := range d.bad {
+		if r.damaged {
+			bad++
+		}
+		if r.until > d.store.cfg.Now() && (after == 0 || r.until < after) {
+			after = r.until
+		}
+	}
+	d.store.drained.badPacks.Store(bad)
+	d.store.badAfter.Store(int64(after))
 	d.store.drained.packs.Store(int64(len(d.packs)))
 	d.store.drained.packBytes.Store(bytes)
 }
@@ -153,8 +164,9 @@ type DrainStats struct {
 	// Files and Bytes count what was drained since Open: files of the WAL, and bytes copied into packs.
 	// Adopted are the files among them that became packs as they were.
 	Files, Adopted, Bytes int64
-	// Packs and PackBytes are what there is now, Repacked counts those that were written anew.
-	Packs, PackBytes, Repacked int64
+	// Packs and PackBytes are what there is now, Repacked counts those that were written anew. BadPacks are those that
+	// could not be, since something is damaged there.
+	Packs, PackBytes, Repacked, BadPacks int64
 	// Rolled counts how often a file was to be sealed before it was full.
 	Rolled int64
 	// SpilledBytes is what the logs know of drained batches outside of the heap.
@@ -168,7 +180,7 @@ type DrainStats struct {
 func (s *Store) drainStats() DrainStats {
 	d := DrainStats{Files: s.drained.files.Load(), Adopted: s.drained.adopted.Load(), Bytes: s.drained.bytes.Load(),
 		Packs: s.drained.packs.Load(), PackBytes: s.drained.packBytes.Load(),
-		Repacked: s.drained.repacked.Load(), Rolled: s.drained.rolled.Load(), Stuck: s.drained.stuck.Load()}
+		Repacked: s.drained.repacked.Load(), BadPacks: s.drained.badPacks.Load(), Rolled: s.drained.rolled.Load(), Stuck: s.drained.stuck.Load()}
 	d.SpilledBytes, _ = s.cfg.Spill.Bytes()
 	if s.walLog != nil {
 		sealed, _ := s.walLog.Sealed()
