@@ -298,3 +298,117 @@ func TestDrainOfADamagedFileTellsWhatItCannotRemove(t *testing.T) {
 		t.Errorf("got %+v, %v", h.store.Stats().Drain, err)
 	}
 }
+
+// group appends until that many files are full and durable, several batches in a group.
+func (h *hand) group(files uint64) {
+	h.t.Helper()
+	for i := 0; h.store.walLog.End().File <= files; i++ {
+		if h.append(h.logs[i%len(h.logs)]); i%6 == 5 {
+			h.settle()
+		}
+	}
+	h.settle()
+}
+
+// Without a digest what is good is read, and the index knows what is bad: the file is drained, and nothing tells the
+// store from one that was never drained once the bytes are as they were.
+func TestDamagedFileWithoutADigestIsDrainedByTheIndex(t *testing.T) {
+	for seed := range uint64(20) {
+		fs, table := waltest.New(), &catalogtest.Catalog{}
+		h, err := openDraining(t, fs, 1+2*seed, table, func(cfg *Config) { cfg.TailBytesMax = 1 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.store.digests.bytesMax = 0
+		h.group(2)
+		want, encoded := h.digest(), h.encoded()
+		random := rand.New(rand.NewPCG(seed, 11))
+		var places []wal.Position
+		for _, l := range h.logs {
+			for i := range l.mu.settled {
+				if at := l.mu.index.at(i).at; at.File == 1 && at.Offset%4096 > 1000 {
+					places = append(places, at)
+				}
+			}
+		}
+		name := "wal/" + wal.Position{File: 1}.FileName()
+		var flips []func([]byte) []byte
+		for range 1 + random.IntN(3) {
+			at := places[random.IntN(len(places))].Offset + 10
+			flips = append(flips, func(b []byte) []byte { b[at] ^= 1; return b })
+			fs.Damage(name, flips[len(flips)-1])
+		}
+		unread := int64(0)
+		for _, at := range places { // the second block of a group
+			if at.Offset/4096%2 == 0 && random.IntN(4) == 0 {
+				unread = at.Offset / 4096 * 4096
+			}
+		}
+		if sealed, _ := h.store.walLog.Sealed(); unread > 0 && !beginsGroup(fs, name, unread) && unread < sealed.Bytes {
+			fs.Unread(name, unread, 4096)
+		}
+		if drained, err := h.driver.Drain(); err != nil || !drained || h.store.Stats().Drain.Stuck != 0 {
+			t.Fatalf("seed %d: got drained %v, %v, stuck %d", seed, drained, err, h.store.Stats().Drain.Stuck)
+		}
+		if got := h.store.Damaged(); len(got) == 0 {
+			t.Errorf("seed %d: the batches there are not known to be damaged", seed)
+		}
+		for _, flip := range flips {
+			fs.Damage(name, flip)
+		}
+		h.clock.advance(time.Minute)
+		if err := h.driver.wal.Close(); err != nil { // Without the records of a stop.
+			t.Fatal(err)
+		}
+		if err := h.store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		h, err = openDraining(t, fs, 2+2*seed, table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.digest() != want || !slices.EqualFunc(h.encoded(), encoded, bytes.Equal) {
+			t.Errorf("seed %d: what was drained is not what was written", seed)
+		}
+		h.close()
+	}
+}
+
+// beginsGroup reports whether a group begins at a block.
+func beginsGroup(fs *waltest.FS, name string, at int64) bool {
+	return string(fs.Content(name)[at:at+4]) == "ORWG"
+}
+
+// What nobody knows is not guessed: a batch that was cut since, or a record that is no batch, in what is bad.
+func TestDamagedRecordThatTheIndexDoesNotKnowLeavesTheDrainStuck(t *testing.T) {
+	for _, cut := range []bool{true, false} {
+		fs := waltest.New()
+		h, err := openDraining(t, fs, 1, &catalogtest.Catalog{}, func(cfg *Config) { cfg.TailBytesMax = 1 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.store.digests.bytesMax = 0
+		l := h.logs[2]
+		h.append(h.logs[1])
+		h.append(l)
+		at := wal.Position{}
+		if cut {
+			h.settle()
+			at = l.mu.index.at(0).at
+			h.tolerate("truncate", l.Truncate(0))
+		} else {
+			h.tolerate("truncate", l.Truncate(0))
+			h.settle()
+			e := h.logs[1].mu.index.at(0)
+			at = wal.Position{File: 1, Offset: e.at.Offset + int64(e.encoded)}
+			r := fs.Content("wal/" + at.FileName())[at.Offset:]
+			at.Offset += wal.EncodedBytes(int(uint32(r[8]) | uint32(r[9])<<8 | uint32(r[10])<<16))
+		}
+		h.group(1)
+		fs.Damage("wal/"+at.FileName(), func(b []byte) []byte { b[at.Offset+20] ^= 1; return b })
+		if drained, err := h.driver.Drain(); err != nil || drained || h.store.Stats().Drain.Stuck != 1 {
+			t.Errorf("cut %v: got drained %v, %v, stuck %d", cut, drained, err, h.store.Stats().Drain.Stuck)
+		}
+		h.close()
+	}
+}

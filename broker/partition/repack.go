@@ -38,8 +38,6 @@ const (
 // damaged there; where there is no other replica it stays, and each try reads the pack up to there.
 type respite struct {
 	until, lasts time.Duration
-	// damaged: something there is, and that was said.
-	damaged bool
 }
 
 // respiteLeast and respiteMost bound a respite, which is twice as long each time.
@@ -71,7 +69,7 @@ func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 		if may = d.repacking.may() && now-from < sortTurn; err != nil {
 			return err
 		}
-		if !done {
+		if !done && !d.left(number) {
 			break
 		}
 		if done {
@@ -161,9 +159,8 @@ func (d *drainer) left(number uint64) bool { return d.store.cfg.Now() < d.bad[nu
 
 // leave leaves a pack alone for a while.
 func (d *drainer) leave(pack wal.Pack, err error) {
-	r := d.bad[pack.Number]
-	if damage := (*wal.Damage)(nil); !r.damaged && errors.Is(err, wal.ErrDamaged) {
-		r.damaged = true
+	r, known := d.bad[pack.Number]
+	if damage := (*wal.Damage)(nil); !known {
 		attrs := []any{keyFile, wal.Position{File: pack.Number | wal.PackBit}.FileName(), keyReason, err.Error()}
 		if errors.As(err, &damage) {
 			attrs = append(attrs, keyOffset, damage.At.Offset)
@@ -187,8 +184,11 @@ func (d *drainer) repackOne(old wal.Pack, number uint64) (done bool, err error) 
 		return false, nil
 	}
 	pack, moves, err := d.copyResidents(needed, old.Number, number)
-	if errors.Is(err, wal.ErrDamaged) || errors.Is(err, ErrOffsetOutOfRange) {
+	if errors.Is(err, wal.ErrDamaged) {
 		d.leave(old, err)
+		return false, nil
+	}
+	if errors.Is(err, ErrOffsetOutOfRange) { // Something was dropped meanwhile: the next look knows.
 		return false, nil
 	}
 	if err != nil {

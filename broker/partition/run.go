@@ -194,7 +194,7 @@ func (s *Store) tickDrain(now time.Duration) {
 	}
 	s.wasScarce = scarce
 	if after := s.badAfter.Load(); after != 0 && int64(now) >= after {
-		s.badAfter.Store(0)
+		s.badAfter.CompareAndSwap(after, 0)
 		s.unsorted.Store(true)
 	}
 	due := s.drains() || s.sorts() ||

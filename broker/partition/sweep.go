@@ -104,16 +104,13 @@ func (d *drainer) count() {
 	for _, p := range d.packs {
 		bytes += p.Bytes
 	}
-	bad, after := int64(0), time.Duration(0)
+	after := time.Duration(0)
 	for _, r := range d.bad {
-		if r.damaged {
-			bad++
-		}
 		if r.until > d.store.cfg.Now() && (after == 0 || r.until < after) {
 			after = r.until
 		}
 	}
-	d.store.drained.badPacks.Store(bad)
+	d.store.drained.badPacks.Store(int64(len(d.bad)))
 	d.store.badAfter.Store(int64(after))
 	d.store.drained.packs.Store(int64(len(d.packs)))
 	d.store.drained.packBytes.Store(bytes)
