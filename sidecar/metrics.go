@@ -158,6 +158,7 @@ func drainMetrics(r register, stats func() partition.Stats) {
 		"packs": {"Packs of drained records.", func(d partition.DrainStats) int64 { return d.Packs }},
 		"spilled_index_bytes": {"Bytes that the logs know of drained batches, outside of the heap.",
 			func(d partition.DrainStats) int64 { return d.SpilledBytes }},
+		"damaged_packs":       {"Packs that cannot be written anew, since something is damaged there.", func(d partition.DrainStats) int64 { return d.BadPacks }},
 		"pack_bytes":          {"Bytes of all packs.", func(d partition.DrainStats) int64 { return d.PackBytes }},
 		"wal_bytes":           {"Bytes of the write-ahead log's files, spares aside.", func(d partition.DrainStats) int64 { return d.ChainBytes }},
 		"wal_spare_bytes":     {"Bytes of drained files that wait to be written again.", func(d partition.DrainStats) int64 { return d.SpareBytes }},

@@ -30,8 +30,8 @@ const (
 	SummedFrom = atAttributes
 	// HeaderBytes is the size of the fixed part; the records follow.
 	HeaderBytes = 61
-	// lengthEnd is where what Length counts begins.
-	lengthEnd = 12
+	// LengthEnd is where what Header.Length counts begins.
+	LengthEnd = 12
 	magic     = 2
 )
 
@@ -112,14 +112,32 @@ func ParseHeader(b []byte) (Header, error) {
 		BaseSequence:         int32(binary.BigEndian.Uint32(b[atBaseSequence:])),
 		Records:              int32(binary.BigEndian.Uint32(b[atRecordCount:])),
 	}
-	if h.Length < HeaderBytes-lengthEnd {
+	if h.Length < HeaderBytes-LengthEnd {
 		return Header{}, corrupt("length %d", h.Length)
 	}
 	return h, nil
 }
 
+// Put writes the header to the front of b: what ParseHeader reads.
+func (h Header) Put(b []byte) {
+	put := binary.BigEndian
+	put.PutUint64(b[atBaseOffset:], uint64(h.BaseOffset))
+	put.PutUint32(b[atLength:], uint32(h.Length))
+	put.PutUint32(b[atLeaderEpoch:], uint32(h.PartitionLeaderEpoch))
+	b[atMagic] = byte(h.Magic)
+	put.PutUint32(b[atCRC:], h.CRC)
+	put.PutUint16(b[atAttributes:], uint16(h.Attributes))
+	put.PutUint32(b[atLastOffsetDelta:], uint32(h.LastOffsetDelta))
+	put.PutUint64(b[atBaseTimestamp:], uint64(h.BaseTimestamp))
+	put.PutUint64(b[atMaxTimestamp:], uint64(h.MaxTimestamp))
+	put.PutUint64(b[atProducerID:], uint64(h.ProducerID))
+	put.PutUint16(b[atProducerEpoch:], uint16(h.ProducerEpoch))
+	put.PutUint32(b[atBaseSequence:], uint32(h.BaseSequence))
+	put.PutUint32(b[atRecordCount:], uint32(h.Records))
+}
+
 // Size is the length of the whole batch in bytes.
-func (h Header) Size() int { return lengthEnd + int(h.Length) }
+func (h Header) Size() int { return LengthEnd + int(h.Length) }
 
 // LastOffset is the offset of the last record, also if compaction has removed it.
 func (h Header) LastOffset() int64 { return h.BaseOffset + int64(h.LastOffsetDelta) }
@@ -151,7 +169,7 @@ func Checksum(b []byte) uint32 { return crc32.Checksum(b[atAttributes:], castagn
 
 // Seal writes length and checksum of the whole batch b.
 func Seal(b []byte) {
-	binary.BigEndian.PutUint32(b[atLength:], uint32(len(b)-lengthEnd))
+	binary.BigEndian.PutUint32(b[atLength:], uint32(len(b)-LengthEnd))
 	binary.BigEndian.PutUint32(b[atCRC:], Checksum(b))
 }
 

@@ -1,11 +1,15 @@
 package partition
 
 import (
+	"bytes"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"outrigger/broker/batch"
 	"outrigger/broker/catalog/catalogtest"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
@@ -310,4 +314,147 @@ func TestDeadSpaceIsGivenBackUnderModerateLoad(t *testing.T) {
 		t.Error("that changed a log")
 	}
 	h.close()
+}
+
+// A pack that is damaged for good, as without another replica, is tried again now and then, said once, and holds up no
+// other, however often something is dropped.
+func TestBadPackIsTriedRarelyAndHoldsUpNoOther(t *testing.T) {
+	for file := range uint64(3) {
+		badPack(t, file+1)
+	}
+}
+
+func badPack(t *testing.T, file uint64) {
+	t.Helper()
+	var said bytes.Buffer
+	fs := waltest.New()
+	h, err := openDraining(t, fs, 1, &catalogtest.Catalog{}, func(cfg *Config) {
+		cfg.TailBytesMax, cfg.Logger = 1, slog.New(slog.NewTextHandler(&said, nil))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.fill(3)
+	if adopted, err := h.driver.Adopt(); err != nil || !adopted {
+		t.Fatalf("got adopted %v, %v", adopted, err)
+	}
+	var e extent
+	for i := 0; e.at.FileName() != (wal.Position{File: file}).FileName(); i++ {
+		e = h.logs[3].mu.index.at(i)
+	}
+	name := "wal/" + e.at.FileName()
+	flip := func() { fs.Damage(name, func(b []byte) []byte { b[e.at.Offset+8] ^= 1; return b }) }
+	flip()
+	reads := 0
+	fs.Intercept(func(op waltest.Op) error {
+		if op.Verb == waltest.Read && op.Name == name {
+			reads++
+		}
+		return nil
+	})
+	// turns drains some times, after each of which something was dropped, and wants so many packs written anew.
+	turns := func(n int, tried bool, repacked, bad int64) {
+		t.Helper()
+		reads = 0
+		for range n {
+			h.store.dropped.Add(1)
+			if _, err := h.driver.Drain(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if stats := h.store.Stats().Drain; stats.Repacked != repacked || stats.BadPacks != bad {
+			t.Errorf("got %+v, want %d written anew and %d bad", stats, repacked, bad)
+		}
+		if reads > 0 != tried {
+			t.Errorf("the bad pack was read %d times, want that it was tried %v", reads, tried)
+		}
+	}
+	// due reports whether the next tick has the drainer look again.
+	due := func() bool {
+		h.store.unsorted.Store(false)
+		h.store.Tick()
+		return h.store.unsorted.Load()
+	}
+	turns(1, true, 2, 1)
+	turns(4, false, 2, 1)
+	h.clock.advance(respiteLeast)
+	if !due() {
+		t.Error("nobody looks again after the respite")
+	}
+	turns(4, true, 2, 1)
+	h.clock.advance(respiteLeast)
+	if due() {
+		t.Error("somebody looks again although the second respite is longer")
+	}
+	turns(4, false, 2, 1)
+	flip()
+	h.clock.advance(respiteLeast)
+	turns(4, true, 3, 0)
+	if text := said.String(); strings.Count(text, "cannot be written anew") != 1 {
+		t.Errorf("it says\n%s", text)
+	}
+	h.close()
+}
+
+// Headers as no broker makes them come back from a digest, too, and those that are as ever take little.
+func TestDigestGivesHeadersBack(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 5))
+	var d digests
+	d.bytesMax = 1 << 30
+	var want []batch.Header
+	var bytes int
+	at := int64(4096)
+	add := func(r wal.Record) {
+		h, err := batch.ParseHeader(r.Payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.add(wal.Placed{Record: r, At: wal.Position{File: 7, Offset: at}})
+		at += wal.EncodedLen(r)
+		want = append(want, h)
+	}
+	base := topic.Offset(0)
+	for i := range 2000 { // what an idempotent producer sends
+		count := 1 + random.Int32N(20)
+		b := placed(spec{count: count, idempotent: true, producer: 4711, epoch: 3, sequence: int32(base), timestamp: 1764428400000 + int64(20*i)}, base, 9)
+		add(wal.Record{Kind: wal.Data, Partition: p0, Epoch: 9, Base: base, Count: count, Payload: b})
+		base += topic.Offset(count)
+	}
+	if bytes = d.mu.bytes; bytes > 2000*22 {
+		t.Errorf("it takes %d bytes for each of 2,000 batches", bytes/2000)
+	}
+	for range 2000 { // anything
+		b := make([]byte, batch.HeaderBytes+random.IntN(40))
+		for i := range b {
+			b[i] = byte(random.Uint32())
+		}
+		b[16], b[8], b[22] = 2, 0, b[22]&^0x20
+		r := wal.Record{Kind: wal.Data, Partition: topic.Partition{Index: random.Int32N(3)}, Epoch: topic.Epoch(random.Int32()),
+			Base: topic.Offset(random.Int64()), Count: random.Int32(), Payload: b}
+		h, err := batch.ParseHeader(b)
+		if err != nil {
+			continue
+		}
+		if random.IntN(2) == 0 { // in its place, whatever else it says
+			h.BaseOffset, h.Length, h.PartitionLeaderEpoch, h.LastOffsetDelta = int64(r.Base), int32(len(b)-12), int32(r.Epoch), r.Count-1
+			h.Put(b)
+		}
+		add(r)
+	}
+	i := 0
+	err := d.find(7).each(func(r wal.Placed) error {
+		got, err := batch.ParseHeader(r.Payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.CRC, want[i].CRC = 0, 0
+		if got != want[i] {
+			t.Fatalf("record %d: got %+v, want %+v", i, got, want[i])
+		}
+		i++
+		return nil
+	})
+	if err != nil || i != len(want) {
+		t.Errorf("got %d of %d records, %v", i, len(want), err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"outrigger/broker/batch"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 )
@@ -18,8 +19,10 @@ import (
 //	batches in what is bad ──> read one by one ──> those that are damaged are noted ──> repair
 //
 // The adoption is that of a busy disk, with its order of steps, so that a crash at any of them leaves what it leaves
-// there. Without a digest the file stays, and so do all behind it: what the bad group did is known to nobody but to the
-// logs in memory, which have gone on since. Then the chain grows beyond its bound, and the next start sets the file and
+// there. Without a digest the records that are good are read, one by one where their group is bad, and of a batch that is
+// bad the index in memory knows what a replay needs, but for its producer: that log's producers are made anew from its
+// batches at the next start, as after a cut. Where neither knows what lay, such as a batch that was cut since, or a log
+// start, the file stays, and so do all behind it: what that record did is known to nobody. Then the chain grows beyond its bound, and the next start sets the file and
 // all later ones aside. Until then it is tried again now and then, for what a device refuses it may give back later.
 
 // stuckLeast and stuckMost are how long a drain waits before it tries again what was damaged.
@@ -44,13 +47,10 @@ func (d *drainer) freed() {
 	d.store.cfg.Logger.Info("write-ahead log is drained again")
 }
 
-// around drains a file that is damaged, by its digest. Without one the drain is stuck.
+// around drains a file that is damaged: by its digest, or by what else is known of it. If that is not enough, the drain
+// is stuck.
 func (d *drainer) around(file uint64, damage *wal.Damage) (drained bool, err error) {
 	known := d.store.digests.find(file) != nil
-	if d.stuck && !known {
-		d.stay()
-		return false, nil
-	}
 	if _, _, synced := d.store.walLog.Adoptable(file); !synced {
 		d.stuckUntil = d.store.cfg.Now() + syncWait
 		return false, nil
@@ -59,9 +59,13 @@ func (d *drainer) around(file uint64, damage *wal.Damage) (drained bool, err err
 	batches, partitions := d.store.examine(wal.Damage{At: damage.At, Bytes: d.store.walLog.FileBytes() - damage.At.Offset})
 	attrs := []any{keyFile, damage.File, keyOffset, damage.At.Offset, keyReason, damage.Reason,
 		keyBatches, batches, keyPartitions, partitions}
-	if known && (d.store.cfg.MayAdopt == nil || d.store.cfg.MayAdopt()) {
+	if d.store.cfg.MayAdopt == nil || d.store.cfg.MayAdopt() {
 		run := &drain{drainer: d, shadows: map[topic.Partition]*shadow{}}
-		next, err := run.adopt([]uint64{file})
+		again := run.salvage
+		if known {
+			again = func(file uint64) (wal.Start, error) { return run.adopt([]uint64{file}) }
+		}
+		next, err := again(file)
 		if err == nil && run.files > 0 {
 			err = run.commit(next)
 		}
@@ -82,6 +86,61 @@ func (d *drainer) around(file uint64, damage *wal.Damage) (drained bool, err err
 	}
 	d.stay()
 	return false, nil
+}
+
+// salvage is adopt of a file without a digest, in which something is bad.
+func (d *drain) salvage(file uint64) (next wal.Start, err error) {
+	pack, _, ok := d.store.walLog.Adoptable(file)
+	if !ok || d.nextPack > file*wal.PackStep {
+		return next, nil
+	}
+	d.adopting = pack
+	recalled := false
+	known := func(at wal.Position) (r wal.Record, ok bool) {
+		r, ok = d.store.recall(at)
+		recalled = ok
+		return r, ok
+	}
+	next, err = d.store.walLog.Salvage(file, known, func(r wal.Placed) error {
+		if err := d.take(r); err != nil {
+			return err
+		}
+		if recalled {
+			d.shadows[r.Partition].log.mu.producers.stale = true
+		}
+		recalled = false
+		return nil
+	})
+	if err != nil {
+		return next, err
+	}
+	if d.needed {
+		d.made = append(d.made, pack)
+	}
+	d.files++
+	return next, nil
+}
+
+// recall is the batch that was made durable at a place of the WAL, if a log still has it: without its records, and as if
+// it were of no producer.
+func (s *Store) recall(at wal.Position) (wal.Record, bool) {
+	behind := wal.Position{File: at.File, Offset: at.Offset + 1}
+	for _, l := range s.snapshot() {
+		found := l.between(at, behind)
+		if len(found) == 0 {
+			continue
+		}
+		p := found[0]
+		h := batch.Header{ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1}
+		if p.newest != noTimestamp {
+			h.BaseTimestamp, h.MaxTimestamp, h.Records = p.newest, p.newest, p.count
+		}
+		r := wal.Placed{At: at, Record: wal.Record{Kind: wal.Data, Partition: l.partition, Epoch: p.epoch, Base: p.base,
+			Count: p.count, Payload: make([]byte, p.bytes)}}
+		headerOf(&r, h).Put(r.Payload)
+		return r.Record, true
+	}
+	return wal.Record{}, false
 }
 
 // stay is stuck until it is time to try again. To wait for a drain would be to wait for ever.

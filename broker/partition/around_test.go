@@ -2,11 +2,13 @@ package partition
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"outrigger/broker/catalog/catalogtest"
 	"outrigger/broker/topic"
@@ -74,6 +76,8 @@ func TestDamagedFilesAreDrainedAsWholeOnesAre(t *testing.T) {
 				want.run(20)
 				got.run(20)
 				s.drain()
+				want.clock.advance(time.Minute) // What was refused is asked for again.
+				got.clock.advance(time.Minute)
 			}
 			if stats := got.store.Stats().Drain; stats.Stuck != 0 {
 				t.Fatalf("seed %d, session %d: got %+v", seed, session, stats)
@@ -97,6 +101,7 @@ func TestPowerLossWhileADamagedFileIsDrainedLosesNothing(t *testing.T) {
 		for range rounds {
 			h.run(20)
 			s.drain()
+			h.clock.advance(time.Minute)
 		}
 	}
 	h, err := openDraining(t, waltest.New(), seed, dyingCatalog(waltest.New()))
@@ -222,4 +227,216 @@ func TestDrainThatIsStuckSaysSoAndTriesAgain(t *testing.T) {
 		t.Fatal("the log still grows beyond its bound")
 	}
 	h.close()
+}
+
+// A file without records needs no digest to be drained although it is bad: a stop can leave one behind a file that was
+// ended early.
+func TestDamagedFileWithoutRecordsIsDrained(t *testing.T) {
+	fs, table := waltest.New(), &catalogtest.Catalog{}
+	h, err := openDraining(t, fs, 1, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.append(h.logs[1])
+	h.settle()
+	h.store.walLog.Seal(1)
+	h.settle()
+	want := h.digest()
+	if err := h.driver.wal.Close(); err != nil { // Without the records of a stop.
+		t.Fatal(err)
+	}
+	if err := h.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h, err = openDraining(t, fs, 2, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs.Unread("wal/"+wal.Position{File: 2}.FileName(), 4096, 4096)
+	for range 2 {
+		if drained, err := h.driver.Drain(); err != nil || !drained {
+			t.Fatalf("got drained %v, %v, stuck %d", drained, err, h.store.Stats().Drain.Stuck)
+		}
+	}
+	if got := h.digest(); got != want {
+		t.Error("that changed a log")
+	}
+	h.close()
+}
+
+// What a drain had begun to write of a damaged file, and cannot remove, is told.
+func TestDrainOfADamagedFileTellsWhatItCannotRemove(t *testing.T) {
+	fs := waltest.New()
+	h, err := openDraining(t, fs, 1, &catalogtest.Catalog{}, func(cfg *Config) {
+		cfg.TailBytesMax, cfg.WAL.FileBytes, cfg.WAL.GroupBytesMax = 1, 24<<20, 2<<20
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := h.logs[1]
+	for h.store.walLog.End().File < 2 {
+		state := l.State()
+		err := l.AppendReplica(Entry{Partition: l.partition, Epoch: 1, PrevEpoch: state.TailEpoch, Base: state.LogEnd, Count: 1,
+			Payload: placed(spec{value: make([]byte, 1<<20)}, state.LogEnd, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.settle()
+	}
+	fs.Unread("wal/"+wal.Position{File: 1}.FileName(), 21<<20, 4096)
+	broken, begun := errors.New("no"), false
+	fs.Intercept(func(op waltest.Op) error {
+		pack := strings.HasSuffix(op.Name, ".pack")
+		if pack && begun && op.Verb == waltest.Remove {
+			begun = false
+			return broken
+		}
+		begun = begun || pack && op.Verb == waltest.Create
+		return nil
+	})
+	if _, err := h.store.drainer.turn(false); !errors.Is(err, broken) || h.store.Stats().Drain.Adopted != 1 {
+		t.Errorf("got %+v, %v", h.store.Stats().Drain, err)
+	}
+}
+
+// group appends until that many files are full and durable, several batches in a group.
+func (h *hand) group(files uint64) {
+	h.t.Helper()
+	for i := 0; h.store.walLog.End().File <= files; i++ {
+		if h.append(h.logs[i%len(h.logs)]); i%6 == 5 {
+			h.settle()
+		}
+	}
+	h.settle()
+}
+
+// Without a digest what is good is read, and the index knows what is bad: the file is drained, and nothing tells the
+// store from one that was never drained once the bytes are as they were.
+func TestDamagedFileWithoutADigestIsDrainedByTheIndex(t *testing.T) {
+	for seed := range uint64(20) {
+		fs, table := waltest.New(), &catalogtest.Catalog{}
+		h, err := openDraining(t, fs, 1+2*seed, table, func(cfg *Config) { cfg.TailBytesMax = 1 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.store.digests.bytesMax = 0
+		h.group(2)
+		want, encoded := h.digest(), h.encoded()
+		random := rand.New(rand.NewPCG(seed, 11))
+		var places []wal.Position
+		for _, l := range h.logs {
+			for i := range l.mu.settled {
+				if at := l.mu.index.at(i).at; at.File == 1 && at.Offset%4096 > 1000 {
+					places = append(places, at)
+				}
+			}
+		}
+		name := "wal/" + wal.Position{File: 1}.FileName()
+		var flips []func([]byte) []byte
+		for range 1 + random.IntN(3) {
+			at := places[random.IntN(len(places))].Offset + 10
+			flips = append(flips, func(b []byte) []byte { b[at] ^= 1; return b })
+			fs.Damage(name, flips[len(flips)-1])
+		}
+		unread := int64(0)
+		for _, at := range places { // the second block of a group
+			if at.Offset/4096%2 == 0 && random.IntN(4) == 0 {
+				unread = at.Offset / 4096 * 4096
+			}
+		}
+		if sealed, _ := h.store.walLog.Sealed(); unread > 0 && !beginsGroup(fs, name, unread) && unread < sealed.Bytes {
+			fs.Unread(name, unread, 4096)
+		}
+		if drained, err := h.driver.Drain(); err != nil || !drained || h.store.Stats().Drain.Stuck != 0 {
+			t.Fatalf("seed %d: got drained %v, %v, stuck %d", seed, drained, err, h.store.Stats().Drain.Stuck)
+		}
+		if got := h.store.Damaged(); len(got) == 0 {
+			t.Errorf("seed %d: the batches there are not known to be damaged", seed)
+		}
+		for _, flip := range flips {
+			fs.Damage(name, flip)
+		}
+		h.clock.advance(time.Minute)
+		if err := h.driver.wal.Close(); err != nil { // Without the records of a stop.
+			t.Fatal(err)
+		}
+		if err := h.store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		h, err = openDraining(t, fs, 2+2*seed, table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.digest() != want || !slices.EqualFunc(h.encoded(), encoded, bytes.Equal) {
+			t.Errorf("seed %d: what was drained is not what was written", seed)
+		}
+		h.close()
+	}
+}
+
+// beginsGroup reports whether a group begins at a block.
+func beginsGroup(fs *waltest.FS, name string, at int64) bool {
+	return string(fs.Content(name)[at:at+4]) == "ORWG"
+}
+
+// What nobody knows is not guessed: a batch that was cut since, or a record that is no batch, in what is bad.
+func TestDamagedRecordThatTheIndexDoesNotKnowLeavesTheDrainStuck(t *testing.T) {
+	for _, cut := range []bool{true, false} {
+		fs := waltest.New()
+		h, err := openDraining(t, fs, 1, &catalogtest.Catalog{}, func(cfg *Config) { cfg.TailBytesMax = 1 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.store.digests.bytesMax = 0
+		l := h.logs[2]
+		h.append(h.logs[1])
+		h.append(l)
+		at := wal.Position{}
+		if cut {
+			h.settle()
+			at = l.mu.index.at(0).at
+			h.tolerate("truncate", l.Truncate(0))
+		} else {
+			h.tolerate("truncate", l.Truncate(0))
+			h.settle()
+			e := h.logs[1].mu.index.at(0)
+			at = wal.Position{File: 1, Offset: e.at.Offset + int64(e.encoded)}
+			r := fs.Content("wal/" + at.FileName())[at.Offset:]
+			at.Offset += wal.EncodedBytes(int(uint32(r[8]) | uint32(r[9])<<8 | uint32(r[10])<<16))
+		}
+		h.group(1)
+		fs.Damage("wal/"+at.FileName(), func(b []byte) []byte { b[at.Offset+20] ^= 1; return b })
+		if drained, err := h.driver.Drain(); err != nil || drained || h.store.Stats().Drain.Stuck != 1 {
+			t.Errorf("cut %v: got drained %v, %v, stuck %d", cut, drained, err, h.store.Stats().Drain.Stuck)
+		}
+		h.close()
+	}
+}
+
+// What kept a damaged file without a digest from being salvaged has passed; the drain must go on.
+func TestStuckDrainIsTriedByTheIndexAgain(t *testing.T) {
+	fs, may := waltest.New(), false
+	h, err := openDraining(t, fs, 1, &catalogtest.Catalog{}, func(cfg *Config) {
+		cfg.TailBytesMax, cfg.MayAdopt = 1, func() bool { return may }
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.store.digests.bytesMax = 0
+	h.group(2)
+	at := h.logs[1].mu.index.at(0).at
+	fs.Damage("wal/"+wal.Position{File: 1}.FileName(), func(b []byte) []byte { b[at.Offset+10] ^= 1; return b })
+	if drained, err := h.driver.Drain(); err != nil || drained {
+		t.Fatalf("drained %v, %v", drained, err)
+	}
+	may = true // the last old version has left the cluster
+	for range 5 {
+		h.clock.advance(2 * time.Hour)
+		if drained, err := h.driver.Drain(); err != nil {
+			t.Fatal(err)
+		} else if drained {
+			return
+		}
+	}
+	t.Errorf("still stuck after ten hours: %+v", h.store.Stats().Drain.Stuck)
 }

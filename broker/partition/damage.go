@@ -53,13 +53,26 @@ func (s *Store) scrubbed(d wal.Damage) {
 	}
 }
 
-// examine verifies every batch that lies in the damaged range, and counts the damaged ones and their
-// partitions.
+// refusalsMax is how often a device may refuse what is examined before it is asked for no more: each answer may take it
+// seconds. What was not asked for is found when somebody reads it.
+const refusalsMax = 32
+
+// refusals counts what the device has refused.
+func (s *Store) refusals() int64 {
+	if s.walLog == nil {
+		return 0
+	}
+	return s.walLog.Refusals()
+}
+
+// examine verifies every batch that lies in the damaged range, as far as the device answers, and counts the damaged
+// ones and their partitions.
 func (s *Store) examine(d wal.Damage) (batches, partitions int) {
+	most := s.refusals() + refusalsMax
 	end := wal.Position{File: d.At.File, Offset: d.At.Offset + d.Bytes}
 	for _, l := range s.snapshot() {
 		found := 0
-		for left := l.between(d.At, end); len(left) > 0; {
+		for left := l.between(d.At, end); len(left) > 0 && s.refusals() < most; {
 			some := slices.Clone(left[:1])
 			for n := int64(left[0].encoded); len(some) < len(left) && n < passBytes; n += int64(left[len(some)-1].encoded) {
 				some = append(some, left[len(some)])

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 	"sync"
 
@@ -12,22 +13,40 @@ import (
 
 // A digest is what a replay needs of the records of one file of the WAL: where they lie, how long they
 // are, and the headers of their batches. It is made while the records are in memory anyway, so that the
-// file can be adopted without being read.
+// file can be adopted without being read, and drained although something in it is bad.
 //
-//	record   kind 1, then as varints: partition (a number in this digest), epoch, base, count, bytes since
-//	         the record before, payload bytes, head bytes; then the head
+//	record   kind 1, then as varints: partition (a number in this digest), epoch, base, count, bytes since the end of
+//	         the record before, payload bytes; then the head
 //
-// The head is the batch's header, or all of a control batch: what it says is in its record.
+// Epoch and base are told by how they differ from what the partition's record before makes likely. The head is the
+// batch's header, as varints: attributes, and timestamps, producer, sequence and records by how they differ. A checksum
+// is not in it. Of a batch whose header is not what its record makes of it, and of a control batch, whose record says
+// what it does, the bytes are there: head bytes, head; and the kind has a bit for it.
 type digest struct {
 	file       uint64
 	partitions []topic.Partition
-	// known numbers the partitions, as long as records are added.
-	known map[topic.Partition]uint64
-	bytes []byte
-	last  int64
+	// known numbers the partitions, and states are what the next record of each is likely to be, as long as records are
+	// added.
+	known  map[topic.Partition]uint64
+	states []digestState
+	bytes  []byte
+	last   int64
 	// lost: it took too much memory, or a record had no place in it.
 	lost bool
 }
+
+// digestState is what a partition's next record is compared with.
+type digestState struct {
+	epoch         topic.Epoch
+	end           topic.Offset
+	timestamp     int64
+	producer      int64
+	producerEpoch int16
+	sequence      int32
+}
+
+// digestHead is the bit of a kind that says that the head is there in bytes.
+const digestHead = 0x80
 
 // digestBytes bounds the memory of all digests. A file that finds no room is read when it is drained.
 const digestBytes = 32 << 20
@@ -43,6 +62,8 @@ type digests struct {
 		sync.Mutex
 		files []*digest
 		bytes int
+		// forgotten is up to which file nothing is known any more.
+		forgotten uint64
 	}
 }
 
@@ -59,7 +80,7 @@ func (d *digests) addLocked(r *wal.Placed) {
 	n := len(d.mu.files)
 	if n == 0 || d.mu.files[n-1].file != r.At.File {
 		if n > 0 {
-			d.mu.files[n-1].known = nil
+			d.mu.files[n-1].known, d.mu.files[n-1].states = nil, nil
 		}
 		d.mu.files = append(d.mu.files, &digest{file: r.At.File, known: map[topic.Partition]uint64{}})
 		n++
@@ -76,16 +97,23 @@ func (d *digests) addLocked(r *wal.Placed) {
 	}
 }
 
-// find returns the digest of a file to which nothing is added any more, nil if there is none.
+// find returns the digest of a file to which nothing is added any more, nil if there is none. All records pass by here,
+// so that a file that is not known has none.
 func (d *digests) find(file uint64) *digest {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, one := range d.mu.files {
-		if one.file == file && !one.lost {
+		if one.file == file && one.lost {
+			return nil
+		}
+		if one.file == file {
 			return one
 		}
 	}
-	return nil
+	if file <= d.mu.forgotten {
+		return nil
+	}
+	return &digest{file: file}
 }
 
 // forget drops the digests of the files up to that one.
@@ -96,43 +124,96 @@ func (d *digests) forget(file uint64) {
 		d.mu.bytes -= len(d.mu.files[0].bytes)
 		d.mu.files = d.mu.files[1:]
 	}
+	d.mu.forgotten = max(d.mu.forgotten, file)
 }
 
-// few reports whether the files that were not drained hold few records: some fifty thousand at most.
+// few reports whether the files that were not drained hold few records: some sixty thousand at most.
 func (d *digests) few() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.mu.bytes <= digestBytesFew && !slices.ContainsFunc(d.mu.files, func(g *digest) bool { return g.lost })
 }
 
-const digestBytesFew = 4 << 20
+const digestBytesFew = 1 << 20
 
 func (g *digest) add(r *wal.Placed) {
-	head := r.Payload
-	if r.Kind == wal.Data {
-		h, err := batch.ParseHeader(r.Payload)
-		if g.lost = err != nil || h.Control() && len(r.Payload) > controlBytesMax; g.lost {
-			return
-		}
-		if !h.Control() {
-			head = r.Payload[:batch.HeaderBytes]
-		}
+	h, head, err := digestHeadOf(r)
+	if g.lost = err != nil; g.lost {
+		return
 	}
 	number, known := g.known[r.Partition]
 	if !known {
 		number = uint64(len(g.partitions))
 		g.known[r.Partition] = number
 		g.partitions = append(g.partitions, r.Partition)
+		g.states = append(g.states, digestState{})
 	}
-	b := append(g.bytes, byte(r.Kind))
+	was := &g.states[number]
+	kind := byte(r.Kind)
+	if len(head) > 0 {
+		kind |= digestHead
+	}
+	b := append(g.bytes, kind)
 	b = binary.AppendUvarint(b, number)
-	b = binary.AppendVarint(b, int64(r.Epoch))
-	b = binary.AppendVarint(b, int64(r.Base))
+	b = binary.AppendVarint(b, int64(r.Epoch)-int64(was.epoch))
+	b = binary.AppendVarint(b, int64(r.Base-was.end))
 	b = binary.AppendVarint(b, int64(r.Count))
 	b = binary.AppendUvarint(b, uint64(r.At.Offset-g.last))
 	b = binary.AppendUvarint(b, uint64(len(r.Payload)))
-	b = binary.AppendUvarint(b, uint64(len(head)))
-	g.bytes, g.last = append(b, head...), r.At.Offset
+	switch {
+	case len(head) > 0:
+		b = append(binary.AppendUvarint(b, uint64(len(head))), head...)
+	case len(r.Payload) > 0:
+		b = binary.AppendVarint(b, int64(h.Attributes))
+		b = binary.AppendVarint(b, h.BaseTimestamp-was.timestamp)
+		b = binary.AppendVarint(b, h.MaxTimestamp-h.BaseTimestamp)
+		b = binary.AppendVarint(b, h.ProducerID-was.producer)
+		b = binary.AppendVarint(b, int64(h.ProducerEpoch)-int64(was.producerEpoch))
+		b = binary.AppendVarint(b, int64(h.BaseSequence)-int64(was.sequence))
+		b = binary.AppendVarint(b, int64(h.Records)-int64(r.Count))
+	}
+	g.bytes, g.last = b, r.At.Offset+wal.EncodedLen(r.Record)
+	was.follow(r, h)
+}
+
+var errNoDigest = errors.New("record does not fit a digest")
+
+// digestHeadOf is the header of a record's batch, and the bytes to keep of the payload if that is not enough.
+func digestHeadOf(r *wal.Placed) (h batch.Header, head []byte, err error) {
+	if r.Kind != wal.Data {
+		return h, r.Payload, nil
+	}
+	if h, err = batch.ParseHeader(r.Payload); err != nil {
+		return h, nil, err
+	}
+	switch {
+	case h.Control() && len(r.Payload) > controlBytesMax:
+		return h, nil, errNoDigest
+	case h.Control():
+		return h, r.Payload, nil
+	case h != headerOf(r, h):
+		return h, r.Payload[:batch.HeaderBytes], nil
+	}
+	return h, nil, nil
+}
+
+// headerOf is h with those fields as they are in the batch of a record like r.
+func headerOf(r *wal.Placed, h batch.Header) batch.Header {
+	h.BaseOffset, h.PartitionLeaderEpoch, h.Magic = int64(r.Base), int32(r.Epoch), 2
+	h.Length, h.LastOffsetDelta = int32(len(r.Payload)-batch.LengthEnd), r.Count-1
+	return h
+}
+
+// follow takes in a record and the header of its batch, if it has one.
+func (s *digestState) follow(r *wal.Placed, h batch.Header) {
+	if r.Kind != wal.Data {
+		return
+	}
+	s.epoch, s.end = r.Epoch, recordEnd(r)
+	s.timestamp, s.producer, s.producerEpoch, s.sequence = h.MaxTimestamp, h.ProducerID, h.ProducerEpoch, h.BaseSequence
+	if h.ProducerID >= 0 {
+		s.sequence += r.Count
+	}
 }
 
 // each calls fn with every record, in order. Payloads have their length, but beyond their heads they say
@@ -140,25 +221,51 @@ func (g *digest) add(r *wal.Placed) {
 func (g *digest) each(fn func(wal.Placed) error) error {
 	var payload []byte
 	d, at := decoder{b: g.bytes}, int64(0)
+	states := make([]digestState, len(g.partitions))
 	for len(d.b) > 0 {
 		r := wal.Placed{At: wal.Position{File: g.file}}
-		r.Kind = wal.Kind(d.uint8())
-		r.Partition = g.partitions[d.uvarint()]
-		r.Epoch, r.Base, r.Count = topic.Epoch(d.varint()), topic.Offset(d.varint()), int32(d.varint())
-		at += int64(d.uvarint())
-		r.At.Offset = at
+		kind := d.uint8()
+		r.Kind = wal.Kind(kind &^ digestHead)
+		number := d.uvarint()
+		was := &states[number]
+		r.Partition = g.partitions[number]
+		r.Epoch, r.Base, r.Count = was.epoch+topic.Epoch(d.varint()), was.end+topic.Offset(d.varint()), int32(d.varint())
+		r.At.Offset = at + int64(d.uvarint())
 		length := int(d.uvarint())
 		if length > len(payload) {
 			payload = make([]byte, length)
 		}
 		r.Payload = payload[:length]
-		copy(r.Payload, d.take(int(d.uvarint())))
+		var h batch.Header
+		if kind&digestHead != 0 {
+			copy(r.Payload, d.take(int(d.uvarint())))
+			if r.Kind == wal.Data && d.err == nil {
+				h, d.err = batch.ParseHeader(r.Payload)
+			}
+		} else if length > 0 {
+			h = was.header(&d, &r)
+			h.Put(r.Payload)
+		}
 		if d.err != nil {
 			return d.err
 		}
+		at = r.At.Offset + wal.EncodedLen(r.Record)
+		was.follow(&r, h)
 		if err := fn(r); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// header decodes the header of the batch of r.
+func (s *digestState) header(d *decoder, r *wal.Placed) (h batch.Header) {
+	h.Attributes = int16(d.varint())
+	h.BaseTimestamp = s.timestamp + d.varint()
+	h.MaxTimestamp = h.BaseTimestamp + d.varint()
+	h.ProducerID = s.producer + d.varint()
+	h.ProducerEpoch = int16(int64(s.producerEpoch) + d.varint())
+	h.BaseSequence = int32(int64(s.sequence) + d.varint())
+	h.Records = r.Count + int32(d.varint())
+	return headerOf(r, h)
 }

@@ -51,9 +51,8 @@ type drainer struct {
 	// twice as long each time: fullFor.
 	full               bool
 	fullUntil, fullFor time.Duration
-	// bad are packs that could not be written anew, by what Store.dropped was then: something is damaged
-	// there, and to try again is of no use before that is gone.
-	bad map[uint64]uint64
+	// bad are packs that could not be written anew.
+	bad map[uint64]respite
 	// draining, repacking and compacting are the times that these jobs may have. pause lets time pass until they may
 	// go on, and is false once that is of no use any more; nil on a clock that does not pass by itself. dirty is how crowded the
 	// logs were that are to be compacted, when they were looked at last, at dirtyAt.
@@ -117,12 +116,15 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 		return false, err
 	}
 	files := d.store.walLog.SealedFiles()
-	adopt = adopt || d.lacksRoom()
+	forced := !adopt && d.lacksRoom()
+	if forced {
+		files = files[:1] // The edit of the catalog takes space as well.
+	}
 	// Something else may have had it woken while the disk has no time for copies.
-	may := adopt || (d.store.demand() != busy || d.store.owes()) && !d.waits() || d.store.pressed()
+	may := adopt || forced || (d.store.demand() != busy || d.store.owes()) && !d.waits() || d.store.pressed()
 	if len(files) > 0 && may && !d.rests() && d.store.cfg.Catalog != nil {
-		var copied bool
-		copied, err = d.drainFiles(files, adopt)
+		copied, failed, left := d.drainFiles(files, adopt || forced, !forced)
+		err = failed
 		if damage := (*wal.Damage)(nil); errors.As(err, &damage) {
 			drained, err = d.around(files[0], damage)
 		} else if drained = err == nil; drained {
@@ -131,6 +133,7 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 			}
 			d.freed()
 		}
+		err = errors.Join(err, left)
 	}
 	if err != nil && !errors.Is(err, wal.ErrNoSpace) {
 		return false, err
@@ -141,7 +144,10 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	return drained, err
 }
 
-// lacksRoom reports whether the oldest file cannot be copied for want of space, and may be adopted, which takes none.
+// editShare: an adoption takes one in so many bytes of a file at most, for the catalog.
+const editShare = 16
+
+// lacksRoom reports whether the oldest file cannot be copied for want of space, and may be adopted, which takes little.
 // So files of which nothing is needed come back also if they lie behind others, and the log does not grow meanwhile.
 func (d *drainer) lacksRoom() bool {
 	sealed, ok := d.store.walLog.Sealed()
@@ -149,24 +155,30 @@ func (d *drainer) lacksRoom() bool {
 		return false
 	}
 	free, _ := d.store.walLog.Free()
-	return d.waits() || sealed.Bytes > free
+	return free >= d.store.walLog.FileBytes()/editShare && (d.waits() || sealed.Bytes > free)
 }
 
 // drainFiles drains a file by copying what is needed of it, or adopts all that are there. Damage leaves everything as
-// it was.
-func (d *drainer) drainFiles(files []uint64, adopt bool) (copied bool, err error) {
+// it was, but for what could not be removed of it: left.
+func (d *drainer) drainFiles(files []uint64, adopt, copies bool) (copied bool, err, left error) {
 	run := &drain{drainer: d, shadows: map[topic.Partition]*shadow{}}
 	var next wal.Start
 	if adopt {
 		next, err = run.adopt(files)
 	}
-	if copied = err == nil && run.files == 0; copied {
+	if copied = err == nil && run.files == 0; copied && !copies {
+		err = fmt.Errorf("%w to copy a file that cannot be adopted", wal.ErrNoSpace)
+	} else if copied {
 		next, err = run.copy(files[0])
 	}
 	if err == nil {
-		return copied, run.commit(next)
+		return copied, run.commit(next), nil
 	}
-	return false, run.window.giveUp(err)
+	left = run.window.abandon()
+	if left != nil && errors.Is(err, errEnding) { // That the store ends hides no other error.
+		return false, left, nil
+	}
+	return false, err, left
 }
 
 // adopt replays the files from their digests, as far as there are any: a catalog's edit for all of them costs

@@ -16,15 +16,19 @@ import (
 //
 // They are merged up to a quarter of a file, once they come to four times what the largest of them does: so a byte is
 // copied no more often than its pack becomes four times as large. That leaves few, but some orders of sizes many. So once
-// too many neighbours are left that would fit into one, the smallest are merged whatever their sizes: there are no more
-// packs than two for each quarter of a file that is needed, and a few.
+// too many neighbours are left that would fit into one, those are merged that come to most times the largest of them, if it
+// is one and a half at least; and once there are very many, the smallest two, whatever their sizes: there are no more packs
+// than two for each quarter of a file that is needed, and some hundred.
 const (
 	// mergeShare: packs are merged up to one in so many of the bytes of a file of the WAL.
 	mergeShare = 4
 	// mergeGain is how many times the largest of its packs a merged one is.
 	mergeGain = 4
-	// mergeSlack is how many neighbours may be left that would fit into one.
+	// mergeSlack is how many neighbours may be left that would fit into one, before a merged one need only be mergeLeast
+	// times the largest of its packs; mergeMany before that does not matter.
 	mergeSlack = 32
+	mergeLeast = 1.5
+	mergeMany  = 256
 	// mergeMost bounds how many are merged at once, and with them the edit of the catalog.
 	mergeMost = 64
 )
@@ -41,8 +45,8 @@ type neighbour struct {
 // mergeable finds the packs to merge next, which are packs[from:until]; none if until is zero.
 func mergeable(packs []neighbour, most int64) (from, until int) {
 	crowd, left := int64(0), 0
-	smallest := most + 1
-	tight := 0
+	// best are those that grow most for what is copied of them, tight the smallest two.
+	var best, tight choice
 	for i := range packs {
 		sum, largest := int64(0), int64(0)
 		for j := i; j < min(len(packs), i+mergeMost); j++ {
@@ -56,19 +60,38 @@ func mergeable(packs []neighbour, most int64) (from, until int) {
 			}
 			if j == i+1 {
 				left++
-				if sum < smallest {
-					smallest, tight = sum, i
-				}
+				tight = tight.or(choice{from: i, until: j + 1, bytes: sum, gain: -float64(sum)})
 			}
+			best = best.or(choice{from: i, until: j + 1, bytes: sum, gain: float64(sum) / float64(largest)})
 			if n := j + 1 - i; sum >= mergeGain*largest && (n > until-from || n == until-from && sum < crowd) {
 				from, until, crowd = i, j+1, sum
 			}
 		}
 	}
-	if until == 0 && left > mergeSlack {
-		return tight, tight + 2
+	switch {
+	case until > 0 || left <= mergeSlack:
+		return from, until
+	case best.gain >= mergeLeast:
+		return best.from, best.until
+	case left > mergeMany:
+		return tight.from, tight.until
 	}
-	return from, until
+	return 0, 0
+}
+
+// choice is a run of packs that could be merged; none if until is zero.
+type choice struct {
+	from, until int
+	bytes       int64
+	gain        float64
+}
+
+// or is the one that gains more, and the smaller one of equals.
+func (c choice) or(other choice) choice {
+	if c.until == 0 || other.gain > c.gain || other.gain == c.gain && other.bytes < c.bytes {
+		return other
+	}
+	return c
 }
 
 // neighbours lists the packs, of which so many bytes are needed, in their order.

@@ -93,7 +93,7 @@ func TestMergesLeaveFewPacks(t *testing.T) {
 				packs[until-1].needed = sum
 				packs = slices.Delete(packs, from, until-1)
 			}
-			if bound := 2*int(all/most) + 2 + mergeSlack; len(packs) > bound {
+			if bound := 2*int(all/most) + 2 + 2*mergeSlack; len(packs) > bound {
 				t.Fatalf("seed %d: got %d packs of %d bytes, want at most %d", seed, len(packs), all, bound)
 			}
 		}
@@ -338,4 +338,42 @@ func cutShort(fs *waltest.FS, table *catalogtest.Catalog, how string, at int) (f
 		}
 	}
 	return func() bool { return steps < at }
+}
+
+// Once more than mergeSlack pairs of larger neighbours are left, a small pack that comes must not be
+// merged with all small ones before it, one by one: a byte was copied 1,780 times so.
+func TestMergesBesideLargePacksCopyAByteSeldom(t *testing.T) {
+	const most = 16 << 20 // wal.file.bytes 64 MiB
+	var packs []neighbour
+	for i := range 34 { // 170 MiB in packs of 5 MiB: three come to 15 MiB < 4*5, four are too many
+		packs = append(packs, neighbour{number: uint64(i + 1), needed: 5 << 20, leads: true})
+	}
+	var copied, came int64
+	merges := 0
+	settle := func() {
+		for {
+			from, until := mergeable(packs, most)
+			if until == 0 {
+				return
+			}
+			sum := int64(0)
+			for _, p := range packs[from:until] {
+				sum += p.needed
+			}
+			copied += sum
+			merges++
+			packs = append(packs[:from:from], append([]neighbour{{number: packs[until-1].number, needed: sum, leads: true}}, packs[until:]...)...)
+		}
+	}
+	settle()
+	copied, merges = 0, 0
+	for i := range 1000 {
+		packs = append(packs, neighbour{number: uint64(i + 1000), needed: 4 << 10, leads: true})
+		came += 4 << 10
+		settle()
+	}
+	t.Logf("1000 packs of 4 KiB: %d merges, %d bytes came, %d copied, %d packs", merges, came, copied, len(packs))
+	if copied > 20*came {
+		t.Errorf("each byte was copied %.0f times", float64(copied)/float64(came))
+	}
 }

@@ -34,6 +34,18 @@ const (
 	sortsMax = 8
 )
 
+// respite is how long a pack is left alone that could not be written anew. The repair of a replica takes away what is
+// damaged there; where there is no other replica it stays, and each try reads the pack up to there.
+type respite struct {
+	until, lasts time.Duration
+}
+
+// respiteLeast and respiteMost bound a respite, which is twice as long each time.
+const (
+	respiteLeast = time.Minute
+	respiteMost  = time.Hour
+)
+
 // repack writes packs anew that are worth it, those of which least is needed first, after a look at the packs
 // that began at from. While the disk is busy it does so only if dead batches crowd it, or space is scarce.
 func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
@@ -57,15 +69,17 @@ func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 		if may = d.repacking.may() && now-from < sortTurn; err != nil {
 			return err
 		}
-		if !done {
+		if !done && !slices.ContainsFunc(numbers, d.left) {
 			break
 		}
-		bytes := int64(0)
-		for _, number := range numbers {
-			bytes += used[number]
-			delete(used, number)
+		if done {
+			bytes := int64(0)
+			for _, number := range numbers {
+				bytes += used[number]
+				delete(used, number)
+			}
+			used[next] = bytes
 		}
-		used[next] = bytes
 	}
 	d.store.sortAfter.Store(int64(max(d.repacking.due(), d.fullUntil)))
 	d.count()
@@ -136,8 +150,7 @@ func (d *drainer) anew(number uint64, used int64) (next uint64, worth bool) {
 
 // holds reports whether a pack stays for now: it could not be written anew, or a compaction knows where its batches lie.
 func (d *drainer) holds(number uint64) bool {
-	failed, at := d.bad[number]
-	return at && failed == d.store.dropped.Load() || d.compaction != nil && d.compaction.reads[number]
+	return d.left(number) || d.compaction != nil && d.compaction.reads[number]
 }
 
 // successor is the number of what takes the place of a pack. It is not if there is none left.
@@ -168,6 +181,25 @@ type resident struct {
 	extent
 }
 
+// left reports whether a pack is left alone for now.
+func (d *drainer) left(number uint64) bool { return d.store.cfg.Now() < d.bad[number].until }
+
+// leave leaves a pack alone for a while.
+func (d *drainer) leave(pack uint64, err error) {
+	r, known := d.bad[pack]
+	if damage := (*wal.Damage)(nil); !known {
+		attrs := []any{keyFile, wal.Position{File: pack | wal.PackBit}.FileName(), keyReason, err.Error()}
+		if errors.As(err, &damage) {
+			attrs = append(attrs, keyOffset, damage.At.Offset)
+		}
+		d.store.cfg.Logger.Error("pack is damaged and cannot be written anew: it keeps its space until what is damaged there "+
+			"came back from another replica or is deleted, and is tried again now and then", attrs...)
+	}
+	r.lasts = min(max(respiteLeast, 2*r.lasts), respiteMost)
+	r.until = d.store.cfg.Now() + r.lasts
+	d.bad[pack] = r
+}
+
 // rewrite copies what is needed of packs, between which there are no others, into one that takes their place. Damage
 // leaves them as they are: the repair of the replica takes the batch away. A crash before the edit leaves a pack that
 // nobody knows, one after it those that nobody needs.
@@ -180,12 +212,15 @@ func (d *drainer) rewrite(olds []uint64, number uint64) (done bool, err error) {
 		return false, nil
 	}
 	pack, moves, err := d.copyResidents(needed, olds[0], number)
-	if errors.Is(err, wal.ErrDamaged) || errors.Is(err, ErrOffsetOutOfRange) {
+	if errors.Is(err, wal.ErrDamaged) {
 		bad := olds[0]
 		if one := (*unreadable)(nil); errors.As(err, &one) {
 			bad = one.pack
 		}
-		d.bad[bad] = d.store.dropped.Load()
+		d.leave(bad, err)
+		return false, nil
+	}
+	if errors.Is(err, ErrOffsetOutOfRange) { // Something was dropped meanwhile: the next look knows.
 		return false, nil
 	}
 	if err != nil {
@@ -320,10 +355,14 @@ func (d *drainer) copyScanned(needed []resident, to *sorter) error {
 
 // lookAt reads batch by batch what could not be scanned, so that it is known which of them are damaged.
 func (d *drainer) lookAt(left []resident, why error) error {
+	most := d.store.refusals() + refusalsMax
 	for _, r := range left {
 		_, err := r.log.load([]piece{{extent: r.extent}})
 		if err != nil && !errors.Is(err, wal.ErrDamaged) {
 			return err
+		}
+		if d.store.refusals() >= most {
+			break
 		}
 	}
 	return why

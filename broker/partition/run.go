@@ -65,6 +65,7 @@ func (s *Store) drain(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("drain node WAL: %w", err)
 			}
+			s.spillNow() // It may go on for long.
 			due = drained && (s.pressed() || s.owes() || s.adopts())
 		}
 		if !s.compactDue.Swap(false) {
@@ -192,6 +193,10 @@ func (s *Store) tickDrain(now time.Duration) {
 		s.unsorted.Store(true)
 	}
 	s.wasScarce = scarce
+	if after := s.badAfter.Load(); after != 0 && int64(now) >= after {
+		s.badAfter.CompareAndSwap(after, 0)
+		s.unsorted.Store(true)
+	}
 	due := s.drains() || s.sorts() ||
 		s.dropped.Load() != s.swept.Load() || s.doomed.Load() || scarce && spares > 0
 	s.drainDue.Store(due)

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -220,7 +221,7 @@ func TestFullDiskAdoptsAndGivesDeadFilesBack(t *testing.T) {
 			}
 		}
 		want := c.digest()
-		c.cram()
+		c.spare(c.store.walLog.FileBytes() / editShare)
 		before := c.fs.Used()
 		for range 5 {
 			c.second()
@@ -260,4 +261,45 @@ func TestFullDiskAdoptsNothingThatItMayNot(t *testing.T) {
 		t.Errorf("got %+v on a full disk, want nothing adopted", stats)
 	}
 	c.close()
+}
+
+// On a disk without a free byte the catalog has none either (Pebble's commit fails after one pause): to adopt there
+// would end the process, where a copy is put off.
+func TestNothingIsAdoptedWhereTheCatalogHasNoRoom(t *testing.T) {
+	full := false
+	cat := &catalogtest.Catalog{}
+	cat.Durable = func(apply func()) error {
+		if full {
+			return syscall.ENOSPC
+		}
+		apply()
+		return nil
+	}
+	free := int64(1 << 40)
+	h, err := openDraining(t, waltest.New(), 1, cat, func(cfg *Config) {
+		cfg.WAL.FilesMax = 4
+		cfg.WAL.Space = func() (int64, bool) { return free, free == 0 }
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &crammed{hand: h}
+	c.fill(3)
+	for again := true; again; {
+		if again, err = c.store.walLog.DropSpare(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for c.store.Tick(); c.store.demand() == busy; c.store.Tick() {
+		c.clock.advance(time.Second)
+	}
+	c.cram()
+	full, free = true, 0
+	for range 5 {
+		c.clock.advance(time.Second)
+		c.store.Tick()
+		if _, err := c.store.drainer.step(c.store.adopts()); err != nil {
+			t.Fatalf("demand %v: the node stops: %v", c.store.demand(), err)
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 )
 
 const (
@@ -24,8 +25,10 @@ const (
 //
 // A nil Spill keeps nothing. Its methods may be called concurrently.
 type Spill struct {
-	grow   func(bytes int) ([]byte, error)
-	logger *slog.Logger
+	// grow is for who holds growing: it may wait for the disk, and nobody who gives a slot back waits for that.
+	grow    func(bytes int) ([]byte, error)
+	growing sync.Mutex
+	logger  *slog.Logger
 
 	mu struct {
 		sync.Mutex
@@ -57,25 +60,43 @@ func (s *Spill) put(b []byte) (slot []byte, ok bool) {
 }
 
 func (s *Spill) take(units int) (slot []byte, ok bool) {
+	if slot, ok = s.takeHeld(units); ok {
+		return slot, true
+	}
+	s.growing.Lock()
+	defer s.growing.Unlock()
+	if slot, ok = s.takeHeld(units); ok { // another one has grown it
+		return slot, true
+	}
+	segment, err := s.grow(spillSegmentBytes)
+	if !s.grown(segment, err) {
+		return nil, false
+	}
+	return s.takeHeld(units)
+}
+
+// takeHeld takes a slot of what the file has.
+func (s *Spill) takeHeld(units int) (slot []byte, ok bool) {
 	size := units * spillUnit
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if free := s.mu.free[units]; len(free) > 0 {
+	switch free := s.mu.free[units]; {
+	case len(free) > 0:
 		slot = free[len(free)-1]
 		s.mu.free[units] = free[:len(free)-1]
-	} else {
-		if len(s.mu.rest) < size && !s.growLocked() {
-			return nil, false
-		}
+	case len(s.mu.rest) >= size:
 		slot, s.mu.rest = s.mu.rest[:size:size], s.mu.rest[size:]
+	default:
+		return nil, false
 	}
 	s.mu.bytes += int64(size)
 	return slot, true
 }
 
-// growLocked appends a segment to the file. What is left of the last one becomes a slot.
-func (s *Spill) growLocked() bool {
-	segment, err := s.grow(spillSegmentBytes)
+// grown takes in a new segment of the file, or why there is none. What is left of the last one becomes a slot.
+func (s *Spill) grown(segment []byte, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err != nil {
 		if !s.mu.full {
 			s.logger.Warn("what is known of drained batches stays in memory", keyReason, err.Error())
@@ -83,7 +104,7 @@ func (s *Spill) growLocked() bool {
 		s.mu.full = true
 		return false
 	}
-	if units := len(s.mu.rest) / spillUnit; units > 0 {
+	if units := len(s.mu.rest) / spillUnit; units > 0 { // at most the largest slot, or it would have been taken
 		s.mu.free[units] = append(s.mu.free[units], s.mu.rest)
 	}
 	s.mu.full = false
@@ -103,6 +124,17 @@ func (s *Spill) give(slot []byte) {
 	units := len(slot) / spillUnit
 	s.mu.free[units] = append(s.mu.free[units], slot)
 	s.mu.bytes -= int64(len(slot))
+}
+
+// spillEvery is how long the drain has between two looks for what can be moved out of memory.
+const spillEvery = 10 * time.Second
+
+// spillNow is spillIndexes once in a while. It is for the drainer's goroutine.
+func (s *Store) spillNow() {
+	if now := s.cfg.Now(); now-s.spilledAt >= spillEvery {
+		s.spilledAt = now
+		s.spillIndexes()
+	}
 }
 
 // spillIndexes moves what the logs know of drained batches out of memory. To write there can take a wait for the disk, so

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"outrigger/broker/batch"
 	"outrigger/broker/catalog"
@@ -298,4 +299,45 @@ func TestDrainOfACutBehindManyBatchesKeepsThem(t *testing.T) {
 		}
 		from += topic.Offset(len(read.Batches))
 	}
+}
+
+// The growth of the file is I/O. A log that gives a slot back under its mutex must not wait for it.
+func TestGiveDoesNotWaitForTheFileToGrow(t *testing.T) {
+	release, growing, first := make(chan struct{}), make(chan struct{}), true
+	s := newSpill(slog.New(slog.DiscardHandler), func(n int) ([]byte, error) {
+		if !first {
+			close(growing)
+			<-release
+		}
+		first = false
+		return make([]byte, n), nil
+	})
+	x := index{spill: s}
+	for i := range 3 * chunkLength {
+		x.push(extent{base: topic.Offset(i), count: 1, bytes: 80, encoded: int32(wal.EncodedBytes(80)),
+			at: wal.Position{File: wal.PackBit | 1, Offset: 4096 + int64(i)*200}})
+	}
+	k, frozen := x.spillable(0)
+	slot, _ := s.put(frozen)
+	x.spilledAs(k, frozen, slot)
+	go func() { // spillIndex of another log
+		for range 200 {
+			s.put(make([]byte, spillLargest))
+			select {
+			case <-growing:
+				return
+			default:
+			}
+		}
+	}()
+	<-growing
+	done := make(chan struct{})
+	go func() { x.drop(chunkLength + 1); close(done) }() // retention, under l.mu
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Error("drop, which runs under the log's mutex, waits for fallocate")
+	}
+	close(release)
+	<-done
 }

@@ -73,9 +73,14 @@ type Store struct {
 	rolledAt, openedAt time.Duration
 	// unsorted: packs wait to be written anew. crowded: more of all packs is dead than is needed.
 	unsorted, crowded atomic.Bool
-	// sortAfter is until when that has had its share of the time.
-	sortAfter atomic.Int64
-	drained   struct{ files, adopted, bytes, packs, packBytes, repacked, merged, rolled, stuck atomic.Int64 }
+	// spilledAt is when the drainer last looked for what can be moved out of memory.
+	spilledAt time.Duration
+	// sortAfter is until when that has had its share of the time, badAfter when a pack is to be tried again that could
+	// not be written anew, zero for none.
+	sortAfter, badAfter atomic.Int64
+	drained             struct {
+		files, adopted, bytes, packs, packBytes, repacked, merged, badPacks, rolled, stuck atomic.Int64
+	}
 	// rules say how partitions are compacted, compactions what was done.
 	rules       atomic.Pointer[func(topic.Partition) (Compaction, bool)]
 	compactions struct {
@@ -167,7 +172,7 @@ func newStore(cfg Config) *Store {
 	s.mu.passed = map[wal.Position]bool{}
 	s.damageFound = make(chan struct{}, 1)
 	s.drainNow = make(chan struct{}, 1)
-	s.drainer = drainer{store: s, nextPack: wal.PackStep, packs: map[uint64]wal.Pack{}, bad: map[uint64]uint64{},
+	s.drainer = drainer{store: s, nextPack: wal.PackStep, packs: map[uint64]wal.Pack{}, bad: map[uint64]respite{},
 		spent: map[uint64]bool{}}
 	s.mu.observer = cfg.Observer
 	s.savedAt, s.expiredAt, s.openedAt = cfg.Now(), cfg.Now(), cfg.Now()

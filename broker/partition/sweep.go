@@ -106,6 +106,14 @@ func (d *drainer) count() {
 	for _, p := range d.packs {
 		bytes += p.Bytes
 	}
+	after := time.Duration(0)
+	for _, r := range d.bad {
+		if r.until > d.store.cfg.Now() && (after == 0 || r.until < after) {
+			after = r.until
+		}
+	}
+	d.store.drained.badPacks.Store(int64(len(d.bad)))
+	d.store.badAfter.Store(int64(after))
 	d.store.drained.packs.Store(int64(len(d.packs)))
 	d.store.drained.packBytes.Store(bytes)
 }
@@ -162,7 +170,7 @@ func (d *drainer) makeRoom(full error) (again bool, err error) {
 	if !d.lacksRoom() {
 		return false, nil
 	}
-	if again, err = d.turn(true); errors.Is(err, wal.ErrNoSpace) { // A file that cannot be adopted, nor copied.
+	if again, err = d.turn(false); errors.Is(err, wal.ErrNoSpace) { // A file that cannot be adopted, nor copied.
 		return false, nil
 	}
 	return again, err
@@ -174,8 +182,8 @@ type DrainStats struct {
 	// Adopted are the files among them that became packs as they were.
 	Files, Adopted, Bytes int64
 	// Packs and PackBytes are what there is now, Repacked counts those that were written anew, Merged those that were
-	// into one with others.
-	Packs, PackBytes, Repacked, Merged int64
+	// into one with others. BadPacks are those that could not be, since something is damaged there.
+	Packs, PackBytes, Repacked, Merged, BadPacks int64
 	// Rolled counts how often a file was to be sealed before it was full.
 	Rolled int64
 	// SpilledBytes is what the logs know of drained batches outside of the heap.
@@ -189,7 +197,8 @@ type DrainStats struct {
 func (s *Store) drainStats() DrainStats {
 	d := DrainStats{Files: s.drained.files.Load(), Adopted: s.drained.adopted.Load(), Bytes: s.drained.bytes.Load(),
 		Packs: s.drained.packs.Load(), PackBytes: s.drained.packBytes.Load(),
-		Repacked: s.drained.repacked.Load(), Merged: s.drained.merged.Load(), Rolled: s.drained.rolled.Load(), Stuck: s.drained.stuck.Load()}
+		Repacked: s.drained.repacked.Load(), Merged: s.drained.merged.Load(), BadPacks: s.drained.badPacks.Load(),
+		Rolled: s.drained.rolled.Load(), Stuck: s.drained.stuck.Load()}
 	d.SpilledBytes, _ = s.cfg.Spill.Bytes()
 	if s.walLog != nil {
 		sealed, _ := s.walLog.Sealed()

@@ -51,6 +51,9 @@ type Damage struct {
 	Reason string
 	// Bytes is how far the damage may reach, zero if that was not looked for.
 	Bytes int64
+	// Unreadable: the device does not give bytes back there. It may give them back later, unlike what is there and is
+	// not what was written.
+	Unreadable bool
 }
 
 // Error names the place.

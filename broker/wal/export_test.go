@@ -124,3 +124,10 @@ func (l *Log) ReadAheadOne() bool {
 
 // ShrinkCache passes one round of the cache.
 func (l *Log) ShrinkCache() { l.cache.shrink() }
+
+// Waiting is how many Reserves of a budget wait.
+func (l *Log) Waiting(b Budget) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.mu.ledger.waiting[b].list)
+}

@@ -83,6 +83,14 @@ func (l *ledger) lacksSpace(b Budget, bytes int64) bool {
 	return b != Relief && l.queued[b]+bytes <= l.queueMax[b] && !l.fits(b, bytes)
 }
 
+// starves is lacksSpace for who would have to wait behind others: what the first of them lacks, it lacks, too.
+func (l *ledger) starves(b Budget, bytes int64) bool {
+	if waiting := l.waiting[b].list; len(waiting) > 0 && l.lacksSpace(b, waiting[0].bytes) {
+		return true
+	}
+	return l.lacksSpace(b, bytes)
+}
+
 // left is how much may still be promised to Relief.
 func (l *ledger) left() int64 {
 	return l.brim - l.unplaced[Leader] - l.unplaced[Follower] - l.unplaced[Relief]

@@ -30,6 +30,7 @@ type Log struct {
 	blocks   blockPool
 	handles  handleCache
 	cache    *cache
+	refused  refusals
 
 	// starved says that records found no space in the files, and the disk had none for another since.
 	starved atomic.Bool
@@ -148,7 +149,7 @@ func (l *Log) TryReserve(b Budget, bytes int64) bool {
 
 // starveLocked notes that bytes do not fit, if that is for want of space on the disk.
 func (l *Log) starveLocked(b Budget, bytes int64) {
-	if l.mu.refused && l.mu.ledger.lacksSpace(b, bytes) {
+	if l.mu.refused && l.mu.ledger.starves(b, bytes) {
 		l.starved.Store(true)
 	}
 }
@@ -163,6 +164,10 @@ func (l *Log) refuse(refused bool) {
 func (l *Log) refuseLocked(refused bool) {
 	if l.mu.refused = refused; !refused {
 		l.starved.Store(false)
+		return
+	}
+	for _, b := range []Budget{Leader, Follower} { // They may wait since before it was known that there is no space.
+		l.starveLocked(b, 0)
 	}
 }
 
@@ -174,7 +179,7 @@ func (l *Log) Starved() bool { return l.starved.Load() }
 func (l *Log) Starves(b Budget, bytes int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.starved.Load() || l.mu.refused && l.mu.ledger.lacksSpace(b, bytes)
+	return l.starved.Load() || l.mu.refused && l.mu.ledger.starves(b, bytes)
 }
 
 // recordMax is the encoded length of the largest record that a budget takes.

@@ -65,6 +65,7 @@ type PackWriter struct {
 // appended before.
 func (l *Log) NewPack(number uint64) (*PackWriter, error) {
 	name := l.nameOf(number | PackBit)
+	l.refused.forget(number | PackBit)
 	if err := ignoreMissing(l.cfg.FS.Remove(name)); err != nil {
 		return nil, fmt.Errorf("begin pack %d: %w", number, err)
 	}

@@ -269,42 +269,53 @@ func (s *stretch) holdsRecord(b []byte) bool {
 
 // readBlocks fills b from the file; what is read has been written, so the end of the file is damage.
 func (l *Log) readBlocks(b []byte, number uint64, offset int64) error {
-	return l.readFile(b, number, offset, func(f File, b []byte, offset int64) (int, error) {
-		return readTwice(f, b, offset, l.passed)
-	})
+	return l.readFile(b, Position{File: number, Offset: offset}, twice)
 }
 
 // readOnce is readBlocks for who reads what is in doubt in another way: what the device refuses is no damage yet.
 func (l *Log) readOnce(b []byte, number uint64, offset int64) error {
-	return l.readFile(b, number, offset, File.ReadAt)
+	return l.readFile(b, Position{File: number, Offset: offset}, once)
 }
 
-func (l *Log) readFile(
-	b []byte, number uint64, offset int64, read func(f File, b []byte, offset int64) (int, error),
-) error {
-	h, err := l.handles.take(number, func() (File, error) {
-		return l.cfg.FS.Open(l.nameOf(number), l.direct)
+// How often what a device refuses is asked for.
+const (
+	once = iota + 1
+	twice
+)
+
+func (l *Log) readFile(b []byte, at Position, times int) error {
+	if cause := l.refused.within(at, int64(len(b)), times, l.cfg.Now()); cause != nil {
+		return l.unreadable(at, cause.Error())
+	}
+	h, err := l.handles.take(at.File, func() (File, error) {
+		return l.cfg.FS.Open(l.nameOf(at.File), l.direct)
 	})
 	if errors.Is(err, fs.ErrNotExist) {
-		return l.damage(Position{File: number, Offset: offset}, "file is missing")
+		return l.damage(at, "file is missing")
 	}
 	if err != nil {
-		return fmt.Errorf("open file %d: %w", number, err)
+		return fmt.Errorf("open file %d: %w", at.File, err)
 	}
-	n, err := read(h.file, b, offset)
+	var n int
+	if times == once {
+		n, err = h.file.ReadAt(b, at.Offset)
+	} else {
+		n, err = readTwice(h.file, b, at.Offset, l.passed)
+	}
 	if back := l.handles.giveBack(h); back != nil && err == nil {
 		err = back
 	}
 	if n == len(b) && (err == nil || errors.Is(err, io.EOF)) {
 		return nil
 	}
+	l.refused.note(at, err, l.cfg.Now())
 	if refused := (*unreadable)(nil); errors.As(err, &refused) {
-		return l.damage(Position{File: number, Offset: offset}, refused.Error())
+		return l.unreadable(at, refused.Error())
 	}
 	if err == nil || errors.Is(err, io.EOF) {
-		return l.damage(Position{File: number, Offset: offset + int64(n)}, "file ends here")
+		return l.damage(Position{File: at.File, Offset: at.Offset + int64(n)}, "file ends here")
 	}
-	return fmt.Errorf("read file %d at byte %d: %w", number, offset, err)
+	return fmt.Errorf("read file %d at byte %d: %w", at.File, at.Offset, err)
 }
 
 // passed notes an error of a read that passed when it was tried again: a sign of a device that fails.
@@ -314,6 +325,13 @@ func (l *Log) passed(err error) {
 
 func (l *Log) damage(at Position, reason string) *Damage {
 	return &Damage{At: at, File: l.nameOf(at.File), Reason: reason}
+}
+
+// unreadable is damage by what the device does not give back.
+func (l *Log) unreadable(at Position, reason string) *Damage {
+	d := l.damage(at, reason)
+	d.Unreadable = true
+	return d
 }
 
 // nameOf is the full name of a file of the chain or of a pack.

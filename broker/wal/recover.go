@@ -118,6 +118,7 @@ func (l *Log) probe() (bool, error) {
 
 // recover follows the chain through all files, replays its records and judges how it ends.
 func (w *walk) recover(replay func(Placed) error) error {
+	w.patience = refusalsMax
 	if damage := w.gaps(); len(damage) > 0 {
 		return &damage[0]
 	}
@@ -127,6 +128,9 @@ func (w *walk) recover(replay func(Placed) error) error {
 		}
 		if err := w.follow(f, f.size, replayGroup(replay)); err != nil {
 			return err
+		}
+		if damage := w.givesUp(); damage != nil {
+			return damage
 		}
 		if w.progress != nil {
 			w.progress(f.size)
@@ -154,7 +158,8 @@ func replayGroup(replay func(Placed) error) func(GroupHeader, []byte, Position) 
 // Groups behind a torn one can be valid without saying so: they were written, and not synced, before
 // the same crash, or they are leftovers that a recovery has already decided to leave behind.
 //
-// A block that cannot be read is never a torn tail: it may have been n, acknowledged, or its witness.
+// A block that cannot be read is never a torn tail if a group may lie there: it may have been n, acknowledged, or its
+// witness. See search and forgive for where none can.
 func (w *walk) judge() error {
 	tail := w.tail()
 	for i := max(tail, 0); i < len(w.files); i++ {
@@ -166,7 +171,7 @@ func (w *walk) judge() error {
 		if refused := (*unreadable)(nil); err != nil && !errors.As(err, &refused) {
 			return err
 		}
-		f.used = h.Length > 0 || err != nil
+		f.used, f.doubt = h.Length > 0, err != nil
 		err = w.search(f, f.end, func(h GroupHeader, _ []byte, at Position) error {
 			f.used = true
 			w.testify(h.Synced, fmt.Sprintf("group %d at %s byte %d", h.Sequence, f.name, at.Offset))
@@ -176,6 +181,7 @@ func (w *walk) judge() error {
 			return err
 		}
 	}
+	w.forgive(tail)
 	found := w.unread
 	if found == nil && len(w.bad) > 0 {
 		found = &w.bad[0]
@@ -194,6 +200,23 @@ func (w *walk) judge() error {
 	return found
 }
 
+// forgive drops what cannot be read where no group can lie, from the tail on.
+//
+// Behind the empty group of a clean stop its run wrote nothing, in no file of its own. (That a file ahead can be read and
+// is empty says nothing of those behind it: after a loss of power under an interval, a later run may have written there.)
+func (w *walk) forgive(tail int) {
+	none := func(number uint64) bool {
+		return w.closed && tail >= 0 && w.files[w.from(number)].header.Session == w.files[tail].header.Session
+	}
+	for _, f := range w.files {
+		f.doubt = f.doubt && !none(f.number)
+	}
+	w.bad = slices.DeleteFunc(w.bad, func(d Damage) bool { return none(d.At.File) })
+	if w.unread != nil && none(w.unread.At.File) {
+		w.unread = nil
+	}
+}
+
 // tail is the index of the last file that the chain runs through, -1 if there is none.
 func (w *walk) tail() int {
 	for i := len(w.files) - 1; i >= 0; i-- {
@@ -210,7 +233,7 @@ func (w *walk) suspect(tail int) *walked {
 	if tail < 0 {
 		return w.files[0]
 	}
-	if !w.files[tail].used && tail+1 < len(w.files) {
+	if f := w.files[tail]; !f.used && !f.doubt && tail+1 < len(w.files) {
 		return w.files[tail+1]
 	}
 	return w.files[tail]

@@ -298,11 +298,17 @@ func (s *scrub) group(e extent, offset int64, b []byte) (GroupHeader, int64, err
 // skip tells of damage at offset and finds the next group behind it: any that is whole, of this file
 // and later than what came before. The chain goes on from there.
 func (s *scrub) skip(e extent, offset int64, reason string) int64 {
-	next := offset + blockBytes
+	next, refused := offset+blockBytes, 0
 	for ; next < e.end; next += blockBytes {
-		if h, ok := s.later(e, next); ok {
+		h, err := s.later(e, next)
+		if err == nil {
 			s.chain = chain{sequence: h.Sequence - 1, crc: h.Previous}
 			break
+		}
+		if !isUnreadable(err) {
+			refused = 0
+		} else if refused++; refused == refusalsMax {
+			next = e.end
 		}
 	}
 	if next >= e.end {
@@ -314,19 +320,26 @@ func (s *scrub) skip(e extent, offset int64, reason string) int64 {
 	return next
 }
 
-// later reports whether a whole group lies at offset that is later than the last one met.
-func (s *scrub) later(e extent, offset int64) (GroupHeader, bool) {
+// later finds the whole group at offset that is later than the last one met. An error says that there is none, or none
+// that can be read.
+func (s *scrub) later(e extent, offset int64) (GroupHeader, error) {
 	b, err := s.read(e, offset, blockBytes)
 	if err != nil {
-		return GroupHeader{}, false
+		return GroupHeader{}, err
 	}
 	h, err := parseGroupHeader(b)
-	if err != nil || h.Generation != e.number || h.Session != e.session ||
-		h.Sequence <= s.chain.sequence || int64(h.Length) > e.end-offset {
-		return h, false
+	if err == nil && (h.Generation != e.number || h.Session != e.session ||
+		h.Sequence <= s.chain.sequence || int64(h.Length) > e.end-offset) {
+		err = errFormat
+	}
+	if err != nil {
+		return h, err
 	}
 	b, err = s.read(e, offset, alignUp(int64(h.Length)))
-	return h, err == nil && h.verifies(b[:h.Length])
+	if err == nil && !h.verifies(b[:h.Length]) {
+		err = errChecksum
+	}
+	return h, err
 }
 
 // resumed is the chain as the first group of the file after e wants it.
@@ -335,8 +348,8 @@ func (s *scrub) resumed(e extent) chain {
 	if !ok {
 		return s.chain
 	}
-	h, ok := s.later(after, at.Offset)
-	if !ok {
+	h, err := s.later(after, at.Offset)
+	if err != nil {
 		return s.chain
 	}
 	return chain{sequence: h.Sequence - 1, crc: h.Previous}

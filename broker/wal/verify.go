@@ -284,7 +284,7 @@ func (v *verification) next(w *walk, e extent, at int64, fn func(Placed) error) 
 			return v.group(w, e, at, b, fn)
 		}
 	}
-	r, n, err := v.record(w, at, e.end, e.seed())
+	r, n, err := w.record(at, e.end, e.seed())
 	if err != nil {
 		return 0, fmt.Errorf("record: %w", err)
 	}
@@ -318,7 +318,8 @@ func (v *verification) group(w *walk, e extent, at int64, b []byte, fn func(Plac
 	return alignUp(int64(h.Length)), eachRecord(b, &h, Position{File: e.number, Offset: at}, fn)
 }
 
-func (v *verification) record(w *walk, at, end int64, seed uint32) (Record, int64, error) {
+// record reads the record at a place of the open file, which ends before end, and returns how long it is.
+func (w *walk) record(at, end int64, seed uint32) (Record, int64, error) {
 	b, err := w.window.view(at, recordHeaderBytes)
 	if err != nil {
 		return Record{}, 0, err

@@ -1,9 +1,11 @@
 package wal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 )
 
@@ -27,8 +29,13 @@ type walk struct {
 	witness string
 	// unread is where the chain may go on and nobody can read on: damage, unless a later file shows that it does not.
 	unread *Damage
-	// bad are the blocks outside of the chain that cannot be read, neighbours together.
+	// bad are the blocks outside of the chain that cannot be read and where a group may lie, neighbours together.
 	bad []Damage
+	// closed: the last group that was accepted is the empty one of a clean stop, behind which its run wrote nothing. (The
+	// one that ends a file early lies at the start of the next.)
+	closed bool
+	// patience is how many blocks may be refused before the walk gives up, zero for any number.
+	patience int
 	// progress, if set, is told how many bytes were passed.
 	progress func(bytes int64)
 }
@@ -45,8 +52,9 @@ type walked struct {
 	last uint64
 	// crc is the checksum of that group.
 	crc uint32
-	// used says that a group of this life of the file was at least begun at its start.
-	used bool
+	// used says that a group of this life of the file was at least begun behind the chain. doubt says that this cannot be
+	// known: the first block there cannot be read.
+	used, doubt bool
 }
 
 // newWalk lists the files of the chain from start on, and what else lies there: drained files, too. A
@@ -112,7 +120,7 @@ func (w *walk) open(f *walked) error {
 	f.size = w.window.size
 	b, err := w.window.view(0, fileHeaderBytes)
 	if refused := (*unreadable)(nil); errors.As(err, &refused) {
-		return w.damage(f, 0, "file header: "+refused.Error())
+		return w.unreadable(f, 0, "file header: "+refused.Error())
 	}
 	if err != nil && !errors.Is(err, errShort) {
 		return fmt.Errorf("read %s: %w", f.name, err)
@@ -151,7 +159,7 @@ func (w *walk) follow(f *walked, limit int64, fn func(GroupHeader, []byte, Posit
 		h, b, err := w.group(f, f.end)
 		if refused := (*unreadable)(nil); errors.As(err, &refused) {
 			if w.unread == nil {
-				w.unread = w.damage(f, f.end, fmt.Sprintf("group %d: %v", w.chain.sequence+1, refused))
+				w.unread = w.unreadable(f, f.end, fmt.Sprintf("group %d: %v", w.chain.sequence+1, refused))
 				w.unread.Bytes = refused.at + blockBytes - f.end
 			}
 			return nil
@@ -167,7 +175,7 @@ func (w *walk) follow(f *walked, limit int64, fn func(GroupHeader, []byte, Posit
 			return w.located(f, at, err)
 		}
 		w.testify(h.Synced, fmt.Sprintf("group %d at %s byte %d", h.Sequence, f.name, f.end))
-		w.chain, w.unread = chain{sequence: h.Sequence, crc: h.CRC}, nil
+		w.chain, w.unread, w.closed = chain{sequence: h.Sequence, crc: h.CRC}, nil, h.Records == 0 && f.end > blockBytes
 		f.last, f.crc = h.Sequence, h.CRC
 		f.end += alignUp(int64(h.Length))
 	}
@@ -211,12 +219,16 @@ func (f *walked) owns(h GroupHeader) bool {
 }
 
 // search looks at every block of the open file from offset on for a valid group, calls fn with it and
-// goes on behind it. Blocks that cannot be read are noted in w.bad.
+// goes on behind it. Blocks that cannot be read are noted in w.bad: a group may lie there, also behind blocks that can be
+// read and hold no beginning of one, for one of those may be a header that has rotted.
 func (w *walk) search(f *walked, offset int64, fn func(GroupHeader, []byte, Position) error) error {
 	for offset < f.size {
 		h, b, err := w.group(f, offset)
 		if refused := (*unreadable)(nil); errors.As(err, &refused) {
 			w.note(f, refused)
+			if damage := w.givesUp(); damage != nil {
+				return damage
+			}
 			err = nil
 		}
 		if err != nil {
@@ -232,6 +244,19 @@ func (w *walk) search(f *walked, offset int64, fn func(GroupHeader, []byte, Posi
 		offset += alignUp(int64(h.Length))
 	}
 	return nil
+}
+
+// givesUp is the damage that a walk ends with which was refused too many blocks to ask for more; nil for none.
+func (w *walk) givesUp() *Damage {
+	found := w.unread
+	if found == nil && len(w.bad) > 0 {
+		found = &w.bad[0]
+	}
+	if found == nil || w.patience == 0 || w.window.refusals < w.patience {
+		return nil
+	}
+	found.Reason += fmt.Sprintf("; %d blocks were refused, what lies behind was not looked at", w.window.refusals)
+	return found
 }
 
 // stopped is the damage where the chain stops too early in a file: what cannot be read there, or what is bad.
@@ -251,13 +276,20 @@ func (w *walk) note(f *walked, refused *unreadable) {
 			return
 		}
 	}
-	d := w.damage(f, refused.at, refused.Error())
+	d := w.unreadable(f, refused.at, refused.Error())
 	d.Bytes = blockBytes
 	w.bad = append(w.bad, *d)
 }
 
 func (w *walk) damage(f *walked, offset int64, reason string) *Damage {
 	return &Damage{At: Position{File: f.number, Offset: offset}, File: f.name, Reason: reason}
+}
+
+// unreadable is damage by what the device does not give back.
+func (w *walk) unreadable(f *walked, offset int64, reason string) *Damage {
+	d := w.damage(f, offset, reason)
+	d.Unreadable = true
+	return d
 }
 
 // located turns a malformed record into a Damage and leaves other errors alone.
@@ -282,6 +314,10 @@ type window struct {
 	start, filled int64
 	// passed, if set, is told of an error of a read that has passed.
 	passed func(error)
+	// refused are the blocks of the file that the device did not give back, in order: they are not asked for again, for
+	// one that fails may take seconds for each answer. refusals counts those of all files.
+	refused  []*unreadable
+	refusals int
 }
 
 // reset closes the file that the window was on.
@@ -300,7 +336,7 @@ func (w *window) close() error {
 		return nil
 	}
 	err := w.file.Close()
-	w.file, w.size, w.start, w.filled = nil, 0, 0, 0
+	w.file, w.size, w.start, w.filled, w.refused = nil, 0, 0, 0, nil
 	return err
 }
 
@@ -322,13 +358,24 @@ func (w *window) view(offset, n int64) ([]byte, error) {
 func (w *window) load(offset, n int64) error {
 	start := alignDown(offset)
 	want := max(alignUp(offset+n)-start, min(windowBytes, alignUp(w.size)-start))
+	if i := w.refusedFrom(start); i < len(w.refused) {
+		known := w.refused[i]
+		if known.at < offset+n {
+			return known
+		}
+		want = min(want, known.at-start)
+	}
 	if int64(len(w.bytes)) < want {
 		w.bytes = alignedBytes(want)
 	}
 	w.filled = 0
 	got, err := readTwice(w.file, w.bytes[:want], start, w.went)
-	if refused := (*unreadable)(nil); errors.As(err, &refused) && start+int64(got) >= offset+n {
-		err = nil // It lies behind what is asked for.
+	if refused := (*unreadable)(nil); errors.As(err, &refused) {
+		w.refused = slices.Insert(w.refused, w.refusedFrom(refused.at), refused)
+		w.refusals++
+		if start+int64(got) >= offset+n {
+			err = nil // It lies behind what is asked for.
+		}
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
@@ -338,6 +385,12 @@ func (w *window) load(offset, n int64) error {
 	}
 	w.start, w.filled = start, int64(got)
 	return nil
+}
+
+// refusedFrom is the index of the first block at or behind offset that is known not to be given back.
+func (w *window) refusedFrom(offset int64) int {
+	i, _ := slices.BinarySearchFunc(w.refused, offset, func(u *unreadable, at int64) int { return cmp.Compare(u.at, at) })
+	return i
 }
 
 func (w *window) went(err error) {

@@ -108,13 +108,11 @@ func (n *node) assemble(ctx context.Context) error {
 		return n.explainCatalog(err)
 	}
 	logConfig := n.logConfig(clock)
-	if logConfig.Spill, err = n.openSpill(); err != nil {
-		return err
-	}
+	logConfig.Spill = n.openSpill()
 	if logConfig.TailBytesMax, err = limitMemory(n.Config.WAL.TailBytes, n.Logger); err != nil {
 		return err
 	}
-	logs, err := n.openLogs(logConfig)
+	logs, err := n.openLogs(ctx, logConfig)
 	if err != nil {
 		return err
 	}
@@ -212,14 +210,16 @@ func monotonic() func() time.Duration {
 	return func() time.Duration { return time.Since(start) }
 }
 
-// openSpill makes the file of indexes, nil where the platform has none.
-func (n *node) openSpill() (*partition.Spill, error) {
+// openSpill makes the file of indexes; nil where it cannot be made, for a broker is well without.
+func (n *node) openSpill() *partition.Spill {
 	spill, err := partition.OpenSpill(n.dir.Path(), n.Logger)
-	if errors.Is(err, errors.ErrUnsupported) {
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
 		n.Logger.Info("what is known of drained batches stays in memory", attrReason, err.Error())
-		return nil, nil
+	case err != nil:
+		n.Logger.Warn("what is known of drained batches stays in memory", attrReason, err.Error())
 	}
-	return spill, err
+	return spill
 }
 
 // fileBytes is the size of a file of the write-ahead log: a few of the largest batches fit.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"outrigger/broker/partition"
 	"outrigger/broker/topic"
@@ -60,7 +63,16 @@ func damagedLog(t *testing.T, dir *datadir.Dir, session *topic.Session) partitio
 			t.Fatal(err)
 		}
 	}
-	name := filepath.Join(cfg.WAL.Dir, "00000000000000000001.wal")
+	spoil(t, cfg.WAL.Dir)
+	*session++
+	cfg.WAL.Session = *session
+	return cfg
+}
+
+// spoil flips a bit in the first file, or flips it back.
+func spoil(t *testing.T, dir string) {
+	t.Helper()
+	name := filepath.Join(dir, "00000000000000000001.wal")
 	content, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
@@ -69,9 +81,6 @@ func damagedLog(t *testing.T, dir *datadir.Dir, session *topic.Session) partitio
 	if err := os.WriteFile(name, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	*session++
-	cfg.WAL.Session = *session
-	return cfg
 }
 
 func newNode(t *testing.T, sets ...string) *node {
@@ -109,7 +118,7 @@ func TestDamagedLogIsRenamedBeforeAnythingIsSetAside(t *testing.T) {
 		}
 		return crash
 	}}
-	if _, err := n.openLogs(cfg); !errors.Is(err, crash) || moved != 1 {
+	if _, err := n.openLogs(t.Context(), cfg); !errors.Is(err, crash) || moved != 1 {
 		t.Fatalf("got %v after %d moves", err, moved)
 	}
 	between := n.dir.Identity()
@@ -117,7 +126,7 @@ func TestDamagedLogIsRenamedBeforeAnythingIsSetAside(t *testing.T) {
 		t.Errorf("got %+v after %+v", between, old)
 	}
 	cfg.WAL.FS, cfg.WAL.Session = nil, session+1
-	store, err := n.openLogs(cfg)
+	store, err := n.openLogs(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,54 +142,138 @@ func TestDamagedLogIsRenamedBeforeAnythingIsSetAside(t *testing.T) {
 	}
 }
 
-// refusingFS does not give back the second block of the first file, whatever its name.
-type refusingFS struct{ wal.FS }
+// refusingFS does not give back the second block of the first file, whatever its name: until then, if that is set. It
+// takes its time to say so.
+type refusingFS struct {
+	wal.FS
+	until time.Time
+	slow  time.Duration
+}
 
 func (f refusingFS) Open(name string, direct bool) (wal.File, error) {
 	file, err := f.FS.Open(name, direct)
 	if err == nil && filepath.Base(name) == "00000000000000000001.wal" {
 		if size, _ := file.Size(); size > 8192 { // not the one that takes its place
-			file = refusingFile{file}
+			file = refusingFile{file, f}
 		}
 	}
 	return file, err
 }
 
-type refusingFile struct{ wal.File }
+type refusingFile struct {
+	wal.File
+	fs refusingFS
+}
 
 func (f refusingFile) ReadAt(b []byte, offset int64) (int, error) {
-	if offset < 8192 && offset+int64(len(b)) > 4096 {
+	if offset < 8192 && offset+int64(len(b)) > 4096 && (f.fs.until.IsZero() || time.Now().Before(f.fs.until)) {
+		time.Sleep(f.fs.slow) //nolint:forbidigo // the clock of a bubble
 		return 0, fmt.Errorf("read: %w", syscall.EIO)
 	}
 	return f.File.ReadAt(b, offset)
 }
 
-// An unreadable sector is damage as bad bytes are: the policy decides, and with repair the broker starts.
+// An unreadable sector is damage as bad bytes are: the policy decides, and with repair the broker starts. Before that the
+// log was opened several times, within a minute.
 func TestUnreadableLogIsRepairedOrRefusedAsThePolicySays(t *testing.T) {
 	for _, policy := range []string{"refuse", "repair"} {
-		n := newNode(t, "log.damage.policy="+policy)
+		synctest.Test(t, func(t *testing.T) {
+			n := newNode(t, "log.damage.policy="+policy)
+			var said bytes.Buffer
+			n.Logger = slog.New(slog.NewTextHandler(&said, nil))
+			session := topic.Session(0)
+			cfg := damagedLog(t, n.dir, &session)
+			cfg.WAL.FS = refusingFS{FS: wal.OS()}
+			old, began := n.dir.Identity(), time.Now()
+			store, err := n.openLogs(t.Context(), cfg)
+			if took := time.Since(began); took != 31*time.Second || strings.Count(said.String(), "after a pause") != 5 {
+				t.Errorf("%s: waited for %v, and said\n%s", policy, took, &said)
+			}
+			if policy == "refuse" {
+				if !errors.Is(err, wal.ErrDamaged) || n.dir.Identity() != old {
+					t.Errorf("refuse: got %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := store.Close(); err != nil {
+				t.Fatal(err)
+			}
+			aside, err := filepath.Glob(n.dir.Path(datadir.WAL, "quarantine-*", "*1.wal"))
+			if err != nil || len(aside) != 1 || n.dir.Identity().Log == old.Log {
+				t.Errorf("repair: set aside are %v, %v, the log is named %v", aside, err, n.dir.Identity().Log)
+			}
+		})
+	}
+}
+
+// A path that fails over answers EIO for seconds. The log keeps its name then, and all that is in it.
+func TestReadErrorThatPassesLeavesTheLogItsName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
 		session := topic.Session(0)
 		cfg := damagedLog(t, n.dir, &session)
-		cfg.WAL.FS = refusingFS{wal.OS()}
+		spoil(t, cfg.WAL.Dir) // The bit is as it was.
+		until := time.Now().Add(10 * time.Second)
+		cfg.WAL.FS = refusingFS{FS: wal.OS(), until: until}
 		old := n.dir.Identity()
-		store, err := n.openLogs(cfg)
-		if policy == "refuse" {
-			if !errors.Is(err, wal.ErrDamaged) || n.dir.Identity() != old {
-				t.Errorf("refuse: got %v", err)
-			}
-			continue
-		}
+		store, err := n.openLogs(t.Context(), cfg)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if n.dir.Identity() != old || time.Now().Before(until) {
+			t.Errorf("got %+v after %+v", n.dir.Identity(), old)
 		}
 		if err := store.Close(); err != nil {
 			t.Fatal(err)
 		}
-		aside, err := filepath.Glob(n.dir.Path(datadir.WAL, "quarantine-*", "*1.wal"))
-		if err != nil || len(aside) != 1 || n.dir.Identity().Log == old.Log {
-			t.Errorf("repair: set aside are %v, %v, the log is named %v", aside, err, n.dir.Identity().Log)
+		if aside, err := filepath.Glob(n.dir.Path(datadir.WAL, "quarantine-*")); err != nil || len(aside) != 0 {
+			t.Errorf("got %v, %v, want nothing set aside", aside, err)
 		}
-	}
+	})
+}
+
+// A device that takes long for each answer is not asked for longer: the tries count for the minute as the pauses do.
+func TestLogOnASlowDeviceIsNotOpenedForLongerThanAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		session := topic.Session(0)
+		cfg := damagedLog(t, n.dir, &session)
+		cfg.WAL.FS = refusingFS{FS: wal.OS(), slow: 10 * time.Second}
+		var said bytes.Buffer
+		n.Logger = slog.New(slog.NewTextHandler(&said, nil))
+		store, err := n.openLogs(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tries := strings.Count(said.String(), "after a pause"); tries < 1 || tries > 3 {
+			t.Errorf("it was opened again %d times\n%s", tries, &said)
+		}
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A broker that is stopped while it waits stops, and the log keeps its name.
+func TestStopEndsTheWaitForAnUnreadableLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		session := topic.Session(0)
+		cfg := damagedLog(t, n.dir, &session)
+		cfg.WAL.FS = refusingFS{FS: wal.OS()}
+		old := n.dir.Identity()
+		ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
+		defer stop()
+		if _, err := n.openLogs(ctx, cfg); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		if aside, err := filepath.Glob(n.dir.Path(datadir.WAL, "quarantine-*")); n.dir.Identity() != old || err != nil || len(aside) != 0 {
+			t.Errorf("got %+v after %+v, set aside are %v, %v", n.dir.Identity(), old, aside, err)
+		}
+	})
 }
 
 func TestDamagedLogIsRefusedUntouchedIfSoConfigured(t *testing.T) {
@@ -189,7 +282,7 @@ func TestDamagedLogIsRefusedUntouchedIfSoConfigured(t *testing.T) {
 	cfg := damagedLog(t, n.dir, &session)
 	old := n.dir.Identity()
 	cfg.WAL.FS = movingFS{wal.OS(), func(to string) error { return errors.New("moved " + to) }}
-	_, err := n.openLogs(cfg)
+	_, err := n.openLogs(t.Context(), cfg)
 	if !errors.Is(err, wal.ErrDamaged) || !strings.HasSuffix(err.Error(), "(log.damage.policy=refuse)") {
 		t.Errorf("got %v", err)
 	}
