@@ -54,8 +54,14 @@ func starving(t *testing.T, sizes ...int) *driven {
 			t.Error("what waited was granted")
 		}
 	})
-	for d.Waiting(wal.Leader) == 0 && ctx.Err() == nil {
-		time.Sleep(time.Millisecond) // Nothing tells that a Reserve waits.
+	ticker := time.NewTicker(time.Millisecond) // Nothing tells that a Reserve waits.
+	defer ticker.Stop()
+	for d.Waiting(wal.Leader) == 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			t.Fatal("the append does not wait")
+		}
 	}
 	low = true
 	for range 3 {
