@@ -59,7 +59,7 @@ func (d *drainer) around(file uint64, damage *wal.Damage) (drained bool, err err
 	batches, partitions := d.store.examine(wal.Damage{At: damage.At, Bytes: d.store.walLog.FileBytes() - damage.At.Offset})
 	attrs := []any{keyFile, damage.File, keyOffset, damage.At.Offset, keyReason, damage.Reason,
 		keyBatches, batches, keyPartitions, partitions}
-	if d.store.cfg.MayAdopt == nil || d.store.cfg.MayAdopt() {
+	if d.store.mayAdopt() {
 		run := &drain{drainer: d, shadows: map[topic.Partition]*shadow{}}
 		again := run.salvage
 		if known {

@@ -60,6 +60,24 @@ func TestNothingIsMergedAcrossWhatACompactionWrites(t *testing.T) {
 	}
 }
 
+// mergeAll merges packs as long as there are some to merge, and tells how many bytes were copied for that, and how often.
+func mergeAll(packs []neighbour, most int64) (left []neighbour, copied int64, merges int) {
+	for {
+		from, until := mergeable(packs, most)
+		if until == 0 {
+			return packs, copied, merges
+		}
+		sum := int64(0)
+		for _, p := range packs[from:until] {
+			sum += p.needed
+		}
+		copied += sum
+		merges++
+		packs[until-1].needed = sum
+		packs = slices.Delete(packs, from, until-1)
+	}
+}
+
 // Whatever the order of sizes: what is left is two packs for each that is full, and a few. And a byte is not copied often.
 func TestMergesLeaveFewPacks(t *testing.T) {
 	const most = 1 << 20
@@ -80,19 +98,8 @@ func TestMergesLeaveFewPacks(t *testing.T) {
 			}
 			all += n
 			packs = append(packs, neighbour{number: uint64(len(packs)), needed: n, leads: true})
-			for {
-				from, until := mergeable(packs, most)
-				if until == 0 {
-					break
-				}
-				sum := int64(0)
-				for _, p := range packs[from:until] {
-					sum += p.needed
-				}
-				copied += sum
-				packs[until-1].needed = sum
-				packs = slices.Delete(packs, from, until-1)
-			}
+			left, bytes, _ := mergeAll(packs, most)
+			packs, copied = left, copied+bytes
 			if bound := 2*int(all/most) + 2 + 2*mergeSlack; len(packs) > bound {
 				t.Fatalf("seed %d: got %d packs of %d bytes, want at most %d", seed, len(packs), all, bound)
 			}
@@ -350,27 +357,12 @@ func TestMergesBesideLargePacksCopyAByteSeldom(t *testing.T) {
 	}
 	var copied, came int64
 	merges := 0
-	settle := func() {
-		for {
-			from, until := mergeable(packs, most)
-			if until == 0 {
-				return
-			}
-			sum := int64(0)
-			for _, p := range packs[from:until] {
-				sum += p.needed
-			}
-			copied += sum
-			merges++
-			packs = append(packs[:from:from], append([]neighbour{{number: packs[until-1].number, needed: sum, leads: true}}, packs[until:]...)...)
-		}
-	}
-	settle()
-	copied, merges = 0, 0
+	packs, _, _ = mergeAll(packs, most)
 	for i := range 1000 {
 		packs = append(packs, neighbour{number: uint64(i + 1000), needed: 4 << 10, leads: true})
 		came += 4 << 10
-		settle()
+		left, bytes, n := mergeAll(packs, most)
+		packs, copied, merges = left, copied+bytes, merges+n
 	}
 	t.Logf("1000 packs of 4 KiB: %d merges, %d bytes came, %d copied, %d packs", merges, came, copied, len(packs))
 	if copied > 20*came {

@@ -71,7 +71,7 @@ func (s *Store) drain(ctx context.Context) error {
 		if !s.compactDue.Swap(false) {
 			continue
 		}
-		s.spillIndexes()
+		s.spillNow()
 		more, err := s.drainer.compactTurn(compactSliceBytes, s.compactUntil(ctx, s.cfg.Now()-from))
 		if errors.Is(err, wal.ErrNoSpace) {
 			more, err = false, nil // the drain tells, and makes room
