@@ -11,20 +11,16 @@ import (
 	"outrigger/broker/wal/waltest"
 )
 
-// history is a log of several sessions and files, cleanly stopped, and its records.
+// history is a log of several sessions and files, cleanly stopped with all files ahead, and its records.
 func history(t *testing.T) (*waltest.FS, []wal.Placed) {
 	t.Helper()
 	fs := waltest.New()
 	var all []wal.Placed
 	for session := range uint64(3) {
-		n := start(t, small(fs))
-		for i := range uint64(12) {
-			n.putDurable(data(100*session+i, 5000))
-		}
-		all = append(all, n.sink.durables()...)
-		if err := n.stop(); err != nil {
-			t.Fatal(err)
-		}
+		d := drive(t, small(fs))
+		d.groups(series(100*session, 12, 5000)...)
+		all = append(all, d.sink.durables()...)
+		d.end()
 	}
 	return fs, all
 }

@@ -48,6 +48,24 @@ func (d *driven) must(records ...wal.Record) {
 	}
 }
 
+// groups makes each record durable in a group of its own, and whatever files are wanted then.
+func (d *driven) groups(records ...wal.Record) {
+	d.t.Helper()
+	for _, r := range records {
+		d.settle()
+		d.must(r)
+		d.settle()
+	}
+}
+
+// end stops the log cleanly.
+func (d *driven) end() {
+	d.t.Helper()
+	if err := errors.Join(d.Driver.Close(), d.Log.Close()); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
 func (d *driven) complete() {
 	d.t.Helper()
 	if err := d.Complete(); err != nil {

@@ -10,16 +10,14 @@ import (
 	"outrigger/broker/wal/waltest"
 )
 
-// killed is a log whose run was killed in its fourth file or so, with files ahead, and its records.
+// killed is a log whose run was killed in its fourth file or so, with all files ahead, and its records.
 func killed(t *testing.T) (*waltest.FS, []wal.Placed) {
 	t.Helper()
 	fs := waltest.New()
-	n := start(t, small(fs))
-	n.putDurable(series(1, 25, 5000)...)
-	all, left := n.sink.durables(), fs.Clone()
-	if err := n.stop(); err != nil {
-		t.Fatal(err)
-	}
+	d := drive(t, small(fs))
+	d.groups(series(1, 25, 5000)...)
+	all, left := d.sink.durables(), fs.Clone()
+	d.end()
 	return left, all
 }
 
