@@ -95,7 +95,7 @@ func (l *load) withReaders(ctx context.Context, from map[int32]int64, out *outco
 		killing = make(chan error, 1)
 		readers.Go(func() { killing <- l.killLeader(ctx, out) })
 	}
-	err := l.producers(ctx, func(int64) bool { return l.now() < l.window.to })
+	err := l.producers(ctx, 0)
 	stopRereading()
 	if killing != nil {
 		err = errors.Join(err, <-killing)
@@ -160,9 +160,7 @@ func (b *bench) consume(ctx context.Context) (*outcome, error) {
 		b.live.say("filling the topic")
 		fill := b.newLoad(window{to: never}, Produced)
 		records := (b.o.Load.FillBytes + int64(b.o.Load.RecordBytes) - 1) / int64(b.o.Load.RecordBytes)
-		err := fill.run(ctx, func(ctx context.Context) error {
-			return fill.producers(ctx, func(sent int64) bool { return sent < records })
-		})
+		err := fill.run(ctx, func(ctx context.Context) error { return fill.producers(ctx, records) })
 		if err != nil {
 			return nil, fmt.Errorf("fill the topic: %w", err)
 		}

@@ -15,7 +15,8 @@ import (
 //	intended   8 bytes, big endian: nanoseconds from the start of the load until it was due
 //	body       the rest: bytes of the random pool, from a place that the value decides
 //
-// so that a reader knows every byte of it, and for how long it was on its way.
+// so that a reader knows every byte of it, and for how long it was on its way. Where nobody will look at what is
+// read, a payload is a piece of the pool as it is: to write one costs a client as much as to send it.
 const (
 	headerBytes  = 16
 	numberBits   = 40
@@ -37,7 +38,7 @@ func newPayloads(seed uint64, recordBytes int) *payloads {
 	binary.BigEndian.PutUint64(key[:], seed)
 	body := recordBytes - headerBytes
 	places := max(poolBytesMin, 8*body)
-	pool := make([]byte, places+body)
+	pool := make([]byte, places+recordBytes)
 	_, _ = rand.NewChaCha8(key).Read(pool) // it cannot fail
 	return &payloads{pool: pool, places: uint64(places), body: body}
 }
@@ -47,10 +48,15 @@ func valueAt(producer int, number uint64) history.Value {
 	return history.Value(uint64(producer)<<numberBits | number)
 }
 
-func (p *payloads) bodyOf(v history.Value) []byte {
+func (p *payloads) bodyOf(v history.Value) []byte { return p.piece(v, p.body) }
+
+// unread is what a payload is that nobody looks at. It is not to be written to.
+func (p *payloads) unread(v history.Value) []byte { return p.piece(v, headerBytes+p.body) }
+
+func (p *payloads) piece(v history.Value, bytes int) []byte {
 	number, producer := uint64(v)&(1<<numberBits-1), uint64(v)>>numberBits
-	at := (number*uint64(p.body) + producer*producerStride) % p.places
-	return p.pool[at : at+uint64(p.body)]
+	at := (number*uint64(bytes) + producer*producerStride) % p.places
+	return p.pool[at : at+uint64(bytes)]
 }
 
 // fill writes a payload, to a slice that has its size.

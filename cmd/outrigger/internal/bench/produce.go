@@ -27,6 +27,8 @@ type producer struct {
 	free chan *slot
 	made int
 	sent uint64
+	// unseen says that nobody will look at what is read of the records.
+	unseen bool
 }
 
 // slot is the place of a record that waits for its answer. It is used again and again, so that the
@@ -40,10 +42,12 @@ type slot struct {
 	due, handed time.Duration
 }
 
-// producers sends with all producers until more says no, and waits for all answers.
-func (l *load) producers(ctx context.Context, more func(sent int64) bool) error {
+// producers sends with all producers until the window ends, or, without an end, so many records, and waits for all
+// answers.
+func (l *load) producers(ctx context.Context, records int64) error {
 	var all sync.WaitGroup
-	var total, behind atomic.Int64
+	var behind, left atomic.Int64
+	left.Store(records)
 	failures := make([]error, l.o.Load.Producers)
 	room := ctx
 	if l.window.to != never {
@@ -58,10 +62,13 @@ func (l *load) producers(ctx context.Context, more func(sent int64) bool) error 
 		}
 		all.Go(func() {
 			defer p.client.Close()
-			if l.o.Load.Rate > 0 && l.window.to != never {
+			switch {
+			case l.window.to == never:
+				p.sendAtFullSpeed(room, func() bool { return left.Add(-1) >= 0 })
+			case l.o.Load.Rate > 0:
 				behind.Add(p.sendOnSchedule(room))
-			} else {
-				p.sendAtFullSpeed(room, func() bool { return more(total.Add(1) - 1) })
+			default:
+				p.sendAtFullSpeed(room, func() bool { return true })
 			}
 			failures[i] = p.drain()
 			l.acknowledged.merge(p.told)
@@ -80,7 +87,8 @@ func (l *load) newProducer(index int) (*producer, error) {
 	f := l.o.Load
 	number := int(l.producersMade.Add(1)) - 1
 	p := &producer{load: l, index: number, client: client, meter: l.meters[Produced].worker(l.window),
-		free: make(chan *slot, slotsOf(f)), told: make(acknowledged, l.partitions)}
+		free: make(chan *slot, slotsOf(f)), told: make(acknowledged, l.partitions),
+		unseen: !f.Verify && l.meters[Consumed] == nil}
 	if f.Verify {
 		p.recorder = l.history.Producer(history.ProducerConfig{Name: fmt.Sprintf("producer %d", number+1),
 			Idempotent: f.Idempotent, Ordered: f.Idempotent || f.InFlight == 1})
@@ -147,20 +155,33 @@ func (p *producer) sendOnSchedule(ctx context.Context) int64 {
 	}
 }
 
+// clockEvery is for how many records that follow each other without a wait the clock is read once: that is
+// microseconds, and to read it takes as long as the rest of what we do for a small record.
+const clockEvery = 16
+
 // sendAtFullSpeed is the closed loop: a record is due when there is room for it.
 func (p *producer) sendAtFullSpeed(ctx context.Context, more func() bool) {
-	for more() {
-		at := p.take(ctx)
+	var now time.Duration
+	for read := 0; more(); read-- {
+		at := p.ready()
 		if at == nil {
-			return
+			if at, read = p.take(ctx), 0; at == nil {
+				return
+			}
 		}
-		now := p.load.now()
+		if read <= 0 {
+			now, read = p.load.now(), clockEvery
+			if now >= p.load.window.to {
+				p.free <- at
+				return
+			}
+		}
 		p.send(at, now, now)
 	}
 }
 
-// take is an empty slot, or nil if ctx ended before there was one.
-func (p *producer) take(ctx context.Context) *slot {
+// ready is an empty slot, if there is one without a wait.
+func (p *producer) ready() *slot {
 	select {
 	case s := <-p.free:
 		return s
@@ -169,6 +190,14 @@ func (p *producer) take(ctx context.Context) *slot {
 	if p.made < cap(p.free) {
 		p.made++
 		return p.newSlot()
+	}
+	return nil
+}
+
+// take is an empty slot, or nil if ctx ended before there was one.
+func (p *producer) take(ctx context.Context) *slot {
+	if s := p.ready(); s != nil {
+		return s
 	}
 	select {
 	case s := <-p.free:
@@ -179,7 +208,10 @@ func (p *producer) take(ctx context.Context) *slot {
 }
 
 func (p *producer) newSlot() *slot {
-	s := &slot{payload: make([]byte, p.load.o.Load.RecordBytes)}
+	s := &slot{}
+	if !p.unseen {
+		s.payload = make([]byte, p.load.o.Load.RecordBytes)
+	}
 	s.done = func(r *kgo.Record, err error) {
 		p.answered(s, r, err)
 		p.free <- s
@@ -190,8 +222,13 @@ func (p *producer) newSlot() *slot {
 func (p *producer) send(s *slot, due, now time.Duration) {
 	value := valueAt(p.index, p.sent)
 	s.due, s.handed = due, now
-	p.load.payloads.fill(s.payload, value, due)
-	s.record = kgo.Record{Value: s.payload}
+	if p.unseen {
+		s.payload = p.load.payloads.unread(value)
+	} else {
+		p.load.payloads.fill(s.payload, value, due)
+	}
+	// the time is ours, so that the client does not ask for it once more
+	s.record = kgo.Record{Value: s.payload, Timestamp: p.load.began.Add(now)}
 	partition := history.AnyPartition
 	if p.load.o.Load.Partitioner == RoundRobin {
 		partition = int32((uint64(p.index) + p.sent) % uint64(p.load.partitions))
