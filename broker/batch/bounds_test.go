@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"runtime"
 	"testing"
 
@@ -237,5 +238,45 @@ func BenchmarkFindTimestamp(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// The short way through a record says what the long one says, of good bytes and of bad ones.
+func TestPlainRecordsAreReadAsAllOthers(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	whole := build(t, NewBuilder(CodecNone), append(sample(40), Record{Timestamp: 1 << 40, Value: make([]byte, 9000)}))
+	short := 0
+	for range 20_000 {
+		b := bytes.Clone(whole[HeaderBytes:])
+		for range random.IntN(4) {
+			b[random.IntN(len(b))] = [...]byte{0, 1, 0x7f, 0x80, 0xff, byte(random.Uint32())}[random.IntN(6)]
+		}
+		b = b[:len(b)-random.IntN(2)*random.IntN(len(b))]
+		one, other := cursor{buf: b}, cursor{buf: b}
+		for {
+			n, err := one.length()
+			if err != nil {
+				break
+			}
+			other.pos = one.pos
+			probe := one
+			if _, ok := probe.plain(n); ok {
+				short++
+			}
+			m, err := one.record(n, nil)
+			want, wanted := other.record(n, &Record{})
+			if (err == nil) != (wanted == nil) {
+				t.Fatalf("%x: %v, want %v", b, err, wanted)
+			}
+			if err != nil {
+				break
+			}
+			if m != want || one.pos != other.pos {
+				t.Fatalf("%x: %+v up to %d, want %+v up to %d", b, m, one.pos, want, other.pos)
+			}
+		}
+	}
+	if short == 0 {
+		t.Error("no record went the short way")
 	}
 }
