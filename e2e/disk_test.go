@@ -24,6 +24,15 @@ const exitStorage = 5
 // failure mode 31: after a failed sync nobody knows what is on the disk, so the broker stops, and
 // says why. What it had acknowledged is on the others.
 func TestFailedSyncStopsTheBroker(t *testing.T) {
+	for name, faults := range map[string][]string{
+		"of a write that the kernel was handed": {"io_submit:error=EIO"},
+		"that a thread waits for":               {"io_submit:error=ENOSYS", "fdatasync:error=EIO"},
+	} {
+		t.Run(name, func(t *testing.T) { failedSyncStopsTheBroker(t, faults) })
+	}
+}
+
+func failedSyncStopsTheBroker(t *testing.T, faults []string) {
 	const partitions = 6
 	strace := need(t, "strace")
 	f := newFleet(t, 3)
@@ -35,7 +44,7 @@ func TestFailedSyncStopsTheBroker(t *testing.T) {
 
 	victim := leaderOf(t, f.kafka, "sync", 0)
 	process := f.processes[victim]
-	failSyncs(t, strace, process)
+	failCalls(t, strace, process, faults)
 	select {
 	case <-process.done:
 	case <-time.After(15 * time.Second):
@@ -62,13 +71,16 @@ func TestFailedSyncStopsTheBroker(t *testing.T) {
 	f.sameLogs("sync")
 }
 
-// failSyncs makes every further fdatasync of a process return EIO without syncing. Where nobody may
-// trace it, the test is skipped.
-func failSyncs(t *testing.T, strace string, p *brokerProcess) {
+// failCalls makes system calls of a process fail from now on, without doing anything. Where nobody may trace it, the
+// test is skipped.
+func failCalls(t *testing.T, strace string, p *brokerProcess, faults []string) {
 	t.Helper()
 	said := &lineLog{}
-	tracer := exec.Command(strace, "-f", "-o", os.DevNull, "-e", "trace=fdatasync",
-		"-e", "inject=fdatasync:error=EIO", "-p", strconv.Itoa(p.cmd.Process.Pid))
+	args := []string{"-f", "-o", os.DevNull, "-e", "trace=io_submit,fdatasync"}
+	for _, fault := range faults {
+		args = append(args, "-e", "inject="+fault)
+	}
+	tracer := exec.Command(strace, append(args, "-p", strconv.Itoa(p.cmd.Process.Pid))...)
 	tracer.Stderr = said
 	if err := tracer.Start(); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,9 @@ type job struct {
 	sync  []*segment
 	// close are files that will not be written again; the last sync has seen all of them.
 	close []*segment
+	// alone says that everything that was written before the group is synced, and sync is its own file: then one
+	// operation does both.
+	alone bool
 	// farewell: the group is the empty one of a clean stop, which nobody needs to hear of.
 	farewell bool
 }
@@ -74,6 +77,14 @@ func (d *disk) turn(j *job) {
 func (d *disk) do(j *job) error {
 	if g := j.group; g != nil {
 		d.last = g.finish(d.last, d.session, d.synced)
+		if j.alone && d.mutant != SkipsSync {
+			if err := g.segment.file.WriteDurable(g.buffer[:g.group.Bytes], g.offset); err != nil {
+				return fmt.Errorf("write and sync group %d to file %d at byte %d: %w",
+					g.group.Sequence, g.segment.number, g.offset, err)
+			}
+			d.synced = d.last.sequence
+			return closeAll(j.close)
+		}
 		if _, err := g.segment.file.WriteAt(g.buffer[:g.group.Bytes], g.offset); err != nil {
 			return fmt.Errorf("write group %d to file %d at byte %d: %w",
 				g.group.Sequence, g.segment.number, g.offset, err)

@@ -18,8 +18,9 @@
 // When the disk is idle a record is written at once, in a group of its own. While it is busy the next
 // group fills, and under load groups grow to GroupBytesMax. A group is written with one direct write
 // of whole blocks, past the page cache, where the file system grants that; it never shares a block
-// with another group, so that a block that was synced is never written again. Under Always the file is
-// synced (fdatasync) before the group is reported durable. Under an interval a group is reported once
+// with another group, so that a block that was synced is never written again. Under Always what was
+// written is synced before the group is reported durable: by the write itself (RWF_DSYNC), which the
+// kernel carries out while no thread waits, or by fdatasync where that is not to be had. Under an interval a group is reported once
 // its write has returned: a killed process loses nothing, a machine that loses power loses up to the
 // interval, acknowledged or not.
 //

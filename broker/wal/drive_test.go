@@ -61,7 +61,7 @@ func (d *driven) groups(records ...wal.Record) {
 // end stops the log cleanly.
 func (d *driven) end() {
 	d.t.Helper()
-	if err := errors.Join(d.Driver.Close(), d.Log.Close()); err != nil {
+	if err := errors.Join(d.Close(), d.Log.Close()); err != nil {
 		d.t.Fatal(err)
 	}
 }

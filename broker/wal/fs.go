@@ -36,5 +36,8 @@ type File interface {
 	// Sync returns when what was written is on stable storage (fdatasync). After an error nothing is
 	// known about what was written since the last success.
 	Sync() error
+	// WriteDurable is WriteAt, and Sync for what it writes: of what was written before it says nothing. After an
+	// error nothing is known about what it was to write.
+	WriteDurable(b []byte, offset int64) error
 	Direct() bool
 }

@@ -184,6 +184,7 @@ func (w *writer) start(j *job) {
 		w.dirty = append(w.dirty, j.group.segment)
 	}
 	if w.log.cfg.Sync.Interval == 0 || w.log.cfg.Now() >= w.syncDue {
+		j.alone = w.log.cfg.Sync.Interval == 0 && j.group != nil && len(w.dirty) == 1
 		j.sync, w.dirty = w.dirty, nil
 		j.close, w.left = w.left, nil
 	}

@@ -147,6 +147,14 @@ func (f *file) Sync() error {
 	return f.usableLocked()
 }
 
+// WriteDurable is two operations, so that either may fail, and power be lost between them.
+func (f *file) WriteDurable(b []byte, offset int64) error {
+	if _, err := f.WriteAt(b, offset); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
 func (f *file) Close() error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
