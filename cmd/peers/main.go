@@ -46,6 +46,7 @@ type flags struct {
 	seconds, warmup float64
 	warmJVM, idle   time.Duration
 	coldMB, tailMB  int64
+	keepingMB       int64
 	kafkaVersions   string
 	cache, data     string
 	sets            []string
@@ -76,6 +77,10 @@ func newCommand() *cobra.Command {
 Lines: ` + strings.Join(lines.Names, ", ") + `.
 A line that is held against another one brings it along.
 
+` + lines.Keeping + `, which is none of them, compares Outrigger with itself, with and without retention and compaction at work:
+` + strings.Join(lines.KeepingNames, ", ") + `.
+These need no Kafka.
+
 It needs java and mvn for Kafka, go, three times 1 GB of memory for Kafka's heaps, and
 disk space for 6 times --cold-mb and for what three replicas write in two windows. Run it where nothing else runs.`,
 		Args:          cobra.NoArgs,
@@ -95,6 +100,7 @@ disk space for 6 times --cold-mb and for what three replicas write in two window
 	set.DurationVar(&f.idle, "idle", time.Minute, "how long a cluster at rest is watched")
 	set.Int64Var(&f.coldMB, "cold-mb", 10_000, "how much is read from disk")
 	set.Int64Var(&f.tailMB, "tail-mb", 500, "how much is read just after it was written")
+	set.Int64Var(&f.keepingMB, "keeping-mb", 128, "how much is written over, and how much expires, beside each sample of "+lines.Keeping)
 	set.StringVar(&f.kafkaVersions, "kafka-versions", "[4.0.0,5.0.0)", "range of versions, in Maven's notation; the newest is taken")
 	set.StringVar(&f.cache, "cache", "", "directory for downloads and builds (default in the user's cache directory)")
 	set.StringVar(&f.data, "data", "", "directory for the clusters' data, on the disk to be measured (default the temporary one)")
@@ -117,7 +123,7 @@ func compare(ctx context.Context, f flags, out, progress io.Writer) error {
 		return errors.Join(errRefused, err)
 	}
 	cfg := lines.Config{Lines: chosen, Pairs: f.pairs, Seconds: f.seconds, Warmup: f.warmup, WarmJVM: f.warmJVM,
-		Idle: f.idle, ColdBytes: f.coldMB * 1e6, TailBytes: f.tailMB * 1e6, Dir: f.data, Progress: progress}
+		Idle: f.idle, ColdBytes: f.coldMB * 1e6, TailBytes: f.tailMB * 1e6, KeepingBytes: f.keepingMB * 1e6, Dir: f.data, Progress: progress}
 	if err := cfg.Validate(); err != nil {
 		return errors.Join(errRefused, err)
 	}
@@ -128,7 +134,7 @@ func compare(ctx context.Context, f flags, out, progress io.Writer) error {
 	}
 	r.Findings, err = lines.New(cfg).Run(ctx)
 	r.Results = score.Collect(lines.Metrics(chosen), r.Pairs)
-	r.Facts = facts(f, kafka, r)
+	r.Facts = facts(f, kafka, cfg, r)
 	if len(r.Pairs) > 0 {
 		err = errors.Join(err, r.write(out, f.json))
 	}
@@ -162,6 +168,9 @@ func prepare(ctx context.Context, f flags, cfg *lines.Config) (kafka fetch.Kafka
 		}
 		cfg.JetStream.Parent = f.data
 	}
+	if !lines.NeedKafka(cfg.Lines) {
+		return kafka, nil
+	}
 	if kafka, err = cache.Kafka(ctx, f.kafkaVersions); err != nil {
 		return kafka, err
 	}
@@ -170,28 +179,50 @@ func prepare(ctx context.Context, f flags, cfg *lines.Config) (kafka fetch.Kafka
 }
 
 // facts are what a reader must know to judge the table.
-func facts(f flags, kafka fetch.Kafka, r report) []string {
+func facts(f flags, kafka fetch.Kafka, cfg lines.Config, r report) []string {
 	m := r.Machine
 	cold := "could not be dropped (that takes root)"
 	if r.Dropped {
 		cold = "dropped before"
 	}
-	return []string{
+	all := []string{
 		fmt.Sprintf("machine: %s, %d cores, %s, %.1f GB of memory, load average %s at the first sample; clients and brokers share it",
 			m.CPU, m.Cores, m.Kernel, float64(m.MemoryMB)/1e3, m.Load),
 		"Outrigger " + r.Version + ": three processes by `outrigger dev`, log.flush.policy=always: synced by every replica in sync before it is acknowledged",
+	}
+	if kafka.Version != "" {
+		all = append(all, againstOthers(f, kafka)...)
+	}
+	if slices.ContainsFunc(cfg.Lines, func(name string) bool { return slices.Contains(lines.KeepingNames, name) }) {
+		all = append(all, againstItself(f, cfg))
+	}
+	return append(all,
+		fmt.Sprintf("client `outrigger bench` (franz-go), acks=all, idempotent, RF 3; %d pairs in turn, windows of %g s after %g s of load; before the first pair each cluster was loaded for 2 x %s",
+			f.pairs, f.seconds, f.warmup, f.warmJVM),
+		"one system runs, the others are stopped (SIGSTOP) until their turn, and wait then until all replicas are in sync; between turns the disks are flushed (sync), so that nobody pays for another's dirty pages",
+		fmt.Sprintf("cold reads are of %d MB with the page cache %s; just-written reads are of %d MB", f.coldMB, cold, f.tailMB),
+		"throughput is not verified in the run (that takes the client's memory and processor), latency and failover are; ratios are within a pair, then their median (least..greatest)",
+	)
+}
+
+// againstOthers are what only concerns comparisons with others.
+func againstOthers(f flags, kafka fetch.Kafka) []string {
+	return []string{
 		fmt.Sprintf("Apache Kafka %s: three JVMs, broker and controller each, its default settings: no fsync before an acknowledgement, min.insync.replicas=1 (but log.segment.delete.delay.ms=1000, for the disk's sake); kafka-server-start's flags (%s)",
 			kafka.Version, strings.Join(system.KafkaJVM, " ")),
 		"JetStream: three nats-servers of go.mod's version, sync_interval: always, replicas 3; client: nats bench js pub async, 500 messages in flight per client; 4 clients on one stream, or one on each of 6",
-		fmt.Sprintf("Kafka and Outrigger: client `outrigger bench` for both (franz-go), acks=all, idempotent, RF 3; %d pairs in turn, windows of %g s after %g s of load; before the first pair each was loaded for 2 x %s",
-			f.pairs, f.seconds, f.warmup, f.warmJVM),
-		"one system runs, the others are stopped (SIGSTOP) until their turn, and wait then until all replicas are in sync; between turns the disks are flushed (sync), so that nobody pays for another's dirty pages",
-		fmt.Sprintf("latency is at half of Kafka's throughput of the same pair, in an open loop; cold reads are of %d MB with the page cache %s; just-written reads are of %d MB",
-			f.coldMB, cold, f.tailMB),
+		"latency is at half of Kafka's throughput of the same pair, in an open loop",
 		fmt.Sprintf("start, rest and failover: clusters of their own for each pair; at rest: %s, 10 s after the start, memory is PSS; failover: kill -9 of the leader of a partition at 1,000 records/s, verified", f.idle),
 		"\"the client alone, on all cores\" is what the client's own processor time per byte, beside Outrigger, would allow if brokers cost nothing: no broker can be further ahead with it on this machine",
-		"throughput is not verified in the run (that takes the client's memory and processor), latency and failover are; ratios are within a pair, then their median (least..greatest)",
 	}
+}
+
+// againstItself tells what the lines of lines.Keeping compare.
+func againstItself(f flags, cfg lines.Config) string {
+	return fmt.Sprintf("%s: two clusters of ours, one with %s, one without; before each sample both are given %d MB of overwritten keys and %d MB that expire one after the other, "+
+		"and meanwhile the one with deletes the latter, and what the line has written, and compacts the former, topic by topic; a sample of it in which nothing was deleted, or nothing compacted, or, "+
+		"where the line fills files, nothing drained, has failed, as has one without in which something was; latency is at a quarter of the throughput without, in an open loop; what is read at the tail is read for the second time",
+		lines.Keeping, strings.Join(cfg.KeptSets(), ", "), f.keepingMB, f.keepingMB)
 }
 
 func (r report) write(out io.Writer, asJSON bool) error {

@@ -29,7 +29,8 @@ const (
 var Names = []string{Throughput, Small, Single, Partitions, Latency, Tail, Cold, EndToEnd, Failover, Start, Rest, WAL, JetStream}
 
 // needs are lines whose figures another one is held against, or made of.
-var needs = map[string][]string{Partitions: {Throughput}, Latency: {Throughput}, JetStream: {Throughput}}
+var needs = map[string][]string{Partitions: {Throughput}, Latency: {Throughput}, JetStream: {Throughput},
+	keepingLine(Latency): {keepingLine(Throughput)}}
 
 // Names of those whom a figure is held against, for people.
 const (
@@ -94,26 +95,30 @@ func bounded(m score.Metric, atMost float64) score.Metric {
 	return m
 }
 
-// Select checks names of lines, adds those that they need, and returns them in the order of Names;
-// all without any.
+// Select checks names of lines, adds those that they need, and returns them in the order of Names, those of
+// Keeping last; all of Names without any.
 func Select(wanted []string) ([]string, error) {
 	if len(wanted) == 0 {
 		return Names, nil
 	}
+	if slices.Contains(wanted, Keeping) {
+		wanted = slices.Concat(slices.DeleteFunc(slices.Clone(wanted), func(name string) bool { return name == Keeping }), KeepingNames)
+	}
+	all := slices.Concat(Names, KeepingNames)
 	chosen := map[string]bool{}
 	for _, name := range wanted {
-		if !slices.Contains(Names, name) {
-			return nil, fmt.Errorf("--lines %s: want some of %s", name, strings.Join(Names, ", "))
+		if !slices.Contains(all, name) {
+			return nil, fmt.Errorf("--lines %s: want some of %s", name, strings.Join(append(all, Keeping), ", "))
 		}
 		chosen[name] = true
 		for _, needed := range needs[name] {
 			chosen[needed] = true
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(Names), func(name string) bool { return !chosen[name] }), nil
+	return slices.DeleteFunc(all, func(name string) bool { return !chosen[name] }), nil
 }
 
 // Metrics are those of the chosen lines.
 func Metrics(chosen []string) []score.Metric {
-	return slices.DeleteFunc(slices.Clone(catalog), func(m score.Metric) bool { return !slices.Contains(chosen, m.Line) })
+	return slices.DeleteFunc(slices.Concat(catalog, keepingCatalog(catalog)), func(m score.Metric) bool { return !slices.Contains(chosen, m.Line) })
 }

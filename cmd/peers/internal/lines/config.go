@@ -34,6 +34,8 @@ type Config struct {
 	// ColdBytes is how much is read from the disk, and TailBytes just after it was written.
 	ColdBytes int64
 	TailBytes int64
+	// KeepingBytes is how much is written over, and how much expires, beside each sample of Keeping.
+	KeepingBytes int64
 	// Dir is where the programs without a cluster write; empty for the system's temporary directory.
 	Dir string
 	// Progress hears of every sample.
@@ -53,6 +55,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--idle %s: want 1s or more", c.Idle)
 	case c.ColdBytes < 1<<20 || c.TailBytes < 1<<20:
 		return errors.New("--cold-mb and --tail-mb: want 1 or more")
+	case c.KeepingBytes < keepingBytesMin:
+		return fmt.Errorf("--keeping-mb: want %d or more", keepingBytesMin/1_000_000)
 	}
 	return nil
 }

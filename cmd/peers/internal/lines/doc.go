@@ -6,6 +6,7 @@
 //	                        throughput: kafka │ outrigger   small: kafka │ outrigger   ...
 //	                        jetstream
 //	many     for each pair: partitions: kafka │ outrigger
+//	keeping  for each pair: ours without retention and compaction │ ours with them at work
 //	        └──> score.Values, one map per pair
 //
 // While one system is measured the others are stopped (SIGSTOP), and what they left in the page cache

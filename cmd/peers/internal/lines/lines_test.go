@@ -81,7 +81,7 @@ func TestReportIsDoubtedForErrorsGapsAndDelay(t *testing.T) {
 }
 
 func TestConfigRefusesWhatCannotBeMeant(t *testing.T) {
-	good := Config{Pairs: 1, Seconds: 1, Idle: 1e9, ColdBytes: 1 << 20, TailBytes: 1 << 20}
+	good := Config{Pairs: 1, Seconds: 1, Idle: 1e9, ColdBytes: 1 << 20, TailBytes: 1 << 20, KeepingBytes: keepingBytesMin}
 	if err := good.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +90,7 @@ func TestConfigRefusesWhatCannotBeMeant(t *testing.T) {
 		"no window":  func(c *Config) { c.Seconds = 0 },
 		"no rest":    func(c *Config) { c.Idle = 0 },
 		"no data":    func(c *Config) { c.ColdBytes = 0 },
+		"no upkeep":  func(c *Config) { c.KeepingBytes = 0 },
 		"before now": func(c *Config) { c.Warmup = -1 },
 	} {
 		c := good

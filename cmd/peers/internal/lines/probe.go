@@ -22,10 +22,10 @@ const (
 )
 
 // impatient is a client that tries again at once.
-func impatient(servers []string) (*kgo.Client, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(servers...), kgo.ClientID("outrigger-peers"),
+func impatient(servers []string, extra ...kgo.Opt) (*kgo.Client, error) {
+	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(servers...), kgo.ClientID("outrigger-peers"),
 		kgo.RetryBackoffFn(func(int) time.Duration { return probeEvery }), kgo.MetadataMinAge(probeEvery),
-		kgo.UnknownTopicRetries(-1), kgo.ProducerLinger(0), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+		kgo.UnknownTopicRetries(-1), kgo.ProducerLinger(0), kgo.RecordPartitioner(kgo.ManualPartitioner())}, extra...)...)
 	if err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
 	}
@@ -41,7 +41,7 @@ func firstWrite(ctx context.Context, servers []string) error {
 		return err
 	}
 	defer client.Close()
-	if err := create(ctx, client, firstTopic, 1); err != nil {
+	if err := create(ctx, client, firstTopic, 1, nil); err != nil {
 		return err
 	}
 	if err := client.ProduceSync(ctx, &kgo.Record{Topic: firstTopic, Value: []byte("first")}).FirstErr(); err != nil {
@@ -50,22 +50,22 @@ func firstWrite(ctx context.Context, servers []string) error {
 	return nil
 }
 
-func createTopic(ctx context.Context, servers []string, topic string, partitions int32) error {
+func createTopic(ctx context.Context, servers []string, topic string, partitions int32, configs map[string]*string) error {
 	client, err := impatient(servers)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	return create(ctx, client, topic, partitions)
+	return create(ctx, client, topic, partitions, configs)
 }
 
 // create tries until the topic is there, which needs three live brokers.
-func create(ctx context.Context, client *kgo.Client, topic string, partitions int32) error {
+func create(ctx context.Context, client *kgo.Client, topic string, partitions int32, configs map[string]*string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthyWithin)
 	defer cancel()
 	admin := kadm.NewClient(client)
 	return eventually(ctx, "create topic "+topic, func() error {
-		created, err := admin.CreateTopic(ctx, partitions, replicas, nil, topic)
+		created, err := admin.CreateTopic(ctx, partitions, replicas, configs, topic)
 		if err = errors.Join(err, created.Err); errors.Is(err, kerr.TopicAlreadyExists) {
 			return nil
 		}
@@ -85,7 +85,7 @@ func (r *Runner) awaitHealthy(ctx context.Context, c *system.Cluster) error {
 	defer client.Close()
 	r.probes++
 	topic := fmt.Sprintf("peers-probe-%d", r.probes)
-	if err := create(ctx, client, topic, replicas); err != nil {
+	if err := create(ctx, client, topic, replicas, nil); err != nil {
 		return err
 	}
 	var records []*kgo.Record
@@ -108,7 +108,7 @@ func (r *Runner) awaitHealthy(ctx context.Context, c *system.Cluster) error {
 func prime(ctx context.Context, client *kgo.Client, topic string, partitions int32) error {
 	ctx, cancel := context.WithTimeout(ctx, primedWithin)
 	defer cancel()
-	if err := create(ctx, client, topic, partitions); err != nil {
+	if err := create(ctx, client, topic, partitions, nil); err != nil {
 		return err
 	}
 	var records []*kgo.Record
@@ -141,12 +141,16 @@ func inSync(ctx context.Context, admin *kadm.Client, topic string) error {
 
 // eventually tries until it works.
 func eventually(ctx context.Context, what string, try func() error) error {
+	return eventuallyEvery(ctx, probeEvery, what, try)
+}
+
+func eventuallyEvery(ctx context.Context, every time.Duration, what string, try func() error) error {
 	for {
 		err := try()
 		if err == nil {
 			return nil
 		}
-		if !system.Pause(ctx, probeEvery) {
+		if !system.Pause(ctx, every) {
 			return fmt.Errorf("%s: %w", what, err)
 		}
 	}

@@ -60,7 +60,7 @@ func (r *Runner) wants(names ...string) bool {
 var warmLines = []string{Throughput, Small, Single, Latency, Tail, Cold, EndToEnd}
 
 // Run measures all pairs: first of the lines with clusters of their own, then of those with warm ones,
-// then of those with many partitions. What it found so far comes with an error, too.
+// then of those with many partitions, then of ours against ours. What it found so far comes with an error, too.
 func (r *Runner) Run(ctx context.Context) (found Findings, err error) {
 	defer func() {
 		for _, c := range r.warm {
@@ -71,7 +71,7 @@ func (r *Runner) Run(ctx context.Context) (found Findings, err error) {
 	for range r.cfg.Pairs {
 		r.found.Pairs = append(r.found.Pairs, score.Values{"spike/mbps": spikeRate})
 	}
-	for _, phase := range []func(context.Context) error{r.fresh, r.warmPair, r.manyPartitions} {
+	for _, phase := range []func(context.Context) error{r.fresh, r.warmPair, r.manyPartitions, r.keepingPair} {
 		for r.pair = 1; r.pair <= r.cfg.Pairs; r.pair++ {
 			r.values = r.found.Pairs[r.pair-1]
 			if err := errors.Join(phase(ctx), ctx.Err()); err != nil {
@@ -104,17 +104,24 @@ func (r *Runner) warmPair(ctx context.Context) error {
 
 func (r *Runner) manyPartitions(ctx context.Context) error { return r.inTurn(ctx, Partitions) }
 
+// measurement takes a line of a warm cluster.
+type measurement func(ctx context.Context, line string, c *system.Cluster) (score.Values, error)
+
 // inTurn measures a line of Kafka, then of ours.
 func (r *Runner) inTurn(ctx context.Context, line string) error {
 	if !r.wants(line) {
 		return nil
 	}
-	if err := r.warmUp(ctx); err != nil {
+	return r.eachInTurn(ctx, line, []system.Name{system.Kafka, system.Outrigger}, r.measure)
+}
+
+func (r *Runner) eachInTurn(ctx context.Context, line string, names []system.Name, measure measurement) error {
+	if err := r.warmUp(ctx, names); err != nil {
 		return err
 	}
-	for _, name := range []system.Name{system.Kafka, system.Outrigger} {
+	for _, name := range names {
 		err := r.awake(ctx, name, func(c *system.Cluster) {
-			r.sample(ctx, line, string(name), func() (score.Values, error) { return r.measure(ctx, line, c) })
+			r.sample(ctx, line, string(name), func() (score.Values, error) { return measure(ctx, line, c) })
 		})
 		if err != nil {
 			return err

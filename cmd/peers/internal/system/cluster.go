@@ -18,6 +18,9 @@ const (
 	Kafka     Name = "kafka"
 	Outrigger Name = "outrigger"
 	JetStream Name = "jetstream"
+	// Kept is Outrigger with retention and compaction at work, Bare the same without.
+	Kept Name = "kept"
+	Bare Name = "bare"
 )
 
 // nodes is the size of every cluster.
@@ -29,6 +32,8 @@ type Cluster struct {
 	Servers []string
 	// PIDs are the nodes' processes, in the order of their ids.
 	PIDs []int
+	// HTTP is where nodes of ours tell their metrics.
+	HTTP []string
 	// Began is when the first process was started.
 	Began time.Time
 

@@ -2,7 +2,7 @@
 // loopback, with their data in a temporary directory.
 //
 //	Kafka, Outrigger, JetStream ── Start ──> Cluster ── Pause, Resume ──> Stop
-//	                                            └── Servers, PIDs, Usage
+//	                                            └── Servers, PIDs, Usage, Counters
 //
 // Only one cluster runs while something is measured. The others are stopped (SIGSTOP): they keep their
 // memory and their warm code, and take no processor.

@@ -2,6 +2,7 @@ package system
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 
 // OutriggerStarter starts clusters of ours, by `outrigger dev`.
 type OutriggerStarter struct {
+	// Name is the cluster's, Outrigger unless set.
+	Name Name
 	// Executable is the binary.
 	Executable string
 	// Parent is where the data goes; empty for the system's temporary directory.
@@ -22,6 +25,11 @@ type OutriggerStarter struct {
 	Sets []string
 }
 
+// portFlags take a port for each node; those of HTTP are the fourth.
+var portFlags = []string{"--kafka-port", "--nats-port", "--cluster-port", "--http-port"}
+
+const httpPorts = 3
+
 // readyWithin is how long a cluster may take to serve.
 const readyWithin = 2 * time.Minute
 
@@ -29,18 +37,18 @@ const readyWithin = 2 * time.Minute
 // if not nil, is called as soon as the addresses are known: whoever measures the start must not wait
 // for more than a client would.
 func (o OutriggerStarter) Start(ctx context.Context, known func(began time.Time, servers []string)) (*Cluster, error) {
-	c := &Cluster{Name: Outrigger}
+	c := &Cluster{Name: cmp.Or(o.Name, Outrigger)}
 	var err error
-	if c.dir, err = directory(o.Parent, Outrigger); err != nil {
+	if c.dir, err = directory(o.Parent, c.Name); err != nil {
 		return nil, err
 	}
-	first, err := freePorts(4 * nodes)
+	first, err := freePorts(len(portFlags) * nodes)
 	if err != nil {
 		return c.abandon(err)
 	}
-	c.Servers = addresses(first)
+	c.Servers, c.HTTP = addresses(first), addresses(first+httpPorts*nodes)
 	args := []string{"dev", "--log-level", "warn", "--log-format", "json", "--data", filepath.Join(c.dir, "data")}
-	for i, flag := range []string{"--kafka-port", "--nats-port", "--cluster-port", "--http-port"} {
+	for i, flag := range portFlags {
 		args = append(args, flag, strconv.Itoa(first+i*nodes))
 	}
 	for _, set := range o.Sets {

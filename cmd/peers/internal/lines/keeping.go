@@ -1,0 +1,170 @@
+package lines
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"outrigger/cmd/peers/internal/score"
+	"outrigger/cmd/peers/internal/system"
+)
+
+// Keeping compares Outrigger with itself, with and without retention and compaction at work. It stands for all of
+// KeepingNames, which are lines of Kafka's comparison measured anew:
+//
+//	            both sides, before a sample        │ while it is measured
+//	overwritten keys, of which a tenth stays ──────┼─> kept: one topic after the other is compacted
+//	records that expire one after the other ───────┼─> kept: retention deletes them
+//	the line's own topic, where the line writes ───┼─> kept: retention deletes what is older than a third of the time
+//	                                               └─> kept: a small log, so that full files are drained
+const Keeping = "keeping"
+
+// KeepingNames are the lines that Keeping stands for. They are not among Names: they would double the run.
+var KeepingNames = keepingLines()
+
+func keepingLines() []string {
+	var names []string
+	for _, line := range warmLines {
+		names = append(names, keepingLine(line))
+	}
+	return names
+}
+
+const keepingPrefix = Keeping + "-"
+
+func keepingLine(line string) string { return keepingPrefix + line }
+
+// NeedKafka reports whether a line among these is of Kafka, too.
+func NeedKafka(chosen []string) bool {
+	return slices.ContainsFunc(chosen, func(name string) bool { return !slices.Contains(KeepingNames, name) })
+}
+
+// keepingSystems are measured in turn, in this order.
+var keepingSystems = []system.Name{system.Bare, system.Kept}
+
+const (
+	// keepingGoal: no line may be worse by more than this.
+	keepingGoal = 0.95
+	without     = "without"
+)
+
+// keepingCatalog holds the figures of lines against those without retention and compaction, and tells beside each
+// line what was done meanwhile. What brokers spend per byte has no goal: they do more.
+func keepingCatalog(of []score.Metric) []score.Metric {
+	var all []score.Metric
+	for _, line := range warmLines {
+		for _, m := range of {
+			if m.Line != line || m.Peer != kafka || strings.HasSuffix(m.Ours, ".ceiling") {
+				continue
+			}
+			_, figure, _ := strings.Cut(m.Ours, "/")
+			goal := keepingGoal
+			if strings.HasSuffix(figure, ".cpu") {
+				goal = 0
+			}
+			all = append(all, keepingMetric(score.Metric{Line: line, Name: m.Name, Unit: m.Unit, Lower: m.Lower, Goal: goal}, figure))
+		}
+		for _, done := range choreFigures {
+			all = append(all, keepingMetric(score.Metric{Line: line, Name: done.name, Unit: done.unit}, line+"."+done.figure))
+		}
+	}
+	return all
+}
+
+func keepingMetric(m score.Metric, figure string) score.Metric {
+	m.Line, m.Peer = keepingLine(m.Line), without
+	m.Ours, m.Theirs = string(system.Kept)+"/"+figure, string(system.Bare)+"/"+figure
+	return m
+}
+
+// keptFor is after what part of a sample's time retention deletes what the sample has written.
+const keptFor = 3
+
+// KeptSets configures the brokers that keep order. All that topics inherit has to come within the window, so
+// retention and compaction look often.
+func (c Config) KeptSets() []string {
+	return []string{
+		fmt.Sprintf("log.retention.ms=%d", c.retention().Milliseconds()),
+		"log.retention.check.interval.ms=500",
+		"log.cleaner.backoff.ms=250",
+		"wal.retained.bytes=1073741824",
+	}
+}
+
+func (c Config) retention() time.Duration { return max(time.Second, c.sampled().to/keptFor) }
+
+// sampled is the window of a line that writes, from when its bench is started.
+func (c Config) sampled() window {
+	from := time.Duration(c.Warmup * float64(time.Second))
+	return window{from: from, to: from + time.Duration(c.Seconds*float64(time.Second))}
+}
+
+// ours starts clusters of Outrigger, by whatever name.
+func (r *Runner) ours(name system.Name) system.OutriggerStarter {
+	o := r.cfg.Outrigger
+	o.Name = name
+	if name == system.Kept {
+		o.Sets = slices.Concat(r.cfg.KeptSets(), o.Sets)
+	}
+	return o
+}
+
+func (r *Runner) keepingPair(ctx context.Context) error {
+	for _, name := range KeepingNames {
+		if !r.wants(name) {
+			continue
+		}
+		if err := r.eachInTurn(ctx, name, keepingSystems, r.keeping); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keeping takes a line while one of the systems keeps order. Both hold the same beside it.
+func (r *Runner) keeping(ctx context.Context, name string, c *system.Cluster) (values score.Values, err error) {
+	line := strings.TrimPrefix(name, keepingPrefix)
+	if line == Cold { // It may take minutes, in which all would expire.
+		if err := r.fillCold(ctx, c); err != nil {
+			return nil, err
+		}
+	}
+	u, err := r.newUpkeep(c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = u.end(ctx, err) }()
+	if err := u.fill(ctx); err != nil {
+		return nil, err
+	}
+	if line == Tail {
+		return r.keepingTail(ctx, u)
+	}
+	w := r.cfg.sampled()
+	if line == Cold {
+		w = r.reading(line, c.Name, r.cfg.ColdBytes)
+	}
+	return u.beside(ctx, line, w, func() (score.Values, error) { return r.measure(ctx, line, c) })
+}
+
+// keepingTail reads twice what was just written, and measures the second time: only then it is known when the
+// reading begins.
+func (r *Runner) keepingTail(ctx context.Context, u *upkeep) (score.Values, error) {
+	topic := u.topic("tail")
+	if err := r.fill(ctx, Tail, u.cluster, filling{topic: topic, bytes: r.cfg.TailBytes}); err != nil {
+		return nil, err
+	}
+	w := r.reading(Tail, u.cluster.Name, r.cfg.TailBytes)
+	return u.beside(ctx, Tail, w, func() (score.Values, error) { return r.consuming(ctx, Tail, u.cluster, "--topic", topic) })
+}
+
+// reading is a window that ends when so much is read, and how long that took when it was read last.
+func (r *Runner) reading(line string, name system.Name, bytes int64) window {
+	took := time.Second
+	if mbps := r.rates[string(name)+"/"+line+".mbps"]; mbps > 0 {
+		took = time.Duration(float64(bytes) / 1e6 / mbps * float64(time.Second))
+	}
+	return window{to: took, open: true}
+}
