@@ -107,7 +107,7 @@ func compactionMetrics(r register, stats func() partition.Stats) {
 	r.read("compacted_logs_total", "Times that a partition's log was compacted.", func() uint64 {
 		return uint64(stats().Compaction.Logs)
 	})
-	r.read("compaction_read_bytes_total", "Bytes that compaction has read of logs.", func() uint64 {
+	r.read("compaction_read_bytes_total", "Bytes that compaction has read of logs, once to learn the keys and once to write what stays.", func() uint64 {
 		return uint64(stats().Compaction.ReadBytes)
 	})
 	r.read("compaction_saved_bytes_total", "Bytes by which logs became smaller.", func() uint64 {

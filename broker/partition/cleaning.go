@@ -79,6 +79,7 @@ func (c *compaction) step() (read int64, err error) {
 			for _, p := range pieces {
 				read += int64(p.encoded)
 			}
+			c.store.compactions.read.Add(read)
 			err = c.work(pieces)
 		}
 	}

@@ -371,8 +371,8 @@ func (l *Log) cleanableLocked(r Compaction, number uint64) (n int, limit topic.O
 
 // CompactionStats are the numbers of the compaction since Open.
 type CompactionStats struct {
-	// Logs counts those that were compacted, ReadBytes what was read of them, SavedBytes what they have
-	// become smaller by.
+	// Logs counts those that were compacted, SavedBytes what they have become smaller by. ReadBytes is what was read of
+	// logs, also by a compaction that is under way or was given up: most of it twice.
 	Logs, ReadBytes, SavedBytes int64
 	// Uncleanable counts the logs that cannot be compacted.
 	Uncleanable int64

@@ -115,7 +115,6 @@ func (c *compaction) record(edits []catalog.Edit) error {
 	c.store.dropped.Add(1)
 	c.count()
 	c.store.compactions.logs.Add(logs)
-	c.store.compactions.read.Add(read)
 	c.store.compactions.saved.Add(saved)
 	c.store.cfg.Logger.Info("logs compacted", keyPartitions, len(c.done), keyBytes, read, keySaved, saved)
 	return nil

@@ -204,3 +204,33 @@ func BenchmarkLookAtPacks(b *testing.B) {
 		})
 	}
 }
+
+// What a compaction has read is told while it is under way: it may go on for minutes.
+func TestCompactionTellsWhatItHasReadBeforeItEnds(t *testing.T) {
+	p := newPress(t)
+	p.lead()
+	value := make([]byte, 4<<10)
+	for i := range 6 {
+		p.append(p.one, spec{key: []byte{byte(i % 2)}, value: value})
+		p.append(p.filler, spec{value: value})
+	}
+	p.drain()
+	for range 30 {
+		p.append(p.filler, spec{value: value})
+	}
+	p.drain()
+	if _, err := p.driver.Compact(1); err != nil || p.store.drainer.compaction == nil {
+		t.Fatalf("got no compaction that is under way, %v", err)
+	}
+	under := p.store.Stats().Compaction
+	if under.ReadBytes < int64(len(value)) || under.Logs != 0 {
+		t.Errorf("under way: got %+v, want a batch read and no log done", under)
+	}
+	p.work()
+	if got, least := p.store.Stats().Compaction, int64(2*6*len(value)); got.Logs != 1 || got.ReadBytes < least || got.ReadBytes > 2*least {
+		t.Errorf("at the end: got %+v, want each batch read twice, %d bytes of values", got, least)
+	}
+	if err := p.driver.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

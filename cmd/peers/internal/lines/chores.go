@@ -19,6 +19,7 @@ var choreFigures = []struct {
 	per float64
 }{
 	{"outrigger_broker_retention_deleted_bytes_total", "deleted", "meanwhile deleted by retention", "MB", 1e6},
+	{"outrigger_compaction_read_bytes_total", "compacted", "meanwhile read by compaction, 3 replicas", "MB", 1e6},
 	{"outrigger_compaction_saved_bytes_total", "freed", "meanwhile freed by compaction, 3 replicas", "MB", 1e6},
 	{"outrigger_drained_files_total", "drained", "meanwhile drained, 3 replicas", "files", 1},
 }
@@ -55,11 +56,11 @@ func (c chores) values(name system.Name, line string) score.Values {
 func (c chores) doubts(name system.Name, line string) error {
 	var errs []error
 	for _, f := range choreFigures {
-		done, demanded := c[f.figure], f.figure != "drained" || fillsFiles(line)
+		done := c[f.figure]
 		switch {
 		case done < 0:
 			errs = append(errs, fmt.Errorf("%s: went back by %g %s, a broker began anew", f.name, -done, f.unit))
-		case name == system.Kept && demanded && done == 0:
+		case name == system.Kept && done == 0 && demanded(f.figure, line):
 			errs = append(errs, fmt.Errorf("%s: nothing", f.name))
 		case name == system.Bare && f.figure != "drained" && done > 0:
 			errs = append(errs, fmt.Errorf("%s: %g %s where there was to be none", f.name, done, f.unit))
@@ -68,10 +69,17 @@ func (c chores) doubts(name system.Name, line string) error {
 	return errors.Join(errs...)
 }
 
-// fillsFiles reports whether a line is sure to fill files of the log: who only reads does not, nor do 1,000 records a
-// second, and drains stop while somebody reads much.
-func fillsFiles(line string) bool {
-	return slices.Contains([]string{Throughput, Small, Single, Latency}, line)
+// demanded reports whether something must have been done. Who only reads fills no files that could be drained, nor do
+// 1,000 records a second, and drains stop while somebody reads much. A compaction frees space at its end, which may lie
+// outside of a window in which it was at work all the time.
+func demanded(figure, line string) bool {
+	switch figure {
+	case "drained":
+		return slices.Contains([]string{Throughput, Small, Single, Latency}, line)
+	case "freed":
+		return false
+	}
+	return true
 }
 
 // window is a part of the time since a sample was begun.

@@ -1,6 +1,7 @@
 package lines
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -67,9 +68,11 @@ func TestKeepingHoldsEachFigureAgainstTheSameOne(t *testing.T) {
 }
 
 func TestSampleWithoutChoresHasFailed(t *testing.T) {
-	all := chores{"deleted": 10, "freed": 3, "drained": 2}
+	all := chores{"deleted": 10, "compacted": 5, "freed": 3, "drained": 2}
 	but := func(figure string, v float64) chores {
-		return chores{"deleted": all["deleted"], "freed": all["freed"], "drained": all["drained"], figure: v}
+		c := maps.Clone(all)
+		c[figure] = v
+		return c
 	}
 	for name, c := range map[string]struct {
 		done chores
@@ -79,13 +82,14 @@ func TestSampleWithoutChoresHasFailed(t *testing.T) {
 	}{
 		"all was done":                       {all, system.Kept, Throughput, ""},
 		"nothing deleted":                    {but("deleted", 0), system.Kept, Tail, "retention: nothing"},
-		"nothing compacted":                  {but("freed", 0), system.Kept, EndToEnd, "compaction, 3 replicas: nothing"},
+		"nothing compacted":                  {but("compacted", 0), system.Kept, EndToEnd, "read by compaction, 3 replicas: nothing"},
+		"a compaction that has not ended":    {but("freed", 0), system.Kept, EndToEnd, ""},
 		"nothing drained of much":            {but("drained", 0), system.Kept, Small, "drained, 3 replicas: nothing"},
 		"nothing drained while one reads":    {but("drained", 0), system.Kept, Cold, ""},
 		"began anew":                         {but("freed", -1), system.Kept, Cold, "went back"},
 		"nothing without":                    {chores{"drained": 5}, system.Bare, Throughput, ""},
 		"without, and something was deleted": {chores{"deleted": 1}, system.Bare, Throughput, "there was to be none"},
-		"without, and it was compacted":      {chores{"freed": 1}, system.Bare, Cold, "there was to be none"},
+		"without, and it was compacted":      {chores{"compacted": 1}, system.Bare, Cold, "there was to be none"},
 	} {
 		err := c.done.doubts(c.of, c.line)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
@@ -95,10 +99,10 @@ func TestSampleWithoutChoresHasFailed(t *testing.T) {
 }
 
 func TestChoresAreWhatTheCountersGrewBy(t *testing.T) {
-	before := map[string]float64{choreFigures[0].counter: 1e6, choreFigures[2].counter: 4}
-	after := map[string]float64{choreFigures[0].counter: 3.5e6, choreFigures[1].counter: 7e6, choreFigures[2].counter: 6}
+	before := map[string]float64{choreFigures[0].counter: 1e6, choreFigures[3].counter: 4}
+	after := map[string]float64{choreFigures[0].counter: 3.5e6, choreFigures[1].counter: 7e6, choreFigures[3].counter: 6}
 	values := choresBetween(before, after).values(system.Kept, Small)
-	for key, want := range map[string]float64{"kept/small.deleted": 2.5, "kept/small.freed": 7, "kept/small.drained": 2} {
+	for key, want := range map[string]float64{"kept/small.deleted": 2.5, "kept/small.compacted": 7, "kept/small.freed": 0, "kept/small.drained": 2} {
 		if got, ok := values[key]; !ok || got != want {
 			t.Errorf("%s: got %v %v, want %v", key, got, ok, want)
 		}

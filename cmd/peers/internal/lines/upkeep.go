@@ -24,11 +24,11 @@ const (
 	overwrittenRounds  = 10
 	expiringPartitions = 6
 	// expiringSlack is how many times longer the records take to expire than a window lasts: a sample may begin late.
-	expiringSlack     = 2
+	expiringSlack     = 3
 	upkeepRecordBytes = 1 << 10
 	upkeepBatchBytes  = 128 << 10
-	// keepingBytesMin fills every batch of every topic a few times.
-	keepingBytesMin = 8_000_000
+	// keepingBytesMin fills a file of the log.
+	keepingBytesMin = 70_000_000
 
 	upkeepWithin  = 2 * time.Minute
 	drainedWithin = 2 * time.Minute
@@ -79,8 +79,8 @@ func (u *upkeep) topic(what string) string {
 	return name
 }
 
-// fill writes everything. What is written over is drained when it returns: only that can be compacted. From then on
-// the records of the other topic expire, if there is retention.
+// fill writes everything. What is written over is drained when it returns, since what comes after it fills a file of the
+// log: only then it can be compacted. The records of the other topic begin to expire, if there is retention.
 func (u *upkeep) fill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, upkeepWithin+drainedWithin)
 	defer cancel()
@@ -95,14 +95,11 @@ func (u *upkeep) fill(ctx context.Context) error {
 	if err := u.write(ctx, u.overwriting); err != nil {
 		return fmt.Errorf("write keys over: %w", err)
 	}
-	if err := u.awaitDrained(ctx); err != nil {
-		return err
-	}
 	first := time.Now().Add(-u.age)
 	if err := u.write(ctx, func(i, n int) *kgo.Record { return u.expires(first, i, n) }); err != nil {
 		return fmt.Errorf("write what expires: %w", err)
 	}
-	return nil
+	return u.awaitDrained(ctx)
 }
 
 // write sends the records that are made, all of a size, and waits for them.

@@ -9,6 +9,21 @@ import (
 // taken is missing.
 type Values map[string]float64
 
+// Means are those of each figure, of the samples that have it.
+func Means(samples []Values) Values {
+	sums, counts := Values{}, Values{}
+	for _, values := range samples {
+		for key, v := range values {
+			sums[key] += v
+			counts[key]++
+		}
+	}
+	for key := range sums {
+		sums[key] /= counts[key]
+	}
+	return sums
+}
+
 // Metric is one comparison, and what it has to reach.
 type Metric struct {
 	Line string `json:"line"`

@@ -131,3 +131,13 @@ func TestShortKeepsThreeDigits(t *testing.T) {
 		}
 	}
 }
+
+func TestMeansAreOfTheSamplesThatHaveAFigure(t *testing.T) {
+	got := Means([]Values{{"a": 1, "b": 5}, {"a": 3}})
+	if len(got) != 2 || got["a"] != 2 || got["b"] != 5 {
+		t.Errorf("got %v, want 2 and 5", got)
+	}
+	if got := Means(nil); len(got) != 0 {
+		t.Errorf("of nothing: got %v", got)
+	}
+}
