@@ -221,7 +221,7 @@ func againstOthers(f flags, kafka fetch.Kafka) []string {
 func againstItself(f flags, cfg lines.Config) string {
 	return fmt.Sprintf("%s: two clusters of ours, one with %s, one without; before each sample both are given %d MB of overwritten keys and %d MB that expire one after the other, "+
 		"and meanwhile the one with deletes the latter, and what the line has written, and compacts the former, topic by topic; a sample of it in which nothing was deleted, or nothing compacted, or, "+
-		"where the line fills files, nothing drained, has failed, as has one without in which something was; latency is at a quarter of the throughput without, in an open loop, and not verified; what was just written is read again and again, for the length of a window",
+		"where the line fills files, nothing drained, has failed, as has one without in which something was; latency is at a quarter of the throughput without, in an open loop, and not verified; what is read is read again and again, for the length of a window",
 		lines.Keeping, strings.Join(cfg.KeptSets(), ", "), f.keepingMB, f.keepingMB)
 }
 

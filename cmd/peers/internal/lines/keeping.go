@@ -131,7 +131,8 @@ func (r *Runner) keeping(ctx context.Context, name string, c *system.Cluster) (v
 			return nil, err
 		}
 	}
-	u, err := r.newUpkeep(c)
+	w := r.window(line, c.Name)
+	u, err := r.newUpkeep(c, w)
 	if err != nil {
 		return nil, err
 	}
@@ -139,42 +140,47 @@ func (r *Runner) keeping(ctx context.Context, name string, c *system.Cluster) (v
 	if err := u.fill(ctx); err != nil {
 		return nil, err
 	}
-	if line == Tail {
-		return r.keepingTail(ctx, u)
+	take := func() (score.Values, error) { return r.measure(ctx, line, c) }
+	switch line {
+	case Tail:
+		f := filling{topic: u.topic("tail"), bytes: r.cfg.TailBytes}
+		if err := r.fill(ctx, line, c, f); err != nil {
+			return nil, err
+		}
+		take = r.again(func() (score.Values, error) { return r.consuming(ctx, line, c, "--topic", f.topic) })
+	case Cold:
+		take = r.again(take)
 	}
-	w := r.cfg.sampled()
-	if line == Cold {
-		w = r.reading(line, c.Name, r.cfg.ColdBytes)
-	}
-	return u.beside(ctx, line, w, func() (score.Values, error) { return r.measure(ctx, line, c) })
+	return u.beside(ctx, line, w, take)
 }
 
-// keepingTail reads what was just written again and again, since to read it once takes less time than a compaction, and
-// returns the means.
-func (r *Runner) keepingTail(ctx context.Context, u *upkeep) (score.Values, error) {
-	topic := u.topic("tail")
-	if err := r.fill(ctx, Tail, u.cluster, filling{topic: topic, bytes: r.cfg.TailBytes}); err != nil {
-		return nil, err
-	}
-	w := window{to: time.Duration(r.cfg.Seconds * float64(time.Second))}
-	return u.beside(ctx, Tail, w, func() (score.Values, error) {
+// again takes a sample anew for as long as a window lasts, and returns the means: to read once may take less time than
+// it takes until a compaction begins.
+func (r *Runner) again(take func() (score.Values, error)) func() (score.Values, error) {
+	return func() (score.Values, error) {
 		var all []score.Values
-		for began := time.Now(); time.Since(began) < w.to; {
-			one, err := r.consuming(ctx, Tail, u.cluster, "--topic", topic)
+		for began := time.Now(); time.Since(began).Seconds() < r.cfg.Seconds; {
+			one, err := take()
 			if err != nil {
 				return nil, err
 			}
 			all = append(all, one)
 		}
 		return score.Means(all), nil
-	})
+	}
 }
 
-// reading is a window that ends when so much is read, and how long that took when it was read last.
-func (r *Runner) reading(line string, name system.Name, bytes int64) window {
-	took := time.Second
-	if mbps := r.rates[string(name)+"/"+line+".mbps"]; mbps > 0 {
-		took = time.Duration(float64(bytes) / 1e6 / mbps * float64(time.Second))
+// window is that of a line. What reads is over when all is read, some time after the length of a window: how long one
+// reading takes is guessed by the last one.
+func (r *Runner) window(line string, name system.Name) window {
+	w := r.cfg.sampled()
+	bytes, reads := map[string]int64{Tail: r.cfg.TailBytes, Cold: r.cfg.ColdBytes}[line]
+	if !reads {
+		return w
 	}
-	return window{to: took, open: true}
+	w = window{to: w.to - w.from, open: true}
+	if mbps := r.rates[string(name)+"/"+line+".mbps"]; mbps > 0 {
+		w.to = max(w.to, time.Duration(float64(bytes)/1e6/mbps*float64(time.Second)))
+	}
+	return w
 }

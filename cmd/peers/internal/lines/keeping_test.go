@@ -1,10 +1,12 @@
 package lines
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"outrigger/cmd/peers/internal/score"
@@ -169,13 +171,39 @@ func TestHalfLoadIsOfTheSlowerOne(t *testing.T) {
 	}
 }
 
-func TestReadingTakesAsLongAsTheLastTime(t *testing.T) {
-	r := New(Config{})
-	if got := r.reading(Tail, system.Kept, 5e8); got.to != time.Second || !got.open {
-		t.Errorf("nothing known: got %+v, want a second, open", got)
+func TestWindowLastsUntilAllIsRead(t *testing.T) {
+	r := New(Config{Seconds: 2, Warmup: 1, TailBytes: 5e8, ColdBytes: 1e9})
+	if got, want := r.window(Small, system.Kept), (window{from: time.Second, to: 3 * time.Second}); got != want {
+		t.Errorf("of a line that writes: got %+v, want %+v", got, want)
 	}
-	r.rates["kept/tail.mbps"] = 250
-	if got := r.reading(Tail, system.Kept, 5e8); got.to != 2*time.Second {
-		t.Errorf("500 MB at 250 MB/s: got %v, want 2s", got.to)
+	if got, want := r.window(Cold, system.Kept), (window{to: 2 * time.Second, open: true}); got != want {
+		t.Errorf("nothing known: got %+v, want %+v", got, want)
 	}
+	r.rates["kept/cold.mbps"], r.rates["kept/tail.mbps"], r.rates["bare/tail.mbps"] = 100, 1000, 1
+	if got, want := r.window(Cold, system.Kept), (window{to: 10 * time.Second, open: true}); got != want {
+		t.Errorf("1 GB at 100 MB/s: got %+v, want %+v", got, want)
+	}
+	if got, want := r.window(Tail, system.Kept), (window{to: 2 * time.Second, open: true}); got != want {
+		t.Errorf("half a second: got %+v, want %+v", got, want)
+	}
+}
+
+// Reading goes on for a window, and what it found are the means.
+func TestReadsAreRepeatedForAWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{Seconds: 2})
+		n := 0.0
+		got, err := r.again(func() (score.Values, error) {
+			system.Pause(t.Context(), 900*time.Millisecond)
+			n++
+			return score.Values{"x": n}, nil
+		})()
+		if err != nil || n != 3 || got["x"] != 2 {
+			t.Errorf("got %v %v after %v times, want the mean of 3", got, err, n)
+		}
+		gone := errors.New("gone")
+		if got, err := r.again(func() (score.Values, error) { return score.Values{"x": 1}, gone })(); !errors.Is(err, gone) || got != nil {
+			t.Errorf("got %v %v, want no figures and the error", got, err)
+		}
+	})
 }

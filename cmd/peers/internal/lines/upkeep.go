@@ -23,7 +23,8 @@ const (
 	overwrittenTopics  = 8
 	overwrittenRounds  = 10
 	expiringPartitions = 6
-	// expiringSlack is how many times longer the records take to expire than a window lasts: a sample may begin late.
+	// expiringSlack is how many times longer the records take to expire than it takes until a window ends: a sample may
+	// begin late.
 	expiringSlack     = 3
 	upkeepRecordBytes = 1 << 10
 	upkeepBatchBytes  = 128 << 10
@@ -52,7 +53,7 @@ type upkeep struct {
 }
 
 // newUpkeep has topics of its own in every sample.
-func (r *Runner) newUpkeep(c *system.Cluster) (*upkeep, error) {
+func (r *Runner) newUpkeep(c *system.Cluster, w window) (*upkeep, error) {
 	client, err := impatient(c.Servers, kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(5*time.Millisecond),
 		kgo.ProducerBatchMaxBytes(upkeepBatchBytes))
 	if err != nil {
@@ -60,7 +61,7 @@ func (r *Runner) newUpkeep(c *system.Cluster) (*upkeep, error) {
 	}
 	r.probes++
 	u := &upkeep{cluster: c, client: client, admin: kadm.NewClient(client), number: r.probes, bytes: r.cfg.KeepingBytes,
-		age: r.cfg.retention(), lasts: expiringSlack * r.cfg.sampled().to, value: make([]byte, upkeepRecordBytes)}
+		age: r.cfg.retention(), lasts: expiringSlack * w.to, value: make([]byte, upkeepRecordBytes)}
 	random := rand.NewChaCha8([32]byte{}) // the same for all
 	_, _ = random.Read(u.value)           // it never fails
 	for i := range overwrittenTopics {
