@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"outrigger/broker/batch"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 	"outrigger/broker/wal/waltest"
@@ -276,5 +277,102 @@ func TestScrubTellsWhichLogsLostRecords(t *testing.T) {
 	settle()
 	if err := errors.Join(driver.Close(), store.Close()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A start that meets damage where it would read what producers have written, because the log was cut below what was
+// committed, does not remember what was cut: a producer that sends that again would be told that it is there.
+func TestDamagedLogForgetsTheProducersOfWhatWasCut(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.TailBytesMax, c.HighWatermarkCheckpoint = 1, 1 })
+	f.follow(1)
+	f.replicate(spec{}, 1)
+	for sequence := range int32(3) {
+		f.replicate(spec{idempotent: true, producer: 7, sequence: sequence}, 1)
+	}
+	f.journal.flush()
+	f.log.SetHighWatermark(4)
+	f.clock.advance(1)
+	f.store.Tick()
+	f.truncate(2)
+	f.replicate(spec{}, 2)
+	f.journal.flush()
+	f.spoil(0)
+	bad := f.journal.bad
+	next := f.journal.survivors(false)
+	next.bad = bad
+	f.open(f.store.cfg, next)
+	if s := f.log.State(); !s.Damaged || s.LogEnd != 3 {
+		t.Fatalf("got %+v, want damage at 0 and an end at 3", s)
+	}
+	f.lead(3)
+	if a := f.append(spec{idempotent: true, producer: 7, sequence: 1}); a.Duplicate || a.Base != 3 {
+		t.Errorf("a batch that was cut, sent again: got %+v, want it at 3", a)
+	}
+}
+
+// Nor does it take a transaction for decided whose marker was cut: readers of committed records wait for the next one.
+func TestDamagedLogReopensTransactionsWhoseMarkersWereCut(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.TailBytesMax, c.HighWatermarkCheckpoint = 1, 1 })
+	f.follow(1)
+	f.replicate(spec{}, 1)
+	for _, id := range []int64{7, 8, 9} {
+		f.replicate(spec{idempotent: true, producer: id, transactional: true}, 1)
+	}
+	end := func(id int64, commit bool) {
+		f.replicate(spec{producer: id, marker: &batch.Marker{Commit: commit}}, 1)
+	}
+	end(7, false)
+	end(8, true)
+	end(9, false) // at 6
+	f.journal.flush()
+	f.log.SetHighWatermark(7)
+	f.clock.advance(1)
+	f.store.Tick()
+	f.truncate(5)
+	f.journal.flush()
+	f.spoil(0)
+	bad := f.journal.bad
+	next := f.journal.survivors(false)
+	next.bad = bad
+	f.open(f.store.cfg, next)
+	if s := f.log.State(); !s.Damaged || s.HighWatermark != 5 || s.LastStable != 2 {
+		t.Errorf("got %+v, want damage at 0, and all stable below 2", s)
+	}
+	if got := f.log.mu.producers.transactions.aborted; len(got) != 1 || got[0].ProducerID != 7 {
+		t.Errorf("got %+v aborted, want the one of producer 7", got)
+	}
+}
+
+// A transaction that is open again may be continued, and aborted: all of it is left out then, not only what came behind
+// the cut.
+func TestDamagedLogAbortsReopenedTransactionsFromTheirBegin(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.TailBytesMax, c.HighWatermarkCheckpoint = 1, 1 })
+	f.follow(1)
+	f.replicate(spec{}, 1)
+	f.replicate(spec{idempotent: true, producer: 7, transactional: true}, 1)
+	f.replicate(spec{producer: 7, marker: &batch.Marker{Commit: true}}, 1) // at 2
+	commit := func(end topic.Offset) {
+		f.journal.flush()
+		f.log.SetHighWatermark(end)
+		f.clock.advance(1)
+		f.store.Tick()
+	}
+	commit(3)
+	f.truncate(2)
+	f.replicate(spec{idempotent: true, producer: 7, transactional: true, sequence: 1}, 2)
+	f.replicate(spec{producer: 7, marker: &batch.Marker{}}, 2)
+	commit(4)
+	f.journal.flush()
+	f.spoil(0)
+	bad := f.journal.bad
+	next := f.journal.survivors(false)
+	next.bad = bad
+	f.open(f.store.cfg, next)
+	if s := f.log.State(); !s.Damaged || s.LastStable != 4 {
+		t.Errorf("got %+v, want damage at 0, and all stable", s)
+	}
+	got := f.log.mu.producers.transactions.aborted
+	if len(got) != 1 || got[0].First != 1 || got[0].Last != 3 {
+		t.Errorf("got %+v aborted, want one from 1 to 3", got)
 	}
 }

@@ -60,10 +60,12 @@ func (l *Log) replay(r wal.Placed) error {
 	case wal.Data:
 		return l.replayDataLocked(r)
 	case wal.Truncate:
-		if r.Base < l.mu.highWatermark {
-			l.mu.producers.stale = true
-		}
+		stale := r.Base < l.mu.highWatermark
 		l.cutLocked(r.Base, nil)
+		if stale {
+			l.mu.producers.stale = true
+			l.mu.producers.forget(l.mu.end)
+		}
 	case wal.LogStart:
 		if r.Base > l.mu.end {
 			l.resetLocked(r.Base, r.Epoch)
@@ -109,11 +111,9 @@ func (l *Log) finishReplay() error {
 	if !stale {
 		return nil
 	}
-	producers, err := l.rebuildProducers(end, highWatermark)
+	producers, err := l.rebuildProducers(end, highWatermark, false)
 	if errors.Is(err, wal.ErrDamaged) {
-		// A pack does not give a batch back, which is noted by now. The log will be cut below it, and what
-		// the table should be is found out then; until then it knows the newest batches at least.
-		return nil
+		return l.finishDamaged(end, highWatermark)
 	}
 	if err != nil {
 		return err
@@ -121,5 +121,19 @@ func (l *Log) finishReplay() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mu.producers = producers
+	return nil
+}
+
+// finishDamaged is for a log of which a pack does not give a batch back, which is noted by now. The log will be cut below
+// it, and what the table should be is found out then. Until then it knows of producers what was remembered, but for what
+// was cut, and of transactions what the other batches tell as well: one whose marker was cut is open again.
+func (l *Log) finishDamaged(end, highWatermark topic.Offset) error {
+	producers, err := l.rebuildProducers(end, highWatermark, true)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.producers.transactions.recall(&producers.transactions)
 	return nil
 }
