@@ -142,12 +142,19 @@ func memorySpill(segments int) *Spill {
 
 // spillAll does for one index what spillIndex does for that of a log.
 func spillAll(x *index) {
-	for k := 0; ; k++ {
-		var frozen []byte
-		if k, frozen = x.spillable(k); frozen == nil {
+	for {
+		k, frozen, more := x.spillable()
+		if !more {
 			return
 		}
-		if slot, ok := x.spill.put(frozen); ok && !x.spilledAs(k, frozen, slot) {
+		if frozen == nil {
+			continue
+		}
+		slot, ok := x.spill.put(frozen)
+		if !ok {
+			return
+		}
+		if !x.spilledAs(k, frozen, slot) {
 			x.spill.give(slot)
 		}
 	}
