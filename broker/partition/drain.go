@@ -455,9 +455,26 @@ const (
 	shadowed = false
 )
 
+// relocatesMost is how many extents are pointed elsewhere while others wait for the log.
+const relocatesMost = chunkLength
+
 // relocate points the extents that were copied to their new places. One that is gone, or that is
-// another batch by now, is left alone.
+// another batch by now, is left alone. It is done from the end from which the extents lie in their order all the time.
 func (l *Log) relocate(moves []moved, live bool) {
+	backwards := len(moves) > 0 && moves[0].to.Compare(moves[0].from) > 0
+	for len(moves) > 0 {
+		n := min(len(moves), relocatesMost)
+		if rest := len(moves) - n; backwards {
+			l.relocateSome(moves[rest:], live)
+			moves = moves[:rest]
+		} else {
+			l.relocateSome(moves[:n], live)
+			moves = moves[n:]
+		}
+	}
+}
+
+func (l *Log) relocateSome(moves []moved, live bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(moves) > 0 {

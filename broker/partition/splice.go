@@ -3,8 +3,6 @@ package partition
 import (
 	"fmt"
 	"slices"
-
-	"outrigger/broker/wal"
 )
 
 // A compaction exchanges the most of what an index has, and nobody must wait for that: what comes in its place is made
@@ -62,10 +60,10 @@ func (x *index) splice(i, j int, other *index, was tally, room []chunk) (rest []
 	x.length += moved
 	x.rerun(a, inserted)
 	for _, p := range was {
-		x.packs.add(wal.Position{File: p.number | wal.PackBit}, -p.bytes)
+		x.packs.add(p.place(), -p.bytes)
 	}
 	for _, p := range other.packs {
-		x.packs.add(wal.Position{File: p.number | wal.PackBit}, p.bytes)
+		x.packs.add(p.place(), p.bytes)
 	}
 	x.unfreeze(min(x.frozen, len(x.chunks)-1))
 	return rest
