@@ -461,17 +461,21 @@ const relocatesMost = chunkLength
 // relocate points the extents that were copied to their new places. One that is gone, or that is
 // another batch by now, is left alone. It is done from the end from which the extents lie in their order all the time.
 func (l *Log) relocate(moves []moved, live bool) {
-	backwards := len(moves) > 0 && moves[0].to.Compare(moves[0].from) > 0
 	for len(moves) > 0 {
-		n := min(len(moves), relocatesMost)
-		if rest := len(moves) - n; backwards {
-			l.relocateSome(moves[rest:], live)
-			moves = moves[:rest]
-		} else {
-			l.relocateSome(moves[:n], live)
-			moves = moves[n:]
-		}
+		moves = l.relocateNext(moves, live)
 	}
+}
+
+// relocateNext does some of it, and returns the others.
+func (l *Log) relocateNext(moves []moved, live bool) (rest []moved) {
+	n := min(len(moves), relocatesMost)
+	if moves[0].to.Compare(moves[0].from) > 0 {
+		rest, moves = moves[:len(moves)-n], moves[len(moves)-n:]
+	} else {
+		rest, moves = moves[n:], moves[:n]
+	}
+	l.relocateSome(moves, live)
+	return rest
 }
 
 func (l *Log) relocateSome(moves []moved, live bool) {

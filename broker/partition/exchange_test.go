@@ -68,17 +68,11 @@ func TestCompactionIsPutIntoALogThatChangesMeanwhile(t *testing.T) {
 			t.Fatal("the log is not held")
 		}
 		change()
-		x := l.exchange(c)
-		for range random.IntN(followsMax + 1) {
-			change()
-			if first, start, moved := l.moved(x); moved {
-				x.follow(first, start)
-			}
-		}
-		change()
-		saved, rest := l.put(x)
-		for k := range rest {
-			x.fresh.giveBack(&rest[k])
+		saved := int64(0)
+		if random.IntN(2) == 0 {
+			saved = l.replace(c)
+		} else {
+			saved = replaceWhile(l, c, random.IntN(followsMax+1), change)
 		}
 		if l.mu.index.len() > 0 {
 			wantSound(t, &l.mu.index)
@@ -100,6 +94,13 @@ func TestCompactionIsPutIntoALogThatChangesMeanwhile(t *testing.T) {
 			t.Fatalf("seed %d: %d bytes too many after %d saved, %d committed, %d durable, want %d and %d", seed, bytes, saved,
 				l.mu.committed, l.mu.settled, committed, settled)
 		}
+		var packs tally
+		for _, e := range wanted {
+			packs.add(e.at, int64(e.encoded))
+		}
+		if !slices.Equal(l.mu.index.packs, packs) {
+			t.Fatalf("seed %d: in packs are %v, want %v", seed, l.mu.index.packs, packs)
+		}
 		used, _ := l.store.cfg.Spill.Bytes()
 		for k := range l.mu.index.chunks {
 			if c := &l.mu.index.chunks[k]; c.spilled {
@@ -114,6 +115,23 @@ func TestCompactionIsPutIntoALogThatChangesMeanwhile(t *testing.T) {
 	if moved == 0 {
 		t.Error("no start ever moved")
 	}
+}
+
+// replaceWhile is replace, with something that happens before each of its steps.
+func replaceWhile(l *Log, c *cleaning, follows int, change func()) (saved int64) {
+	x := l.exchange(c)
+	for range follows {
+		change()
+		if first, start, moved := l.moved(x); moved {
+			x.follow(first, start)
+		}
+	}
+	change()
+	saved, rest := l.put(x)
+	for k := range rest {
+		x.fresh.giveBack(&rest[k])
+	}
+	return saved
 }
 
 func extents(l *Log) (all []extent) {
@@ -243,17 +261,9 @@ func TestRelocatedBatchesLieInTheirOrderAllTheTime(t *testing.T) {
 				to.Offset += int64(e.encoded)
 			}
 		}
-		steps, done := 0, make(chan struct{})
-		go func() { l.relocate(moves, live); close(done) }()
-		for ended := false; !ended; steps++ {
-			select {
-			case <-done:
-				ended = true
-			default:
-			}
-			l.mu.Lock()
+		for len(moves) > 0 {
+			moves = l.relocateNext(moves, live)
 			all := extents(l)
-			l.mu.Unlock()
 			for i := 1; i < len(all); i++ {
 				if all[i-1].at.Compare(all[i].at) >= 0 {
 					t.Fatalf("%s: batch %d lies at %v, the one before it at %v", name, i, all[i].at, all[i-1].at)

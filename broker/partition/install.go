@@ -308,9 +308,8 @@ type exchange struct {
 	// was are the batches that the log still has of those that were compacted, in counts their bytes in packs.
 	was    []extent
 	counts tally
-	// fresh are those that come in their place, as of a log start.
+	// fresh are those that come in their place.
 	fresh index
-	start topic.Offset
 	// saved is how many bytes less those are, room where the chunks of the index are listed anew.
 	saved int64
 	room  []chunk
@@ -318,7 +317,7 @@ type exchange struct {
 
 // exchange makes an exchange of what was compacted.
 func (l *Log) exchange(one *cleaning) *exchange {
-	x := &exchange{was: one.was, start: topic.NoOffset, fresh: index{spill: l.store.cfg.Spill, hasty: true}}
+	x := &exchange{was: one.was, fresh: index{spill: l.store.cfg.Spill, hasty: true}}
 	for _, e := range x.was {
 		x.counts.add(e.at, int64(e.encoded))
 		x.saved += int64(e.bytes)
@@ -340,13 +339,12 @@ func (l *Log) exchange(one *cleaning) *exchange {
 func (l *Log) moved(x *exchange) (first, start topic.Offset, moved bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.firstLocked(), l.mu.start, x.lags(l.firstLocked(), l.mu.start)
+	return l.firstLocked(), l.mu.start, x.lags(l.firstLocked())
 }
 
-// lags reports whether an exchange has batches that the log has no more.
-func (x *exchange) lags(first, start topic.Offset) bool {
-	return len(x.was) > 0 && x.was[0].base < first || x.start < start
-}
+// lags reports whether an exchange has batches that the log has no more. Where one of those that come in their place ends, one
+// of them does, so that none is left that nobody needs if the first of them is.
+func (x *exchange) lags(first topic.Offset) bool { return len(x.was) > 0 && x.was[0].base < first }
 
 // follow takes out what lies below the log start.
 func (x *exchange) follow(first, start topic.Offset) {
@@ -355,7 +353,7 @@ func (x *exchange) follow(first, start topic.Offset) {
 		x.counts.add(e.at, -int64(e.encoded))
 		x.saved -= int64(e.bytes)
 	}
-	x.was, x.start = x.was[gone:], start
+	x.was = x.was[gone:]
 	dropped := x.fresh.covering(start)
 	bytes, _ := x.fresh.sum(0, dropped)
 	x.saved += bytes
@@ -371,7 +369,7 @@ func (l *Log) put(x *exchange) (saved int64, rest []chunk) {
 	if l.mu.failed != nil || l.mu.index.len() == 0 {
 		return 0, x.fresh.chunks
 	}
-	if first := l.firstLocked(); x.lags(first, l.mu.start) {
+	if first := l.firstLocked(); x.lags(first) {
 		x.fresh.hasty = false
 		x.follow(first, l.mu.start)
 	}
