@@ -68,7 +68,7 @@ func TestCompactionIsPutIntoALogThatChangesMeanwhile(t *testing.T) {
 			t.Fatal("the log is not held")
 		}
 		change()
-		saved := int64(0)
+		var saved int64
 		if random.IntN(2) == 0 {
 			saved = l.replace(c)
 		} else {
@@ -276,5 +276,95 @@ func TestRelocatedBatchesLieInTheirOrderAllTheTime(t *testing.T) {
 		if got := l.mu.index.at(batches / 2).at.File; got != to.File {
 			t.Errorf("%s: batch %d lies in file %x, want %x", name, batches/2, got, to.File)
 		}
+	}
+}
+
+// What is compacted is noted some batches at a time: of a log whose start moves meanwhile from there on, of one that is cut not at all,
+// until it is listed anew.
+func TestBatchesAreListedAsTheLogHasThemAtLast(t *testing.T) {
+	l, c := vast(t, 4*chunkLength)
+	again := &cleaning{log: l, rules: c.rules}
+	_, n, next, until := again.plan(c.number())
+	if n != 4*chunkLength || until != l.mu.end {
+		t.Fatalf("%d batches up to %d are to be compacted, want %d up to %d", n, until, 4*chunkLength, l.mu.end)
+	}
+	list := func() (ok bool) {
+		t.Helper()
+		next, ok = again.listSome(next, until)
+		return ok
+	}
+	if !list() || len(again.was) != chunkLength {
+		t.Fatalf("%d batches are listed at once, want %d", len(again.was), chunkLength)
+	}
+	l.moveStartLocked(20*100 + 7) // within what was listed
+	if !list() || len(again.was) != 2*chunkLength {
+		t.Fatalf("%d batches are listed, want %d", len(again.was), 2*chunkLength)
+	}
+	l.moveStartLocked(20*2*chunkLength + 20*50) // behind that
+	if !list() || !slices.Equal(again.was, extents(l)[:len(again.was)]) {
+		t.Fatalf("%d batches from %d on are listed, the log starts at %d", len(again.was), again.was[0].base, l.mu.start)
+	}
+	bytes := int64(0)
+	for _, e := range again.was {
+		bytes += int64(e.bytes)
+	}
+	if again.bytes != bytes {
+		t.Errorf("%d bytes are listed, want %d", again.bytes, bytes)
+	}
+	l.mu.cuts.add(l.mu.end)
+	if list() {
+		t.Error("a log was listed that was cut")
+	}
+	again.begin(c.number(), 1)
+	if !slices.Equal(again.was, extents(l)) {
+		t.Errorf("%d batches are to be compacted, want the %d that are left", len(again.was), l.mu.index.len())
+	}
+	l.mu.index.reset()
+	if list() {
+		t.Error("a log was listed that was removed")
+	}
+}
+
+// A log is held if it has what was compacted from its start on, and not if any of it is another one, however far behind.
+func TestLogIsHeldIfItHasWhatWasCompacted(t *testing.T) {
+	const batches = 4 * chunkLength
+	held := func(l *Log, c *cleaning) bool {
+		ok := c.hold()
+		if want := l.mu.end; ok && l.mu.pinned != want || !ok && l.mu.pinned != 0 {
+			t.Errorf("held: %t, and pinned to %d", ok, l.mu.pinned)
+		}
+		return ok
+	}
+	l, c := vast(t, batches)
+	l.moveStartLocked(20 * chunkLength * 3 / 2)
+	if !held(l, c) {
+		t.Error("a log is not held of which the start has moved")
+	}
+	for _, i := range []int{0, chunkLength, batches - 1} {
+		l, c = vast(t, batches)
+		e := l.mu.index.at(i)
+		e.at.Offset++
+		l.mu.index.set(i, e)
+		if held(l, c) {
+			t.Errorf("a log is held of which batch %d lies elsewhere", i)
+		}
+	}
+	l, c = vast(t, batches)
+	l.cutLocked(l.mu.end-20, newProducerTable(1))
+	if held(l, c) {
+		t.Error("a log is held of which the last batch was cut")
+	}
+	// The start moves while they are compared.
+	l, c = vast(t, batches)
+	left, ok := c.pin()
+	for first := true; ok && len(left) > 0; first = false {
+		var n int
+		n, ok = c.compare(left)
+		if left = left[n:]; first {
+			l.moveStartLocked(20 * chunkLength * 5 / 2)
+		}
+	}
+	if !ok {
+		t.Error("a log is not held of which the start moves meanwhile")
 	}
 }
