@@ -368,3 +368,59 @@ func TestLogIsHeldIfItHasWhatWasCompacted(t *testing.T) {
 		t.Error("a log is not held of which the start moves meanwhile")
 	}
 }
+
+// An exchange for which it is too late changes nothing, and gives back what it holds: that of a log that was removed, has failed, or
+// starts behind all of it by now, whatever lies there.
+func TestExchangeThatIsTooLateLeavesNothing(t *testing.T) {
+	late := map[string]func(*Log){
+		"removed": func(l *Log) {
+			l.mu.failed = ErrRemoved
+			l.mu.index.reset()
+		},
+		"failed":       func(l *Log) { l.mu.failed = ErrStopped },
+		"start at end": func(l *Log) { l.moveStartLocked(l.mu.end) },
+		"start behind it": func(l *Log) {
+			for range 2 {
+				l.mu.index.push(extent{base: l.mu.end, count: 20, bytes: 100, encoded: int32(wal.EncodedBytes(100))})
+				l.mu.end, l.mu.bytes = l.mu.end+20, l.mu.bytes+100
+				l.settleLocked(wal.Position{File: 1, Offset: int64(l.mu.end)})
+			}
+			l.mu.durable = l.mu.end
+			l.moveStartLocked(l.mu.end - 7)
+		},
+		"cut behind it": func(l *Log) {
+			l.mu.index.push(extent{base: l.mu.end, count: 20, bytes: 100, encoded: int32(wal.EncodedBytes(100))})
+			l.mu.end, l.mu.bytes = l.mu.end+20, l.mu.bytes+100
+			l.moveStartLocked(l.mu.end - 20)
+			l.cutLocked(l.mu.end-20, nil)
+		},
+	}
+	for name, do := range late {
+		for follows := range 2 {
+			l, c := vast(t, 3*chunkLength+7)
+			before, _ := l.store.cfg.Spill.Bytes()
+			x := l.exchange(c)
+			if after, _ := l.store.cfg.Spill.Bytes(); after == before {
+				t.Fatalf("%s: the exchange holds nothing", name)
+			}
+			do(l)
+			want, bytes := extents(l), l.mu.bytes
+			for range follows {
+				if first, start, moved := l.moved(x); moved {
+					x.follow(first, start)
+				}
+			}
+			saved, rest := l.put(x)
+			for k := range rest {
+				x.fresh.giveBack(&rest[k])
+			}
+			if saved != 0 || l.mu.bytes != bytes || !slices.Equal(extents(l), want) {
+				t.Errorf("%s: %d bytes are saved, the log has %d batches, want %d", name, saved, l.mu.index.len(), len(want))
+			}
+			l.mu.index.reset()
+			if used, _ := l.store.cfg.Spill.Bytes(); used != 0 {
+				t.Errorf("%s: %d bytes of the spill are nobody's", name, used)
+			}
+		}
+	}
+}
