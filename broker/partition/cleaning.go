@@ -41,32 +41,86 @@ type cleaning struct {
 	recorded, installs bool
 }
 
-// begin notes what the log has now.
+// begin notes what the log has now. One that is cut again and again meanwhile has its turn later.
 func (c *cleaning) begin(number uint64, keysMax int) {
+	config, ok := compact.Config{}, false
+	for range listsMax {
+		var n int
+		var first, until topic.Offset
+		config, n, first, until = c.plan(number)
+		c.was, c.bytes = make([]extent, 0, n), 0
+		if ok = c.list(first, until); ok {
+			break
+		}
+	}
+	if !ok {
+		c.was, c.bytes = nil, 0
+	}
+	config.KeysMax = keysMax
+	c.pass = compact.NewPass(config, int64(c.from))
+	c.unmarked = map[topic.Offset]bool{}
+	for c.next < len(c.was) && c.was[c.next].end() <= c.from {
+		c.next++
+	}
+}
+
+// listsMax is how often a log is listed anew that was cut meanwhile.
+const listsMax = 4
+
+// plan is what the log is compacted by, how many batches are to be, and between which offsets.
+func (c *cleaning) plan(number uint64) (config compact.Config, n int, first, until topic.Offset) {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n, limit := l.cleanableLocked(c.rules, number)
 	c.cuts = l.mu.cuts.count
-	c.was = make([]extent, n)
-	for i := range n {
-		c.was[i] = l.mu.index.at(i)
-		c.bytes += int64(c.was[i].bytes)
-	}
 	c.from = max(l.mu.compacted, l.mu.start)
-	config := compact.Config{Now: c.rules.Now, DeleteRetention: c.rules.DeleteRetention.Milliseconds(),
-		Hold: c.rules.Hold, KeysMax: keysMax, Limit: int64(limit), Newest: l.mu.producers.telling()}
+	config = compact.Config{Now: c.rules.Now, DeleteRetention: c.rules.DeleteRetention.Milliseconds(),
+		Hold: c.rules.Hold, Limit: int64(limit), Newest: l.mu.producers.telling()}
 	for _, a := range l.mu.producers.transactions.aborted {
 		if a.First < limit {
 			config.Aborted = append(config.Aborted, compact.Aborted{ProducerID: a.ProducerID,
 				First: int64(a.First), Last: int64(a.Last)})
 		}
 	}
-	c.pass = compact.NewPass(config, int64(c.from))
-	c.unmarked = map[topic.Offset]bool{}
-	for c.next < n && c.was[c.next].end() <= c.from {
-		c.next++
+	if n > 0 {
+		first, until = l.mu.index.at(0).base, l.mu.index.at(n-1).end()
 	}
+	return config, n, first, until
+}
+
+// list notes the batches between two offsets, unless the log was cut since that was planned.
+func (c *cleaning) list(first, until topic.Offset) (ok bool) {
+	for ok = true; ok && first < until; {
+		first, ok = c.listSome(first, until)
+	}
+	return ok
+}
+
+// listSome notes some of them, and says where the next ones begin. Nothing but this goroutine changes where they lie; but the log start
+// may move behind what was noted.
+func (c *cleaning) listSome(first, until topic.Offset) (next topic.Offset, ok bool) {
+	l := c.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	x := &l.mu.index
+	if l.mu.cuts.count != c.cuts || x.len() == 0 {
+		return first, false
+	}
+	if x.at(0).base > first {
+		c.was, c.bytes = c.was[:0], 0
+	}
+	next = until
+	for i, most := x.covering(first), len(c.was)+chunkLength; i < x.len() && len(c.was) < most; i++ {
+		e := x.at(i)
+		if e.base >= until {
+			return until, true
+		}
+		c.was = append(c.was, e)
+		c.bytes += int64(e.bytes)
+		next = e.end()
+	}
+	return next, true
 }
 
 // step reads the next stretch of the log at hand, and learns or cleans it. A log that does not give back

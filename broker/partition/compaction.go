@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -328,17 +327,12 @@ func (l *Log) dirt(r Compaction, number uint64) (is dirt, worth bool) {
 	n, limit := l.cleanableLocked(r, number)
 	// What was compacted is what is left when the rest is counted: it is the larger part, and frozen.
 	is.clean = l.mu.bytes
-	oldest := int64(math.MaxInt64)
-	for i := min(n, l.mu.index.covering(l.mu.compacted)); i < l.mu.index.len(); i++ {
-		e := l.mu.index.at(i)
-		is.clean -= int64(e.bytes)
-		if i < n && e.base < limit {
-			is.dirty += int64(e.bytes)
-			if e.newest >= 0 {
-				oldest = min(oldest, e.newest)
-			}
-		}
-	}
+	from := min(n, l.mu.index.covering(l.mu.compacted))
+	until := max(from, min(n, l.mu.index.covering(limit)))
+	rest, _ := l.mu.index.sum(from, l.mu.index.len())
+	is.clean -= rest
+	var oldest int64
+	is.dirty, oldest = l.mu.index.sum(from, until)
 	overdue := r.LagMax < maxAge && oldest < r.Now-r.LagMax.Milliseconds()
 	return is, is.dirty > 0 && (is.ratio() > r.DirtyRatio || overdue)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
 
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
@@ -143,7 +142,7 @@ func (l *Log) after(at wal.Position) (wal.Position, bool) {
 // placedLocked is the first durable batch at or behind a place in the WAL: a log's batches lie there in
 // the order of their offsets.
 func (l *Log) placedLocked(at wal.Position) int {
-	return sort.Search(l.mu.settled, func(i int) bool { return l.mu.index.at(i).at.Compare(at) >= 0 })
+	return min(l.mu.settled, l.mu.index.placed(at))
 }
 
 // damagedLocked reports whether the batch at base is known to be damaged.

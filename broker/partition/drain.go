@@ -455,9 +455,30 @@ const (
 	shadowed = false
 )
 
+// relocatesMost is how many extents are pointed elsewhere while others wait for the log.
+const relocatesMost = chunkLength
+
 // relocate points the extents that were copied to their new places. One that is gone, or that is
-// another batch by now, is left alone.
+// another batch by now, is left alone. It is done from the end from which the extents lie in their order all the time.
 func (l *Log) relocate(moves []moved, live bool) {
+	for len(moves) > 0 {
+		moves = l.relocateNext(moves, live)
+	}
+}
+
+// relocateNext does some of it, and returns the others.
+func (l *Log) relocateNext(moves []moved, live bool) (rest []moved) {
+	n := min(len(moves), relocatesMost)
+	if moves[0].to.Compare(moves[0].from) > 0 {
+		rest, moves = moves[:len(moves)-n], moves[len(moves)-n:]
+	} else {
+		rest, moves = moves[n:], moves[:n]
+	}
+	l.relocateSome(moves, live)
+	return rest
+}
+
+func (l *Log) relocateSome(moves []moved, live bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(moves) > 0 {

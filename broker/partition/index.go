@@ -3,6 +3,7 @@ package partition
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"sort"
 
@@ -31,17 +32,20 @@ type extent struct {
 // end is the offset after the last record of the batch.
 func (e extent) end() topic.Offset { return e.base + topic.Offset(e.count) }
 
-// chunkLength is how many extents are frozen together, and bounds what one push may have to copy: a log of
-// a million batches must not pause for the copy of 48 MB.
+// chunkLength is how many extents are frozen together at most, and bounds what one push may have to copy: a log
+// of a million batches must not pause for the copy of 48 MB.
 const chunkLength = 512
 
 // index is the list of a log's extents in offset order. Every extent is one batch, in a pack or in the
 // WAL; what is drained comes first.
 //
 // Chunks of extents that are all durable are frozen: a batch takes about 12 bytes then instead of 56. To
-// look into one thaws it, and it stays so until another is looked into.
+// look into one thaws it, and it stays so until another is looked into. That may wait for the disk (see Spill), so
+// whoever holds a lock thaws a few at most, however long the log is: what is to be known of many extents is known
+// of whole chunks, and an exchange of many is one of chunks.
 type index struct {
-	// chunks are all full but the last. gone counts the extents dropped from the front of the first.
+	// chunks have up to chunkLength extents each, of which the last is open. Extents are numbered for good, and
+	// the first `gone` numbers were dropped; the first chunk may still hold some of those.
 	chunks []chunk
 	gone   int
 	length int
@@ -52,41 +56,92 @@ type index struct {
 	// packs counts what lies in packs.
 	packs tally
 	// spill takes frozen chunks that lie in packs; nil if they stay in memory. hasty puts them there as soon as
-	// they are frozen, which may wait for the disk: for who holds no lock.
-	spill *Spill
-	hasty bool
+	// they are frozen, which may wait for the disk: for who holds no lock. Those before unspilled are there, or
+	// are too large for it.
+	spill     *Spill
+	hasty     bool
+	unspilled int
 	// spare is the memory of the chunk that was frozen last, for the next one: of who is hasty.
 	spare []extent
+	// work counts the chunks that were thawed or frozen.
+	work int
 }
 
-// chunk is up to chunkLength extents: open, or frozen, or both while it is thawed.
+// chunk is up to chunkLength extents: open, or frozen, or both while it is thawed. What they say is the largest
+// timestamp up to them is so within the chunk: else the index would have to change them all for a record from the
+// future that is dropped.
 type chunk struct {
 	open   []extent
 	frozen []byte
-	// spilled: frozen is a slot of the spill. packed: it wants to be, for all of it lies in packs.
-	spilled, packed bool
-	// end and latest are those of the last extent of a frozen chunk.
-	end    topic.Offset
+	// from is the number of the first extent. latest is the largest timestamp in this chunk and all before it,
+	// unless it is the last.
+	from   int
 	latest int64
+	// spilled: frozen is a slot of the spill.
+	spilled bool
+	summary
+}
+
+// summary is what is known of the extents of a frozen chunk together.
+type summary struct {
+	// packed: all of it lies in packs. alike: all of it lies in the same file.
+	packed, alike bool
+	// end and at are those of the last extent, own is the largest timestamp, oldest the smallest that there is.
+	end         topic.Offset
+	at          wal.Position
+	own, oldest int64
+	// bytes and encoded are the sums.
+	bytes, encoded int64
 }
 
 func (x *index) len() int { return x.length }
 
 func (x *index) at(i int) extent {
-	i += x.gone
-	return x.open(i / chunkLength)[i%chunkLength]
+	k := x.find(i + x.gone)
+	e := x.open(k)[i+x.gone-x.chunks[k].from]
+	e.latest = max(e.latest, x.before(k))
+	return e
 }
 
-// set replaces the extent i by one of the same offsets.
+// find is which chunk has the extent of a number.
+func (x *index) find(number int) int {
+	last := len(x.chunks) - 1
+	if number >= x.chunks[last].from {
+		return last
+	}
+	if k := x.thawed - 1; k >= 0 && x.chunks[k].from <= number && number < x.chunks[k+1].from {
+		return k
+	}
+	return sort.Search(last, func(k int) bool { return x.chunks[k].from > number }) - 1
+}
+
+// behind is the number behind the last one of a chunk.
+func (x *index) behind(k int) int {
+	if k == len(x.chunks)-1 {
+		return x.gone + x.length
+	}
+	return x.chunks[k+1].from
+}
+
+// before is the largest timestamp before a chunk.
+func (x *index) before(k int) int64 {
+	if k == 0 {
+		return math.MinInt64
+	}
+	return x.chunks[k-1].latest
+}
+
+// set replaces the extent i by one of the same offsets and timestamps.
 func (x *index) set(i int, e extent) {
-	i += x.gone
-	old := &x.open(i / chunkLength)[i%chunkLength]
+	k := x.find(i + x.gone)
+	old := &x.open(k)[i+x.gone-x.chunks[k].from]
 	if old.at != e.at {
 		x.packs.add(old.at, -int64(old.encoded))
 		x.packs.add(e.at, int64(e.encoded))
 	}
+	e.latest = old.latest
 	*old = e
-	x.dirty = x.dirty || i/chunkLength < x.frozen
+	x.dirty = x.dirty || k < x.frozen
 }
 
 // open returns the extents of a chunk, which is thawed for that.
@@ -95,6 +150,7 @@ func (x *index) open(k int) []extent {
 		return x.chunks[k].open
 	}
 	buffer := x.close()
+	x.work++
 	x.chunks[k].open = thaw(buffer[:0], x.chunks[k].frozen)
 	x.thawed = k + 1
 	return x.chunks[k].open
@@ -107,23 +163,28 @@ func (x *index) close() (buffer []extent) {
 	}
 	c := &x.chunks[x.thawed-1]
 	if buffer = c.open; x.dirty {
-		x.freezeChunk(c)
+		x.freezeChunk(x.thawed - 1)
 	}
 	c.open, x.thawed, x.dirty = nil, 0, false
 	return buffer
 }
 
 func (x *index) push(e extent) {
-	if x.length > 0 {
-		e.latest = max(e.latest, x.at(x.length-1).latest)
-	}
-	last := (x.gone + x.length) / chunkLength
-	if last == len(x.chunks) {
+	last := len(x.chunks) - 1
+	if last < 0 || len(x.chunks[last].open) == chunkLength {
+		if last >= 0 {
+			x.chunks[last].latest = max(x.before(last), x.chunks[last].largest())
+		}
 		x.freeze()
-		x.chunks = append(x.chunks, chunk{open: x.spare})
+		x.chunks = append(x.chunks, chunk{open: x.spare, from: x.gone + x.length})
 		x.spare = nil
+		last++
 	}
-	x.chunks[last].open = append(x.chunks[last].open, e)
+	open := x.chunks[last].open
+	if len(open) > 0 {
+		e.latest = max(e.latest, open[len(open)-1].latest)
+	}
+	x.chunks[last].open = append(open, e)
 	x.packs.add(e.at, int64(e.encoded))
 	x.length++
 }
@@ -135,7 +196,7 @@ func (x *index) freeze() {
 		if c.open[len(c.open)-1].at == (wal.Position{}) {
 			return
 		}
-		x.freezeChunk(c)
+		x.freezeChunk(x.frozen)
 		if x.hasty {
 			x.spare = c.open[:0]
 		}
@@ -144,14 +205,17 @@ func (x *index) freeze() {
 }
 
 // freezeChunk encodes the open extents of a chunk.
-func (x *index) freezeChunk(c *chunk) {
+func (x *index) freezeChunk(k int) {
+	c := &x.chunks[k]
 	x.giveBack(c)
+	x.work++
 	c.freeze()
 	if x.hasty && c.packed {
 		if slot, ok := x.spill.put(c.frozen); ok {
 			c.frozen, c.spilled = slot, true
 		}
 	}
+	x.unspilled = min(x.unspilled, k)
 }
 
 // giveBack lets go of what is frozen.
@@ -167,22 +231,34 @@ func (x *index) reset() {
 	for k := range x.chunks {
 		x.giveBack(&x.chunks[k])
 	}
-	*x = index{spill: x.spill, hasty: x.hasty}
+	*x = index{spill: x.spill, hasty: x.hasty, work: x.work}
 }
 
-// spillable finds a chunk from k on that can be moved to the spill, and what is to be copied there.
-func (x *index) spillable(k int) (at int, frozen []byte) {
-	for ; k < x.frozen; k++ {
-		if c := &x.chunks[k]; c.packed && !c.spilled && x.thawed != k+1 {
-			return k, c.frozen
+// spillLooks bounds how many chunks are looked at at once for one to spill.
+const spillLooks = 1024
+
+// spillable finds a chunk that can be moved to the spill, and what is to be copied there; nothing if none was found
+// yet. more: there may be another.
+func (x *index) spillable() (k int, frozen []byte, more bool) {
+	for range spillLooks {
+		if x.thawed == x.unspilled+1 {
+			x.close()
 		}
+		// What is drained comes first: behind a chunk that is not, none is.
+		if x.unspilled >= x.frozen || !x.chunks[x.unspilled].packed {
+			return 0, nil, false
+		}
+		if c := &x.chunks[x.unspilled]; !c.spilled && len(c.frozen) <= spillLargest {
+			return x.unspilled, c.frozen, true
+		}
+		x.unspilled++
 	}
-	return k, nil
+	return 0, nil, true
 }
 
 // spilledAs takes in that what was frozen in chunk k was copied to slot. It is not ok if it is not there any more.
 func (x *index) spilledAs(k int, frozen, slot []byte) bool {
-	if k >= x.frozen || x.thawed == k+1 || len(x.chunks[k].frozen) == 0 || &x.chunks[k].frozen[0] != &frozen[0] {
+	if k >= x.frozen || x.thawed == k+1 && x.dirty || len(x.chunks[k].frozen) == 0 || &x.chunks[k].frozen[0] != &frozen[0] {
 		return false
 	}
 	x.chunks[k].frozen, x.chunks[k].spilled = slot, true
@@ -194,10 +270,12 @@ func (x *index) unfreeze(k int) {
 	x.close()
 	for ; x.frozen > k; x.frozen-- {
 		c := &x.chunks[x.frozen-1]
+		x.work++
 		open := thaw(nil, c.frozen)
 		x.giveBack(c)
-		*c = chunk{open: open}
+		*c = chunk{open: open, from: c.from, latest: c.latest}
 	}
+	x.unspilled = min(x.unspilled, x.frozen)
 }
 
 // cut keeps the first n extents.
@@ -206,55 +284,144 @@ func (x *index) cut(n int) {
 		x.reset()
 		return
 	}
+	if n == x.length {
+		return
+	}
 	x.uncount(n, x.length)
-	last := (x.gone + n - 1) / chunkLength
+	last := x.find(x.gone + n - 1)
 	x.close()
 	for k := last + 1; k < len(x.chunks); k++ {
 		x.giveBack(&x.chunks[k])
 	}
-	x.frozen = min(x.frozen, len(x.chunks), last+1)
+	x.frozen = min(x.frozen, last+1)
 	clear(x.chunks[last+1:])
 	x.chunks = x.chunks[:last+1]
 	x.unfreeze(last)
-	x.chunks[last].open = x.chunks[last].open[:(x.gone+n-1)%chunkLength+1]
+	c := &x.chunks[last]
+	c.open = c.open[:x.gone+n-c.from]
 	x.length = n
 }
 
-// uncount takes the extents from i to j out of the count of what lies in packs.
-func (x *index) uncount(i, j int) {
-	for ; i < j; i++ {
-		e := x.at(i)
-		x.packs.add(e.at, -int64(e.encoded))
+// each passes over the extents from i up to j, and counts them: over frozen chunks as a whole where that is taken, else one by
+// one, until that is enough.
+func (x *index) each(i, j int, whole func(*summary) (taken bool), one func(extent) (more bool)) (passed int) {
+	number, until := i+x.gone, j+x.gone
+	for number < until {
+		k := x.find(number)
+		c, behind := &x.chunks[k], x.behind(k)
+		if c.open == nil && number == c.from && behind <= until && whole(&c.summary) {
+			number = behind
+			continue
+		}
+		for open := x.open(k); number < min(behind, until); number++ {
+			if !one(open[number-c.from]) {
+				return number - i - x.gone
+			}
+		}
 	}
+	return max(0, j-i)
 }
 
-// drop removes the first n extents, and with them their part in the running maximum. What it copies is
-// bounded by a chunk; it walks as far as a dropped timestamp was the largest, which is nearly always
-// nowhere.
+// uncount takes the extents from i up to j out of the count of what lies in packs.
+func (x *index) uncount(i, j int) {
+	x.each(i, j, func(s *summary) bool {
+		if s.alike {
+			x.packs.add(s.at, -s.encoded)
+		}
+		return s.alike
+	}, func(e extent) bool {
+		x.packs.add(e.at, -int64(e.encoded))
+		return true
+	})
+}
+
+// sum adds up the bytes of the extents from i up to j, and finds their smallest timestamp, math.MaxInt64 if
+// they have none.
+func (x *index) sum(i, j int) (bytes, oldest int64) {
+	oldest = math.MaxInt64
+	x.each(i, j, func(s *summary) bool {
+		bytes, oldest = bytes+s.bytes, min(oldest, s.oldest)
+		return true
+	}, func(e extent) bool {
+		bytes, oldest = bytes+int64(e.bytes), min(oldest, e.age())
+		return true
+	})
+	return bytes, oldest
+}
+
+// age is the timestamp of a batch, math.MaxInt64 if it has none.
+func (e extent) age() int64 {
+	if e.newest < 0 {
+		return math.MaxInt64
+	}
+	return e.newest
+}
+
+// drop removes the first n extents, and with them their part in the running maximum.
 func (x *index) drop(n int) {
 	if n >= x.length {
 		x.reset()
+		return
+	}
+	if n == 0 {
 		return
 	}
 	x.uncount(0, n)
 	x.close()
 	x.gone += n
 	x.length -= n
-	for k := range x.gone / chunkLength {
+	first := x.find(x.gone)
+	for k := range first {
 		x.giveBack(&x.chunks[k])
 	}
-	x.chunks = slices.Delete(x.chunks, 0, x.gone/chunkLength)
-	x.frozen = max(0, x.frozen-x.gone/chunkLength)
-	x.gone %= chunkLength
-	latest := x.at(0).newest
-	for i := range x.length {
-		e := x.at(i)
-		if latest = max(latest, e.newest); latest == e.latest {
+	x.chunks = slices.Delete(x.chunks, 0, first)
+	x.frozen = max(0, x.frozen-first)
+	x.unspilled = max(0, x.unspilled-first)
+	open := x.open(0)[x.gone-x.chunks[0].from:]
+	if rerun(open) && x.frozen > 0 {
+		x.dirty = true
+	}
+	x.rerun(0, 0)
+}
+
+// rerun makes the running maximum of extents anew, and reports whether it is another.
+func rerun(open []extent) (changed bool) {
+	latest := int64(math.MinInt64)
+	for i := range open {
+		if latest = max(latest, open[i].newest); latest == open[i].latest {
+			break // From here on it is what it was.
+		}
+		open[i].latest, changed = latest, true
+	}
+	return changed
+}
+
+// rerun makes the running maxima of the chunks from k on anew, of those up to another one whether they seem right or not.
+func (x *index) rerun(k, upTo int) {
+	for latest := x.before(k); k < len(x.chunks)-1; k++ {
+		c := &x.chunks[k]
+		if latest = max(latest, c.largest()); latest == c.latest && k >= upTo {
 			return
 		}
-		e.latest = latest
-		x.set(i, e)
+		c.latest = latest
 	}
+}
+
+// largest is the largest timestamp in a chunk.
+func (c *chunk) largest() int64 {
+	if c.open != nil {
+		return c.open[len(c.open)-1].latest
+	}
+	return c.own
+}
+
+// last is where the last extent of a chunk ends, and where it lies.
+func (c *chunk) last() (topic.Offset, wal.Position) {
+	if c.open != nil {
+		e := c.open[len(c.open)-1]
+		return e.end(), e.at
+	}
+	return c.end, c.at
 }
 
 // freeze encodes the open extents. Each is told by how it differs from what the one before makes likely:
@@ -273,8 +440,21 @@ func (c *chunk) freeze() {
 		b = binary.AppendUvarint(b, uint64(e.bytes))
 		before = e
 	}
-	c.frozen, c.end, c.latest = slices.Clip(slices.Clone(b)), before.end(), before.latest
-	c.packed = before.at.File&wal.PackBit != 0 // What is drained comes first, so all before it does, too.
+	c.frozen, c.summary = slices.Clip(slices.Clone(b)), summaryOf(c.open)
+}
+
+func summaryOf(open []extent) summary {
+	last := open[len(open)-1]
+	// What is drained comes first, so if the last is, all are.
+	s := summary{packed: last.at.File&wal.PackBit != 0, alike: true, end: last.end(), at: last.at, own: last.latest,
+		oldest: math.MaxInt64}
+	for _, e := range open {
+		s.alike = s.alike && e.at.File == last.at.File
+		s.bytes += int64(e.bytes)
+		s.encoded += int64(e.encoded)
+		s.oldest = min(s.oldest, e.age())
+	}
+	return s
 }
 
 // thaw decodes what freeze has encoded.
@@ -298,33 +478,38 @@ func thaw(into []extent, b []byte) []extent {
 }
 
 // search finds the first of the extents that is not below what is looked for, or len(): below tells of an
-// extent, and chunkBelow of a frozen chunk whether it is so of all of it.
-func (x *index) search(below func(extent) bool, chunkBelow func(*chunk) bool) int {
-	k := sort.Search(len(x.chunks), func(k int) bool {
-		c := &x.chunks[k]
-		if c.open == nil {
-			return !chunkBelow(c)
-		}
-		return !below(c.open[len(c.open)-1])
-	})
+// extent, and chunkBelow whether it is so of all of a chunk.
+func (x *index) search(chunkBelow func(k int) bool, below func(extent) bool) int {
+	k := sort.Search(len(x.chunks), func(k int) bool { return !chunkBelow(k) })
 	if k == len(x.chunks) {
 		return x.length
 	}
-	open, from := x.open(k), 0
-	if k == 0 {
-		from = x.gone
-	}
-	in := sort.Search(len(open)-from, func(i int) bool { return !below(open[from+i]) })
-	return k*chunkLength + from + in - x.gone
+	from := max(x.gone, x.chunks[k].from)
+	open := x.open(k)[from-x.chunks[k].from:]
+	return from + sort.Search(len(open), func(i int) bool { return !below(open[i]) }) - x.gone
 }
 
 // covering finds the extent that holds offset: the first that ends above it. It is len() if offset
 // is at or beyond the end of the last.
 func (x *index) covering(offset topic.Offset) int {
-	return x.search(func(e extent) bool { return e.end() <= offset }, func(c *chunk) bool { return c.end <= offset })
+	return x.search(func(k int) bool {
+		end, _ := x.chunks[k].last()
+		return end <= offset
+	}, func(e extent) bool { return e.end() <= offset })
 }
 
 // reaching finds the first of the first n extents that holds a timestamp of at least ts, or n.
 func (x *index) reaching(ts int64, n int) int {
-	return min(n, x.search(func(e extent) bool { return e.latest < ts }, func(c *chunk) bool { return c.latest < ts }))
+	return min(n, x.search(func(k int) bool { return max(x.before(k), x.chunks[k].largest()) < ts },
+		func(e extent) bool { return e.latest < ts }))
+}
+
+// placed finds the first extent that is durable at or behind a place, or that is not durable. It presumes that they lie in the order
+// of their offsets.
+func (x *index) placed(at wal.Position) int {
+	below := func(place wal.Position) bool { return place != (wal.Position{}) && place.Compare(at) < 0 }
+	return x.search(func(k int) bool {
+		_, place := x.chunks[k].last()
+		return below(place)
+	}, func(e extent) bool { return below(e.at) })
 }

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -123,41 +124,72 @@ func (c *compaction) record(edits []catalog.Edit) error {
 // hold reports whether the log still has what was compacted, but for what lies below its start, and keeps
 // it from being cut there until release. (A cut of what is not committed may fall there as well.)
 func (c *cleaning) hold() bool {
-	l := c.log
-	if l.store.Log(l.partition) != l {
+	if c.log.store.Log(c.log.partition) != c.log {
 		return false
 	}
+	left, ok := c.pin()
+	for ok && len(left) > 0 {
+		var n int
+		if n, ok = c.compare(left); !ok {
+			c.log.release()
+		}
+		left = left[n:]
+	}
+	return ok
+}
+
+// pin keeps the log from being cut where it was compacted, and says which of its batches are left.
+func (c *cleaning) pin() (left []extent, ok bool) {
+	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.mu.failed != nil || len(l.mu.damaged) > 0 || l.mu.index.len() == 0 {
-		return false
+		return nil, false
 	}
 	// What supersedes a portion's records may lie behind it.
 	if c.divided && l.mu.cuts.count != c.cuts {
-		return false
+		return nil, false
 	}
-	gone := c.below(l.mu.index.at(0).base)
-	left := c.was[gone:]
-	if len(left) == 0 {
-		return false
-	}
-	from := l.mu.index.covering(left[0].base)
-	if from+len(left) > l.mu.settled {
-		return false
-	}
-	for i, e := range left {
-		if now := l.mu.index.at(from + i); now.base != e.base || now.at != e.at || now.count != e.count {
-			return false
-		}
+	left = c.was[c.below(l.mu.index.at(0).base):]
+	if len(left) == 0 || l.mu.index.covering(left[0].base)+len(left) > l.mu.settled {
+		return nil, false
 	}
 	l.mu.pinned = left[len(left)-1].end()
 	l.mu.dropping = topic.Offset(c.pass.Dropped())
-	return true
+	return left, true
+}
+
+// compare compares some of the batches with those that the log has, and says how many: nobody has to wait for all. Since the log is
+// pinned, only its start may move meanwhile.
+func (c *cleaning) compare(left []extent) (n int, same bool) {
+	l := c.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	x := &l.mu.index
+	if l.mu.failed != nil || x.len() == 0 {
+		return 0, false
+	}
+	if gone := below(left, x.at(0).base); gone > 0 {
+		return gone, true
+	}
+	from := x.covering(left[0].base)
+	for n = 0; n < min(len(left), chunkLength); n++ {
+		if from+n >= l.mu.settled {
+			return n, false
+		}
+		if e, now := left[n], x.at(from+n); now.base != e.base || now.at != e.at || now.count != e.count {
+			return n, false
+		}
+	}
+	return n, true
 }
 
 // below counts the batches that were there before an offset.
-func (c *cleaning) below(offset topic.Offset) int {
-	n, _ := slices.BinarySearchFunc(c.was, offset, func(e extent, to topic.Offset) int { return int(e.base - to) })
+func (c *cleaning) below(offset topic.Offset) int { return below(c.was, offset) }
+
+// below counts the extents before an offset.
+func below(all []extent, offset topic.Offset) int {
+	n, _ := slices.BinarySearchFunc(all, offset, func(e extent, to topic.Offset) int { return cmp.Compare(e.base, to) })
 	return n
 }
 
@@ -251,67 +283,114 @@ func (l *Log) install(one *cleaning) (saved int64) {
 	return saved
 }
 
-// replace exchanges batches of the index, and says how many bytes less the log has.
+// replace exchanges batches of the index, and says how many bytes less the log has. What comes in their place is made while
+// nobody waits for that; it follows the log start, the only thing that may have moved when it is put there.
 func (l *Log) replace(one *cleaning) (saved int64) {
-	var fresh index
-	l.mu.Lock()
-	start := l.mu.start
-	l.mu.Unlock()
-	for _, e := range one.out {
-		if e.end() > start {
-			fresh.push(e)
+	x := l.exchange(one)
+	for range followsMax {
+		if first, start, moved := l.moved(x); moved {
+			x.follow(first, start)
 		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.mu.failed != nil || l.mu.index.len() == 0 {
-		return 0
+	saved, rest := l.put(x)
+	for k := range rest {
+		x.fresh.giveBack(&rest[k])
 	}
-	if drop := fresh.covering(l.mu.start); drop > 0 {
-		fresh.drop(drop) // the start has moved meanwhile
-	}
-	old := &l.mu.index
-	gone := one.below(old.at(0).base)
-	if gone == len(one.was) {
-		return 0 // the start has moved behind all of it
-	}
-	from, was := old.covering(one.was[gone].base), len(one.was)-gone
-	now := fresh.len()
-	for i := range was {
-		saved += int64(old.at(from + i).bytes)
-	}
-	for i := range now {
-		saved -= int64(fresh.at(i).bytes)
-	}
-	fresh = fresh.between(old, from, from+was)
-	old.reset()
-	fresh.spill = old.spill
-	*old = fresh
-	l.mu.committed = fresh.covering(l.mu.highWatermark)
-	l.mu.settled += now - was
-	l.mu.bytes -= saved
-	for l.mu.tail.len() > fresh.len()-from-now {
-		l.mu.tail.pop()
-	}
-	// What was found damaged since the log was held lies elsewhere now, and is good there.
-	first, rewritten := one.was[0].base, one.was[len(one.was)-1].end()
-	l.mu.damaged = slices.DeleteFunc(l.mu.damaged, func(base topic.Offset) bool { return first <= base && base < rewritten })
 	return saved
 }
 
-// between is x in the place of what another index has from one place up to another.
-func (x index) between(old *index, from, until int) (all index) {
-	add := func(y *index, from, until int) {
-		for i := from; i < until; i++ {
-			e := y.at(i)
-			e.latest = e.newest // the index makes the running maximum of it
-			all.push(e)
-		}
+// followsMax is how often an exchange follows the log start before it is waited for that: each time there is less to do.
+const followsMax = 4
+
+// exchange is what takes the place of some batches of a log.
+type exchange struct {
+	// was are the batches that the log still has of those that were compacted, in counts their bytes in packs.
+	was    []extent
+	counts tally
+	// fresh are those that come in their place.
+	fresh index
+	// saved is how many bytes less those are, room where the chunks of the index are listed anew.
+	saved int64
+	room  []chunk
+}
+
+// exchange makes an exchange of what was compacted.
+func (l *Log) exchange(one *cleaning) *exchange {
+	x := &exchange{was: one.was, fresh: index{spill: l.store.cfg.Spill, hasty: true}}
+	for _, e := range x.was {
+		x.counts.add(e.at, int64(e.encoded))
+		x.saved += int64(e.bytes)
 	}
-	add(old, 0, from)
-	add(&x, 0, x.len())
-	add(old, until, old.len())
-	return all
+	for _, e := range one.out {
+		e.latest = e.newest // the index makes the running maximum of it
+		x.fresh.push(e)
+		x.saved -= int64(e.bytes)
+	}
+	x.fresh.finish()
+	l.mu.Lock()
+	chunks := len(l.mu.index.chunks)
+	l.mu.Unlock()
+	x.room = make([]chunk, 0, chunks+len(x.fresh.chunks)+chunkLength)
+	return x
+}
+
+// moved is where the first batch of the log begins, and the log itself, if the exchange does not know that yet.
+func (l *Log) moved(x *exchange) (first, start topic.Offset, moved bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.firstLocked(), l.mu.start, x.lags(l.firstLocked())
+}
+
+// lags reports whether an exchange has batches that the log has no more. Where one of those that come in their place ends, one
+// of them does, so that none is left that nobody needs if the first of them is.
+func (x *exchange) lags(first topic.Offset) bool { return len(x.was) > 0 && x.was[0].base < first }
+
+// follow takes out what lies below the log start.
+func (x *exchange) follow(first, start topic.Offset) {
+	gone := below(x.was, first)
+	for _, e := range x.was[:gone] {
+		x.counts.add(e.at, -int64(e.encoded))
+		x.saved -= int64(e.bytes)
+	}
+	x.was = x.was[gone:]
+	dropped := x.fresh.covering(start)
+	bytes, _ := x.fresh.sum(0, dropped)
+	x.saved += bytes
+	x.fresh.drop(dropped)
+	x.fresh.close()
+}
+
+// put puts the fresh batches in the place of the others, and returns the chunks that are not needed any more, of
+// them.
+func (l *Log) put(x *exchange) (saved int64, rest []chunk) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.failed != nil || l.mu.index.len() == 0 {
+		return 0, x.fresh.chunks
+	}
+	if first := l.firstLocked(); x.lags(first) {
+		x.fresh.hasty = false
+		x.follow(first, l.mu.start)
+	}
+	if len(x.was) == 0 {
+		return 0, x.fresh.chunks // the start has moved behind all of it
+	}
+	all, was, now := &l.mu.index, len(x.was), x.fresh.len()
+	from := all.covering(x.was[0].base)
+	if from+was > l.mu.settled || all.at(from).base != x.was[0].base || all.at(from+was-1).end() != x.was[was-1].end() {
+		panic(fmt.Sprintf("partition %v: %d batches from %d on were compacted, and are not there any more", l.partition, was, x.was[0].base))
+	}
+	rest = all.splice(from, from+was, &x.fresh, x.counts, x.room)
+	l.mu.committed = all.covering(l.mu.highWatermark)
+	l.mu.settled += now - was
+	l.mu.bytes -= x.saved
+	for l.mu.tail.len() > all.len()-from-now {
+		l.mu.tail.pop()
+	}
+	// What was found damaged since the log was held lies elsewhere now, and is good there.
+	first, rewritten := x.was[0].base, x.was[was-1].end()
+	l.mu.damaged = slices.DeleteFunc(l.mu.damaged, func(base topic.Offset) bool { return first <= base && base < rewritten })
+	return x.saved, rest
 }
 
 // forget forgets the aborted transactions of which nothing is left, not even the marker: a reader that was

@@ -3,6 +3,7 @@ package partition
 import (
 	"log/slog"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"syscall"
@@ -67,7 +68,7 @@ func TestIndexAgreesWithASlice(t *testing.T) {
 				spillAll(&x)
 			}
 			spoil(spill)
-			switch random.IntN(10) {
+			switch random.IntN(11) {
 			default:
 				for range random.IntN(100) {
 					e := extent{base: end, count: 1 + random.Int32N(3), newest: random.Int64N(1000) - 1, bytes: 70 + random.Int32N(5000),
@@ -98,6 +99,16 @@ func TestIndexAgreesWithASlice(t *testing.T) {
 					x.set(i, withPlace(x.at(i), at))
 					want[i].at = at
 				}
+			case 10: // They are compacted.
+				if settled == 0 {
+					continue
+				}
+				i := random.IntN(settled)
+				j := i + 1 + random.IntN(settled-i)
+				if random.IntN(2) == 0 {
+					i = 0
+				}
+				want, settled = compactedAtRandom(random, &x, want, i, j, settled)
 			case 6:
 				keep := random.IntN(len(want) + 1)
 				if keep < len(want) {
@@ -110,12 +121,9 @@ func TestIndexAgreesWithASlice(t *testing.T) {
 				n = min(n, settled)
 				x.drop(n)
 				want, settled = want[n:], settled-n
-				for i := range want {
-					if want[i].latest = want[i].newest; i > 0 {
-						want[i].latest = max(want[i].newest, want[i-1].latest)
-					}
-				}
+				withMaxima(want)
 			}
+			wantSound(t, &x)
 			wantSameIndex(t, random, &x, want)
 		}
 		x.reset()
@@ -127,6 +135,69 @@ func TestIndexAgreesWithASlice(t *testing.T) {
 	}
 	if spilled == 0 {
 		t.Error("nothing was ever spilled")
+	}
+}
+
+// withMaxima makes the running maxima.
+func withMaxima(want []extent) {
+	for i := range want {
+		if want[i].latest = want[i].newest; i > 0 {
+			want[i].latest = max(want[i].newest, want[i-1].latest)
+		}
+	}
+}
+
+// compactedAtRandom splices others in the place of the extents from i up to j, of which the front was dropped meanwhile if they are the
+// first ones.
+func compactedAtRandom(random *rand.Rand, x *index, want []extent, i, j, settled int) (all []extent, left int) {
+	out := index{spill: x.spill, hasty: random.IntN(2) == 0}
+	var now []extent
+	for base, end := want[i].base, want[j-1].end(); base < end; {
+		e := extent{base: base, count: min(1+random.Int32N(4), int32(end-base)), newest: random.Int64N(1000) - 1, bytes: 70 + random.Int32N(5000)}
+		e.latest, e.encoded = e.newest, int32(wal.EncodedBytes(int(e.bytes)))
+		e.at = wal.Position{File: wal.PackBit | 1<<20 | uint64(len(now)/800), Offset: 4096 + int64(len(now))*5000}
+		out.push(e)
+		now, base = append(now, e), e.end()
+	}
+	out.finish()
+	if n := random.IntN(len(now)); i == 0 && random.IntN(2) == 0 {
+		out.drop(n)
+		now = now[n:]
+		gone := slices.IndexFunc(want, func(e extent) bool { return e.end() > now[0].base })
+		x.drop(gone)
+		want, j, settled = want[gone:], j-gone, settled-gone
+		out.close()
+	}
+	var was tally
+	for _, e := range want[i:j] {
+		was.add(e.at, int64(e.encoded))
+	}
+	for k, rest := 0, x.splice(i, j, &out, was, nil); k < len(rest); k++ {
+		x.giveBack(&rest[k])
+	}
+	all = slices.Concat(want[:i], now, want[j:])
+	withMaxima(all)
+	return all, settled - (j - i) + len(now)
+}
+
+// wantSound checks what an index presumes of its chunks.
+func wantSound(t *testing.T, x *index) {
+	t.Helper()
+	for k := range x.chunks {
+		c, is := &x.chunks[k], x.chunks[k].open
+		if is == nil {
+			is = thaw(nil, c.frozen)
+		}
+		switch {
+		case len(is) == 0 || len(is) > chunkLength || x.behind(k)-c.from != len(is):
+			t.Fatalf("chunk %d has %d extents, %d numbers", k, len(is), x.behind(k)-c.from)
+		case k < x.frozen == (len(c.frozen) == 0), k >= x.frozen && c.open == nil, k == len(x.chunks)-1 && k < x.frozen:
+			t.Fatalf("chunk %d of %d, %d of which are frozen: %d bytes, %d open", k, len(x.chunks), x.frozen, len(c.frozen), len(c.open))
+		case k < x.unspilled && !c.spilled && len(c.frozen) <= spillLargest:
+			t.Fatalf("chunk %d is not spilled, and %d are taken for spilled", k, x.unspilled)
+		case k == 0 && (x.gone < c.from || x.gone >= c.from+len(is)):
+			t.Fatalf("%d extents are gone, the first chunk has those from %d to %d", x.gone, c.from, c.from+len(is))
+		}
 	}
 }
 
@@ -142,12 +213,19 @@ func memorySpill(segments int) *Spill {
 
 // spillAll does for one index what spillIndex does for that of a log.
 func spillAll(x *index) {
-	for k := 0; ; k++ {
-		var frozen []byte
-		if k, frozen = x.spillable(k); frozen == nil {
+	for {
+		k, frozen, more := x.spillable()
+		if !more {
 			return
 		}
-		if slot, ok := x.spill.put(frozen); ok && !x.spilledAs(k, frozen, slot) {
+		if frozen == nil {
+			continue
+		}
+		slot, ok := x.spill.put(frozen)
+		if !ok {
+			return
+		}
+		if !x.spilledAs(k, frozen, slot) {
 			x.spill.give(slot)
 		}
 	}
@@ -217,6 +295,21 @@ func wantSameIndex(t *testing.T, random *rand.Rand, x *index, want []extent) {
 		if got := x.at(j); got != want[j] {
 			t.Fatalf("extent %d is %+v, want %+v", j, got, want[j])
 		}
+	}
+	j := i + random.IntN(len(want)-i+1)
+	bytes, oldest := int64(0), int64(math.MaxInt64)
+	for _, e := range want[i:j] {
+		bytes, oldest = bytes+int64(e.bytes), min(oldest, e.age())
+	}
+	if gotBytes, gotOldest := x.sum(i, j); gotBytes != bytes || gotOldest != oldest {
+		t.Fatalf("extents %d to %d are of %d bytes, the oldest of %d, want %d and %d", i, j, gotBytes, gotOldest, bytes, oldest)
+	}
+	front := int64(0)
+	for _, e := range want[:i] {
+		front += int64(e.bytes)
+	}
+	if got := x.beyond(j, front+100, 100); got != i {
+		t.Fatalf("without %d extents are the bytes left that shall be, want %d", got, i)
 	}
 	n, ts := random.IntN(len(want)+1), random.Int64N(1100)
 	reached := slices.IndexFunc(want[:n], func(e extent) bool { return e.latest >= ts })

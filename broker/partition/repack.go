@@ -266,20 +266,40 @@ func (d *drainer) rewrite(olds []uint64, number uint64) (done bool, err error) {
 // crash could bring batches back that were dropped.
 func (s *Store) residents(first, last uint64) (all []resident, settled bool) {
 	for _, l := range s.snapshot() {
-		l.mu.Lock()
-		settled := l.settledLocked()
-		from, behind := l.placedLocked(wal.Position{File: first | wal.PackBit}), wal.Position{File: (last + 1) | wal.PackBit}
-		for i := from; settled && i < l.mu.settled && l.mu.index.at(i).at.Compare(behind) < 0; i++ {
-			all = append(all, resident{l, l.mu.index.at(i)})
-		}
-		l.mu.Unlock()
-		if !settled {
-			return nil, false
+		from, until, more := wal.Position{File: first | wal.PackBit}, wal.Position{File: (last + 1) | wal.PackBit}, true
+		for more {
+			if all, from, more, settled = l.residents(all, from, until); !settled {
+				return nil, false
+			}
 		}
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return all, len(s.mu.removing) == 0
+}
+
+// residentsMost is how many batches are listed while others wait for the log.
+const residentsMost = chunkLength
+
+// residents adds some of the batches that lie between two places to a list, and says where there may be more. What was dropped since
+// those before were listed is durably so by now if the log is settled.
+func (l *Log) residents(all []resident, from, until wal.Position) (more []resident, next wal.Position, again, settled bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.settledLocked() {
+		return all, from, false, false
+	}
+	for i, most := l.mu.index.placed(from), len(all)+residentsMost; i < l.mu.settled; i++ {
+		e := l.mu.index.at(i)
+		if e.at.Compare(until) >= 0 {
+			break
+		}
+		if len(all) == most {
+			return all, e.at, true, true
+		}
+		all = append(all, resident{l, e})
+	}
+	return all, until, false, true
 }
 
 // copyResidents writes a pack of the batches that are needed of an old one.

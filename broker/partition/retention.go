@@ -51,11 +51,14 @@ func (x *index) beyond(n int, bytes, keep int64) (count int) {
 	if keep < 0 {
 		return 0
 	}
-	for count < n {
-		if bytes -= int64(x.at(count).bytes); bytes < keep {
-			break
+	return x.each(0, n, func(s *summary) bool {
+		fits := bytes-s.bytes >= keep
+		if fits {
+			bytes -= s.bytes
 		}
-		count++
-	}
-	return count
+		return fits
+	}, func(e extent) bool {
+		bytes -= int64(e.bytes)
+		return bytes >= keep
+	})
 }

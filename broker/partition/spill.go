@@ -152,19 +152,18 @@ func (s *Store) spillIndexes() {
 
 // spillIndex is false if there is no room.
 func (l *Log) spillIndex(to *Spill) (room bool) {
-	for k := 0; ; k++ {
-		var frozen []byte
+	for {
 		l.mu.Lock()
-		k, frozen = l.mu.index.spillable(k)
+		k, frozen, more := l.mu.index.spillable()
 		l.mu.Unlock()
-		if frozen == nil {
+		if !more {
 			return true
+		}
+		if frozen == nil {
+			continue
 		}
 		slot, ok := to.put(frozen)
 		if !ok {
-			if len(frozen) > spillLargest {
-				continue
-			}
 			return false
 		}
 		l.mu.Lock()

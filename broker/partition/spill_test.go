@@ -174,7 +174,7 @@ func TestSpillDoesNotBringBackWhatWasReplaced(t *testing.T) {
 	for i := range 3 * chunkLength {
 		x.push(extent{base: topic.Offset(i), count: 1, bytes: 80, encoded: int32(wal.EncodedBytes(80)), at: at(i)})
 	}
-	k, frozen := x.spillable(0)
+	k, frozen, _ := x.spillable()
 	slot, ok := x.spill.put(frozen)
 	if !ok {
 		t.Fatal("no room")
@@ -317,7 +317,7 @@ func TestGiveDoesNotWaitForTheFileToGrow(t *testing.T) {
 		x.push(extent{base: topic.Offset(i), count: 1, bytes: 80, encoded: int32(wal.EncodedBytes(80)),
 			at: wal.Position{File: wal.PackBit | 1, Offset: 4096 + int64(i)*200}})
 	}
-	k, frozen := x.spillable(0)
+	k, frozen, _ := x.spillable()
 	slot, _ := s.put(frozen)
 	x.spilledAs(k, frozen, slot)
 	go func() { // spillIndex of another log

@@ -132,9 +132,8 @@ func (l *Log) moveStartLocked(start topic.Offset) {
 	l.mu.start = start
 	l.commitLocked(start, nil) // a replay may know the start before it knows a high watermark
 	dropped := l.mu.index.covering(start)
-	for i := range dropped {
-		l.mu.bytes -= int64(l.mu.index.at(i).bytes)
-	}
+	bytes, _ := l.mu.index.sum(0, dropped)
+	l.mu.bytes -= bytes
 	l.mu.index.drop(dropped)
 	if dropped > 0 {
 		l.store.dropped.Add(1)

@@ -17,6 +17,9 @@ type packed struct {
 	bytes  int64
 }
 
+// place is somewhere in the pack.
+func (p packed) place() wal.Position { return wal.Position{File: p.number | wal.PackBit, Offset: 1} }
+
 // add counts a record, or takes it away if bytes is negative. What does not lie in a pack is not counted.
 func (t *tally) add(at wal.Position, bytes int64) {
 	if at.File&wal.PackBit == 0 || at == nowhere {

@@ -178,13 +178,10 @@ func (l *Log) cut(r wal.Record, producers *producerTable) bool {
 func (l *Log) cutLocked(to topic.Offset, producers *producerTable) {
 	end, kept := l.boundaryLocked(to)
 	removed := l.mu.index.len() - kept
-	for i := kept; i < l.mu.index.len(); i++ {
-		bytes := int64(l.mu.index.at(i).bytes)
-		l.mu.bytes -= bytes
-		if i >= l.mu.committed {
-			l.mu.room.unacked -= bytes
-		}
-	}
+	bytes, _ := l.mu.index.sum(kept, l.mu.index.len())
+	unacked, _ := l.mu.index.sum(max(kept, l.mu.committed), l.mu.index.len())
+	l.mu.bytes -= bytes
+	l.mu.room.unacked -= unacked
 	l.mu.start = min(l.mu.start, end)
 	l.mu.startDurable = min(l.mu.startDurable, l.mu.start)
 	l.mu.index.cut(kept)
