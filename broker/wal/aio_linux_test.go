@@ -105,11 +105,14 @@ func alone(t *testing.T, r *ring) *osFile {
 	refused := rings.refused.Swap(false)
 	t.Cleanup(func() {
 		rings.Lock()
+		left := rings.free
 		rings.free = others
 		rings.Unlock()
 		rings.refused.Store(refused)
-		r.spent = true
-		giveRing(r)
+		for _, r := range left {
+			r.spent = true
+			giveRing(r)
+		}
 	})
 	f := fileOf(t, 1<<20)
 	f.async = f.direct
