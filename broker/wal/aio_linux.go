@@ -25,6 +25,8 @@ type ring struct {
 	event   *os.File
 	eventFD int
 	control iocb
+	// spent: what its eventfd says is not to be relied on any more.
+	spent bool
 }
 
 // iocb is struct iocb of linux/aio_abi.h, of a little-endian machine (see aioWorks).
@@ -75,7 +77,13 @@ func takeRing() *ring {
 	return newRing()
 }
 
+// giveRing is for a ring with nothing in flight.
 func giveRing(r *ring) {
+	if r.spent {
+		_, _, _ = unix.Syscall(unix.SYS_IO_DESTROY, r.context, 0, 0)
+		_ = r.event.Close()
+		return
+	}
 	rings.Lock()
 	defer rings.Unlock()
 	rings.free = append(rings.free, r)
@@ -96,8 +104,36 @@ func newRing() *ring {
 	return r
 }
 
-// errRefused means that nothing was written, and that another way may do.
-var errRefused = errors.New("asynchronous writes are refused")
+// Nothing was written, and another way may do: always, or this time.
+var (
+	errRefused = errors.New("asynchronous writes are refused")
+	errBusy    = errors.New("no asynchronous write now")
+)
+
+// submit hands a write to the kernel. b and r must stay where they are until wait has returned.
+func (r *ring) submit(f *os.File, b []byte, offset int64) error {
+	r.control = iocb{flags: unix.RWF_DSYNC, opcode: opcodeWrite, fd: uint32(f.Fd()),
+		buffer: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b)))), bytes: uint64(len(b)), offset: offset,
+		resultFlags: flagResultEvent, resultEventFD: uint32(r.eventFD)}
+	control := &r.control
+	for {
+		n, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, r.context, 1, uintptr(unsafe.Pointer(&control)))
+		switch errno {
+		case 0:
+			if n == 1 {
+				return nil
+			}
+			return errBusy
+		case unix.EINTR:
+		case unix.EAGAIN, unix.ENOMEM:
+			return errBusy
+		case unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP, unix.EPERM:
+			return errRefused
+		default:
+			return errno
+		}
+	}
+}
 
 // write returns how much of b was written and is on stable storage.
 func (r *ring) write(f *os.File, b []byte, offset int64) (int, error) {
@@ -105,26 +141,14 @@ func (r *ring) write(f *os.File, b []byte, offset int64) (int, error) {
 	defer pinned.Unpin()
 	pinned.Pin(unsafe.SliceData(b))
 	pinned.Pin(r)
-	r.control = iocb{flags: unix.RWF_DSYNC, opcode: opcodeWrite, fd: uint32(f.Fd()),
-		buffer: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b)))), bytes: uint64(len(b)), offset: offset,
-		resultFlags: flagResultEvent, resultEventFD: uint32(r.eventFD)}
-	control := &r.control
-	for {
-		_, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, r.context, 1, uintptr(unsafe.Pointer(&control)))
-		switch errno {
-		case 0:
-		case unix.EINTR:
-			continue
-		case unix.EAGAIN, unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP, unix.EPERM:
-			return 0, errRefused
-		default:
-			return 0, errno
-		}
-		break
+	if err := r.submit(f, b, offset); err != nil {
+		return 0, err
 	}
 	// Whatever the read says, the buffer is the kernel's until the event is taken: that waits if need be.
 	var count [8]byte
-	_, waited := r.event.Read(count[:])
+	if _, err := r.event.Read(count[:]); err != nil {
+		r.spent = true // the count is there still
+	}
 	for {
 		var event ioEvent
 		n, _, errno := unix.Syscall6(unix.SYS_IO_GETEVENTS, r.context, 1, 1, uintptr(unsafe.Pointer(&event)), 0, 0)
@@ -135,8 +159,6 @@ func (r *ring) write(f *os.File, b []byte, offset int64) (int, error) {
 			panicf("the kernel does not give back a write to %s: %v, %d events", f.Name(), errno, n)
 		case event.result < 0:
 			return 0, syscall.Errno(-event.result)
-		case waited != nil:
-			return 0, waited // the ring is of no use any more
 		}
 		return int(event.result), nil
 	}
@@ -148,9 +170,21 @@ var aioWorks = func() bool {
 	return *(*byte)(unsafe.Pointer(&one)) == 1
 }()
 
+// syncsAsync says whether f lies where RWF_DSYNC is known to be kept by a write that completes later. btrfs loses the
+// sync of such a write, silently, from Linux 5.16 (and where that was carried back to) until commit 8184620ae212 in 6.1;
+// what stacks, or goes to another machine or process, promises only what is below it.
+func syncsAsync(f *os.File) bool {
+	var fs unix.Statfs_t
+	return aioWorks && unix.Fstatfs(int(f.Fd()), &fs) == nil && trusted(uint32(fs.Type))
+}
+
+func trusted(magic uint32) bool {
+	return magic == unix.EXT4_SUPER_MAGIC || magic == unix.XFS_SUPER_MAGIC
+}
+
 // writeDurable writes and syncs what it writes, without a thread that waits, where that can be.
 func (f *osFile) writeDurable(b []byte, offset int64) error {
-	if !f.direct || !aioWorks || len(b) == 0 || rings.refused.Load() {
+	if !f.async || len(b) == 0 || rings.refused.Load() {
 		return f.writeAndSync(b, offset)
 	}
 	r := takeRing()
@@ -159,16 +193,16 @@ func (f *osFile) writeDurable(b []byte, offset int64) error {
 		return f.writeAndSync(b, offset)
 	}
 	n, err := r.write(f.File, b, offset)
+	giveRing(r)
 	switch {
 	case errors.Is(err, errRefused):
 		rings.refused.Store(true)
-		giveRing(r)
+		return f.writeAndSync(b, offset)
+	case errors.Is(err, errBusy):
 		return f.writeAndSync(b, offset)
 	case err != nil:
-		return mapSpace(&os.PathError{Op: "write and sync", Path: f.Name(), Err: err}) // the ring is left alone
-	}
-	giveRing(r)
-	if n < len(b) {
+		return mapSpace(&os.PathError{Op: "write and sync", Path: f.Name(), Err: err})
+	case n < len(b):
 		return f.writeAndSync(b[n:], offset+int64(n))
 	}
 	return nil

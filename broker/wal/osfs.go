@@ -89,13 +89,15 @@ func readPID(f *os.File) int {
 type osFile struct {
 	*os.File
 	direct bool
+	// async: WriteDurable may leave the sync to the kernel, see syncsAsync.
+	async bool
 }
 
 func openOS(name string, flags int, direct bool) (File, error) {
 	if direct && directFlag != 0 {
 		f, err := os.OpenFile(name, flags|directFlag, 0o640)
 		if err == nil {
-			return &osFile{File: f, direct: true}, nil
+			return &osFile{File: f, direct: true, async: syncsAsync(f)}, nil
 		}
 		if !errors.Is(err, syscall.EINVAL) {
 			return nil, mapSpace(err)

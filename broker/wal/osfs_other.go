@@ -26,4 +26,6 @@ func takeMemory(bytes int64) ([]byte, error) { return alignedBytes(bytes), nil }
 
 func giveMemory([]byte) error { return nil }
 
+func syncsAsync(*os.File) bool { return false }
+
 func (f *osFile) writeDurable(b []byte, offset int64) error { return f.writeAndSync(b, offset) }

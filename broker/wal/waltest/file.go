@@ -130,7 +130,10 @@ func (f *file) Allocate(bytes int64) (taken bool, err error) {
 	return true, f.growLocked(bytes)
 }
 
-func (f *file) Sync() error {
+func (f *file) Sync() error { return f.sync((*inode).sync) }
+
+// sync fails, dies, or does what makes something durable.
+func (f *file) sync(durable func(*inode)) error {
 	last, err := f.fs.begin(Op{Verb: Sync, Name: f.name()})
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
@@ -143,16 +146,17 @@ func (f *file) Sync() error {
 	if last {
 		return ErrCrashed
 	}
-	f.node.sync()
+	durable(f.node)
 	return f.usableLocked()
 }
 
-// WriteDurable is two operations, so that either may fail, and power be lost between them.
+// WriteDurable is two operations, so that either may fail, and power be lost between them. What was written before
+// stays as it was.
 func (f *file) WriteDurable(b []byte, offset int64) error {
 	if _, err := f.WriteAt(b, offset); err != nil {
 		return err
 	}
-	return f.Sync()
+	return f.sync(func(n *inode) { n.syncRange(offset, int64(len(b))) })
 }
 
 func (f *file) Close() error {

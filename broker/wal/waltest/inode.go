@@ -160,6 +160,18 @@ func (n *inode) sync() {
 	n.forget()
 }
 
+// syncRange makes durable what is current there, and nothing else; it is whole blocks.
+func (n *inode) syncRange(offset, bytes int64) {
+	n.durableSize = max(n.durableSize, offset+bytes)
+	for block := offset / blockBytes; block*blockBytes < offset+bytes; block++ {
+		n.durablePages[block] = mix(n.durablePages[block], n.current[block], n.dirty[block])
+		n.dirty[block] = 0
+	}
+	if int64(n.dirtyFrom)*blockBytes >= offset && int64(n.dirtyTo)*blockBytes <= offset+bytes {
+		n.dirtyFrom, n.dirtyTo = 0, 0
+	}
+}
+
 // forget makes the dirty pages clean without a write, as a kernel does whose sync has failed.
 func (n *inode) forget() {
 	clear(n.dirty[n.dirtyFrom:n.dirtyTo])

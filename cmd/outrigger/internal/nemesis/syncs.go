@@ -21,6 +21,9 @@ const (
 	failStopWithin = 20 * time.Second
 )
 
+// syncCalls are what a broker syncs by: the log hands a write and its sync to the kernel in one.
+const syncCalls = "fdatasync,fsync,io_submit"
+
 // tracer is an strace that changes the system calls of a broker.
 type tracer struct {
 	cmd   *exec.Cmd
@@ -32,8 +35,7 @@ type tracer struct {
 func attach(ctx context.Context, pid int, trace, inject string) (*tracer, error) {
 	t := &tracer{trace: trace, done: make(chan struct{})}
 	said := &lockedBuffer{}
-	t.cmd = exec.Command("strace", "-f", "-o", trace, "-e", "trace=fdatasync,fsync",
-		"-e", "inject=fdatasync,fsync:"+inject, "-p", strconv.Itoa(pid))
+	t.cmd = exec.Command("strace", "-f", "-o", trace, "-e", "trace="+syncCalls, "-e", "inject="+syncCalls+":"+inject, "-p", strconv.Itoa(pid))
 	t.cmd.Stderr = said
 	t.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := t.cmd.Start(); err != nil {
