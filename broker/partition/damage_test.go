@@ -278,3 +278,33 @@ func TestScrubTellsWhichLogsLostRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A start that meets damage where it would read what producers have written, because the log was cut below what was
+// committed, does not remember what was cut: a producer that sends that again would be told that it is there.
+func TestDamagedLogForgetsTheProducersOfWhatWasCut(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.TailBytesMax, c.HighWatermarkCheckpoint = 1, 1 })
+	f.follow(1)
+	f.replicate(spec{}, 1)
+	for sequence := range int32(3) {
+		f.replicate(spec{idempotent: true, producer: 7, sequence: sequence}, 1)
+	}
+	f.journal.flush()
+	f.log.SetHighWatermark(4)
+	f.clock.advance(1)
+	f.store.Tick()
+	f.truncate(2)
+	f.replicate(spec{}, 2)
+	f.journal.flush()
+	f.spoil(0)
+	bad := f.journal.bad
+	next := f.journal.survivors(false)
+	next.bad = bad
+	f.open(f.store.cfg, next)
+	if s := f.log.State(); !s.Damaged || s.LogEnd != 3 {
+		t.Fatalf("got %+v, want damage at 0 and an end at 3", s)
+	}
+	f.lead(3)
+	if a := f.append(spec{idempotent: true, producer: 7, sequence: 1}); a.Duplicate || a.Base != 3 {
+		t.Errorf("a batch that was cut, sent again: got %+v, want it at 3", a)
+	}
+}

@@ -257,6 +257,24 @@ func (t *producerTable) cut(end topic.Offset) {
 	t.transactions.cut(end)
 }
 
+// forget is cut below the high watermark, as far as that goes: what the batches that are cut have pushed out of
+// the window does not come back.
+func (t *producerTable) forget(end topic.Offset) {
+	t.cut(end)
+	for id, p := range t.byID {
+		for p.batches.len() > 0 && p.newest().end > end {
+			if p.newest().isMarker() {
+				p.markers--
+			}
+			p.batches.cut(p.batches.len() - 1)
+			p.committed--
+		}
+		if p.batches.len() == 0 {
+			delete(t.byID, id)
+		}
+	}
+}
+
 // expire forgets producers of which nothing was heard for longer than silence. It counts elapsed
 // time, so a restart begins anew: forgetting late costs memory, forgetting early a duplicate.
 func (t *producerTable) expire(now, silence time.Duration) {

@@ -60,10 +60,12 @@ func (l *Log) replay(r wal.Placed) error {
 	case wal.Data:
 		return l.replayDataLocked(r)
 	case wal.Truncate:
-		if r.Base < l.mu.highWatermark {
-			l.mu.producers.stale = true
-		}
+		stale := r.Base < l.mu.highWatermark
 		l.cutLocked(r.Base, nil)
+		if stale {
+			l.mu.producers.stale = true
+			l.mu.producers.forget(r.Base)
+		}
 	case wal.LogStart:
 		if r.Base > l.mu.end {
 			l.resetLocked(r.Base, r.Epoch)
@@ -112,7 +114,8 @@ func (l *Log) finishReplay() error {
 	producers, err := l.rebuildProducers(end, highWatermark)
 	if errors.Is(err, wal.ErrDamaged) {
 		// A pack does not give a batch back, which is noted by now. The log will be cut below it, and what
-		// the table should be is found out then; until then it knows the newest batches at least.
+		// the table should be is found out then; until then it knows the newest batches at least, and none that
+		// was cut: a producer that sends one again must not be told that it is there.
 		return nil
 	}
 	if err != nil {
