@@ -199,7 +199,7 @@ func (s *Store) PrepareCut(p topic.Partition) error {
 		if done {
 			return nil
 		}
-		producers, err := l.rebuildProducers(end, end)
+		producers, err := l.rebuildProducers(end, end, false)
 		l.mu.Lock()
 		lower := len(l.mu.damaged) > 0 && l.mu.damaged[0] < end
 		if err == nil && end <= l.mu.highWatermark {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"outrigger/broker/batch"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 	"outrigger/broker/wal/waltest"
@@ -306,5 +307,38 @@ func TestDamagedLogForgetsTheProducersOfWhatWasCut(t *testing.T) {
 	f.lead(3)
 	if a := f.append(spec{idempotent: true, producer: 7, sequence: 1}); a.Duplicate || a.Base != 3 {
 		t.Errorf("a batch that was cut, sent again: got %+v, want it at 3", a)
+	}
+}
+
+// Nor does it take a transaction for decided whose marker was cut: readers of committed records wait for the next one.
+func TestDamagedLogReopensTransactionsWhoseMarkersWereCut(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.TailBytesMax, c.HighWatermarkCheckpoint = 1, 1 })
+	f.follow(1)
+	f.replicate(spec{}, 1)
+	for _, id := range []int64{7, 8, 9} {
+		f.replicate(spec{idempotent: true, producer: id, transactional: true}, 1)
+	}
+	end := func(id int64, commit bool) {
+		f.replicate(spec{producer: id, marker: &batch.Marker{Commit: commit}}, 1)
+	}
+	end(7, false)
+	end(8, true)
+	end(9, false) // at 6
+	f.journal.flush()
+	f.log.SetHighWatermark(7)
+	f.clock.advance(1)
+	f.store.Tick()
+	f.truncate(5)
+	f.journal.flush()
+	f.spoil(0)
+	bad := f.journal.bad
+	next := f.journal.survivors(false)
+	next.bad = bad
+	f.open(f.store.cfg, next)
+	if s := f.log.State(); !s.Damaged || s.HighWatermark != 5 || s.LastStable != 2 {
+		t.Errorf("got %+v, want damage at 0, and all stable below 2", s)
+	}
+	if got := f.log.mu.producers.transactions.aborted; len(got) != 1 || got[0].ProducerID != 7 {
+		t.Errorf("got %+v aborted, want the one of producer 7", got)
 	}
 }

@@ -261,6 +261,7 @@ func (t *producerTable) cut(end topic.Offset) {
 // the window does not come back.
 func (t *producerTable) forget(end topic.Offset) {
 	t.cut(end)
+	t.transactions.unmark(end)
 	for id, p := range t.byID {
 		for p.batches.len() > 0 && p.newest().end > end {
 			if p.newest().isMarker() {

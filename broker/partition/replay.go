@@ -111,12 +111,9 @@ func (l *Log) finishReplay() error {
 	if !stale {
 		return nil
 	}
-	producers, err := l.rebuildProducers(end, highWatermark)
+	producers, err := l.rebuildProducers(end, highWatermark, false)
 	if errors.Is(err, wal.ErrDamaged) {
-		// A pack does not give a batch back, which is noted by now. The log will be cut below it, and what
-		// the table should be is found out then; until then it knows the newest batches at least, and none that
-		// was cut: a producer that sends one again must not be told that it is there.
-		return nil
+		return l.finishDamaged(end, highWatermark)
 	}
 	if err != nil {
 		return err
@@ -124,5 +121,19 @@ func (l *Log) finishReplay() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mu.producers = producers
+	return nil
+}
+
+// finishDamaged is for a log of which a pack does not give a batch back, which is noted by now. The log will be cut below
+// it, and what the table should be is found out then. Until then it knows of producers what was remembered, but for what
+// was cut, and of transactions what the other batches tell as well: one whose marker was cut is open again.
+func (l *Log) finishDamaged(end, highWatermark topic.Offset) error {
+	producers, err := l.rebuildProducers(end, highWatermark, true)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.producers.transactions.recall(&producers.transactions)
 	return nil
 }

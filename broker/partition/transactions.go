@@ -1,9 +1,11 @@
 package partition
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"outrigger/broker/batch"
 	"outrigger/broker/topic"
@@ -260,6 +262,51 @@ func (t *transactionTable) cut(end topic.Offset) {
 		kept--
 	}
 	t.begun.cut(kept)
+}
+
+// recall adds the transactions that another table of the same log knows: neither may know all.
+func (t *transactionTable) recall(known *transactionTable) {
+	all := t.list()
+	for _, one := range known.list() {
+		i := slices.IndexFunc(all, func(other *transaction) bool { return other.id == one.id && other.last == one.last })
+		if i < 0 {
+			all = append(all, one)
+		} else {
+			all[i].first = min(all[i].first, one.first)
+		}
+	}
+	t.open, t.begun, t.ended = map[int64]*transaction{}, queue[*transaction]{}, queue[*transaction]{}
+	slices.SortFunc(all, func(a, b *transaction) int { return cmp.Compare(a.last, b.last) })
+	for _, one := range all {
+		if one.last == topic.NoOffset {
+			t.open[one.id] = one
+		} else if !one.done {
+			t.ended.push(one)
+		}
+	}
+	slices.SortFunc(all, func(a, b *transaction) int { return cmp.Compare(a.first, b.first) })
+	for _, one := range all {
+		t.begun.push(one)
+	}
+	t.aborted = append(t.aborted, known.aborted...)
+	slices.SortStableFunc(t.aborted, func(a, b AbortedTransaction) int { return cmp.Compare(a.Last, b.Last) })
+	t.aborted = slices.CompactFunc(t.aborted, func(a, b AbortedTransaction) bool { return a.Last == b.Last })
+	for i := range t.aborted {
+		t.aborted[i].stable = 0 // Others may have begun below it that one of the two did not know.
+	}
+}
+
+// list lists what is begun.
+func (t *transactionTable) list() (all []*transaction) {
+	for i := range t.begun.len() {
+		all = append(all, *t.begun.at(i))
+	}
+	return all
+}
+
+// unmark drops the aborted transactions whose markers are cut.
+func (t *transactionTable) unmark(end topic.Offset) {
+	t.aborted = slices.DeleteFunc(t.aborted, func(a AbortedTransaction) bool { return a.Last >= end })
 }
 
 // firstUnstable is where the oldest transaction began that is not known to be decided.

@@ -148,7 +148,7 @@ func (l *Log) producersAt(end topic.Offset) (*producerTable, error) {
 	if usable {
 		return prepared, nil
 	}
-	return l.rebuildProducers(end, end)
+	return l.rebuildProducers(end, end, false)
 }
 
 // cut carries out a planned cut, unless the plan no longer holds. producers is the state as of the
@@ -215,8 +215,8 @@ func (l *Log) cutLocked(to topic.Offset, producers *producerTable) {
 }
 
 // rebuildProducers derives the producers' state from the batches below end, by reading them. What
-// lies below highWatermark is committed.
-func (l *Log) rebuildProducers(end, highWatermark topic.Offset) (*producerTable, error) {
+// lies below highWatermark is committed. Damaged batches are passed over if skip says so.
+func (l *Log) rebuildProducers(end, highWatermark topic.Offset, skip bool) (*producerTable, error) {
 	producers := newProducerTable(l.store.cfg.ProducersMax)
 	rereads := 0
 	for from := topic.Offset(0); ; {
@@ -224,9 +224,12 @@ func (l *Log) rebuildProducers(end, highWatermark topic.Offset) (*producerTable,
 		if len(pieces) == 0 {
 			return producers, nil
 		}
-		if _, err := l.load(pieces); errors.Is(err, errRewritten) && rereads < rereadsMax {
+		loaded, err := l.load(pieces)
+		if errors.Is(err, errRewritten) && rereads < rereadsMax {
 			rereads++
 			continue
+		} else if skip && errors.Is(err, wal.ErrDamaged) {
+			from, pieces = pieces[loaded].end(), pieces[:loaded]
 		} else if err != nil {
 			return nil, fmt.Errorf("rebuild producer state: %w", err)
 		}
@@ -237,7 +240,7 @@ func (l *Log) rebuildProducers(end, highWatermark topic.Offset) (*producerTable,
 			}
 			producers.take(h, p.base, p.payload, l.store.cfg.Now())
 			producers.commit(min(p.end(), highWatermark))
-			from = p.end()
+			from = max(from, p.end())
 		}
 	}
 }
