@@ -342,3 +342,37 @@ func TestDamagedLogReopensTransactionsWhoseMarkersWereCut(t *testing.T) {
 		t.Errorf("got %+v aborted, want the one of producer 7", got)
 	}
 }
+
+// A transaction that is open again may be continued, and aborted: all of it is left out then, not only what came behind
+// the cut.
+func TestDamagedLogAbortsReopenedTransactionsFromTheirBegin(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.TailBytesMax, c.HighWatermarkCheckpoint = 1, 1 })
+	f.follow(1)
+	f.replicate(spec{}, 1)
+	f.replicate(spec{idempotent: true, producer: 7, transactional: true}, 1)
+	f.replicate(spec{producer: 7, marker: &batch.Marker{Commit: true}}, 1) // at 2
+	commit := func(end topic.Offset) {
+		f.journal.flush()
+		f.log.SetHighWatermark(end)
+		f.clock.advance(1)
+		f.store.Tick()
+	}
+	commit(3)
+	f.truncate(2)
+	f.replicate(spec{idempotent: true, producer: 7, transactional: true, sequence: 1}, 2)
+	f.replicate(spec{producer: 7, marker: &batch.Marker{}}, 2)
+	commit(4)
+	f.journal.flush()
+	f.spoil(0)
+	bad := f.journal.bad
+	next := f.journal.survivors(false)
+	next.bad = bad
+	f.open(f.store.cfg, next)
+	if s := f.log.State(); !s.Damaged || s.LastStable != 4 {
+		t.Errorf("got %+v, want damage at 0, and all stable", s)
+	}
+	got := f.log.mu.producers.transactions.aborted
+	if len(got) != 1 || got[0].First != 1 || got[0].Last != 3 {
+		t.Errorf("got %+v aborted, want one from 1 to 3", got)
+	}
+}

@@ -64,7 +64,7 @@ func (l *Log) replay(r wal.Placed) error {
 		l.cutLocked(r.Base, nil)
 		if stale {
 			l.mu.producers.stale = true
-			l.mu.producers.forget(r.Base)
+			l.mu.producers.forget(l.mu.end)
 		}
 	case wal.LogStart:
 		if r.Base > l.mu.end {

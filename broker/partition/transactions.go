@@ -289,7 +289,9 @@ func (t *transactionTable) recall(known *transactionTable) {
 		t.begun.push(one)
 	}
 	t.aborted = append(t.aborted, known.aborted...)
-	slices.SortStableFunc(t.aborted, func(a, b AbortedTransaction) int { return cmp.Compare(a.Last, b.Last) })
+	slices.SortFunc(t.aborted, func(a, b AbortedTransaction) int {
+		return cmp.Or(cmp.Compare(a.Last, b.Last), cmp.Compare(a.First, b.First)) // The first of two is kept.
+	})
 	t.aborted = slices.CompactFunc(t.aborted, func(a, b AbortedTransaction) bool { return a.Last == b.Last })
 	for i := range t.aborted {
 		t.aborted[i].stable = 0 // Others may have begun below it that one of the two did not know.
