@@ -15,21 +15,21 @@ import (
 type decided struct {
 	// aborted are the numbers of the batches that a reader of committed records is not to have.
 	aborted map[int]bool
-	stable  topic.Offset
+	// open are those of transactions that may yet go either way.
+	open   map[int]bool
+	stable topic.Offset
 }
 
 // decide derives the transactions from a list of batches; those that skip says are not there.
 func (m *modelLog) decide(batches []modelBatch, skip func(modelBatch) bool) decided {
-	d := decided{aborted: map[int]bool{}, stable: m.highWatermark}
+	d := decided{aborted: map[int]bool{}, open: map[int]bool{}, stable: m.highWatermark}
 	running := map[int64][]modelBatch{}
 	for _, b := range batches {
 		id := b.header.ProducerID
 		switch {
 		case b.fate.marker != nil:
 			if b.end() > m.highWatermark { // It may yet be cut.
-				if open := running[id]; len(open) > 0 {
-					d.stable = min(d.stable, open[0].base)
-				}
+				d.keepOpen(running[id])
 			} else if !b.fate.marker.Commit {
 				for _, one := range running[id] {
 					d.aborted[one.number] = true
@@ -41,10 +41,17 @@ func (m *modelLog) decide(batches []modelBatch, skip func(modelBatch) bool) deci
 		}
 	}
 	for _, open := range running {
-		d.stable = min(d.stable, open[0].base)
+		d.keepOpen(open)
 	}
 	d.stable = max(d.stable, m.start)
 	return d
+}
+
+func (d *decided) keepOpen(transaction []modelBatch) {
+	for _, b := range transaction {
+		d.open[b.number] = true
+		d.stable = min(d.stable, b.base)
+	}
 }
 
 // transactions are those of the model; the last stable offset is at most that of most.
@@ -427,7 +434,8 @@ func (s *site) checkAll(m *modelLog, l *Log) {
 			if topic.Offset(r.Offset) < m.start {
 				continue
 			}
-			unsure[string(r.Key)] = b.fate.gone[s.id][i] && r.Value != nil // What had superseded it was cut.
+			// What had superseded it was cut, or what aborted it lies above a high watermark that was higher once.
+			unsure[string(r.Key)] = b.fate.gone[s.id][i] && (r.Value != nil || least.open[b.number])
 			s.learn(want, placedAs(b), topic.Offset(r.Offset), false)
 		}
 	}
