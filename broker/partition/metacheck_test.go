@@ -237,7 +237,6 @@ func (s *site) wantRead(m *modelLog, l *Log, q Query, got ReadResult) topic.Offs
 		limit = got.LastStable
 	}
 	next, size := q.From, 0
-	var records []batch.Record
 	for i, b := range got.Batches {
 		h, err := batch.ParseHeader(b)
 		if err != nil {
@@ -251,7 +250,7 @@ func (s *site) wantRead(m *modelLog, l *Log, q Query, got ReadResult) topic.Offs
 		if size += len(b); size > q.BytesMax && (i > 0 || !q.MinOne) {
 			s.fatal("read %v at %d: got %d bytes, want at most %d", l.partition, q.From, size, q.BytesMax)
 		}
-		records = append(records, s.wantBatch(m, l, h, b)...)
+		s.wantBatch(m, l, h, b)
 	}
 	// Without a reason to be short it is as long as it may be.
 	if len(got.Batches) == 0 && q.MinOne && q.From < limit && !s.refusing {
@@ -266,14 +265,14 @@ func (s *site) wantRead(m *modelLog, l *Log, q Query, got ReadResult) topic.Offs
 }
 
 // wantBatch compares a batch with what the model has in its place.
-func (s *site) wantBatch(m *modelLog, l *Log, h batch.Header, b []byte) (records []batch.Record) {
+func (s *site) wantBatch(m *modelLog, l *Log, h batch.Header, b []byte) {
 	base, end := topic.Offset(h.BaseOffset), topic.Offset(h.LastOffset())+1
 	had := m.within(max(base, m.first()), end)
 	if !keyedPartition(l.partition) {
 		if len(had) != 1 || !bytes.Equal(b, placedAs(had[0])) {
 			s.fatal("%v has other bytes from %d to %d", l.partition, base, end)
 		}
-		return nil
+		return
 	}
 	there := map[int64]batch.Record{}
 	for r, err := range batch.Records(b) {
@@ -282,7 +281,6 @@ func (s *site) wantBatch(m *modelLog, l *Log, h batch.Header, b []byte) (records
 		}
 		r.Key, r.Value = bytes.Clone(r.Key), bytes.Clone(r.Value)
 		there[r.Offset] = r
-		records = append(records, r)
 	}
 	for _, one := range had {
 		for i, want := range one.fate.records {
@@ -302,7 +300,6 @@ func (s *site) wantBatch(m *modelLog, l *Log, h batch.Header, b []byte) (records
 			s.fatal("%v has a record at %d that nobody wrote", l.partition, offset)
 		}
 	}
-	return records
 }
 
 // placedAs is a batch where its leader put it.

@@ -190,7 +190,7 @@ func (s *site) dead() bool {
 
 // heal starts a store again that has ended.
 func (s *site) heal() {
-	for _, one := range s.twins.sites {
+	for _, one := range s.sites {
 		if !one.dead() {
 			continue
 		}
@@ -481,7 +481,7 @@ func (s *site) scrub() {
 
 // repair cuts what is damaged, and has it filled from the other site.
 func (s *site) repair() {
-	other := s.twins.sites[1-s.id]
+	other := s.sites[1-s.id]
 	if s.doomed || s.full || s.refusing || other.doomed {
 		return
 	}

@@ -202,12 +202,12 @@ func (w *twins) fail(format string, args ...any) {
 }
 
 func (s *site) note(format string, args ...any) {
-	s.twins.say("%d: %s", s.id, fmt.Sprintf(format, args...))
+	s.say("%d: %s", s.id, fmt.Sprintf(format, args...))
 }
 
 func (s *site) fatal(format string, args ...any) {
 	s.twins.t.Helper()
-	s.twins.fail("site %d: %s", s.id, fmt.Sprintf(format, args...))
+	s.fail("site %d: %s", s.id, fmt.Sprintf(format, args...))
 }
 
 func (s *site) rand() *rand.Rand { return s.twins.random }
@@ -704,7 +704,7 @@ func (s *site) step() {
 	case n < 80:
 		s.maintain()
 	case n < 88:
-		s.copyFrom(s.twins.sites[1-s.id], s.pick())
+		s.copyFrom(s.sites[1-s.id], s.pick())
 	case n < 96:
 		s.suffer()
 	case n < 98:
@@ -806,7 +806,7 @@ func (s *site) maintain() {
 
 // move copies a log to the other site, all of it, and gives it up here.
 func (s *site) move() {
-	p, other := s.pick(), s.twins.sites[1-s.id]
+	p, other := s.pick(), s.sites[1-s.id]
 	for range 40 {
 		other.copyFrom(s, p)
 		other.settled()
