@@ -26,6 +26,8 @@ type modelBatch struct {
 	epoch   topic.Epoch
 	payload []byte
 	header  batch.Header
+	// fate is what may become of it; nil in a test without compaction.
+	fate *fate
 }
 
 func (b modelBatch) end() topic.Offset { return b.base + topic.Offset(b.count) }
@@ -34,7 +36,9 @@ func (b modelBatch) end() topic.Offset { return b.base + topic.Offset(b.count) }
 type modelLog struct {
 	batches []modelBatch
 	// dropped are the batches below the log start that producers are still remembered by.
-	dropped       []modelBatch
+	dropped []modelBatch
+	// forgotten are those of them that a log remembers no more, unless it cannot read what it has to go by.
+	forgotten     []modelBatch
 	highWatermark topic.Offset
 	role          Role
 	start         topic.Offset
@@ -72,10 +76,12 @@ func (m *modelLog) cut(to topic.Offset) {
 		m.start = m.empty
 	}
 	if m.end() < m.highWatermark {
-		m.dropped = nil // producers are remembered by what is left
+		m.forget() // producers are remembered by what is left
 	}
 	m.highWatermark = min(m.highWatermark, m.end())
 }
+
+func (m *modelLog) forget() { m.forgotten, m.dropped = append(m.forgotten, m.dropped...), nil }
 
 // drop moves the log start.
 func (m *modelLog) drop(start topic.Offset) {
@@ -112,7 +118,7 @@ func (m *modelLog) durable(numbers map[int]bool) topic.Offset {
 func (m *modelLog) judge(h batch.Header) (original modelBatch, duplicate bool, err error) {
 	var own []modelBatch
 	for _, b := range slices.Concat(m.dropped, m.batches) {
-		if b.header.ProducerID == h.ProducerID {
+		if b.header.ProducerID == h.ProducerID && !b.header.Control() {
 			own = append(own, b)
 		}
 	}
@@ -148,6 +154,57 @@ type written struct {
 	base      topic.Offset
 	batch     modelBatch
 	epoch     topic.Epoch // of a Reset
+	// rest are the batches behind the first that a record stands for which came from a compacted log.
+	rest []modelBatch
+}
+
+// replayed is what records make when they are played dumbly.
+type replayed struct {
+	logs map[topic.Partition]*modelLog
+	// stale are the logs whose producers a start makes anew, from the batches that are left.
+	stale map[*modelLog]bool
+}
+
+func newReplayed() *replayed {
+	return &replayed{logs: map[topic.Partition]*modelLog{}, stale: map[*modelLog]bool{}}
+}
+
+// model finds or makes the model of p.
+func (rp *replayed) model(p topic.Partition) *modelLog {
+	if rp.logs[p] == nil {
+		rp.logs[p] = &modelLog{role: Role{Epoch: topic.NoEpoch}, floor: topic.NoEpoch}
+	}
+	return rp.logs[p]
+}
+
+func (rp *replayed) play(r written) {
+	m := rp.model(r.partition)
+	switch r.kind {
+	case wal.Data:
+		m.batches = append(append(m.batches, r.batch), r.rest...)
+	case wal.HighWatermark:
+		m.highWatermark = max(m.highWatermark, min(r.base, m.end()))
+	case wal.Truncate:
+		rp.stale[m] = rp.stale[m] || r.base < m.highWatermark
+		m.cut(r.base)
+	case wal.LogStart:
+		m.drop(r.base)
+	case wal.Reset:
+		delete(rp.stale, m) // nothing from before it is remembered
+		m.reset(r.base, r.epoch)
+	case wal.Remove:
+		delete(rp.logs, r.partition)
+	}
+}
+
+// started is the end of a replay.
+func (rp *replayed) started() map[topic.Partition]*modelLog {
+	for m := range rp.stale {
+		if rp.stale[m] {
+			m.forget()
+		}
+	}
+	return rp.logs
 }
 
 // world drives a store over a journal and the model beside it.
@@ -447,36 +504,16 @@ func (w *world) crash() {
 	w.reopen(withSealed)
 	w.countDurable()
 	w.written = w.written[:w.durable]
-	w.logs = map[topic.Partition]*modelLog{}
-	i := 0
-	stale := map[*modelLog]bool{}
+	rp, i := newReplayed(), 0
 	for _, r := range w.journal.durable {
-		m, _ := w.model(r.Partition)
 		if r.Kind == wal.HighWatermark {
-			m.highWatermark = max(m.highWatermark, min(r.Base, m.end()))
+			rp.play(written{kind: r.Kind, partition: r.Partition, base: r.Base})
 			continue
 		}
-		switch r.Kind {
-		case wal.Data:
-			m.batches = append(m.batches, w.written[i].batch)
-		case wal.Truncate:
-			stale[m] = stale[m] || r.Base < m.highWatermark
-			m.cut(r.Base)
-		case wal.LogStart:
-			m.drop(r.Base)
-		case wal.Reset:
-			delete(stale, m) // nothing from before it is remembered
-			m.reset(r.Base, r.Epoch)
-		case wal.Remove:
-			delete(w.logs, r.Partition)
-		}
+		rp.play(w.written[i])
 		i++
 	}
-	for m := range stale {
-		if stale[m] {
-			m.dropped = nil
-		}
-	}
+	w.logs = rp.started()
 }
 
 // check compares everything that can be asked.
