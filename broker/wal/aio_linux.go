@@ -110,7 +110,7 @@ var (
 	errBusy    = errors.New("no asynchronous write now")
 )
 
-// submit hands a write to the kernel. b and r must stay where they are until wait has returned.
+// submit hands a write to the kernel. b and r must stay where they are until its event is taken.
 func (r *ring) submit(f *os.File, b []byte, offset int64) error {
 	r.control = iocb{flags: unix.RWF_DSYNC, opcode: opcodeWrite, fd: uint32(f.Fd()),
 		buffer: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b)))), bytes: uint64(len(b)), offset: offset,
@@ -182,8 +182,8 @@ func trusted(magic uint32) bool {
 	return magic == unix.EXT4_SUPER_MAGIC || magic == unix.XFS_SUPER_MAGIC
 }
 
-// writeDurable writes and syncs what it writes, without a thread that waits, where that can be.
-func (f *osFile) writeDurable(b []byte, offset int64) error {
+// WriteDurable leaves the sync to the kernel, without a thread that waits, where that can be.
+func (f *osFile) WriteDurable(b []byte, offset int64) error {
 	if !f.async || len(b) == 0 || rings.refused.Load() {
 		return f.writeAndSync(b, offset)
 	}

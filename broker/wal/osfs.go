@@ -145,8 +145,6 @@ func (f *osFile) Allocate(bytes int64) (bool, error) {
 	return taken, mapSpace(err)
 }
 
-func (f *osFile) WriteDurable(b []byte, offset int64) error { return f.writeDurable(b, offset) }
-
 func (f *osFile) writeAndSync(b []byte, offset int64) error {
 	if _, err := f.WriteAt(b, offset); err != nil {
 		return err

@@ -28,4 +28,4 @@ func giveMemory([]byte) error { return nil }
 
 func syncsAsync(*os.File) bool { return false }
 
-func (f *osFile) writeDurable(b []byte, offset int64) error { return f.writeAndSync(b, offset) }
+func (f *osFile) WriteDurable(b []byte, offset int64) error { return f.writeAndSync(b, offset) }
