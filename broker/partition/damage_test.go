@@ -280,6 +280,25 @@ func TestScrubTellsWhichLogsLostRecords(t *testing.T) {
 	}
 }
 
+// reopenSpoiled starts again with a first batch that cannot be read.
+func (f *fixture) reopenSpoiled() {
+	f.Helper()
+	f.spoil(0)
+	bad := f.journal.bad
+	next := f.journal.survivors(false)
+	next.bad = bad
+	f.open(f.store.cfg, next)
+}
+
+// commit makes what there is durable, and what lies before an offset committed, as the log notes it.
+func (f *fixture) commit(end topic.Offset) {
+	f.Helper()
+	f.journal.flush()
+	f.log.SetHighWatermark(end)
+	f.clock.advance(1)
+	f.store.Tick()
+}
+
 // A start that meets damage where it would read what producers have written, because the log was cut below what was
 // committed, does not remember what was cut: a producer that sends that again would be told that it is there.
 func TestDamagedLogForgetsTheProducersOfWhatWasCut(t *testing.T) {
@@ -289,18 +308,11 @@ func TestDamagedLogForgetsTheProducersOfWhatWasCut(t *testing.T) {
 	for sequence := range int32(3) {
 		f.replicate(spec{idempotent: true, producer: 7, sequence: sequence}, 1)
 	}
-	f.journal.flush()
-	f.log.SetHighWatermark(4)
-	f.clock.advance(1)
-	f.store.Tick()
+	f.commit(4)
 	f.truncate(2)
 	f.replicate(spec{}, 2)
 	f.journal.flush()
-	f.spoil(0)
-	bad := f.journal.bad
-	next := f.journal.survivors(false)
-	next.bad = bad
-	f.open(f.store.cfg, next)
+	f.reopenSpoiled()
 	if s := f.log.State(); !s.Damaged || s.LogEnd != 3 {
 		t.Fatalf("got %+v, want damage at 0 and an end at 3", s)
 	}
@@ -324,17 +336,10 @@ func TestDamagedLogReopensTransactionsWhoseMarkersWereCut(t *testing.T) {
 	end(7, false)
 	end(8, true)
 	end(9, false) // at 6
-	f.journal.flush()
-	f.log.SetHighWatermark(7)
-	f.clock.advance(1)
-	f.store.Tick()
+	f.commit(7)
 	f.truncate(5)
 	f.journal.flush()
-	f.spoil(0)
-	bad := f.journal.bad
-	next := f.journal.survivors(false)
-	next.bad = bad
-	f.open(f.store.cfg, next)
+	f.reopenSpoiled()
 	if s := f.log.State(); !s.Damaged || s.HighWatermark != 5 || s.LastStable != 2 {
 		t.Errorf("got %+v, want damage at 0, and all stable below 2", s)
 	}
@@ -351,23 +356,13 @@ func TestDamagedLogAbortsReopenedTransactionsFromTheirBegin(t *testing.T) {
 	f.replicate(spec{}, 1)
 	f.replicate(spec{idempotent: true, producer: 7, transactional: true}, 1)
 	f.replicate(spec{producer: 7, marker: &batch.Marker{Commit: true}}, 1) // at 2
-	commit := func(end topic.Offset) {
-		f.journal.flush()
-		f.log.SetHighWatermark(end)
-		f.clock.advance(1)
-		f.store.Tick()
-	}
-	commit(3)
+	f.commit(3)
 	f.truncate(2)
 	f.replicate(spec{idempotent: true, producer: 7, transactional: true, sequence: 1}, 2)
 	f.replicate(spec{producer: 7, marker: &batch.Marker{}}, 2)
-	commit(4)
+	f.commit(4)
 	f.journal.flush()
-	f.spoil(0)
-	bad := f.journal.bad
-	next := f.journal.survivors(false)
-	next.bad = bad
-	f.open(f.store.cfg, next)
+	f.reopenSpoiled()
 	if s := f.log.State(); !s.Damaged || s.LastStable != 4 {
 		t.Errorf("got %+v, want damage at 0, and all stable", s)
 	}

@@ -141,12 +141,12 @@ func TestCompactionKeepsUpWithLastingLoad(t *testing.T) {
 	}
 }
 
-// While a compaction is under way, packs in which none of its batches lies are written anew; the others stay where it
-// knows them.
-func TestPacksAreWrittenAnewBesideACompaction(t *testing.T) {
-	p := newPress(t)
+// compacting is a store in the midst of a compaction, and the value of each of its records.
+func compacting(t *testing.T) (p *press, value []byte) {
+	t.Helper()
+	p = newPress(t)
 	p.lead()
-	value := make([]byte, 4<<10)
+	value = make([]byte, 4<<10)
 	for i := range 6 {
 		p.append(p.one, spec{key: []byte{byte(i % 2)}, value: value})
 		p.append(p.filler, spec{value: value})
@@ -159,6 +159,13 @@ func TestPacksAreWrittenAnewBesideACompaction(t *testing.T) {
 	if _, err := p.driver.Compact(1); err != nil || p.store.drainer.compaction == nil {
 		t.Fatalf("got no compaction that is under way, %v", err)
 	}
+	return p, value
+}
+
+// While a compaction is under way, packs in which none of its batches lies are written anew; the others stay where it
+// knows them.
+func TestPacksAreWrittenAnewBesideACompaction(t *testing.T) {
+	p, value := compacting(t)
 	reads := maps.Clone(p.store.drainer.compaction.reads)
 	if _, _, err := p.filler.DeleteRecords(context.Background(), 26); err != nil {
 		t.Fatal(err)
@@ -207,21 +214,7 @@ func BenchmarkLookAtPacks(b *testing.B) {
 
 // What a compaction has read is told while it is under way: it may go on for minutes.
 func TestCompactionTellsWhatItHasReadBeforeItEnds(t *testing.T) {
-	p := newPress(t)
-	p.lead()
-	value := make([]byte, 4<<10)
-	for i := range 6 {
-		p.append(p.one, spec{key: []byte{byte(i % 2)}, value: value})
-		p.append(p.filler, spec{value: value})
-	}
-	p.drain()
-	for range 30 {
-		p.append(p.filler, spec{value: value})
-	}
-	p.drain()
-	if _, err := p.driver.Compact(1); err != nil || p.store.drainer.compaction == nil {
-		t.Fatalf("got no compaction that is under way, %v", err)
-	}
+	p, value := compacting(t)
 	under := p.store.Stats().Compaction
 	if under.ReadBytes < int64(len(value)) || under.Logs != 0 {
 		t.Errorf("under way: got %+v, want a batch read and no log done", under)
