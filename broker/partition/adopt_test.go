@@ -84,6 +84,36 @@ func TestBusyStoreAdoptsAndSortsLater(t *testing.T) {
 	}
 }
 
+// What a start would have to replay is bounded in batches, too: many that are small are drained however much more the log
+// may hold, by a copy or, on a busy disk, by adoption.
+func TestManySmallBatchesDoNotWaitForTheLogToFillUp(t *testing.T) {
+	for _, asked := range []demand{loaded, busy} {
+		h, err := openDraining(t, waltest.New(), 1, &catalogtest.Catalog{}, func(cfg *Config) { cfg.WAL.FilesMax = 100 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.fill(3)
+		want := h.digest()
+		h.asked(asked)
+		if h.store.drains() || h.store.pressed() {
+			t.Fatal("files of few batches do not wait")
+		}
+		h.store.digests.burden = 1
+		if got := h.store.adopts(); !h.store.drains() || got != (asked == busy) {
+			t.Errorf("demand %d: got drains %t, by adoption %t", asked, h.store.drains(), got)
+		}
+		for turns := 0; h.store.drains(); turns++ {
+			if drained, err := h.store.drainer.turn(h.store.adopts()); err != nil || !drained || turns == 3 {
+				t.Fatalf("turn %d: got drained %t, %v", turns, drained, err)
+			}
+		}
+		if got := h.store.Stats().Drain; got.Files != 3 || got.Adopted > 0 != (asked == busy) || h.digest() != want {
+			t.Errorf("demand %d: got %+v", asked, got)
+		}
+		h.close()
+	}
+}
+
 func (h *hand) sortsLater(want string) {
 	h.t.Helper()
 	if h.digest() != want {

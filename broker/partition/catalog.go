@@ -11,7 +11,7 @@ import (
 )
 
 // Catalog keeps, apart from the WAL, what the drained part of it said: a table of keys and values. A
-// Store calls it from one goroutine at a time.
+// Store calls it from one goroutine at a time, but for Range at its start.
 type Catalog interface {
 	// Range calls fn with every pair from `from` on and below until, in the order of the keys. Key and
 	// value hold only during the call.
@@ -38,6 +38,7 @@ const (
 	keyPack  = 'k'
 	keyLog   = 'l'
 	keyRun   = 'r'
+	keyEnd   = 0xff // behind all keys
 
 	partitionKeyBytes = 1 + 16 + 4
 	runKeyBytes       = partitionKeyBytes + 8

@@ -3,7 +3,6 @@ package partition
 import (
 	"encoding/binary"
 	"errors"
-	"slices"
 	"sync"
 
 	"outrigger/broker/batch"
@@ -51,6 +50,9 @@ const digestHead = 0x80
 // digestBytes bounds the memory of all digests. A file that finds no room is read when it is drained.
 const digestBytes = 32 << 20
 
+// burdenBytes are the digests of some half a million batches, for which a start takes a second.
+const burdenBytes = digestBytes / 4
+
 // controlBytesMax is the longest control batch that a digest takes in; a marker has 78 bytes.
 const controlBytesMax = 512
 
@@ -58,7 +60,9 @@ const controlBytesMax = 512
 // writer, and taken out by the drainer.
 type digests struct {
 	bytesMax int
-	mu       struct {
+	// burden is how many bytes of full files are so many batches that a start would take long.
+	burden int
+	mu     struct {
 		sync.Mutex
 		files []*digest
 		bytes int
@@ -127,14 +131,13 @@ func (d *digests) forget(file uint64) {
 	d.mu.forgotten = max(d.mu.forgotten, file)
 }
 
-// few reports whether the files that were not drained hold few records: some sixty thousand at most.
-func (d *digests) few() bool {
+// burdens reports whether the files that are full, and were not drained, hold that many batches.
+func (d *digests) burdens() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.mu.bytes <= digestBytesFew && !slices.ContainsFunc(d.mu.files, func(g *digest) bool { return g.lost })
+	n := len(d.mu.files)
+	return n > 0 && d.mu.bytes-len(d.mu.files[n-1].bytes) >= d.burden
 }
-
-const digestBytesFew = 1 << 20
 
 func (g *digest) add(r *wal.Placed) {
 	h, head, err := digestHeadOf(r)

@@ -497,42 +497,6 @@ func (l *Log) relocateSome(moves []moved, live bool) {
 	}
 }
 
-// restore rebuilds all logs from the catalog, before the WAL is replayed on top of them, and says where
-// that begins.
-func (s *Store) restore() (wal.Start, []wal.Pack, error) {
-	var start wal.Start
-	var packs []wal.Pack
-	err := s.cfg.Catalog.Range(nil, []byte{0xff}, func(key, value []byte) (err error) {
-		switch key[0] {
-		case keyStart:
-			if start, err = decodeStart(value); err == nil {
-				s.drainer.nextPack = start.NextPack
-			}
-		case keyPack:
-			var p wal.Pack
-			if p, err = decodePack(key, value); err == nil {
-				packs = append(packs, p)
-				s.drainer.packs[p.Number] = p
-				s.unsorted.Store(true)
-			}
-		case keyLog:
-			var p topic.Partition
-			if p, _, err = parsePartitionKey(key); err == nil {
-				err = s.openLog(p).decodeLog(value)
-			}
-		case keyRun:
-			err = s.restoreRun(nil, key, value)
-		default:
-			err = fmt.Errorf("%w: key %q", errCatalog, key[0])
-		}
-		return err
-	})
-	for _, l := range s.mu.logs {
-		l.recount()
-	}
-	return start, packs, err
-}
-
 // Quarantine is wal.Quarantine for the WAL of a Store: it knows from the catalog where that begins.
 func Quarantine(cfg Config) (wal.Quarantined, error) {
 	if cfg.Catalog != nil {
@@ -545,48 +509,4 @@ func Quarantine(cfg Config) (wal.Quarantined, error) {
 		}
 	}
 	return wal.Quarantine(cfg.WAL)
-}
-
-// restoreLog rebuilds a log from the catalog, without its batches; one that is not there stays empty.
-func (s *Store) restoreLog(l *Log) error {
-	key := partitionKey(keyLog, l.partition)
-	return s.cfg.Catalog.Range(key, append(slices.Clone(key), 0), func(_, value []byte) error {
-		return l.decodeLog(value)
-	})
-}
-
-// restoreRuns gives a log its batches.
-func (s *Store) restoreRuns(l *Log) error {
-	return s.cfg.Catalog.Range(runKey(l.partition, 0), runsEnd(l.partition), func(key, value []byte) error {
-		return s.restoreRun(l, key, value)
-	})
-}
-
-// restoreRun adds the batches of a run to l, or to the log that the key names.
-func (s *Store) restoreRun(l *Log, key, value []byte) error {
-	p, base, err := parseRunKey(key)
-	if err != nil {
-		return err
-	}
-	if l == nil {
-		if l = s.mu.logs[p]; l == nil {
-			return fmt.Errorf("%w: a run of %v, which is not there", errCatalog, p)
-		}
-	}
-	return decodeRun(base, value, func(e extent) {
-		// The first run may reach below the log start; its front is not needed any more.
-		if e.end() > l.mu.start {
-			l.mu.index.push(e)
-			l.mu.bytes += int64(e.bytes)
-		}
-	})
-}
-
-// recount derives from the restored index what is counted in passing elsewhere. All of it is durable.
-func (l *Log) recount() {
-	l.mu.settled = l.mu.index.len()
-	l.mu.committed, l.mu.room.unacked = l.mu.index.covering(l.mu.highWatermark), 0
-	for i := l.mu.committed; i < l.mu.settled; i++ {
-		l.mu.room.unacked += int64(l.mu.index.at(i).bytes)
-	}
 }

@@ -66,7 +66,7 @@ func (s *Store) drain(ctx context.Context) error {
 				return fmt.Errorf("drain node WAL: %w", err)
 			}
 			s.spillNow() // It may go on for long.
-			due = drained && (s.pressed() || s.owes() || s.adopts())
+			due = drained && (s.pressed() || s.owes() || s.digests.burdens() || s.adopts())
 		}
 		if !s.compactDue.Swap(false) {
 			continue
@@ -104,20 +104,19 @@ func (s *Store) demand() demand { return demand(s.found.Load()) }
 // calm reports whether a copy makes nobody wait for long.
 func (s *Store) calm() bool { return s.demand() >= quiet }
 
-// adopts reports whether files are adopted now. It costs no I/O, but some work for each log and each batch: so
-// files wait for each other, and many small batches until the log is pressed, unless one is owed. A start replays
-// what waits.
+// adopts reports whether files are adopted now. It costs no I/O, but some work for each log and each batch, and is in
+// vain for what retention takes before long: so files wait for each other, unless one is owed.
 func (s *Store) adopts() bool {
 	if s.demand() != busy || !s.mayAdopt() {
 		return false
 	}
 	sealed, _ := s.walLog.Sealed()
-	return s.pressed() || s.owes() || sealed.Waiting >= min(adoptBytes, s.walLog.BytesMax()/8) && s.digests.few()
+	return s.pressed() || s.owes() || s.digests.burdens() || sealed.Waiting >= min(adoptBytes, s.walLog.BytesMax()/8)
 }
 
 func (s *Store) mayAdopt() bool { return s.cfg.MayAdopt == nil || s.cfg.MayAdopt() }
 
-// adoptBytes is how much waits at most to be adopted, of large batches.
+// adoptBytes is how much waits at most to be adopted.
 const adoptBytes = 1 << 30
 
 // pressed reports whether so much waits to be drained that it is done whatever else wants the disk: also little
@@ -217,7 +216,7 @@ func (s *Store) tickDrain(now time.Duration) {
 // drains reports whether a file waits to be drained, and it is time for that.
 func (s *Store) drains() bool {
 	_, sealed := s.walLog.Sealed()
-	return sealed && (s.calm() || s.scarce() || s.pressed() || s.owes() || s.adopts())
+	return sealed && (s.calm() || s.scarce() || s.pressed() || s.owes() || s.digests.burdens() && s.demand() != busy || s.adopts())
 }
 
 // saveHighWatermarks queues a checkpoint record for every log whose high watermark has moved. A full
