@@ -9,8 +9,10 @@ import (
 // openGroup is a group on its way: filled, sealed, written, durable, and then used again.
 type openGroup struct {
 	group Group
-	// buffer is aligned; length of it is in use, the first groupHeaderBytes are left for the header.
+	// buffer is aligned; length of it is in use, the first groupHeaderBytes are left for the header. It grows up to
+	// limit, into memory that is of use to later groups, too.
 	buffer []byte
+	memory *groupMemory
 	length int64
 	// limit is how long it may get: the group bound, or what the file has left.
 	limit   int64
@@ -30,14 +32,24 @@ func (g *openGroup) begin(s *segment, offset, limit int64) {
 	*g = openGroup{
 		group:   Group{Records: g.group.Records[:0]},
 		buffer:  g.buffer,
+		memory:  g.memory,
 		length:  groupHeaderBytes,
 		limit:   limit,
 		segment: s,
 		offset:  offset,
 	}
-	if int64(len(g.buffer)) < limit {
-		g.buffer = alignedBytes(limit)
+}
+
+// reach makes the buffer that long at least.
+func (g *openGroup) reach(bytes int64) {
+	if int64(len(g.buffer)) >= bytes {
+		return
 	}
+	larger := g.memory.take(bytes, g.limit)
+	if g.buffer != nil {
+		copy(larger, g.buffer[:g.length])
+	}
+	g.buffer = larger
 }
 
 // add encodes the record straight into the buffer; false means that the group is full.
@@ -45,6 +57,7 @@ func (g *openGroup) add(q *queued) bool {
 	if g.length+q.bytes > g.limit {
 		return false
 	}
+	g.reach(g.length + q.bytes)
 	at := Position{File: g.segment.number, Offset: g.offset + g.length}
 	g.bodyCRC = putRecord(g.buffer[g.length:g.length+q.bytes], &q.record, g.segment.seed, g.bodyCRC)
 	g.length += q.bytes
@@ -60,6 +73,7 @@ func (g *openGroup) add(q *queued) bool {
 // seal fixes what the group holds, pads it to a block and numbers it. Only its header is missing.
 func (g *openGroup) seal(sequence uint64) {
 	padded := alignUp(g.length)
+	g.reach(padded)
 	clear(g.buffer[g.length:padded])
 	g.group.Sequence = sequence
 	g.group.Bytes = padded

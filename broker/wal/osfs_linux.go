@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,6 +50,19 @@ func dropCache(f *os.File) {
 // holds, and a cache would count twice. Only giveMemory frees them.
 func takeMemory(bytes int64) ([]byte, error) {
 	return unix.Mmap(-1, 0, int(bytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+}
+
+// takeHuge is takeMemory on huge pages where the kernel has them to spare, and on others where not. It is whole that is
+// given back.
+func takeHuge(bytes int64) (b, whole []byte, err error) {
+	rounded := (bytes + hugePageBytes - 1) &^ (hugePageBytes - 1)
+	if whole, err = takeMemory(rounded + hugePageBytes); err != nil {
+		return nil, nil, err
+	}
+	skip := -int64(uintptr(unsafe.Pointer(unsafe.SliceData(whole)))) & (hugePageBytes - 1)
+	// Advice only. What lies around the huge pages is never touched, so it takes no memory.
+	_ = unix.Madvise(whole[skip:skip+rounded], unix.MADV_HUGEPAGE)
+	return whole[skip : skip+bytes : skip+bytes], whole, nil
 }
 
 func giveMemory(b []byte) error { return unix.Munmap(b) }

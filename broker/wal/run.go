@@ -69,6 +69,7 @@ func (l *Log) Drive() (*Driver, error) {
 	d.writer = &writer{
 		log:      l,
 		disk:     d.disk,
+		memory:   groupMemory{largest: l.cfg.GroupBytesMax},
 		sequence: l.recovered.sequence,
 		syncDue:  l.cfg.Now() + l.cfg.Sync.Interval,
 	}
@@ -155,5 +156,5 @@ func (d *Driver) Close() error {
 // release lets go of what the writer held.
 func (d *Driver) release() error {
 	d.writer.drop()
-	return errors.Join(closeAll(d.writer.left), d.log.closeSegments(), d.log.unlock())
+	return errors.Join(d.writer.memory.release(), closeAll(d.writer.left), d.log.closeSegments(), d.log.unlock())
 }

@@ -19,6 +19,7 @@ type writer struct {
 	full     bool
 	inflight []*job
 	free     []*openGroup
+	memory   groupMemory
 	sequence uint64
 	// current is the file that open will lie in; left are files that are full, to be closed after the
 	// next sync; dirty are files written since the last sync.
@@ -133,8 +134,8 @@ func (w *writer) begin(bytes int64) {
 
 // blank is an empty group behind the others of the file in use.
 func (w *writer) blank(limit int64) *openGroup {
-	g := &openGroup{}
-	if n := len(w.free); n > 0 {
+	g := &openGroup{memory: &w.memory}
+	if n := len(w.free); n > 0 && limit <= w.log.cfg.GroupBytesMax {
 		g, w.free = w.free[n-1], w.free[:n-1]
 	}
 	g.begin(w.current, w.current.used, limit)
@@ -280,7 +281,7 @@ func (w *writer) windUp() (done bool) {
 	}
 	if w.stage == syncingLast && w.current.used+blockBytes <= w.current.capacity {
 		w.stage = closingChain
-		g := &openGroup{}
+		g := &openGroup{memory: &w.memory}
 		g.begin(w.current, w.current.used, blockBytes)
 		g.seal(w.sequence + 1)
 		w.start(&job{group: g, farewell: true})
@@ -313,7 +314,7 @@ func (w *writer) drop() {
 		}
 	}
 	l.mu.queue = nil
-	w.pending, w.open, w.inflight = nil, nil, nil
+	w.pending, w.open, w.inflight, w.free = nil, nil, nil, nil
 }
 
 // placed consumes the space of a sealed group.
