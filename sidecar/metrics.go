@@ -82,6 +82,7 @@ func newMetrics(s *Sidecar, registerer prometheus.Registerer) *metrics {
 		}
 		return 0
 	})
+	groupMetrics(r, s.cfg.Logs.Stats)
 	drainMetrics(r, s.cfg.Logs.Stats)
 	cacheMetrics(r, s.cfg.Logs.Stats)
 	compactionMetrics(r, s.cfg.Logs.Stats)
@@ -135,6 +136,16 @@ func compactionMetrics(r register, stats func() partition.Stats) {
 			return 0
 		})
 	}
+}
+
+// groupMetrics tell how the write-ahead log is written.
+func groupMetrics(r register, stats func() partition.Stats) {
+	r.read("wal_groups_total", "Groups of the write-ahead log that became durable.", func() uint64 {
+		return uint64(stats().Groups.Groups)
+	})
+	r.read("wal_waited_groups_total", "Those of them for which a thread waited for the device, since the system did not take "+
+		"them to write them by itself: that costs processor time. If it is so from the start, the broker's log says why.",
+		func() uint64 { return uint64(stats().Groups.Waited) })
 }
 
 // drainMetrics tell how the write-ahead log and the packs fill and empty.

@@ -136,6 +136,28 @@ func produceUntilFailure(t *testing.T, l *Log, g *ledger) {
 	}
 }
 
+// The groups that the WAL wrote are the store's to tell, before and after its end.
+func TestStatsCountGroupsOfTheWAL(t *testing.T) {
+	s := openReal(t, waltest.New(), 1)
+	if got := s.Stats().Groups; got != (wal.GroupStats{}) {
+		t.Errorf("before the first: got %+v", got)
+	}
+	stop := start(s)
+	l := leader(s, 0, 1)
+	const batches = 3
+	for i := range byte(batches) {
+		if _, err := appendDurable(l, build(spec{value: []byte{i}})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Stats().Groups; got.Groups < batches || got.Waited != 0 {
+		t.Errorf("got %+v, want a group for each batch that was waited for, none of which made a thread wait", got)
+	}
+}
+
 func wantAcked(t *testing.T, l *Log, g *ledger) {
 	t.Helper()
 	end := l.State().LogEnd

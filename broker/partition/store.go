@@ -290,6 +290,8 @@ type Stats struct {
 	Drain DrainStats
 	// Compaction is what was compacted.
 	Compaction CompactionStats
+	// Groups counts what was written to the WAL.
+	Groups wal.GroupStats
 	// Scrub is how far the WAL's scrub has come.
 	Scrub wal.ScrubStats
 	// Cache is what Readers were lent.
@@ -301,7 +303,14 @@ func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return Stats{Partitions: len(s.mu.logs), TailBytes: s.tail.bytes.Load(), Scrub: s.scrubStats(), Drain: s.drainStats(),
-		Compaction: s.compactionStats(), Cache: s.cacheStats()}
+		Compaction: s.compactionStats(), Cache: s.cacheStats(), Groups: s.groupStats()}
+}
+
+func (s *Store) groupStats() wal.GroupStats {
+	if s.walLog == nil {
+		return wal.GroupStats{}
+	}
+	return s.walLog.GroupStats()
 }
 
 func (s *Store) cacheStats() wal.CacheStats {

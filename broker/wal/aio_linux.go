@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"sync"
@@ -55,6 +56,8 @@ type ioEvent struct {
 const (
 	opcodeWrite     = 1 // IOCB_CMD_PWRITE
 	flagResultEvent = 1 // IOCB_FLAG_RESFD
+
+	zfsMagic = 0x2fc12fc1
 )
 
 // rings are contexts that nobody uses now: as many as files were ever written at once. They stay, since to end one
@@ -62,17 +65,20 @@ const (
 var rings struct {
 	sync.Mutex
 	free []*ring
-	// refused says that the kernel, or who confines us, does not let us.
-	refused atomic.Bool
+	// refused is why the kernel, or who confines us, does not let us; nil if it does.
+	refused atomic.Pointer[asyncRefusal]
 }
 
-func takeRing() *ring {
+// asyncRefusal is an error that wraps errRefused.
+type asyncRefusal struct{ error }
+
+func takeRing() (*ring, error) {
 	rings.Lock()
 	defer rings.Unlock()
 	if n := len(rings.free); n > 0 {
 		r := rings.free[n-1]
 		rings.free = rings.free[:n-1]
-		return r
+		return r, nil
 	}
 	return newRing()
 }
@@ -89,19 +95,19 @@ func giveRing(r *ring) {
 	rings.free = append(rings.free, r)
 }
 
-// newRing returns nil where there is none to be had.
-func newRing() *ring {
+// newRing returns an error that wraps errRefused where there is none to be had.
+func newRing() (*ring, error) {
 	r := &ring{}
 	if _, _, errno := unix.Syscall(unix.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&r.context)), 0); errno != 0 {
-		return nil
+		return nil, fmt.Errorf("%w: io_setup: %w", errRefused, errno)
 	}
 	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
 		_, _, _ = unix.Syscall(unix.SYS_IO_DESTROY, r.context, 0, 0)
-		return nil
+		return nil, fmt.Errorf("%w: eventfd: %w", errRefused, err)
 	}
 	r.eventFD, r.event = fd, os.NewFile(uintptr(fd), "eventfd")
-	return r
+	return r, nil
 }
 
 // Nothing was written, and another way may do: always, or this time.
@@ -128,7 +134,7 @@ func (r *ring) submit(f *os.File, b []byte, offset int64) error {
 		case unix.EAGAIN, unix.ENOMEM:
 			return errBusy
 		case unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP, unix.EPERM:
-			return errRefused
+			return fmt.Errorf("%w: io_submit: %w", errRefused, errno)
 		default:
 			return errno
 		}
@@ -183,27 +189,81 @@ func trusted(magic uint32) bool {
 }
 
 // WriteDurable leaves the sync to the kernel, without a thread that waits, where that can be.
-func (f *osFile) WriteDurable(b []byte, offset int64) error {
-	if !f.async || len(b) == 0 || rings.refused.Load() {
-		return f.writeAndSync(b, offset)
+func (f *osFile) WriteDurable(b []byte, offset int64) (waited bool, err error) {
+	if !f.async || len(b) == 0 || rings.refused.Load() != nil {
+		return true, f.writeAndSync(b, offset)
 	}
-	r := takeRing()
-	if r == nil {
-		rings.refused.Store(true)
-		return f.writeAndSync(b, offset)
+	n, err := f.writeAsync(b, offset)
+	switch {
+	case errors.Is(err, errRefused):
+		rings.refused.Store(&asyncRefusal{err})
+		return true, f.writeAndSync(b, offset)
+	case errors.Is(err, errBusy):
+		return true, f.writeAndSync(b, offset)
+	case err != nil:
+		return false, mapSpace(&os.PathError{Op: "write and sync", Path: f.Name(), Err: err})
+	case n < len(b):
+		return true, f.writeAndSync(b[n:], offset+int64(n))
+	}
+	return false, nil
+}
+
+func (f *osFile) writeAsync(b []byte, offset int64) (int, error) {
+	r, err := takeRing()
+	if err != nil {
+		return 0, err
 	}
 	n, err := r.write(f.File, b, offset)
 	giveRing(r)
-	switch {
-	case errors.Is(err, errRefused):
-		rings.refused.Store(true)
-		return f.writeAndSync(b, offset)
-	case errors.Is(err, errBusy):
-		return f.writeAndSync(b, offset)
-	case err != nil:
-		return mapSpace(&os.PathError{Op: "write and sync", Path: f.Name(), Err: err})
-	case n < len(b):
-		return f.writeAndSync(b[n:], offset+int64(n))
+	return n, err
+}
+
+// waits tells why WriteDurable makes a thread wait, "" if it does not, and what kind of file system f lies on. direct is
+// whether it takes direct writes, which it may refuse although it was opened for them. The first block of f is written.
+func (f *osFile) waits(direct bool) (reason, fileSystem string) {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
+		return "the file system is not known: " + err.Error(), ""
 	}
-	return nil
+	fileSystem = fileSystemName(uint32(fs.Type))
+	switch {
+	case !direct:
+		return "no direct I/O", fileSystem
+	case !aioWorks:
+		return "not for this kind of machine", fileSystem
+	case !f.async:
+		return "this file system is not known to sync what is written asynchronously", fileSystem
+	}
+	// What a write may go wrong by otherwise, the first group meets, too.
+	_, _ = f.WriteDurable(alignedBytes(blockBytes), 0)
+	if refused := rings.refused.Load(); refused != nil {
+		return refused.Error(), fileSystem
+	}
+	return "", fileSystem
+}
+
+// fileSystemName is how people call what statfs has a number for.
+func fileSystemName(magic uint32) string {
+	switch magic {
+	case unix.EXT4_SUPER_MAGIC: // Of ext2 and ext3, too.
+		return "ext4"
+	case unix.XFS_SUPER_MAGIC:
+		return "xfs"
+	case unix.BTRFS_SUPER_MAGIC:
+		return "btrfs"
+	case unix.OVERLAYFS_SUPER_MAGIC:
+		return "overlayfs"
+	case unix.F2FS_SUPER_MAGIC:
+		return "f2fs"
+	case unix.FUSE_SUPER_MAGIC:
+		return "fuse"
+	case unix.NFS_SUPER_MAGIC:
+		return "nfs"
+	case unix.TMPFS_MAGIC:
+		return "tmpfs"
+	case zfsMagic:
+		return "zfs"
+	default:
+		return fmt.Sprintf("%#x", magic)
+	}
 }

@@ -2,12 +2,18 @@ package wal
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // fileOf makes a file of the operating system, for direct I/O where the file system lets us.
@@ -24,11 +30,19 @@ func fileOf(t *testing.T, bytes int64) *osFile {
 	return f.(*osFile)
 }
 
+// refuse has the kernel's queue refused for good, or not.
+func refuse(refused bool) {
+	rings.refused.Store(nil)
+	if refused {
+		rings.refused.Store(&asyncRefusal{errRefused})
+	}
+}
+
 // Files that are written at the same time hold what was written to each, whether the kernel takes the writes or not.
 func TestDurableWritesOfManyFilesAreThere(t *testing.T) {
 	defer rings.refused.Store(rings.refused.Load())
 	for _, refused := range []bool{false, true} {
-		rings.refused.Store(refused)
+		refuse(refused)
 		var all sync.WaitGroup
 		for i := range 6 {
 			f := fileOf(t, 1<<20)
@@ -42,7 +56,7 @@ func TestDurableWritesOfManyFilesAreThere(t *testing.T) {
 						b[j] = byte(random.Uint32())
 					}
 					copy(want[offset:], b)
-					if err := f.WriteDurable(b, offset); err != nil {
+					if _, err := f.WriteDurable(b, offset); err != nil {
 						t.Error(err)
 						return
 					}
@@ -57,7 +71,7 @@ func TestDurableWritesOfManyFilesAreThere(t *testing.T) {
 		rings.Lock()
 		free := len(rings.free)
 		rings.Unlock()
-		if f := fileOf(t, blockBytes); f.async && !refused && free == 0 && !rings.refused.Load() {
+		if f := fileOf(t, blockBytes); f.async && !refused && free == 0 && rings.refused.Load() == nil {
 			t.Error("no write went by the kernel's queue")
 		}
 	}
@@ -78,31 +92,32 @@ func TestDurableWriteThatFailsSaysSo(t *testing.T) {
 	defer readOnly.Close()
 	for name, of := range map[string]*osFile{"closed": closed, "read-only": {File: readOnly, direct: true, async: true}} {
 		for _, refused := range []bool{false, true} {
-			rings.refused.Store(refused)
-			if err := of.WriteDurable(alignedBytes(blockBytes), 0); err == nil {
+			refuse(refused)
+			if _, err := of.WriteDurable(alignedBytes(blockBytes), 0); err == nil {
 				t.Errorf("%s, refused %t: no error", name, refused)
 			} else if errors.Is(err, errRefused) {
 				t.Errorf("%s, refused %t: %v", name, refused, err)
 			}
 		}
 	}
-	rings.refused.Store(false)
-	if err := f.WriteDurable(alignedBytes(blockBytes), 0); err != nil {
+	refuse(false)
+	if _, err := f.WriteDurable(alignedBytes(blockBytes), 0); err != nil {
 		t.Errorf("after the failures: %v", err)
 	}
 }
 
-// alone makes r the only ring, and returns a file that is written by it.
-func alone(t *testing.T, r *ring) *osFile {
+// alone makes a ring the only one, and returns a file that is written by it.
+func alone(t *testing.T) (*ring, *osFile) {
 	t.Helper()
-	if r == nil {
-		t.Skip("the kernel has no ring for us")
+	r, err := newRing()
+	if err != nil {
+		t.Skip(err)
 	}
 	rings.Lock()
 	others := rings.free
 	rings.free = []*ring{r}
 	rings.Unlock()
-	refused := rings.refused.Swap(false)
+	refused := rings.refused.Swap(nil)
 	t.Cleanup(func() {
 		rings.Lock()
 		left := rings.free
@@ -116,13 +131,12 @@ func alone(t *testing.T, r *ring) *osFile {
 	})
 	f := fileOf(t, 1<<20)
 	f.async = f.direct
-	return f
+	return r, f
 }
 
 // What the kernel has no room for now goes the other way, and the next write may go this way again.
 func TestFullQueueIsNoRefusal(t *testing.T) {
-	r := newRing()
-	f := alone(t, r)
+	r, f := alone(t)
 	filler, zeros := fileOf(t, blockBytes), alignedBytes(blockBytes)
 	var err error
 	for range 1 << 16 {
@@ -133,16 +147,15 @@ func TestFullQueueIsNoRefusal(t *testing.T) {
 	if !errors.Is(err, errBusy) {
 		t.Fatalf("a full queue: got %v, want %v", err, errBusy)
 	}
-	if err := f.WriteDurable(alignedBytes(blockBytes), 0); err != nil || rings.refused.Load() {
-		t.Errorf("a write beside a full queue: %v, refused for good: %t", err, rings.refused.Load())
+	if waited, err := f.WriteDurable(alignedBytes(blockBytes), 0); err != nil || f.async && !waited || rings.refused.Load() != nil {
+		t.Errorf("a write beside a full queue: %v, waited: %t, refused for good: %v", err, waited, rings.refused.Load())
 	}
 }
 
 // A write whose event cannot be waited for in the usual way is durable all the same, and its ring, which would report
 // the next write too early, is not used again.
 func TestRingThatCannotBeWaitedForIsUsedOnce(t *testing.T) {
-	r := newRing()
-	f := alone(t, r)
+	r, f := alone(t)
 	event := r.event
 	defer event.Close()
 	_, closed, err := os.Pipe()
@@ -153,7 +166,7 @@ func TestRingThatCannotBeWaitedForIsUsedOnce(t *testing.T) {
 	r.event = closed
 	b := alignedBytes(blockBytes)
 	b[7] = 7
-	if err := f.WriteDurable(b, 0); err != nil {
+	if _, err := f.WriteDurable(b, 0); err != nil {
 		t.Fatal(err)
 	}
 	got := alignedBytes(blockBytes)
@@ -179,3 +192,155 @@ func TestSyncIsLeftToKnownFileSystems(t *testing.T) {
 		}
 	}
 }
+
+// told is what a log says at Open about how it will write, and how many of the groups of one record each a thread waited
+// for.
+func told(t *testing.T, cfg Config, groups int) (said []map[string]any, stats GroupStats) {
+	t.Helper()
+	var out bytes.Buffer
+	cfg.Dir, cfg.Session, cfg.FileBytes = t.TempDir(), 1, 1<<20
+	cfg.Logger = slog.New(slog.NewJSONHandler(&out, nil))
+	l, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	d, err := l.Drive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range groups {
+		r := Record{Kind: Data, Count: 1, Payload: []byte("payload")}
+		if !l.TryReserve(Leader, EncodedLen(r)) {
+			t.Fatal("no room")
+		}
+		l.Append(Leader, r)
+		if err := d.Turn(); err != nil {
+			t.Fatal(err)
+		}
+		d.Disk()
+		if err := d.Complete(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stats = l.GroupStats()
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(out.Bytes()) {
+		var fields map[string]any
+		if err := json.Unmarshal(line, &fields); err != nil {
+			t.Fatal(err)
+		}
+		if _, ours := fields["file_system"]; ours {
+			said = append(said, fields)
+		}
+	}
+	return said, stats
+}
+
+// untrusting is the operating system with all files on a file system that is not trusted with the sync.
+type untrusting struct{ osFS }
+
+func (u untrusting) Create(name string, direct bool) (File, error) {
+	return distrust(u.osFS.Create(name, direct))
+}
+func (u untrusting) Open(name string, direct bool) (File, error) {
+	return distrust(u.osFS.Open(name, direct))
+}
+
+func distrust(f File, err error) (File, error) {
+	if err == nil {
+		f.(*osFile).async = false
+	}
+	return f, err
+}
+
+// That threads wait is said once, with the reason and the file system, and counted; that none does is not said.
+func TestLogTellsThatThreadsWaitForTheDevice(t *testing.T) {
+	r, f := alone(t)
+	if !f.direct || !syncsAsync(f.File) {
+		t.Skip("no asynchronous writes here")
+	}
+	const groups = 3
+	if said, stats := told(t, Config{}, groups); len(said) != 0 || stats != (GroupStats{Groups: groups}) {
+		t.Errorf("asynchronous writes: said %v, counted %+v", said, stats)
+	}
+	fallenBack := func(name string, cfg Config, reason string) {
+		t.Helper()
+		said, stats := told(t, cfg, groups)
+		if stats != (GroupStats{Groups: groups, Waited: groups}) {
+			t.Errorf("%s: counted %+v", name, stats)
+		}
+		if len(said) != 1 || !strings.Contains(fmt.Sprint(said[0]["reason"]), reason) || said[0]["file_system"] == "" {
+			t.Errorf("%s: said %v, want the reason %q once", name, said, reason)
+		}
+	}
+	fallenBack("untrusted", Config{FS: untrusting{}}, "not known to sync")
+	// A kernel that refuses, found out by the log itself: it knows of no context of that number.
+	sound := r.context
+	r.context = 1
+	defer func() { r.context = sound }()
+	fallenBack("refused", Config{}, "io_submit: "+syscall.EINVAL.Error())
+}
+
+// Of a log that syncs at intervals nothing is said: no group waits for that.
+func TestLogThatSyncsAtIntervalsSaysNothingOfWaits(t *testing.T) {
+	_, f := alone(t)
+	if !f.direct || !syncsAsync(f.File) {
+		t.Skip("no asynchronous writes here")
+	}
+	if said, stats := told(t, Config{FS: untrusting{}, Sync: Policy{Interval: time.Hour}}, 2); len(said) != 0 || stats.Waited != 0 {
+		t.Errorf("an interval: said %v, counted %+v", said, stats)
+	}
+}
+
+// What a log costs per group of 1 MiB, without the garbage of its records.
+func TestGroupsAreWrittenWithoutGarbage(t *testing.T) {
+	_, f := alone(t)
+	if !f.direct || !syncsAsync(f.File) {
+		t.Skip("no asynchronous writes here")
+	}
+	l, err := Open(Config{Dir: t.TempDir(), Session: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	d, err := l.Drive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d.Wanted() {
+		if err := d.Prepare(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := Record{Kind: Data, Count: 1, Payload: make([]byte, 128<<10)}
+	group := func() {
+		for range 8 {
+			if !l.TryReserve(Leader, EncodedLen(r)) {
+				t.Fatal("no room")
+			}
+			l.Append(Leader, r)
+		}
+		if err := d.Turn(); err != nil {
+			t.Fatal(err)
+		}
+		d.Disk()
+		if err := d.Complete(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 4 { // Buffers and slices have grown then.
+		group()
+	}
+	if allocs := testing.AllocsPerRun(20, group); allocs > groupAllocs {
+		t.Errorf("%v allocations per group, want %d at most", allocs, groupAllocs)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// groupAllocs: the job, the list of files that it syncs, what pins its buffer for the kernel, and one of the race detector.
+const groupAllocs = 4

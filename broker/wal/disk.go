@@ -27,6 +27,8 @@ type job struct {
 // result of a job, in the order of the jobs. synced is the highest sequence on stable storage.
 type result struct {
 	synced uint64
+	// waited: a thread waited for the device, see File.WriteDurable.
+	waited bool
 	err    error
 }
 
@@ -66,27 +68,28 @@ func (d *disk) run() {
 
 // turn does one job.
 func (d *disk) turn(j *job) {
+	var waited bool
 	if d.failed == nil {
-		d.failed = d.do(j)
+		waited, d.failed = d.do(j)
 	}
-	d.results <- result{synced: d.synced, err: d.failed}
+	d.results <- result{synced: d.synced, waited: waited, err: d.failed}
 }
 
 // do writes and syncs. A crash before the sync has returned leaves any subset of the blocks: the
 // group's checksum tells. A crash after it leaves all of them.
-func (d *disk) do(j *job) error {
+func (d *disk) do(j *job) (waited bool, err error) {
 	if g := j.group; g != nil {
 		d.last = g.finish(d.last, d.session, d.synced)
 		if j.alone && d.mutant != SkipsSync {
-			if err := g.segment.file.WriteDurable(g.buffer[:g.group.Bytes], g.offset); err != nil {
-				return fmt.Errorf("write and sync group %d to file %d at byte %d: %w",
+			if waited, err = g.segment.file.WriteDurable(g.buffer[:g.group.Bytes], g.offset); err != nil {
+				return waited, fmt.Errorf("write and sync group %d to file %d at byte %d: %w",
 					g.group.Sequence, g.segment.number, g.offset, err)
 			}
 			d.synced = d.last.sequence
-			return closeAll(j.close)
+			return waited, closeAll(j.close)
 		}
 		if _, err := g.segment.file.WriteAt(g.buffer[:g.group.Bytes], g.offset); err != nil {
-			return fmt.Errorf("write group %d to file %d at byte %d: %w",
+			return false, fmt.Errorf("write group %d to file %d at byte %d: %w",
 				g.group.Sequence, g.segment.number, g.offset, err)
 		}
 	}
@@ -95,13 +98,13 @@ func (d *disk) do(j *job) error {
 			break
 		}
 		if err := s.file.Sync(); err != nil {
-			return fmt.Errorf("sync file %d: %w", s.number, err)
+			return false, fmt.Errorf("sync file %d: %w", s.number, err)
 		}
 	}
 	if len(j.sync) > 0 {
 		d.synced = d.last.sequence
 	}
-	return closeAll(j.close)
+	return false, closeAll(j.close)
 }
 
 func closeAll(segments []*segment) error {

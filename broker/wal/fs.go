@@ -37,7 +37,8 @@ type File interface {
 	// known about what was written since the last success.
 	Sync() error
 	// WriteDurable is WriteAt, and Sync for what it writes: of what was written before it says nothing. After an
-	// error nothing is known about what it was to write.
-	WriteDurable(b []byte, offset int64) error
+	// error nothing is known about what it was to write. waited tells that a thread had to wait for the device, since
+	// the system would not carry the write out by itself: that costs processor time, nothing else.
+	WriteDurable(b []byte, offset int64) (waited bool, err error)
 	Direct() bool
 }

@@ -54,6 +54,7 @@ type Log struct {
 		// seal is up to which file nothing more is to be written, written what became durable in this session.
 		seal    uint64
 		written int64
+		groups  GroupStats
 		// start is where the chain begins: what lay before is drained.
 		start Start
 		// spares are files to write again.
@@ -234,6 +235,21 @@ func (l *Log) Age() time.Duration {
 		return 0
 	}
 	return l.cfg.Now() - l.mu.oldest
+}
+
+// GroupStats count the groups that became durable since Open.
+type GroupStats struct {
+	Groups int64
+	// Waited are those among them for which a thread waited for the device, although they are synced one by one: the
+	// system did not take them to write them by itself. The log says at Open why, if it knows then.
+	Waited int64
+}
+
+// GroupStats counts what was written.
+func (l *Log) GroupStats() GroupStats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.groups
 }
 
 // Close gives up the lock of the directory and the files open for reading. It is for a log whose Run

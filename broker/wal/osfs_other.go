@@ -4,6 +4,7 @@ package wal
 
 import (
 	"os"
+	"runtime"
 	"syscall"
 )
 
@@ -33,4 +34,10 @@ func giveMemory([]byte) error { return nil }
 
 func syncsAsync(*os.File) bool { return false }
 
-func (f *osFile) WriteDurable(b []byte, offset int64) error { return f.writeAndSync(b, offset) }
+func (f *osFile) WriteDurable(b []byte, offset int64) (waited bool, err error) {
+	return true, f.writeAndSync(b, offset)
+}
+
+func (f *osFile) waits(bool) (reason, fileSystem string) {
+	return "asynchronous writes are for Linux", runtime.GOOS
+}

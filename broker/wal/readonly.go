@@ -35,7 +35,7 @@ func (readOnlyFS) Lock(string) (io.Closer, error)    { return nil, errReadOnly }
 // readOnlyFile is a file of a readOnlyFS.
 type readOnlyFile struct{ File }
 
-func (readOnlyFile) WriteAt([]byte, int64) (int, error) { return 0, errReadOnly }
-func (readOnlyFile) Allocate(int64) (bool, error)       { return false, errReadOnly }
-func (readOnlyFile) Sync() error                        { return errReadOnly }
-func (readOnlyFile) WriteDurable([]byte, int64) error   { return errReadOnly }
+func (readOnlyFile) WriteAt([]byte, int64) (int, error)       { return 0, errReadOnly }
+func (readOnlyFile) Allocate(int64) (bool, error)             { return false, errReadOnly }
+func (readOnlyFile) Sync() error                              { return errReadOnly }
+func (readOnlyFile) WriteDurable([]byte, int64) (bool, error) { return false, errReadOnly }

@@ -106,6 +106,7 @@ func (l *Log) probe() (bool, error) {
 		_, err := file.WriteAt(alignedBytes(blockBytes), 0)
 		granted = err == nil || errors.Is(err, ErrNoSpace)
 	}
+	l.tellWaits(file, granted)
 	if err := errors.Join(file.Close(), l.cfg.FS.Remove(name)); err != nil {
 		return false, fmt.Errorf("probe for direct I/O: %w", err)
 	}
@@ -114,6 +115,20 @@ func (l *Log) probe() (bool, error) {
 			"dir", l.cfg.Dir)
 	}
 	return granted, nil
+}
+
+// tellWaits says, once, if a thread will wait for the device with every group, and why.
+func (l *Log) tellWaits(file File, direct bool) {
+	f, ok := file.(interface {
+		waits(direct bool) (reason, fileSystem string)
+	})
+	if !ok || l.cfg.Sync.Interval > 0 {
+		return
+	}
+	if reason, fileSystem := f.waits(direct); reason != "" {
+		l.cfg.Logger.Info("no asynchronous writes, a thread waits for the device with every group of the write-ahead log",
+			"reason", reason, "file_system", fileSystem, "dir", l.cfg.Dir)
+	}
 }
 
 // recover follows the chain through all files, replays its records and judges how it ends.

@@ -206,7 +206,7 @@ func (w *writer) completed(r result) error {
 	}
 	w.advance()
 	if j.group != nil && !j.farewell {
-		w.log.durable(j.group, r.synced, w.oldest())
+		w.log.durable(j.group, r, w.oldest())
 		if len(j.group.group.Records) > 0 {
 			w.log.cfg.Sink.Durable(&j.group.group)
 		}
@@ -330,7 +330,7 @@ func (l *Log) placed(g *openGroup) {
 }
 
 // durable moves the durable end behind g and frees its share of the queue.
-func (l *Log) durable(g *openGroup, synced uint64, oldest time.Duration) {
+func (l *Log) durable(g *openGroup, r result, oldest time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	end := g.offset + g.group.Bytes
@@ -341,8 +341,12 @@ func (l *Log) durable(g *openGroup, synced uint64, oldest time.Duration) {
 			extent{number: g.segment.number, session: l.cfg.Session, end: end, born: g.born})
 	}
 	l.mu.extents[len(l.mu.extents)-1].last = chain{sequence: g.group.Sequence, crc: g.group.CRC}
-	l.mu.synced, l.mu.reported = synced, g.group.Sequence
+	l.mu.synced, l.mu.reported = r.synced, g.group.Sequence
 	l.mu.written += g.group.Bytes
+	l.mu.groups.Groups++
+	if r.waited {
+		l.mu.groups.Waited++
+	}
 	if oldest == never && len(l.mu.queue) > 0 {
 		oldest = l.mu.queue[0].at
 	}

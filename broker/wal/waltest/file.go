@@ -152,11 +152,11 @@ func (f *file) sync(durable func(*inode)) error {
 
 // WriteDurable is two operations, so that either may fail, and power be lost between them. What was written before
 // stays as it was.
-func (f *file) WriteDurable(b []byte, offset int64) error {
+func (f *file) WriteDurable(b []byte, offset int64) (waited bool, err error) {
 	if _, err := f.WriteAt(b, offset); err != nil {
-		return err
+		return false, err
 	}
-	return f.sync(func(n *inode) { n.syncRange(offset, int64(len(b))) })
+	return false, f.sync(func(n *inode) { n.syncRange(offset, int64(len(b))) })
 }
 
 func (f *file) Close() error {

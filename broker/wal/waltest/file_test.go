@@ -22,7 +22,7 @@ func TestDurableWriteSyncsNothingElse(t *testing.T) {
 		if _, err := f.WriteAt(before, 0); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.WriteDurable(durable, blockBytes); err != nil {
+		if _, err := f.WriteDurable(durable, blockBytes); err != nil {
 			t.Fatal(err)
 		}
 		f, err = fs.Crash(rand.New(rand.NewPCG(seed, 1))).Open("d/f", false)
