@@ -20,7 +20,9 @@
 // of whole blocks, past the page cache, where the file system grants that; it never shares a block
 // with another group, so that a block that was synced is never written again. Under Always what was
 // written is synced before the group is reported durable: by the write itself (RWF_DSYNC), which the
-// kernel carries out while no thread waits, or by fdatasync where that is not to be had. Under an interval a group is reported once
+// kernel carries out while no thread waits, or by fdatasync where that is not to be had: Open says so to
+// the Logger. A group that is not small is filled on huge pages, which the kernel pins, and the device
+// takes, at a time. Under an interval a group is reported once
 // its write has returned: a killed process loses nothing, a machine that loses power loses up to the
 // interval, acknowledged or not.
 //

@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	blockBytes = 4096
+	hugeBytes = 2 << 20
 	// ringFiles of fileBytes are written in turn, as a log does that uses its files again.
 	ringFiles = 4
 	fileBytes = 64 << 20
 )
 
 // Groups writes groups of these sizes, one after the other and over again for so long: each by one
-// write of aligned memory past the page cache, and one fdatasync. The blocks have been written before,
+// write of aligned memory, on huge pages, past the page cache, and one fdatasync. The blocks have been written before,
 // so that no sync has to wait for metadata.
 func Groups(ctx context.Context, dir string, groups []int64, window time.Duration) (r Rate, err error) {
 	if len(groups) == 0 {
@@ -33,7 +33,11 @@ func Groups(ctx context.Context, dir string, groups []int64, window time.Duratio
 	if largest > fileBytes {
 		return Rate{}, fmt.Errorf("a group of %d bytes is larger than a file of %d", largest, fileBytes)
 	}
-	buffer := aligned(max(largest, fillChunkBytes))
+	buffer, giveBack, err := onHugePages(max(largest, fillChunkBytes))
+	if err != nil {
+		return Rate{}, err
+	}
+	defer func() { err = errors.Join(err, giveBack()) }()
 	var files []*os.File
 	defer func() {
 		for _, f := range files {
@@ -67,15 +71,22 @@ func Groups(ctx context.Context, dir string, groups []int64, window time.Duratio
 	return r, ctx.Err()
 }
 
-// aligned is memory that direct I/O takes.
-func aligned(bytes int64) []byte {
-	memory := make([]byte, bytes+blockBytes)
-	shift := blockBytes - int(uintptr(unsafe.Pointer(&memory[0]))%blockBytes)
-	memory = memory[shift : int64(shift)+bytes]
+// onHugePages is memory that direct I/O takes, and takes best: there is little for it to pin, and the device is told of
+// few pieces.
+func onHugePages(bytes int64) (memory []byte, giveBack func() error, err error) {
+	rounded := (bytes + hugeBytes - 1) / hugeBytes * hugeBytes
+	whole, err := unix.Mmap(-1, 0, int(rounded+hugeBytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, nil, fmt.Errorf("take memory: %w", err)
+	}
+	shift := (hugeBytes - int64(uintptr(unsafe.Pointer(&whole[0]))%hugeBytes)) % hugeBytes
+	// Where the kernel has none to spare, others do.
+	_ = unix.Madvise(whole[shift:shift+rounded], unix.MADV_HUGEPAGE)
+	memory = whole[shift : shift+bytes]
 	for i := range memory {
 		memory[i] = byte(i * 31)
 	}
-	return memory
+	return memory, func() error { return unix.Munmap(whole) }, nil
 }
 
 // prepared is a file whose blocks have all been written, and will be written past the page cache

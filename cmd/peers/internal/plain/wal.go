@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"sync"
 	"time"
@@ -103,7 +104,9 @@ func retire(ctx context.Context, log *wal.Log, full <-chan wal.Start) error {
 func fill(ctx context.Context, log *wal.Log, bytes int64) error {
 	payload := make([]byte, recordBytes)
 	_, _ = rand.Read(payload) // it never fails
-	r := wal.Record{Kind: wal.Data, Partition: topic.Partition{Index: 0}, Epoch: 1, Count: 1, Payload: payload}
+	// A broker has verified the checksum of a batch before it appends it.
+	r := wal.Record{Kind: wal.Data, Partition: topic.Partition{Index: 0}, Epoch: 1, Count: 1, Payload: payload,
+		Summed: len(payload), Sum: crc32.Checksum(payload, crc32.MakeTable(crc32.Castagnoli))}
 	for ; bytes > 0; bytes -= recordBytes {
 		err := log.Reserve(ctx, wal.Leader, wal.EncodedLen(r))
 		if errors.Is(err, wal.ErrFull) {
