@@ -22,20 +22,20 @@ type shift struct {
 // shiftBytes is what the disk moves in a second.
 const shiftBytes = 64 << 20
 
-func newShift(t *testing.T) *shift {
+func newShift(t *testing.T, adjust ...func(*Config)) *shift {
 	t.Helper()
 	clock := &clock{}
-	s := &shift{clock: clock, press: newPress(t, func(cfg *Config) {
+	s := &shift{clock: clock, press: newPress(t, append([]func(*Config){func(cfg *Config) {
 		cfg.Now, cfg.CompactBackoff = clock.now, time.Second
 		cfg.WAL.FileBytes, cfg.WAL.GroupBytesMax, cfg.WAL.FilesMax = 4<<20, 256<<10, 64
 		cfg.WAL.QueueBytesMax = [2]int64{4 << 20, 4 << 20}
-	})}
+	}}, adjust...)...)}
 	s.rules.DirtyRatio = 0.1
 	s.lead()
 	return s
 }
 
-// write fills so many files, each with batches of 64 KiB of both logs, the newest of four keys.
+// write fills so many files of 4 MiB, each with batches of 64 KiB of both logs, the newest of four keys.
 func (s *shift) write(files int) {
 	s.Helper()
 	for i := range files * 4 << 20 / (128 << 10) {
@@ -46,15 +46,27 @@ func (s *shift) write(files int) {
 
 // works counts what work does to the disk.
 func (s *shift) works(work func()) {
-	s.fs.Intercept(func(op waltest.Op) error {
-		if op.Verb == waltest.Read || op.Verb == waltest.Write {
-			took := time.Duration(op.Bytes) * time.Second / shiftBytes
-			s.clock.advance(took)
-			s.worked, s.once = s.worked+took, s.once+took
-			s.most = max(s.most, s.once)
+	s.takes(func(op waltest.Op) time.Duration {
+		switch op.Verb {
+		case waltest.Read, waltest.Write:
+			return time.Duration(op.Bytes) * time.Second / shiftBytes
+		case waltest.Remove:
+			return charged(4 << 20)
 		}
+		return 0
+	}, work)
+}
+
+// takes does work on a disk that takes so long for each operation.
+func (s *shift) takes(long func(waltest.Op) time.Duration, work func()) {
+	s.fs.Intercept(func(op waltest.Op) error {
+		took := long(op)
+		s.clock.advance(took)
+		s.worked, s.once = s.worked+took, s.once+took
+		s.most = max(s.most, s.once)
 		return nil
 	})
+	s.store.drainer.removeUntil = math.MaxInt64
 	s.store.drainer.pause = func(d time.Duration) bool {
 		s.clock.advance(d)
 		s.paused, s.once = s.paused+d, 0

@@ -53,13 +53,15 @@ type drainer struct {
 	fullUntil, fullFor time.Duration
 	// bad are packs that could not be written anew.
 	bad map[uint64]respite
-	// draining, repacking and compacting are the times that these jobs may have. pause lets time pass until they may
+	// draining, repacking, compacting and removing are the times that these jobs may have. pause lets time pass until they may
 	// go on, and is false once that is of no use any more; nil on a clock that does not pass by itself. dirty is how crowded the
 	// logs were that are to be compacted, when they were looked at last, at dirtyAt.
 	// moving is the time for which a compaction has used up the rate of what it may read and write.
-	draining, repacking, compacting allowance
-	moving                          allowance
-	pause                           func(time.Duration) bool
+	draining, repacking, compacting, removing allowance
+	moving                                    allowance
+	// removeUntil is when something else has its turn.
+	removeUntil time.Duration
+	pause       func(time.Duration) bool
 	// ending reports whether the store ends; nil if somebody else sees to that.
 	ending  func() bool
 	dirty   float64
@@ -140,6 +142,9 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	}
 	if swept := d.sweep(); swept != nil {
 		return false, swept
+	}
+	if discarded := d.discard(); discarded != nil {
+		return false, discarded
 	}
 	return drained, err
 }

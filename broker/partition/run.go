@@ -57,6 +57,7 @@ func (s *Store) drain(ctx context.Context) error {
 		case <-s.drainNow:
 		}
 		from := s.cfg.Now()
+		s.drainer.removeUntil = from + removeTurn
 		for due := s.drainDue.Load(); due && ctx.Err() == nil; {
 			drained, err := s.drainer.step(s.adopts())
 			if errors.Is(err, errEnding) {
@@ -197,7 +198,7 @@ func (s *Store) tickDrain(now time.Duration) {
 		s.unsorted.Store(true)
 	}
 	due := s.drains() || s.sorts() ||
-		s.dropped.Load() != s.swept.Load() || s.doomed.Load() || scarce && spares > 0
+		s.dropped.Load() != s.swept.Load() || s.doomed.Load() || scarce && spares > 0 || s.walLog.Waste() > 0
 	s.drainDue.Store(due)
 	if s.compacting.Load() || now-s.compactedAt >= s.cfg.CompactBackoff {
 		s.compactedAt = now

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// To copy what is needed of packs and to compact logs gives space back, and takes the disk and the CPU from those
-// who append. How much of the time such a job may have is decided here, for all in the same way; while one stops, so
+// To copy what is needed of packs, to compact logs and to remove files gives space back, and takes the disk and the CPU
+// from those who append. How much of the time such a job may have is decided here, for all in the same way; while one stops, so
 // do the others, which take turns:
 //
 //	the store is idle      all of the time
@@ -136,7 +136,8 @@ func (d *drainer) throttle(until func() bool) {
 
 // urges reports whether others wait for the end of what is copied: producers, or space that could be given back.
 func (s *Store) urges() bool {
-	return s.pressed() || s.adopts() || s.scarce() && (s.doomed.Load() || s.dropped.Load() != s.swept.Load())
+	return s.pressed() || s.adopts() ||
+		s.scarce() && (s.doomed.Load() || s.dropped.Load() != s.swept.Load() || s.walLog.Waste() > 0)
 }
 
 // pause lets so much time pass, unless ctx ends.

@@ -30,9 +30,12 @@ func (d *drainer) sweep() error {
 				d.doomed = append(d.doomed, number)
 			}
 		}
+		slices.SortStableFunc(d.doomed, adoptedFirst)
 		d.doomedBy, _ = d.store.walLog.Sequences()
 		d.store.swept.Store(dropped)
+		d.store.unsorted.Store(true) // Until repack has looked, too.
 	}
+	looked := d.store.cfg.Now() - from
 	if _, synced := d.store.walLog.Sequences(); synced >= d.doomedBy {
 		if err := d.removeDoomed(); err != nil {
 			return err
@@ -40,24 +43,46 @@ func (d *drainer) sweep() error {
 	}
 	d.store.doomed.Store(len(d.doomed) > 0)
 	if used != nil {
-		return d.repack(used, from)
+		return d.repack(used, d.store.cfg.Now()-looked)
 	}
 	return nil
 }
 
+// adoptedFirst orders packs: those that were adopted do not wait for removals, but become spares.
+func adoptedFirst(a, b uint64) int {
+	switch {
+	case wal.Adopted(a) == wal.Adopted(b):
+		return 0
+	case wal.Adopted(a):
+		return -1
+	}
+	return 1
+}
+
+// removeDoomed removes the packs that are doomed, those that were not adopted one by one, as many as may be.
 func (d *drainer) removeDoomed() error {
-	for len(d.doomed) > 0 {
+	for d.beginRemoving(); len(d.doomed) > 0; {
 		number := d.doomed[0]
+		if !wal.Adopted(number) && !d.mayRemove() {
+			break
+		}
 		key := packKey(number)
 		if err := d.store.cfg.Catalog.Apply([]catalog.Edit{{Key: key, Until: append(packKey(number), 0)}}); err != nil {
 			return fmt.Errorf("forget pack %d: %w", number, err)
 		}
+		bytes := d.packs[number].Bytes
 		delete(d.packs, number)
 		delete(d.bad, number)
 		d.doomed = d.doomed[1:]
 		d.hasSpace()
 		if err := d.store.walLog.RemovePack(number); err != nil {
 			return fmt.Errorf("remove a pack: %w", err)
+		}
+		if wal.Adopted(number) { // It waits for discard.
+			continue
+		}
+		if err := d.removed(bytes); err != nil {
+			return err
 		}
 	}
 	d.count()
@@ -128,11 +153,19 @@ const (
 func (d *drainer) dropSpares() error {
 	for again := d.store.scarce(); again; {
 		var err error
-		if again, err = d.store.walLog.DropSpare(); err != nil {
+		if again, err = d.dropOne(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// dropOne removes a file that waits for that, or a spare.
+func (d *drainer) dropOne() (dropped bool, err error) {
+	if dropped, err = d.store.walLog.Discard(); err == nil && !dropped {
+		dropped, err = d.store.walLog.DropSpare()
+	}
+	return dropped, err
 }
 
 // scarce reports whether space is to be given back before anything else.
@@ -156,7 +189,7 @@ func (d *drainer) step(adopt bool) (again bool, err error) {
 // makeRoom answers a full disk: a spare file of the WAL goes, and the drain is tried again; without one
 // copies wait, longer each time: to find out that there is no space costs as much as to copy. Files are adopted meanwhile.
 func (d *drainer) makeRoom(full error) (again bool, err error) {
-	again, err = d.store.walLog.DropSpare()
+	again, err = d.dropOne()
 	if !again && err == nil && !d.full {
 		d.store.cfg.Logger.Warn("no space to copy what the write-ahead log holds, that waits", keyReason, full.Error())
 	}

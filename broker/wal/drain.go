@@ -143,7 +143,7 @@ func (l *Log) begins(number uint64) bool {
 
 // Retire gives up the files before start: from now on the log begins there. Whoever calls it has made
 // durable that it does (Config.Start), and that what was drained lies in packs. The files become spares
-// or are removed, but for those that were adopted. An error leaves some for the next Open to do so.
+// or wait for Discard, but for those that were adopted. An error leaves some for the next Open to do so.
 func (l *Log) Retire(start Start) error {
 	l.mu.Lock()
 	var adopted []uint64
@@ -169,35 +169,26 @@ func (l *Log) Retire(start Start) error {
 	return err
 }
 
-// recycle makes spares of the drained files, as many as are wanted and none while space is scarce, and removes the
-// others. The names
-// are durable before anybody writes to a spare: else a crash could bring a drained file's name back over
-// what was written.
+// recycle makes spares of the drained files, as many as are wanted and none while space is scarce. The others wait for
+// Discard. The names are durable before anybody writes to a spare: else a crash could bring a drained file's name back
+// over what was written.
 func (l *Log) recycle() error {
+	defer func() { l.waste.Store(int64(len(l.drained))) }()
 	var spares []string
-	scarce := l.Scarce()
 	for len(l.drained) > 0 {
 		number := l.drained[0]
-		l.cache.drop(number)
-		if err := l.handles.drop(number); err != nil {
-			return fmt.Errorf("close drained file %d: %w", number, err)
-		}
-		name := l.nameOf(number)
 		spare := fileName(l.cfg.Dir, number, spareSuffix)
-		l.mu.Lock()
-		// A file that was ready ahead before another start may have left a spare of the same name.
-		keep := !scarce && len(l.mu.spares)+len(spares) < l.cfg.SparesMax && !slices.Contains(l.mu.spares, spare)
-		l.mu.Unlock()
-		var err error
-		if keep {
-			err = l.cfg.FS.Rename(name, spare)
-		} else {
-			err = l.cfg.FS.Remove(name)
+		if !l.wantsSpare(len(spares), spare) {
+			break
 		}
+		if err := l.forget(number); err != nil {
+			return err
+		}
+		err := l.cfg.FS.Rename(l.nameOf(number), spare)
 		if ignoreMissing(err) != nil {
-			return fmt.Errorf("give up drained file %s: %w", name, err)
+			return fmt.Errorf("make a spare of drained file %d: %w", number, err)
 		}
-		if err == nil && keep {
+		if err == nil {
 			spares = append(spares, spare)
 		}
 		l.drained = l.drained[1:]
@@ -209,6 +200,57 @@ func (l *Log) recycle() error {
 	}
 	l.giveSpares(spares...)
 	return nil
+}
+
+// wantsSpare reports whether a spare of that name is wanted beside so many that are new.
+func (l *Log) wantsSpare(more int, name string) bool {
+	if l.Scarce() {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	// A file that was ready ahead before another start may have left a spare of the same name.
+	return len(l.mu.spares)+more < l.cfg.SparesMax && !slices.Contains(l.mu.spares, name)
+}
+
+// forget lets go of what is held of a drained file.
+func (l *Log) forget(number uint64) error {
+	l.cache.drop(number)
+	if err := l.handles.drop(number); err != nil {
+		return fmt.Errorf("close drained file %d: %w", number, err)
+	}
+	return nil
+}
+
+// Discard removes one of the files that were given up, unless it can be a spare by now; false means that none is left.
+// A disk that is told which blocks are free may let all who write wait meanwhile, so it is the caller who knows when.
+// Whoever drains calls it. What was not discarded the next Open removes.
+func (l *Log) Discard() (bool, error) {
+	if err := l.recycle(); err != nil || len(l.drained) == 0 {
+		return false, err
+	}
+	number := l.drained[0]
+	if err := l.forget(number); err != nil {
+		return false, err
+	}
+	if err := ignoreMissing(l.cfg.FS.Remove(l.nameOf(number))); err != nil {
+		return false, fmt.Errorf("remove drained file %d: %w", number, err)
+	}
+	l.drained = l.drained[1:]
+	l.waste.Store(int64(len(l.drained)))
+	return true, nil
+}
+
+// Waste is the size of the files that wait for Discard.
+func (l *Log) Waste() (bytes int64) { return l.waste.Load() * l.cfg.FileBytes }
+
+// discardAll discards what there is.
+func (l *Log) discardAll() error {
+	for {
+		if more, err := l.Discard(); err != nil || !more {
+			return err
+		}
+	}
 }
 
 func (l *Log) takeSpare() (name string, ok bool) {

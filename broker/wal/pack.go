@@ -157,7 +157,8 @@ func (l *Log) Adopt(p Pack) {
 	}
 }
 
-// RemovePack removes a pack that nobody needs. One that was adopted becomes a spare if those are wanted.
+// RemovePack removes a pack that nobody needs. One that was adopted becomes a spare if those are wanted,
+// or waits for Discard.
 func (l *Log) RemovePack(number uint64) error {
 	number |= PackBit
 	l.mu.Lock()

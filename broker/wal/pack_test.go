@@ -265,3 +265,73 @@ func TestLogWaitsAtItsBoundForADrain(t *testing.T) {
 		t.Error("no file is made after the bound was lifted")
 	}
 }
+
+// A file that was given up, and is not wanted as a spare, stays until somebody says that it may go now, and what was not
+// removed goes with the next start.
+func TestWhatWasGivenUpWaitsForDiscard(t *testing.T) {
+	fs := waltest.New()
+	d := openDrainable(t, fs, wal.Start{}, nil, nil)
+	d.append(120)
+	var packs []wal.Pack
+	var start wal.Start
+	for number := range uint64(4) {
+		_, _, pack, next := d.drain(number + 1)
+		d.log.Adopt(pack)
+		if err := d.log.Retire(next); err != nil {
+			t.Fatal(err)
+		}
+		packs, start = append(packs, pack), next
+	}
+	there := func() (files string) {
+		for number := range uint64(4) {
+			if fs.Exists(wal.FileName(dir, number+1)) {
+				files += fmt.Sprint(number + 1)
+			}
+		}
+		return fmt.Sprint(files, " ", d.log.Waste()>>16)
+	}
+	if got := there(); got != "234 3" { // The first one is the spare.
+		t.Fatalf("got files %s that wait, want 234 3", got)
+	}
+	if more, err := d.log.Discard(); !more || err != nil || there() != "34 2" {
+		t.Fatalf("one file was to be removed: %t, %v, %s wait", more, err, there())
+	}
+	d.append(20) // It takes the spare.
+	if more, err := d.log.Discard(); !more || err != nil || there() != " 0" {
+		t.Fatalf("one file was to be a spare again and one to be removed: %t, %v, %s wait", more, err, there())
+	}
+	if more, err := d.log.Discard(); more || err != nil {
+		t.Fatalf("got %t, %v where nothing waits", more, err)
+	}
+	for number := uint64(5); ; number++ {
+		sealed, ok := d.log.Sealed()
+		if !ok {
+			break
+		}
+		_, _, pack, next := d.drain(number)
+		d.log.Adopt(pack)
+		if err := d.log.Retire(next); err != nil {
+			t.Fatal(err)
+		}
+		packs, start = append(packs, pack), next
+		if name := wal.FileName(dir, sealed.File); !fs.Exists(name) {
+			t.Fatalf("%s does not wait", name)
+		}
+	}
+	if d.log.Waste() == 0 {
+		t.Fatal("nothing waits: the test proves nothing")
+	}
+	if err := errors.Join(d.driver.Close(), d.log.Close()); err != nil {
+		t.Fatal(err)
+	}
+	d = openDrainable(t, fs, start, packs, nil)
+	for number := range start.File {
+		if fs.Exists(wal.FileName(dir, number)) {
+			t.Errorf("file %d is there after the start", number)
+		}
+	}
+	if d.log.Waste() > 0 {
+		t.Errorf("%d bytes wait after the start", d.log.Waste())
+	}
+	d.stop()
+}

@@ -293,10 +293,10 @@ func (l *Log) tidy(w *walk, others []string) error {
 			return err
 		}
 	}
-	return l.recycle()
+	return l.discardAll()
 }
 
-// tidyOther takes in a file that is not of the chain. What was drained is left to recycle.
+// tidyOther takes in a file that is not of the chain. What was drained is left to discardAll.
 func (l *Log) tidyOther(name string) error {
 	full := filepath.Join(l.cfg.Dir, name)
 	if _, ok := parseName(name, spareSuffix); ok {

@@ -256,6 +256,18 @@ func TestReliefNeverTakesTheLastOfTheDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		discardAll(t, d.Log)
+	}
+}
+
+// discardAll removes what waits for it.
+func discardAll(t *testing.T, l *wal.Log) {
+	t.Helper()
+	for more := true; more; {
+		var err error
+		if more, err = l.Discard(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

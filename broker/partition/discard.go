@@ -1,0 +1,63 @@
+package partition
+
+import "time"
+
+// Files that nobody needs any more are removed one by one, and that has its share of the time (share.go), as copies
+// have: where the disk is told which blocks are free (a file system mounted with discard) everybody who writes waits for
+// it, and retention, or the deletion of a topic, gives up many files at once. Meanwhile they are there for the WAL to
+// write again:
+//
+//	retired, or an adopted pack in which nothing is needed ──> waits ──┬─> a spare, as soon as one is wanted
+//	                                                                   └─> removed, one by one
+//
+// Where space is scarce they are removed at once.
+
+// removedBytes is how much is removed in a second, by what it is charged at least: some file systems tell the disk later
+// than they return.
+const removedBytes = 4 << 30
+
+// removeTurn is how long is removed until something else has its turn.
+const removeTurn = time.Second
+
+// beginRemoving gives removals their share of the time. It does not grow with what waits: that was there before, too,
+// and what is appended is written over it.
+func (d *drainer) beginRemoving() { d.grant(&d.removing, d.store.cfg.Now(), 0) }
+
+// mayRemove reports whether the next file may be removed. Files of the WAL that are to be drained do not wait for those
+// that may.
+func (d *drainer) mayRemove() bool {
+	if d.pause == nil || d.store.scarce() {
+		return true
+	}
+	return d.removing.at < d.removeUntil && (d.removing.may() || !d.store.pressed() && !d.store.adopts())
+}
+
+// removed counts what was removed, and stops until more may be. An error is errEnding.
+func (d *drainer) removed(bytes int64) error {
+	if d.store.scarce() {
+		d.beginRemoving() // What was urgent is not owed: it is not done for those who are still to come.
+		return d.ends()
+	}
+	took := d.store.cfg.Now() - d.removing.at
+	d.removing.credit -= max(0, charged(bytes)-took)
+	return d.breathe(&d.removing)
+}
+
+// charged is the time that is counted at least for what was removed.
+func charged(bytes int64) time.Duration {
+	return time.Duration(float64(bytes) / removedBytes * float64(time.Second))
+}
+
+// discard removes the files of the WAL that wait for it, as many as may be.
+func (d *drainer) discard() error {
+	for d.beginRemoving(); d.store.walLog.Waste() > 0 && d.mayRemove(); {
+		more, err := d.store.walLog.Discard()
+		if err != nil || !more {
+			return err
+		}
+		if err := d.removed(d.store.walLog.FileBytes()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
