@@ -97,11 +97,13 @@ func TestRemovalsDoNotPauseForNobody(t *testing.T) {
 	for _, scarce := range []bool{false, true} {
 		low := false
 		r := givingUp(t, 32, func(cfg *Config) { cfg.WAL.Space = func() (int64, bool) { return math.MaxInt64, low } })
-		asked := idle
-		if low = scarce; scarce {
-			asked = busy
+		if r.store.found.Store(int32(idle)); scarce {
+			for r.store.found.Store(int32(busy)); !r.store.adopts(); { // They do not wait for files to drain either.
+				r.write(1)
+			}
 		}
-		r.store.found.Store(int32(asked))
+		low = scarce
+		r.store.drainer.removing = allowance{share: shareLeast, credit: -debtMax, at: r.clock.now()} // of what was removed before
 		r.during(r.wake)
 		if r.gone < 30 || r.paused > 0 || r.store.walLog.Waste() > 0 {
 			t.Errorf("scarce %t: %d files were removed, %v of pauses, want all without any", scarce, r.gone, r.paused)
