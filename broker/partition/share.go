@@ -11,13 +11,15 @@ import (
 // do the others, which take turns:
 //
 //	the store is idle      all of the time
-//	otherwise              an eighth of the time; if what a job could free is more than what would stay, beyond a
+//	otherwise              a sixteenth of the time; if what a job could free is more than what would stay, beyond a
 //	                       few files, more: all of the time once it is three times that
 //
 // So under load that lasts the space in use is bounded by what is needed, as long as a job that has all of the
 // time frees more than comes in. Appends pay for it, the more the further they are ahead.
 const (
-	shareLeast = 1.0 / 8
+	// shareLeast is little, since brokers that share a machine have it each: where the processors are nearly busy, three
+	// times an eighth was enough to make requests wait.
+	shareLeast = 1.0 / 16
 	// crowdedLeast and crowdedAll are between which crowding the share grows.
 	crowdedLeast, crowdedAll = 1.0, 3.0
 	// shareSlackFiles is how many files of the WAL may be dead before that counts.

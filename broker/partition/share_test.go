@@ -20,11 +20,11 @@ func TestShareGrowsWithWhatCouldGo(t *testing.T) {
 		want         float64
 	}{
 		{asked: idle, want: 1},
-		{asked: quiet, want: 1.0 / 8},
-		{want: 1.0 / 8},
-		{freed: 40, stays: 0, want: 1.0 / 8}, // what is slack does not count
-		{freed: 140, stays: 100, want: 1.0 / 8},
-		{freed: 240, stays: 100, want: 9.0 / 16},
+		{asked: quiet, want: shareLeast},
+		{want: shareLeast},
+		{freed: 40, stays: 0, want: shareLeast}, // what is slack does not count
+		{freed: 140, stays: 100, want: shareLeast},
+		{freed: 240, stays: 100, want: (1 + shareLeast) / 2},
 		{freed: 340, stays: 100, want: 1},
 		{freed: 1 << 40, stays: 100, want: 1},
 		{freed: 1 << 40, stays: 0, want: 1},
@@ -38,7 +38,7 @@ func TestShareGrowsWithWhatCouldGo(t *testing.T) {
 // Whatever a piece of work takes, a job that always has work gets its share of the time, and one that had none does
 // not save it up.
 func TestJobGetsItsShareOfTheTime(t *testing.T) {
-	for _, share := range []float64{1.0 / 8, 1.0 / 2, 1} {
+	for _, share := range []float64{shareLeast, 1.0 / 2, 1} {
 		for _, piece := range []time.Duration{time.Millisecond, 60 * time.Millisecond, 3 * time.Second} {
 			var a allowance
 			var now, spent time.Duration
@@ -96,14 +96,14 @@ func (s *slowly) Scan(from wal.Position, bytesMax int) ([]wal.Placed, wal.Positi
 	return records, next, err
 }
 
-// A compacted log that takes in more than an eighth of the time can compact, on a disk that is never quiet, stays
+// A compacted log that takes in more than its least share of the time can compact, on a disk that is never quiet, stays
 // within a bound; one that takes in little costs little.
 func TestCompactionKeepsUpWithLastingLoad(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		batches int // of 8 KiB, a second
 		share   [2]float64
-	}{{"little", 1, [2]float64{0, 1.0/8 + 0.01}}, {"much", 16, [2]float64{0.4, 0.75}}} {
+	}{{"little", 1, [2]float64{0, shareLeast + 0.01}}, {"much", 16, [2]float64{0.4, 0.75}}} {
 		t.Run(c.name, func(t *testing.T) {
 			clock := &clock{}
 			p := newPress(t, func(cfg *Config) {
