@@ -173,6 +173,7 @@ func drainMetrics(r register, stats func() partition.Stats) {
 		"pack_bytes":          {"Bytes of all packs.", func(d partition.DrainStats) int64 { return d.PackBytes }},
 		"wal_bytes":           {"Bytes of the write-ahead log's files, spares aside.", func(d partition.DrainStats) int64 { return d.ChainBytes }},
 		"wal_spare_bytes":     {"Bytes of drained files that wait to be written again.", func(d partition.DrainStats) int64 { return d.SpareBytes }},
+		"wal_waste_bytes":     {"Bytes of files that nobody needs and that wait to be removed.", func(d partition.DrainStats) int64 { return d.WasteBytes }},
 		"wal_undrained_bytes": {"Bytes of full files that are not drained yet.", func(d partition.DrainStats) int64 { return d.WaitingBytes }},
 	} {
 		r.gauge(name, of.help, func() float64 { return float64(of.bytes(stats().Drain)) })

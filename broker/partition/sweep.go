@@ -221,8 +221,9 @@ type DrainStats struct {
 	Rolled int64
 	// SpilledBytes is what the logs know of drained batches outside of the heap.
 	SpilledBytes int64
-	// WaitingBytes is what could be drained, ChainBytes and SpareBytes the size of the WAL's files.
-	WaitingBytes, ChainBytes, SpareBytes int64
+	// WaitingBytes is what could be drained, ChainBytes and SpareBytes the size of the WAL's files, WasteBytes that of
+	// files that nobody needs and that were not removed yet.
+	WaitingBytes, ChainBytes, SpareBytes, WasteBytes int64
 	// Stuck is 1 while a file is damaged and nothing can be drained before the next start, else 0.
 	Stuck int64
 }
@@ -237,6 +238,7 @@ func (s *Store) drainStats() DrainStats {
 		sealed, _ := s.walLog.Sealed()
 		d.WaitingBytes = sealed.Waiting
 		d.ChainBytes, d.SpareBytes = s.walLog.ChainBytes()
+		d.WasteBytes = s.walLog.Waste()
 	}
 	return d
 }
