@@ -20,8 +20,12 @@ const removedBytes = 4 << 30
 const removeTurn = time.Second
 
 // beginRemoving gives removals their share of the time. It does not grow with what waits: that was there before, too,
-// and what is appended is written over it.
-func (d *drainer) beginRemoving() { d.grant(&d.removing, d.store.cfg.Now(), 0) }
+// and what is appended is written over it. Nothing is saved up: brokers that share a disk begin together, when the records of
+// all replicas expire.
+func (d *drainer) beginRemoving() {
+	d.grant(&d.removing, d.store.cfg.Now(), 0)
+	d.removing.credit = min(d.removing.credit, 0)
+}
 
 // mayRemove reports whether the next file may be removed. Files of the WAL that are to be drained do not wait for those
 // that may.
