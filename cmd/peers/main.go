@@ -81,6 +81,10 @@ A line that is held against another one brings it along.
 ` + strings.Join(lines.KeepingNames, ", ") + `.
 These need no Kafka.
 
+Before the first pair each system is warmed: rounds of load, of each kind that its lines need, until the best of the last
+three is ahead of all before by less than 5 % (at most 30 rounds, and --warm-jvm in all). A JVM gets twice as fast in that time.
+The output tells how long it took, and whether each load had become level.
+
 It needs java and mvn for Kafka, go, three times 1 GB of memory for Kafka's heaps, and
 disk space for 6 times --cold-mb and for what three replicas write in two windows. Run it where nothing else runs.`,
 		Args:          cobra.NoArgs,
@@ -96,7 +100,7 @@ disk space for 6 times --cold-mb and for what three replicas write in two window
 	set.IntVar(&f.pairs, "pairs", 5, "how often each line is measured, for each system")
 	set.Float64Var(&f.seconds, "seconds", 15, "length of a measured window")
 	set.Float64Var(&f.warmup, "warmup", 5, "seconds of load before each window")
-	set.DurationVar(&f.warmJVM, "warm-jvm", 30*time.Second, "load on each system before the first pair, twice")
+	set.DurationVar(&f.warmJVM, "warm-jvm", 10*time.Minute, "how long at most each system is loaded before the first pair, until it gets no faster; 0 is not at all")
 	set.DurationVar(&f.idle, "idle", time.Minute, "how long a cluster at rest is watched")
 	set.Int64Var(&f.coldMB, "cold-mb", 10_000, "how much is read from disk")
 	set.Int64Var(&f.tailMB, "tail-mb", 500, "how much is read just after it was written")
@@ -196,9 +200,12 @@ func facts(f flags, kafka fetch.Kafka, cfg lines.Config, r report) []string {
 	if slices.ContainsFunc(cfg.Lines, func(name string) bool { return slices.Contains(lines.KeepingNames, name) }) {
 		all = append(all, againstItself(f, cfg))
 	}
+	all = append(all,
+		fmt.Sprintf("client `outrigger bench` (franz-go), acks=all, idempotent, RF 3; %d pairs in turn, windows of %g s after %g s of load", f.pairs, f.seconds, f.warmup))
+	for _, w := range r.Warmings {
+		all = append(all, w.String())
+	}
 	return append(all,
-		fmt.Sprintf("client `outrigger bench` (franz-go), acks=all, idempotent, RF 3; %d pairs in turn, windows of %g s after %g s of load; before the first pair each cluster was loaded for 2 x %s",
-			f.pairs, f.seconds, f.warmup, f.warmJVM),
 		"one system runs, the others are stopped (SIGSTOP) until their turn, and wait then until all replicas are in sync; between turns the disks are flushed (sync), so that nobody pays for another's dirty pages",
 		fmt.Sprintf("cold reads are of %d MB with the page cache %s; just-written reads are of %d MB", f.coldMB, cold, f.tailMB),
 		"throughput is not verified in the run (that takes the client's memory and processor), latency and failover are; ratios are within a pair, then their median (least..greatest)",

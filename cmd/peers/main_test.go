@@ -14,7 +14,7 @@ import (
 )
 
 func TestFlagsAreRefusedBeforeAnythingIsFetched(t *testing.T) {
-	for _, args := range [][]string{{"--lines", "rocket"}, {"--pairs", "0"}, {"--seconds", "0"}, {"--idle", "1ms"}, {"--keeping-mb", "1"}, {"--what"}} {
+	for _, args := range [][]string{{"--lines", "rocket"}, {"--pairs", "0"}, {"--seconds", "0"}, {"--idle", "1ms"}, {"--warm-jvm", "-1s"}, {"--keeping-mb", "1"}, {"--what"}} {
 		command := newCommand()
 		command.SetArgs(append(args, "--cache", "/dev/null/none")) // nothing can be kept there
 		if err := command.ExecuteContext(t.Context()); !errors.Is(err, errRefused) {
@@ -26,7 +26,10 @@ func TestFlagsAreRefusedBeforeAnythingIsFetched(t *testing.T) {
 // A sample that failed stands in the output, and the settings of each system, too.
 func TestReportTellsSettingsAndFailures(t *testing.T) {
 	r := report{Findings: lines.Findings{Version: "1.2.3", Pairs: []score.Values{{"outrigger/small.mbps": 3, "kafka/small.mbps": 1}},
-		Failures: []string{"pair 1, cold, kafka: it is gone"}}}
+		Failures: []string{"pair 1, cold, kafka: it is gone"}, Warmings: []lines.Warming{
+			{System: "kafka", Seconds: 83.4, Loads: []lines.Warmed{
+				{Load: "1 KiB", Rates: []float64{52.4, 110, 180, 181, 179, 183}, Level: true}, {Load: "fetch", Rates: []float64{400, 0, 900}}}},
+			{System: "outrigger"}}}}
 	r.Results = score.Collect(lines.Metrics([]string{lines.Small}), r.Pairs)
 	r.Facts = facts(flags{pairs: 1}, fetch.Kafka{Version: "4.4.0"}, lines.Config{Lines: []string{lines.Small}}, r)
 	var table, object bytes.Buffer
@@ -34,7 +37,9 @@ func TestReportTellsSettingsAndFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"Outrigger 1.2.3", "Apache Kafka 4.4.0", "no fsync", "-Xmx1G", "sync_interval: always",
-		"FAILED: pair 1, cold, kafka", ">= 3x"} {
+		"FAILED: pair 1, cold, kafka", "kafka was loaded for 83 s before the first pair",
+		"1 KiB: level after 6 rounds (52.4 to 183 MB/s)", "fetch: NOT level after 3 rounds, of which 1 failed (400 to 900 MB/s)",
+		"outrigger was not loaded before the first pair", ">= 3x"} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("got\n%swant %q in it", table.String(), want)
 		}

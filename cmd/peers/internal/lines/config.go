@@ -27,7 +27,7 @@ type Config struct {
 	// Seconds is the measured window of a line; Warmup is before it, each time.
 	Seconds float64
 	Warmup  float64
-	// WarmJVM is for how long each system is loaded before the first pair, with each of two loads.
+	// WarmJVM is for how long at most each system is loaded before the first pair, until it gets no faster.
 	WarmJVM time.Duration
 	// Idle is for how long a cluster at rest is watched.
 	Idle time.Duration

@@ -39,6 +39,8 @@ type Findings struct {
 	Version string         `json:"version"`
 	Machine Machine        `json:"machine"`
 	Pairs   []score.Values `json:"pairs"`
+	// Warmings are what each system got before the first pair.
+	Warmings []Warming `json:"warmings"`
 	// Dropped says that the page cache was dropped before cold reads.
 	Dropped bool `json:"cache_dropped"`
 	// Failures are samples that are missing, or of which something is wrong.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -15,7 +16,36 @@ import (
 	"outrigger/cmd/peers/internal/system"
 )
 
-// warmUp starts the clusters of the run, once, and loads each of them for a while: a JVM compiles what
+// warmLoad warms what some lines run. A round of it is short, so that loads take turns: what a JVM compiled for one of
+// them it may have to compile anew for the next.
+type warmLoad struct {
+	name  string
+	lines []string
+	// result is what of its report is its rate.
+	result string
+	args   []string
+}
+
+// warmLoads are the lines' own, but for those that run what another one does: brokers read tail and cold
+// by the same code, and end-to-end, whose rate is given, is level by itself after its rounds.
+var warmLoads = []warmLoad{
+	{"1 KiB", []string{Throughput, Single, Latency}, produced, []string{"produce"}},
+	{"100 B", []string{Small}, produced, []string{"produce", "--record-bytes", "100"}},
+	{"1 KiB, 100 partitions", []string{Partitions}, produced, []string{"produce", "--partitions", "100"}},
+	{"fetch", []string{Tail, Cold}, consumed, []string{"consume"}},
+	{"end-to-end", []string{EndToEnd}, consumed, []string{"end-to-end", "--rate", "1000"}},
+}
+
+// loadsFor are those that warm the chosen lines.
+func loadsFor(chosen []string) []warmLoad {
+	return slices.DeleteFunc(slices.Clone(warmLoads), func(l warmLoad) bool {
+		return !slices.ContainsFunc(l.lines, func(line string) bool {
+			return slices.Contains(chosen, line) || slices.Contains(chosen, keepingLine(line))
+		})
+	})
+}
+
+// warmUp starts the clusters of the run, once, and loads each of them until it gets no faster: a JVM compiles what
 // it runs often, and a cluster of Kafka in production has done that.
 func (r *Runner) warmUp(ctx context.Context, names []system.Name) error {
 	for _, name := range names {
@@ -30,16 +60,9 @@ func (r *Runner) warmUp(ctx context.Context, names []system.Name) error {
 		if err := r.awaitHealthy(ctx, c); err != nil {
 			return err
 		}
-		r.say("warming %s", name)
-		for _, load := range [][]string{{}, {"--record-bytes", "100", "--partitions", "100"}} {
-			seconds := r.cfg.WarmJVM.Seconds()
-			if seconds == 0 {
-				break
-			}
-			args := append([]string{"produce", "--verify=false", "--warmup", "0", "--seconds", number(seconds)}, load...)
-			if _, err := r.bench(ctx, c, seconds, args...); err != nil {
-				return fmt.Errorf("warm %s: %w", name, err)
-			}
+		round := func(l warmLoad) (float64, error) { return r.warmRound(ctx, c, l) }
+		if err := r.warmUntilLevel(ctx, name, round); err != nil {
+			return fmt.Errorf("warm %s: %w", name, err)
 		}
 		if err := c.Pause(); err != nil {
 			return err
@@ -47,6 +70,58 @@ func (r *Runner) warmUp(ctx context.Context, names []system.Name) error {
 		system.FlushDisks()
 	}
 	return nil
+}
+
+// warmUntilLevel takes rounds of all loads in turn. One that is level gets no more of them; the time bounds all.
+func (r *Runner) warmUntilLevel(ctx context.Context, name system.Name, round func(warmLoad) (float64, error)) error {
+	loads := loadsFor(r.cfg.Lines)
+	w := Warming{System: name, Loads: make([]Warmed, len(loads))}
+	for i, l := range loads {
+		w.Loads[i].Load = l.name
+	}
+	began := time.Now()
+	inTime := func() bool { return time.Since(began) < r.cfg.WarmJVM }
+	for inTime() && slices.ContainsFunc(w.Loads, func(of Warmed) bool { return of.due() }) {
+		for i, l := range loads {
+			if !w.Loads[i].due() || !inTime() {
+				continue
+			}
+			rate, err := round(l)
+			if ctx.Err() != nil {
+				return errors.Join(err, ctx.Err())
+			}
+			if err != nil { // It warms all the same, and may well work once it is warm.
+				r.say("warming %s, %s: %s", name, l.name, strings.ReplaceAll(err.Error(), "\n", "; "))
+				rate = 0
+			}
+			w.Loads[i].take(rate)
+			r.say("warming %s, %s: %.4g MB/s", name, l.name, rate)
+		}
+	}
+	if r.cfg.WarmJVM > 0 {
+		w.Seconds = time.Since(began).Seconds()
+	}
+	r.found.Warmings = append(r.found.Warmings, w)
+	return nil
+}
+
+// warmSeconds is the length of a round.
+const warmSeconds = 5
+
+func (r *Runner) warmRound(ctx context.Context, c *system.Cluster, l warmLoad) (float64, error) {
+	args := append(slices.Clone(l.args), "--verify=false", "--warmup", "0", "--seconds", number(warmSeconds))
+	if l.result == consumed {
+		args = append(args, "--fill-bytes", number(float64(r.cfg.TailBytes)))
+	}
+	free := func() (int64, error) { return system.FreeBytes(r.cfg.Dir) }
+	if err := r.awaitRoom(ctx, warmSeconds*roomRate*1e6*replicas, free); err != nil {
+		return 0, err
+	}
+	report, err := r.bench(ctx, c, warmSeconds, args...)
+	if err != nil {
+		return 0, err
+	}
+	return report.Results[l.result].MBPerSecond, nil
 }
 
 func (r *Runner) start(ctx context.Context, name system.Name) (*system.Cluster, error) {
