@@ -96,7 +96,7 @@ func (s *site) open(table *catalogtest.Catalog) {
 		}
 		s.twins.clock.advance(2 * time.Minute) // It is asked again.
 	}
-	s.mine, s.chainBad, s.hits = map[topic.Partition]bool{}, false, map[string]int{}
+	s.mine, s.chainBad = map[topic.Partition]bool{}, false
 }
 
 // holes tells of each batch that lies in no pack, or before the one that it follows. Damage in the WAL can take the
@@ -422,7 +422,6 @@ func (s *site) damage() {
 		s.counts["unreadable"]++
 	}
 	s.chainBad = s.chainBad || strings.HasSuffix(name, ".wal")
-	s.hits[name]++
 	hit := 0
 	for _, l := range s.store.snapshot() {
 		m := s.live.model(l.partition)
@@ -459,10 +458,6 @@ func (s *site) scrub() {
 				continue // It lies in a hole.
 			}
 			if !spoilt || l.damagedLocked(e.base) {
-				continue
-			}
-			// A group of the chain is told once: what is damaged in it later is found by who reads it.
-			if e.at.File&wal.PackBit == 0 && s.hits["wal/"+e.at.FileName()] > 1 {
 				continue
 			}
 			// It may have been copied elsewhere from memory, before anybody met the damage.

@@ -152,8 +152,6 @@ type site struct {
 	busy bool
 	// chainBad: something is damaged in a file of the WAL. forgiven are batches that were refused once.
 	chainBad bool
-	// hits counts how often each file was damaged since the start.
-	hits     map[string]int
 	forgiven map[*fate]bool
 	// compacted: the log was compacted, and may know more of its high watermark after a crash than it was told.
 	compacted map[topic.Partition]bool

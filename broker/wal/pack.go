@@ -267,7 +267,7 @@ func (s *scrub) unpacked(e extent, offset int64, reason string) int64 {
 	if s.log.gone(e.number) {
 		return to
 	}
-	if s.behind != at || s.told[at] {
+	if _, told := s.told[at]; told || s.behind != at {
 		s.stride = 0
 	}
 	if resume := s.log.cfg.Scrub.Resume; resume != nil {
@@ -276,7 +276,7 @@ func (s *scrub) unpacked(e extent, offset int64, reason string) int64 {
 			to = next.Offset
 		}
 	}
-	s.bad(e, offset, to, reason)
+	s.bad(e, offset, to, 0, reason) // What lies behind it is looked at by itself from the next pass on.
 	s.behind, s.stride = Position{File: e.number, Offset: to}, min(max(2*s.stride, blockBytes), scrubBytes)
 	return to
 }

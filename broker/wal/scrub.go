@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"time"
 )
@@ -19,7 +20,8 @@ type Scrub struct {
 	BytesPerSecond int64
 	// Wall is the time of day, time.Now unless set: the interval runs on while nothing else does.
 	Wall func() time.Time
-	// Found hears of every damaged place once. It is called from the scrub's goroutine and may read.
+	// Found hears of every damaged place once, and of a group of the chain anew when more of it is damaged. It is called
+	// from the scrub's goroutine and may read.
 	Found func(Damage)
 	// Resume is where in a pack the next record lies behind a place that is damaged; ok is false if there is
 	// none that somebody needs. It is called as Found is. What lies before that is not looked at any more by the scrub:
@@ -31,7 +33,7 @@ type Scrub struct {
 type ScrubStats struct {
 	Bytes  int64
 	Passes int64
-	// Damage counts the places that were found.
+	// Damage counts the places that were found, and anew those of which more was.
 	Damage int64
 	// Ended is when the last pass ended, in this run or an earlier one; zero if none ever did.
 	Ended time.Time
@@ -61,8 +63,9 @@ type scrub struct {
 	headed uint64
 	// chain is the last group that was met.
 	chain chain
-	// told holds the places that were told; it is bounded by the damage that a disk can have and live.
-	told map[Position]bool
+	// told holds the places that were told, with the sum of what was read there; it is bounded by the damage that a disk
+	// can have and live.
+	told map[Position]uint32
 	// behind is where the last damage in a pack ended; what is damaged there, too, is told with so many bytes more.
 	behind Position
 	stride int64
@@ -157,15 +160,16 @@ func (s *scrub) count(more ScrubStats) {
 	s.log.mu.scrubbed.Damage += more.Damage
 }
 
-// tell reports a place, once.
-func (s *scrub) tell(d Damage) {
-	if s.told[d.At] {
+// tell reports a place, and again only if it reads differently: a group holds many batches, of which damage spares
+// some that later damage may hit.
+func (s *scrub) tell(d Damage, sum uint32) {
+	if told, ok := s.told[d.At]; ok && told == sum {
 		return
 	}
 	if s.told == nil {
-		s.told = make(map[Position]bool)
+		s.told = make(map[Position]uint32)
 	}
-	s.told[d.At] = true
+	s.told[d.At] = sum
 	s.count(ScrubStats{Damage: 1})
 	if s.log.cfg.Scrub.Found != nil {
 		s.log.cfg.Scrub.Found(d)
@@ -212,18 +216,19 @@ func (s *scrub) header(e extent) error {
 		}
 	}
 	if err != nil {
-		s.bad(e, 0, blockBytes, "file header: "+err.Error())
+		s.bad(e, 0, blockBytes, 0, "file header: "+err.Error())
 	}
 	return nil
 }
 
-func (s *scrub) bad(e extent, from, to int64, reason string) {
+// bad tells of a damaged range; sum is that of what was read there, where more of it may be damaged later.
+func (s *scrub) bad(e extent, from, to int64, sum uint32, reason string) {
 	if s.log.gone(e.number) {
 		return // It was drained while it was being read.
 	}
 	d := s.log.damage(Position{File: e.number, Offset: from}, reason)
 	d.Bytes = to - from
-	s.tell(*d)
+	s.tell(*d, sum)
 }
 
 // stretch verifies groups from offset on, at least one, and returns where the next one begins.
@@ -298,13 +303,20 @@ func (s *scrub) group(e extent, offset int64, b []byte) (GroupHeader, int64, err
 // skip tells of damage at offset and finds the next group behind it: any that is whole, of this file
 // and later than what came before. The chain goes on from there.
 func (s *scrub) skip(e extent, offset int64, reason string) int64 {
-	next, refused := offset+blockBytes, 0
+	b, err := s.read(e, offset, blockBytes)
+	sum, refused := summed(0, b, err), 0
+	next := offset + blockBytes
 	for ; next < e.end; next += blockBytes {
-		h, err := s.later(e, next)
+		b, err := s.read(e, next, blockBytes)
+		after := summed(sum, b, err)
 		if err == nil {
-			s.chain = chain{sequence: h.Sequence - 1, crc: h.Previous}
-			break
+			var h GroupHeader
+			if h, err = s.later(e, next, b); err == nil {
+				s.chain = chain{sequence: h.Sequence - 1, crc: h.Previous}
+				break
+			}
 		}
+		sum = after
 		if !isUnreadable(err) {
 			refused = 0
 		} else if refused++; refused == refusalsMax {
@@ -316,17 +328,21 @@ func (s *scrub) skip(e extent, offset int64, reason string) int64 {
 		next = e.end
 		s.chain = s.resumed(e)
 	}
-	s.bad(e, offset, next, reason)
+	s.bad(e, offset, next, sum, reason)
 	return next
 }
 
-// later finds the whole group at offset that is later than the last one met. An error says that there is none, or none
-// that can be read.
-func (s *scrub) later(e extent, offset int64) (GroupHeader, error) {
-	b, err := s.read(e, offset, blockBytes)
+// summed adds a block to the sum of what lies before it, and tells one that cannot be read from any that can.
+func summed(before uint32, b []byte, err error) uint32 {
 	if err != nil {
-		return GroupHeader{}, err
+		b = []byte{1}
 	}
+	return crc32.Update(before, castagnoli, b)
+}
+
+// later finds the whole group at offset, which begins with b, that is later than the last one met. An error says that
+// there is none, or none that can be read.
+func (s *scrub) later(e extent, offset int64, b []byte) (GroupHeader, error) {
 	h, err := parseGroupHeader(b)
 	if err == nil && (h.Generation != e.number || h.Session != e.session ||
 		h.Sequence <= s.chain.sequence || int64(h.Length) > e.end-offset) {
@@ -348,7 +364,11 @@ func (s *scrub) resumed(e extent) chain {
 	if !ok {
 		return s.chain
 	}
-	h, err := s.later(after, at.Offset)
+	b, err := s.read(after, at.Offset, blockBytes)
+	if err != nil {
+		return s.chain
+	}
+	h, err := s.later(after, at.Offset, b)
 	if err != nil {
 		return s.chain
 	}

@@ -230,3 +230,43 @@ func TestScrubRunsBesideTheWriter(t *testing.T) {
 	}
 	n.putDurable(series(2000, 20, 3000)...)
 }
+
+// A group of which something is damaged is told again once more of it is, and not for being read again.
+func TestScrubTellsOfLaterDamageInADamagedGroup(t *testing.T) {
+	s := &scrubbed{fs: waltest.New()}
+	cfg := small(s.fs)
+	cfg.Scrub.Found = func(d wal.Damage) { s.found = append(s.found, d) }
+	d := drive(t, cfg)
+	s.node = d.node
+	d.groups(data(3000, 5000))
+	d.must(data(3001, 3000), data(3002, 3000), data(3003, 3000))
+	d.settle()
+	d.groups(data(3004, 5000))
+	group := d.sink.durables()[1:4]
+	if n := d.sink.groups; n != 3 {
+		t.Fatalf("got %d groups, want one of the three records", n)
+	}
+	scrubber := s.Scrubber()
+	for i, hit := range group {
+		flip(s.fs, hit.At.File, hit.At.Offset+2000)
+		for range 2 {
+			s.pass(scrubber)
+			if len(s.found) != i+1 || s.ScrubStats().Damage != int64(i+1) || s.found[i].At != groupOf(group[0]) {
+				t.Fatalf("with %d of its records damaged: found %+v, want the group %d times", i+1, s.found, i+1)
+			}
+		}
+	}
+	end := group[2].At.Offset + wal.EncodedLen(group[2].Record)
+	s.fs.Intercept(func(op waltest.Op) error { // A block of the last one is not given back any more.
+		if op.Verb == waltest.Read && op.Offset < end && op.Offset+op.Bytes > end-4096 && op.Name == wal.FileName(dir, group[2].At.File) {
+			return fmt.Errorf("read: %w", syscall.EIO)
+		}
+		return nil
+	})
+	for range 2 {
+		s.pass(scrubber)
+	}
+	if len(s.found) != 4 {
+		t.Errorf("with a block that is refused: found %+v, want the group once more", s.found)
+	}
+}
