@@ -55,12 +55,16 @@ type index struct {
 	dirty          bool
 	// packs counts what lies in packs.
 	packs tally
+	// unordered: an extent was pushed that lies nowhere, or not behind the one before it.
+	unordered bool
 	// spill takes frozen chunks that lie in packs; nil if they stay in memory. hasty puts them there as soon as
 	// they are frozen, which may wait for the disk: for who holds no lock. Those before unspilled are there, or
 	// are too large for it.
 	spill     *Spill
 	hasty     bool
 	unspilled int
+	// extents is how long a chunk becomes, chunkLength unless set.
+	extents int
 	// spare is the memory of the chunk that was frozen last, for the next one: of who is hasty.
 	spare []extent
 	// work counts the chunks that were thawed or frozen.
@@ -169,9 +173,16 @@ func (x *index) close() (buffer []extent) {
 	return buffer
 }
 
+func (x *index) most() int {
+	if x.extents > 0 {
+		return x.extents
+	}
+	return chunkLength
+}
+
 func (x *index) push(e extent) {
 	last := len(x.chunks) - 1
-	if last < 0 || len(x.chunks[last].open) == chunkLength {
+	if last < 0 || len(x.chunks[last].open) == x.most() {
 		if last >= 0 {
 			x.chunks[last].latest = max(x.before(last), x.chunks[last].largest())
 		}
@@ -181,12 +192,29 @@ func (x *index) push(e extent) {
 		last++
 	}
 	open := x.chunks[last].open
+	x.unordered = x.unordered || e.at == nowhere
+	if place := x.lastPlace(); e.at != (wal.Position{}) && place != (wal.Position{}) && e.at.Compare(place) <= 0 {
+		x.unordered = true
+	}
 	if len(open) > 0 {
 		e.latest = max(e.latest, open[len(open)-1].latest)
 	}
 	x.chunks[last].open = append(open, e)
 	x.packs.add(e.at, int64(e.encoded))
 	x.length++
+}
+
+// lastPlace is where the last extent lies; the zero if there is none, or it is not durable.
+func (x *index) lastPlace() (at wal.Position) {
+	last := len(x.chunks) - 1
+	if last > 0 && len(x.chunks[last].open) == 0 {
+		last--
+	}
+	if last < 0 || x.length == 0 {
+		return at
+	}
+	_, at = x.chunks[last].last()
+	return at
 }
 
 // freeze freezes the chunks before the last whose extents are durable: they became so in their order.
@@ -231,7 +259,7 @@ func (x *index) reset() {
 	for k := range x.chunks {
 		x.giveBack(&x.chunks[k])
 	}
-	*x = index{spill: x.spill, hasty: x.hasty, work: x.work}
+	*x = index{spill: x.spill, hasty: x.hasty, extents: x.extents, work: x.work}
 }
 
 // spillLooks bounds how many chunks are looked at at once for one to spill.

@@ -95,7 +95,7 @@ func TestIndexAgreesWithASlice(t *testing.T) {
 				}
 				from := random.IntN(settled)
 				for i := from; i < min(settled, from+random.IntN(900)); i++ {
-					at := wal.Position{File: wal.PackBit | uint64(from), Offset: 4096 + int64(i)*5000}
+					at := wal.Position{File: wal.PackBit | uint64(1+from), Offset: 4096 + int64(i)*5000}
 					x.set(i, withPlace(x.at(i), at))
 					want[i].at = at
 				}

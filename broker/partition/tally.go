@@ -20,9 +20,9 @@ type packed struct {
 // place is somewhere in the pack.
 func (p packed) place() wal.Position { return wal.Position{File: p.number | wal.PackBit, Offset: 1} }
 
-// add counts a record, or takes it away if bytes is negative. What does not lie in a pack is not counted.
+// add counts a record, or takes it away if bytes is negative. What does not lie in a pack is not counted, nor what lies in none: there is no pack 0.
 func (t *tally) add(at wal.Position, bytes int64) {
-	if at.File&wal.PackBit == 0 || at == nowhere {
+	if at.File&wal.PackBit == 0 || at.File == nowhere.File {
 		return
 	}
 	number := at.File &^ wal.PackBit

@@ -150,3 +150,18 @@ func TestScrubTakesNoWantOfResourcesForDamage(t *testing.T) {
 		t.Errorf("got %+v, %v, want a pass over all of the pack", s, p.found)
 	}
 }
+
+// Who names a record behind the end of a pack does not come too early, as in a file that is being written.
+func TestRecordBehindTheEndOfAPackIsDamage(t *testing.T) {
+	p := openPackOfSmall(t, 10)
+	last := p.at[9]
+	length := p.pack.Bytes - last.Offset
+	if _, err := p.ReadRecord(last, length); err != nil {
+		t.Fatalf("the last record: %v", err)
+	}
+	last.Offset++
+	var damage *wal.Damage
+	if _, err := p.ReadRecord(last, length); !errors.As(err, &damage) || damage.File != p.name {
+		t.Errorf("a byte behind it: got %v, want damage of %s", err, p.name)
+	}
+}

@@ -20,6 +20,9 @@ func (l *Log) ReadRecord(at Position, encodedLen int64) (Record, error) {
 	if !ok && l.gone(at.File) {
 		return Record{}, fmt.Errorf("read %d bytes at %s: %w", encodedLen, at, ErrMoved)
 	}
+	if ok && e.pack() && at.Offset >= blockBytes && at.Offset+encodedLen > e.end { // All of it was durable before anybody knew it.
+		return Record{}, l.damage(at, fmt.Sprintf("the pack ends before the %d bytes of that record", encodedLen))
+	}
 	if !ok || at.Offset < blockBytes || encodedLen < recordHeaderBytes ||
 		at.Offset+encodedLen > e.end {
 		return Record{}, fmt.Errorf("read %d bytes at %s: %w", encodedLen, at, ErrNotDurable)
