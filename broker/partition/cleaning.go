@@ -77,6 +77,9 @@ func (c *cleaning) plan(number uint64) (config compact.Config, n int, first, unt
 	c.from = max(l.mu.compacted, l.mu.start)
 	config = compact.Config{Now: c.rules.Now, DeleteRetention: c.rules.DeleteRetention.Milliseconds(),
 		Hold: c.rules.Hold, Limit: int64(limit), Newest: l.mu.producers.telling()}
+	if l.store.cfg.mutant == TombstonesIgnoreHorizons {
+		config.DeleteRetention = 0
+	}
 	for _, a := range l.mu.producers.transactions.aborted {
 		if a.First < limit {
 			config.Aborted = append(config.Aborted, compact.Aborted{ProducerID: a.ProducerID,

@@ -60,6 +60,8 @@ type Config struct {
 	mutant Mutant
 	// portionBytes is how much of a log is compacted at once; only tests set it.
 	portionBytes int64
+	// chunkExtents is how many batches are frozen together in an index, chunkLength unless a test sets it.
+	chunkExtents int
 }
 
 // Keys of log attributes.

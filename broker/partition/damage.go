@@ -172,6 +172,9 @@ func (l *Log) noteDamage(e extent) {
 
 // forgetDamageLocked drops what is known of batches that are not part of the log any more.
 func (l *Log) forgetDamageLocked() {
+	if l.store.cfg.mutant == ForgetsDamage {
+		l.mu.damaged = nil
+	}
 	l.mu.damaged = slices.DeleteFunc(l.mu.damaged, func(base topic.Offset) bool {
 		i := l.mu.index.covering(base)
 		return i >= l.mu.index.len() || l.mu.index.at(i).base != base
@@ -221,10 +224,20 @@ func (l *Log) CutDamage() error {
 		if !s.Damaged {
 			return nil
 		}
+		if l.store.cfg.mutant == CutsBehindDamage {
+			return l.Truncate(l.endAt(s.DamagedAt))
+		}
 		err := l.Truncate(s.DamagedAt)
 		// What lies below the cut is read, and may be found damaged on the way: then the cut is lower.
 		if err != nil && (!errors.Is(err, wal.ErrDamaged) || l.State().DamagedAt >= s.DamagedAt) {
 			return fmt.Errorf("cut the damaged batch at %d: %w", s.DamagedAt, err)
 		}
 	}
+}
+
+// endAt is where the batch at an offset ends.
+func (l *Log) endAt(offset topic.Offset) topic.Offset {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.index.at(l.mu.index.covering(offset)).end()
 }

@@ -309,7 +309,7 @@ func (d *drain) complete(s *shadow) error {
 		return nil
 	}
 	added := s.log.mu.index
-	s.log.mu.index, s.log.mu.bytes, s.whole = index{}, 0, true
+	s.log.mu.index, s.log.mu.bytes, s.whole = index{extents: added.extents}, 0, true
 	if err := d.store.restoreRuns(s.log); err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ type logDigest struct {
 
 // hand drives a store from one goroutine, by random steps of one seed, and notes all that it hears.
 type hand struct {
-	t       *testing.T
+	t       testing.TB
 	random  *rand.Rand
 	fs      *waltest.FS
 	store   *Store

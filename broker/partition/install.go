@@ -316,7 +316,7 @@ type exchange struct {
 
 // exchange makes an exchange of what was compacted.
 func (l *Log) exchange(one *cleaning) *exchange {
-	x := &exchange{was: one.was, fresh: index{spill: l.store.cfg.Spill, hasty: true}}
+	x := &exchange{was: one.was, fresh: index{spill: l.store.cfg.Spill, hasty: true, extents: l.store.cfg.chunkExtents}}
 	for _, e := range x.was {
 		x.counts.add(e.at, int64(e.encoded))
 		x.saved += int64(e.bytes)

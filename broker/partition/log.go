@@ -129,6 +129,7 @@ func newLog(s *Store, p topic.Partition) *Log {
 	l.mu.role = Role{Epoch: topic.NoEpoch}
 	l.mu.producers = newProducerTable(s.cfg.ProducersMax)
 	l.mu.room.bytesMax = s.cfg.UnackedBytesMax
+	l.mu.index.extents = s.cfg.chunkExtents
 	return l
 }
 
@@ -214,7 +215,9 @@ func (l *Log) fail(err error) {
 func (l *Log) remove(r wal.Record) {
 	l.mu.Lock()
 	l.mu.failed = ErrRemoved
-	l.store.appender.Append(wal.Relief, r)
+	if l.store.cfg.mutant != RemovesStayInMemory {
+		l.store.appender.Append(wal.Relief, r)
+	}
 	woken := l.dismissLocked(ErrNotLeader)
 	l.mu.role = Role{Epoch: l.mu.role.Epoch}
 	l.mu.index.reset()

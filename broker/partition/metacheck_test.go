@@ -56,14 +56,17 @@ func (d *decided) keepOpen(transaction []modelBatch) {
 
 // transactions are those of the model; the last stable offset is at most that of most.
 func (s *site) transactions(m *modelLog) (least, most decided) {
-	least = m.decide(slices.Concat(m.dropped, m.batches), func(modelBatch) bool { return false })
+	least = m.decide(slices.Concat(m.forgotten, m.dropped, m.batches), func(modelBatch) bool { return false })
 	most = m.decide(m.batches, func(b modelBatch) bool { return b.fate.vanished(s.id) })
 	return least, most
 }
 
 // mark marks what a compaction may take now.
 func (s *site) mark() {
-	now := s.twins.clock.now()
+	now := s.millis()
+	if s.store.drainer.compaction != nil {
+		now = s.looked
+	}
 	for p, m := range s.live.logs {
 		if !keyedPartition(p) || len(m.batches) == 0 {
 			continue
@@ -83,7 +86,10 @@ func (s *site) mark() {
 			if b.end() > most.stable {
 				break
 			}
-			old := now >= b.fate.at+metaTombstones
+			old := b.fate.passed(s.id, now)
+			if b.fate.tombstones() {
+				b.fate.gives(s.id, now+metaTombstones.Milliseconds())
+			}
 			for i, r := range b.fate.records {
 				switch {
 				case b.fate.marker != nil:
@@ -118,20 +124,16 @@ func (s *site) look() {
 	if !all {
 		return
 	}
-	whole := true
-	s.holes(func(*Log, extent, bool) { whole = false })
-	if whole {
-		s.wantTallied()
-	}
+	s.wantNoHoles()
+	s.wantTallied()
 	for i := range int32(metaPartitions) {
 		p := topic.Partition{Topic: p0.Topic, Index: i}
 		m, l := s.both(p)
 		s.checkAll(m, l)
-		if whole {
-			s.wantCounted(l)
-		}
+		s.wantCounted(l)
 	}
 	s.checkScan()
+	s.wantSpilled()
 }
 
 func (s *site) checkState(p topic.Partition, m *modelLog, l *Log) {
@@ -274,6 +276,12 @@ func (s *site) wantBatch(m *modelLog, l *Log, h batch.Header, b []byte) {
 		}
 		return
 	}
+	if horizon, has := h.DeleteHorizon(); has && len(had) == 1 {
+		if !slices.Contains(had[0].fate.horizons[s.id], horizon) {
+			s.fatal("what goes from the batch of %v at %d stays until %d, want one of %v", l.partition, base, horizon, had[0].fate.horizons[s.id])
+		}
+		s.counts["horizon set"]++
+	}
 	there := map[int64]batch.Record{}
 	for r, err := range batch.Records(b) {
 		if err != nil {
@@ -286,6 +294,9 @@ func (s *site) wantBatch(m *modelLog, l *Log, h batch.Header, b []byte) {
 		for i, want := range one.fate.records {
 			r, found := there[want.Offset]
 			delete(there, want.Offset)
+			if !found && want.Value == nil && one.fate.marker == nil {
+				s.counts["tombstone gone"]++
+			}
 			if !found && !one.fate.gone[s.id][i] {
 				s.fatal("the record of %v at %d is gone", l.partition, want.Offset)
 			}

@@ -32,7 +32,49 @@ func (s *site) config() Config {
 		Now:                     s.twins.clock.now,
 		Logger:                  logger,
 		portionBytes:            s.portion,
-		mutant:                  Mutant(*bugFlag),
+		mutant:                  s.bug,
+		chunkExtents:            s.chunk,
+		Spill:                   s.spill(),
+	}
+}
+
+// metaSegment is by how much the spill grows: a chunk takes one or two slots.
+const metaSegment = 4 * spillUnit
+
+// spill is one of a process: nothing of it is there after the next start.
+func (s *site) spill() *Spill {
+	if s.chunk == 0 {
+		return nil
+	}
+	segments := s.segments
+	return newSpill(slog.New(slog.DiscardHandler), func(int) ([]byte, error) {
+		if segments--; segments < 0 {
+			return nil, syscall.ENOSPC
+		}
+		return make([]byte, metaSegment), nil
+	})
+}
+
+// wantSpilled wants what the spill says is in use to be what the logs have there.
+func (s *site) wantSpilled() {
+	to := s.store.cfg.Spill
+	if to == nil || s.store.drainer.compaction != nil {
+		return
+	}
+	want := int64(0)
+	for _, l := range s.store.snapshot() {
+		for _, c := range l.mu.index.chunks {
+			if c.spilled {
+				want += int64(cap(c.frozen))
+				s.counts["spilled"]++
+			}
+		}
+	}
+	if got, _ := to.Bytes(); got != want {
+		s.fatal("%d bytes of the spill are in use, want %d", got, want)
+	}
+	if to.mu.full {
+		s.counts["no room to spill"]++
 	}
 }
 
@@ -72,18 +114,25 @@ func (s *site) open(table *catalogtest.Catalog) {
 	s.store.CompactBy(func(p topic.Partition) (Compaction, bool) {
 		rules := s.twins.rules
 		rules.Now = s.millis()
+		s.looked = rules.Now
 		return rules, keyedPartition(p)
 	})
 	if s.driver, err = s.store.Drive(); err != nil {
 		s.fatal("drive: %v", err)
 	}
 	s.found()
-	s.holes(func(l *Log, e extent, _ bool) {
-		if !s.chainBad && !s.legit(s.live.model(l.partition), l, e.base) {
-			s.fatal("%v has its batch at %d in no pack, or out of order, at %v", l.partition, e.base, e.at)
+	s.wantNoHoles()
+	for _, l := range s.store.snapshot() {
+		if len(l.mu.damaged) > 0 {
+			s.counts["damaged at a start"]++
 		}
-		s.forgive(l, e.base)
-	})
+		for _, base := range slices.Clone(l.mu.damaged) {
+			if !s.chainBad && !s.legit(s.live.model(l.partition), l, base) {
+				s.fatal("a start takes %v for damaged at %d", l.partition, base)
+			}
+			s.forgive(l, base)
+		}
+	}
 	s.logs = nil
 	for i := range int32(metaPartitions) {
 		s.logs = append(s.logs, s.store.Create(topic.Partition{Topic: p0.Topic, Index: i}))
@@ -99,16 +148,17 @@ func (s *site) open(table *catalogtest.Catalog) {
 	s.mine, s.chainBad = map[topic.Partition]bool{}, false
 }
 
-// holes tells of each batch that lies in no pack, or before the one that it follows. Damage in the WAL can take the
-// record that dropped a batch after what held the batch was given up, or after what is left of the log was moved.
-func (s *site) holes(tell func(l *Log, e extent, missing bool)) {
+// wantNoHoles wants no batch to lie in no pack, or before the one that it follows: damage in the WAL can take the
+// record that dropped a batch after what held the batch was given up, or after what is left of the log was moved; the
+// start settles that.
+func (s *site) wantNoHoles() {
 	for _, l := range s.store.snapshot() {
 		for i := range l.mu.settled {
 			e := l.mu.index.at(i)
 			_, there := s.store.drainer.packs[e.at.File&^wal.PackBit]
 			missing := e.at.File&wal.PackBit != 0 && !there
-			if missing || i > 0 && l.mu.index.at(i-1).at.Compare(e.at) >= 0 {
-				tell(l, e, missing)
+			if (missing || i > 0 && l.mu.index.at(i-1).at.Compare(e.at) >= 0) && !l.damagedLocked(e.base) {
+				s.fatal("%v has its batch at %d in no pack, or out of order, at %v", l.partition, e.base, e.at)
 			}
 		}
 	}
@@ -143,10 +193,18 @@ func (s *site) found() {
 	if found < len(s.written) {
 		s.counts["records lost"]++
 	}
+	reverted := found < len(s.written)
 	s.written, s.promised = s.written[:found:found], found
 	s.live = newReplayed()
 	for _, r := range s.written {
 		s.live.play(r)
+	}
+	for _, m := range s.live.logs {
+		for _, b := range m.batches {
+			if reverted {
+				b.fate.reverts(s.id)
+			}
+		}
 	}
 	s.live.started()
 	s.live.stale = map[*modelLog]bool{}
@@ -454,9 +512,6 @@ func (s *site) scrub() {
 			for _, b := range m.within(e.base, e.end()) {
 				spoilt = spoilt || b.fate.spoilt[s.id]
 			}
-			if _, there := s.store.drainer.packs[e.at.File&^wal.PackBit]; e.at.File&wal.PackBit != 0 && !there {
-				continue // It lies in a hole.
-			}
 			if !spoilt || l.damagedLocked(e.base) {
 				continue
 			}
@@ -482,14 +537,6 @@ func (s *site) repair() {
 	}
 	s.settled()
 	s.scrub()
-	s.holes(func(l *Log, e extent, missing bool) { // No scrub comes by there, but who reads does.
-		if !missing {
-			return
-		}
-		if _, err := l.Read(max(e.base, l.State().LogStart), 1, true); !errors.Is(err, wal.ErrDamaged) && e.end() <= l.State().HighWatermark {
-			s.fatal("%v has its batch at %d nowhere, and a read says %v", l.partition, e.base, err)
-		}
-	})
 	for _, d := range s.store.Damaged() {
 		p := d.Partition
 		s.follow(p)
@@ -663,8 +710,7 @@ func (s *site) fill(m *modelLog, l *Log, from *modelLog, source int, e Entry) bo
 		s.fatal("append what another site has sent: %v", err)
 	}
 	for _, b := range batches {
-		b.fate.spoilt[s.id] = false
-		copy(b.fate.gone[s.id], b.fate.gone[source])
+		b.fate.copied(s.id, source)
 	}
 	s.next = batches
 	s.take()
@@ -684,12 +730,19 @@ func (s *site) gap(base topic.Offset, next modelBatch) modelBatch {
 		header: h, fate: &fate{at: s.twins.clock.now()}}
 }
 
+// queued reports whether a log is not on the disk as it is in memory, for want of a file.
+func (s *site) queued() bool {
+	return slices.ContainsFunc(s.store.snapshot(), func(l *Log) bool {
+		return l.mu.durable < l.mu.end || l.mu.startDurable < l.mu.start || l.mu.resets > 0 || l.mu.cuts.pending.len() > 0
+	})
+}
+
 // verify looks at the directory as a killed process leaves it.
 func (s *site) verify() {
 	if s.doomed || s.refusing {
 		return
 	}
-	for tries := 0; s.busy; tries++ {
+	for tries := 0; s.busy || s.queued(); tries++ {
 		if s.settled(); s.dead() || tries == 20 { // No room, and the directory holds what the model does not.
 			return
 		}

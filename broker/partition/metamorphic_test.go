@@ -41,8 +41,7 @@ var (
 // damaged may be refused where it lies, never read as something else, must be found by a scrub, and must be whole
 // again once the other site has filled it up.
 //
-// Not covered is the spill: the logs here are shorter than what is frozen of an index together. See
-// TestWhatIsKnownOfDrainedBatchesLeavesTheHeap.
+// That it finds what it is to find is shown by TestBugsOfStorageAreFound.
 //
 // It runs a few dozen seeds; OUTRIGGER_LONG=1 runs a thousand, -seeds as many as it says, and -seed one.
 func TestStoreStaysTheModelThroughEverything(t *testing.T) {
@@ -59,7 +58,7 @@ func TestStoreStaysTheModelThroughEverything(t *testing.T) {
 	}
 	counts := map[string]int{}
 	for seed := first; seed < first+count && !t.Failed(); seed++ {
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { runTwins(t, seed, counts) })
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { runTwins(t, seed, Mutant(*bugFlag), counts) })
 	}
 	for _, key := range slices.Sorted(maps.Keys(counts)) {
 		t.Logf("%-24s%d", key, counts[key])
@@ -91,7 +90,7 @@ var metaMet = []string{
 	"adopted", "rewritten", "merged", "compacted", "removed", "flipped", "unreadable", "found by scrub",
 	"repaired", "disk full", "space again", "refused reads", "reads again", "write failed", "copied", "copy reset", "moved",
 	"stopped", "crashed", "killed", "crashed within a step", "records lost", "quarantined", "verified", "verified damage",
-	"aborted transactions read", "time looked up",
+	"aborted transactions read", "time looked up", "horizon set", "tombstone gone", "spilled", "no room to spill", "damaged at a start",
 }
 
 // fate is what becomes of a batch, wherever it is copied to.
@@ -101,6 +100,10 @@ type fate struct {
 	at      time.Duration
 	// gone are the records that a compaction may have taken, by site and record.
 	gone [2][]bool
+	// before are those that may have been gone of it before it was copied there again: a crash may bring that back.
+	before [2][]bool
+	// horizons are those that a compaction of a site may have given it, in milliseconds.
+	horizons [2][]int64
 	// spoilt: what lies of it on the disk of a site is damaged.
 	spoilt [2]bool
 }
@@ -111,9 +114,46 @@ func (f *fate) vanished(site int) bool { return !slices.Contains(f.gone[site], f
 // touched reports whether something of it may be gone.
 func (f *fate) touched(site int) bool { return slices.Contains(f.gone[site], true) }
 
+// copied notes that a site has it anew, from another.
+func (f *fate) copied(site, from int) {
+	f.spoilt[site] = false
+	for i := range f.records {
+		f.before[site][i] = f.before[site][i] || f.gone[site][i]
+		f.gone[site][i] = f.gone[from][i]
+	}
+	for _, horizon := range f.horizons[from] {
+		f.gives(site, horizon)
+	}
+}
+
+// reverts notes that a site may have it as it was before.
+func (f *fate) reverts(site int) {
+	for i := range f.records {
+		f.gone[site][i] = f.gone[site][i] || f.before[site][i]
+	}
+}
+
+// gives notes a horizon that a compaction may give the batch.
+func (f *fate) gives(site int, horizon int64) {
+	if !slices.Contains(f.horizons[site], horizon) {
+		f.horizons[site] = append(f.horizons[site], horizon)
+	}
+}
+
+// passed reports whether a horizon of it may have passed.
+func (f *fate) passed(site int, now int64) bool {
+	return slices.ContainsFunc(f.horizons[site], func(horizon int64) bool { return horizon <= now })
+}
+
+// tombstones reports whether something in it has to stay until a horizon.
+func (f *fate) tombstones() bool {
+	return f.marker != nil || slices.ContainsFunc(f.records, func(r batch.Record) bool { return r.Value == nil })
+}
+
 // twins are the two sites.
 type twins struct {
-	t      *testing.T
+	t      testing.TB
+	bug    Mutant
 	random *rand.Rand
 	clock  *clock
 	sites  [2]*site
@@ -123,7 +163,9 @@ type twins struct {
 	counts map[string]int
 	// tail is Config.TailBytesMax, portion Config.portionBytes, keys how many a compaction remembers.
 	tail, portion, keys int64
-	rules               Compaction
+	// chunk is Config.chunkExtents, and so many of the spill's segments there are.
+	chunk, segments int
+	rules           Compaction
 }
 
 // site is a store with its disk, and the model of it.
@@ -148,6 +190,8 @@ type site struct {
 	doomed, full, refusing bool
 	// wanting: an append has found no room, which is there once a file is made.
 	wanting bool
+	// looked is the time that the compaction under way goes by.
+	looked int64
 	// busy: something may not be durable that was handed to the WAL.
 	busy bool
 	// chainBad: something is damaged in a file of the WAL. forgiven are batches that were refused once.
@@ -157,13 +201,14 @@ type site struct {
 	compacted map[topic.Partition]bool
 }
 
-func runTwins(t *testing.T, seed uint64, counts map[string]int) {
+func runTwins(t testing.TB, seed uint64, bug Mutant, counts map[string]int) {
 	random := rand.New(rand.NewPCG(seed, 23))
-	w := &twins{t: t, random: random, clock: &clock{at: 100 * time.Second}, counts: counts,
+	w := &twins{t: t, bug: bug, random: random, clock: &clock{at: 100 * time.Second}, counts: counts,
 		tail:    []int64{1, 2 << 10, 1 << 20}[random.IntN(3)],
 		portion: []int64{1, 6 << 10, 1 << 30}[random.IntN(3)],
 		keys:    2 + random.Int64N(9),
-		rules:   Compaction{DirtyRatio: float64(random.IntN(3)) * 0.25, LagMax: maxAge, DeleteRetention: metaTombstones}}
+		chunk:   []int{0, 3, 8}[random.IntN(3)], segments: []int{1, 1 << 20}[random.IntN(2)],
+		rules: Compaction{DirtyRatio: float64(random.IntN(3)) * 0.25, LagMax: maxAge, DeleteRetention: metaTombstones}}
 	if random.IntN(3) == 0 {
 		w.rules.LagMin = 500 * time.Millisecond
 	}
@@ -310,7 +355,7 @@ func (s *site) push(m *modelLog, payload []byte, base topic.Offset, epoch topic.
 		}
 	}
 	for i := range f.gone {
-		f.gone[i] = make([]bool, len(f.records))
+		f.gone[i], f.before[i] = make([]bool, len(f.records)), make([]bool, len(f.records))
 	}
 	s.number++
 	s.next = []modelBatch{{number: s.number, base: base, count: h.LastOffsetDelta + 1, epoch: epoch,
@@ -712,10 +757,16 @@ func (s *site) step() {
 			s.remove(s.pick())
 		}
 	default:
-		if random.IntN(2) == 0 {
+		switch random.IntN(3) {
+		case 0:
 			s.stop()
-		} else {
+		case 1:
 			s.verify()
+		default:
+			if !s.doomed && !s.full && !s.refusing {
+				s.settled()
+				s.scrub()
+			}
 		}
 	}
 }

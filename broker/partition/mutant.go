@@ -28,6 +28,24 @@ const (
 	RetiresAdopted
 	// HighWatermarkFalls stores a high watermark as it comes; part of a mutant of several packages.
 	HighWatermarkFalls
+	// CutsBehindDamage repairs a log by a cut that leaves the damaged batch.
+	CutsBehindDamage
+	// ForgetsDamage takes all of a log for whole once some of it is cut.
+	ForgetsDamage
+	// RepairsForgetProducers knows no producers any more after a cut below the high watermark.
+	RepairsForgetProducers
+	// ResetsKeepProducers remembers producers of whose batches an empty log has none.
+	ResetsKeepProducers
+	// RemovesStayInMemory removes a log without a record of it.
+	RemovesStayInMemory
+	// ScansLoseTheLast leaves out the last batch of what a scan has read.
+	ScansLoseTheLast
+	// TombstonesIgnoreHorizons drops tombstones as soon as a compaction has met them before.
+	TombstonesIgnoreHorizons
+	// SpillsIntoUsedSlots gives the slots of the spill to several chunks.
+	SpillsIntoUsedSlots
+	// StartsTrustTheCatalog takes batches for whole that lie in no pack, or out of order.
+	StartsTrustTheCatalog
 )
 
 // Break puts bugs into the Store that cfg will open.
@@ -38,12 +56,16 @@ func Break(cfg *Config, bug Mutant, log wal.Mutant) {
 
 var mutantNames = [...]string{"sound", "followers-forget-producers", "waits-outlive-epochs",
 	"counts-unsynced-resets", "starts-stay-in-memory", "retires-too-early",
-	"sweeps-by-memory", "compacts-uncommitted", "retires-adopted", "high-watermark-falls"}
+	"sweeps-by-memory", "compacts-uncommitted", "retires-adopted", "high-watermark-falls",
+	"cuts-behind-damage", "forgets-damage", "repairs-forget-producers", "resets-keep-producers",
+	"removes-stay-in-memory", "scans-lose-the-last", "tombstones-ignore-horizons", "spills-into-used-slots",
+	"starts-trust-the-catalog"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }
 
-// Mutants lists all bugs that show by themselves.
+// Mutants lists all bugs that show by themselves, and in a cluster of the simulator. Those of repair, moves, horizons,
+// the spill and lost drops are for the metamorphic test of this package.
 func Mutants() []Mutant {
 	return []Mutant{FollowersForgetProducers, WaitsOutliveEpochs, CountsUnsyncedResets, StartsStayInMemory,
 		RetiresTooEarly, SweepsByMemory, CompactsUncommitted, RetiresAdopted}

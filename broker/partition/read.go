@@ -362,6 +362,9 @@ func (s *Store) Scan(
 			entries = append(entries, e)
 		}
 	}
+	if s.cfg.mutant == ScansLoseTheLast && len(entries) > 1 {
+		entries = entries[:len(entries)-1]
+	}
 	return entries, next, end, nil
 }
 

@@ -169,7 +169,7 @@ func (l *Log) spillIndex(to *Spill) (room bool) {
 		l.mu.Lock()
 		ok = l.mu.index.spilledAs(k, frozen, slot)
 		l.mu.Unlock()
-		if !ok {
+		if !ok || l.store.cfg.mutant == SpillsIntoUsedSlots {
 			to.give(slot) // It was changed meanwhile, and has another turn.
 		}
 	}

@@ -196,7 +196,9 @@ func (l *Log) resetLocked(to topic.Offset, epoch topic.Epoch) {
 	l.mu.startDurable = min(l.mu.startDurable, to)
 	l.mu.savedHighWatermark = to
 	l.mu.compacted, l.mu.dropped = 0, 0
-	l.mu.producers = newProducerTable(l.store.cfg.ProducersMax)
+	if l.store.cfg.mutant != ResetsKeepProducers {
+		l.mu.producers = newProducerTable(l.store.cfg.ProducersMax)
+	}
 	l.mu.epochs = nil
 	if epoch != topic.NoEpoch && to > 0 {
 		// As if the record before the log start were here, and nothing before that.

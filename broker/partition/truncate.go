@@ -141,6 +141,9 @@ func (l *Log) boundaryLocked(to topic.Offset) (end topic.Offset, kept int) {
 // producersAt is the producers' state as of a log end below the high watermark: what PrepareCut has
 // made, if that is the end it was made for.
 func (l *Log) producersAt(end topic.Offset) (*producerTable, error) {
+	if l.store.cfg.mutant == RepairsForgetProducers {
+		return newProducerTable(l.store.cfg.ProducersMax), nil
+	}
 	l.mu.Lock()
 	prepared := l.mu.prepared
 	usable := prepared != nil && l.mu.preparedEnd == end
