@@ -66,7 +66,7 @@ func (s *shift) takes(long func(waltest.Op) time.Duration, work func()) {
 		s.most = max(s.most, s.once)
 		return nil
 	})
-	s.store.drainer.removeUntil = math.MaxInt64
+	s.store.drainer.removeTurn = time.Hour
 	s.store.drainer.pause = func(d time.Duration) bool {
 		s.clock.advance(d)
 		s.paused, s.once = s.paused+d, 0

@@ -16,15 +16,17 @@ import "time"
 // than they return.
 const removedBytes = 4 << 30
 
-// removeTurn is how long is removed until something else has its turn.
+// removeTurn is how long is removed until something else has its turn, however long that takes then.
 const removeTurn = time.Second
 
-// beginRemoving gives removals their share of the time. It does not grow with what waits: that was there before, too,
+// beginRemoving gives removals their turn and their share of the time. It does not grow with what waits: that was there before, too,
 // and what is appended is written over it. Nothing is saved up: brokers that share a disk begin together, when the records of
 // all replicas expire.
 func (d *drainer) beginRemoving() {
-	d.grant(&d.removing, d.store.cfg.Now(), 0)
+	now := d.store.cfg.Now()
+	d.grant(&d.removing, now, 0)
 	d.removing.credit = min(d.removing.credit, 0)
+	d.removeUntil = now + d.removeTurn
 }
 
 // mayRemove reports whether the next file may be removed. Files of the WAL that are to be drained do not wait for those

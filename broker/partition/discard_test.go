@@ -48,7 +48,7 @@ func (r *shedding) during(work func()) {
 // wake is what the drain does when it is woken, beside copies.
 func (r *shedding) wake() {
 	r.Helper()
-	r.store.drainer.removeUntil = r.clock.now() + removeTurn
+	r.store.drainer.removeTurn = removeTurn
 	if _, err := r.store.drainer.turn(false); err != nil {
 		r.Fatal(err)
 	}
@@ -139,13 +139,46 @@ func TestDrainDoesNotWaitForRemovals(t *testing.T) {
 	r.end()
 }
 
+// A wake that begins with a copy, for which it needs longer than removals have at once, removes something nevertheless.
+func TestRemovalsHaveTheirTurnBesideCopies(t *testing.T) {
+	r := givingUp(t, 32)
+	d := &r.store.drainer
+	if err := d.sweep(); err != nil {
+		t.Fatal(err)
+	}
+	before := r.store.walLog.Waste()
+	r.write(6)
+	r.takes(func(op waltest.Op) time.Duration {
+		switch op.Verb {
+		case waltest.Remove:
+			return time.Millisecond
+		case waltest.Read, waltest.Write:
+			return time.Duration(op.Bytes) * time.Second / (20 << 20)
+		}
+		return 0
+	}, func() {
+		copies := 0
+		for range 5 {
+			from := r.clock.now()
+			r.store.found.Store(int32(loaded))
+			if r.wake(); r.clock.now()-from > removeTurn {
+				copies++
+			}
+		}
+		if after := r.store.walLog.Waste(); copies == 0 || before == 0 || after > 0 {
+			t.Errorf("beside %d copies that took long %d of %d bytes were not removed", copies, after, before)
+		}
+	})
+	r.end()
+}
+
 // What waits to be removed is written again as soon as the WAL wants files.
 func TestFilesThatWaitForRemovalAreWrittenAgain(t *testing.T) {
 	r := givingUp(t, 32, func(cfg *Config) { cfg.WAL.SparesMax = 2 })
 	r.store.found.Store(int32(busy))
 	r.during(func() {
 		d := &r.store.drainer
-		d.removeUntil = 0 // It is the turn of something else.
+		d.removeTurn = 0 // It is always the turn of something else.
 		turn := func() int64 {
 			if _, err := d.turn(true); err != nil {
 				t.Fatal(err)

@@ -59,9 +59,9 @@ type drainer struct {
 	// moving is the time for which a compaction has used up the rate of what it may read and write.
 	draining, repacking, compacting, removing allowance
 	moving                                    allowance
-	// removeUntil is when something else has its turn.
-	removeUntil time.Duration
-	pause       func(time.Duration) bool
+	// removeTurn is how long is removed at once, removeUntil when something else has its turn.
+	removeTurn, removeUntil time.Duration
+	pause                   func(time.Duration) bool
 	// ending reports whether the store ends; nil if somebody else sees to that.
 	ending  func() bool
 	dirty   float64

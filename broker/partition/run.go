@@ -57,7 +57,6 @@ func (s *Store) drain(ctx context.Context) error {
 		case <-s.drainNow:
 		}
 		from := s.cfg.Now()
-		s.drainer.removeUntil = from + removeTurn
 		for due := s.drainDue.Load(); due && ctx.Err() == nil; {
 			drained, err := s.drainer.step(s.adopts())
 			if errors.Is(err, errEnding) {
