@@ -85,13 +85,15 @@ func (s *shift) turn() {
 	}
 }
 
-// jobs are what uses the disk beside those who append.
-var jobs = []struct {
+// job is something that uses the disk beside those who append.
+type job struct {
 	name    string
 	prepare func(*shift)
 	work    func(*shift)
 	did     func(Stats) int64
-}{
+}
+
+var jobs = []job{
 	{"drain", func(s *shift) { s.write(4) },
 		func(s *shift) { s.turn(); s.turn() }, func(s Stats) int64 { return s.Drain.Bytes }},
 	{"drain of what is owed", func(s *shift) { s.write(4); s.store.owed.Store(math.MaxInt64) },

@@ -192,9 +192,9 @@ func (x *index) push(e extent) {
 		last++
 	}
 	open := x.chunks[last].open
-	x.unordered = x.unordered || e.at == nowhere
-	if place := x.lastPlace(); e.at != (wal.Position{}) && place != (wal.Position{}) && e.at.Compare(place) <= 0 {
-		x.unordered = true
+	if e.at != (wal.Position{}) { // Not so of what is appended.
+		place := x.lastPlace()
+		x.unordered = x.unordered || e.at == nowhere || place != (wal.Position{}) && e.at.Compare(place) <= 0
 	}
 	if len(open) > 0 {
 		e.latest = max(e.latest, open[len(open)-1].latest)

@@ -66,7 +66,7 @@ func (s *Store) drain(ctx context.Context) error {
 				return fmt.Errorf("drain node WAL: %w", err)
 			}
 			s.spillNow() // It may go on for long.
-			due = drained && (s.pressed() || s.owes() || s.digests.burdens() || s.adopts())
+			due = drained && (s.overdue() || s.adopts())
 		}
 		if !s.compactDue.Swap(false) {
 			continue
@@ -111,8 +111,11 @@ func (s *Store) adopts() bool {
 		return false
 	}
 	sealed, _ := s.walLog.Sealed()
-	return s.pressed() || s.owes() || s.digests.burdens() || sealed.Waiting >= min(adoptBytes, s.walLog.BytesMax()/8)
+	return s.overdue() || sealed.Waiting >= min(adoptBytes, s.walLog.BytesMax()/8)
 }
+
+// overdue reports whether what waits is drained before the store is quiet.
+func (s *Store) overdue() bool { return s.pressed() || s.owes() || s.digests.burdens() }
 
 func (s *Store) mayAdopt() bool { return s.cfg.MayAdopt == nil || s.cfg.MayAdopt() }
 

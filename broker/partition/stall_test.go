@@ -38,12 +38,7 @@ func (s *shift) probe(before string) {
 // However long the disk or the catalog takes for what a job in the background asks of them, records are appended and
 // acknowledged meanwhile: before each operation of a job some are.
 func TestNothingInTheBackgroundHoldsUpAppends(t *testing.T) {
-	all := append(jobs[:len(jobs):len(jobs)], struct {
-		name    string
-		prepare func(*shift)
-		work    func(*shift)
-		did     func(Stats) int64
-	}{"removal", func(s *shift) {
+	all := append(jobs[:len(jobs):len(jobs)], job{"removal", func(s *shift) {
 		s.write(8)
 		if _, err := s.driver.Adopt(); err != nil {
 			s.Fatal(err)
