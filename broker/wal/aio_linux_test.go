@@ -198,30 +198,11 @@ func TestSyncIsLeftToKnownFileSystems(t *testing.T) {
 func told(t *testing.T, cfg Config, groups int) (said []map[string]any, stats GroupStats) {
 	t.Helper()
 	var out bytes.Buffer
-	cfg.Dir, cfg.Session, cfg.FileBytes = t.TempDir(), 1, 1<<20
-	cfg.Logger = slog.New(slog.NewJSONHandler(&out, nil))
-	l, err := Open(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	d, err := l.Drive()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg.FileBytes, cfg.Logger = 1<<20, slog.New(slog.NewJSONHandler(&out, nil))
+	l, d := driven(t, cfg)
 	for range groups {
-		r := Record{Kind: Data, Count: 1, Payload: []byte("payload")}
-		if !l.TryReserve(Leader, EncodedLen(r)) {
-			t.Fatal("no room")
-		}
-		l.Append(Leader, r)
-		if err := d.Turn(); err != nil {
-			t.Fatal(err)
-		}
-		d.Disk()
-		if err := d.Complete(); err != nil {
-			t.Fatal(err)
-		}
+		put(t, l, Record{Kind: Data, Count: 1, Payload: []byte("payload")})
+		writeGroup(t, d)
 	}
 	stats = l.GroupStats()
 	if err := d.Close(); err != nil {
@@ -301,15 +282,7 @@ func TestGroupsAreWrittenWithoutGarbage(t *testing.T) {
 	if !f.direct || !syncsAsync(f.File) {
 		t.Skip("no asynchronous writes here")
 	}
-	l, err := Open(Config{Dir: t.TempDir(), Session: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	d, err := l.Drive()
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, d := driven(t, Config{})
 	for d.Wanted() {
 		if err := d.Prepare(); err != nil {
 			t.Fatal(err)
@@ -318,18 +291,9 @@ func TestGroupsAreWrittenWithoutGarbage(t *testing.T) {
 	r := Record{Kind: Data, Count: 1, Payload: make([]byte, 128<<10)}
 	group := func() {
 		for range 8 {
-			if !l.TryReserve(Leader, EncodedLen(r)) {
-				t.Fatal("no room")
-			}
-			l.Append(Leader, r)
+			put(t, l, r)
 		}
-		if err := d.Turn(); err != nil {
-			t.Fatal(err)
-		}
-		d.Disk()
-		if err := d.Complete(); err != nil {
-			t.Fatal(err)
-		}
+		writeGroup(t, d)
 	}
 	for range 4 { // Buffers and slices have grown then.
 		group()

@@ -6,6 +6,43 @@ import (
 	"unsafe"
 )
 
+// driven is an empty log in a directory of its own, driven by hand.
+func driven(t *testing.T, cfg Config) (*Log, *Driver) {
+	t.Helper()
+	cfg.Dir, cfg.Session = t.TempDir(), 1
+	l, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	d, err := l.Drive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, d
+}
+
+// put queues a record.
+func put(t *testing.T, l *Log, r Record) {
+	t.Helper()
+	if !l.TryReserve(Leader, EncodedLen(r)) {
+		t.Fatal("no room")
+	}
+	l.Append(Leader, r)
+}
+
+// writeGroup makes what is queued durable, as one group.
+func writeGroup(t *testing.T, d *Driver) {
+	t.Helper()
+	if err := d.Turn(); err != nil {
+		t.Fatal(err)
+	}
+	d.Disk()
+	if err := d.Complete(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // filled is a group of records with these payloads, sealed and finished, whose buffer comes from m.
 func filled(t *testing.T, m *groupMemory, limit int64, payloads ...int) *openGroup {
 	t.Helper()
@@ -85,15 +122,7 @@ func TestLargeGroupsLieOnHugePages(t *testing.T) {
 
 // A log takes memory for as many groups as are under way at once, whatever comes, and none after its end.
 func TestMemoryOfGroupsIsBoundedAndGivenBack(t *testing.T) {
-	l, err := Open(Config{Dir: t.TempDir(), Session: 1, FileBytes: 16 << 20, RecordBytesMax: 4 << 20, QueueBytesMax: [2]int64{32 << 20, 32 << 20}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	d, err := l.Drive()
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, d := driven(t, Config{FileBytes: 16 << 20, RecordBytesMax: 4 << 20, QueueBytesMax: [2]int64{32 << 20, 32 << 20}})
 	small, whole, huge := Record{Kind: Data, Count: 1, Payload: make([]byte, 300)},
 		Record{Kind: Data, Count: 1, Payload: make([]byte, 900_000)}, Record{Kind: Data, Count: 1, Payload: make([]byte, 3<<20)}
 	most := 0
@@ -104,10 +133,7 @@ func TestMemoryOfGroupsIsBoundedAndGivenBack(t *testing.T) {
 			}
 		}
 		for _, r := range []Record{small, whole, whole, huge, whole, small, whole, whole} {
-			if !l.TryReserve(Leader, EncodedLen(r)) {
-				t.Fatal("no room")
-			}
-			l.Append(Leader, r)
+			put(t, l, r)
 			if round%2 == 0 { // else all of them wait at once
 				if err := d.Turn(); err != nil {
 					t.Fatal(err)
