@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"outrigger/broker/fsname"
 )
 
 // A thread that waits in a system call for the device makes the runtime start another one in its place, and look every
@@ -56,8 +58,6 @@ type ioEvent struct {
 const (
 	opcodeWrite     = 1 // IOCB_CMD_PWRITE
 	flagResultEvent = 1 // IOCB_FLAG_RESFD
-
-	zfsMagic = 0x2fc12fc1
 )
 
 // rings are contexts that nobody uses now: as many as files were ever written at once. They stay, since to end one
@@ -225,7 +225,7 @@ func (f *osFile) waits(direct bool) (reason, fileSystem string) {
 	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
 		return "the file system is not known: " + err.Error(), ""
 	}
-	fileSystem = fileSystemName(uint32(fs.Type))
+	fileSystem = fsname.Of(uint32(fs.Type))
 	switch {
 	case !direct:
 		return "no direct I/O", fileSystem
@@ -240,30 +240,4 @@ func (f *osFile) waits(direct bool) (reason, fileSystem string) {
 		return refused.Error(), fileSystem
 	}
 	return "", fileSystem
-}
-
-// fileSystemName is how people call what statfs has a number for.
-func fileSystemName(magic uint32) string {
-	switch magic {
-	case unix.EXT4_SUPER_MAGIC: // Of ext2 and ext3, too.
-		return "ext4"
-	case unix.XFS_SUPER_MAGIC:
-		return "xfs"
-	case unix.BTRFS_SUPER_MAGIC:
-		return "btrfs"
-	case unix.OVERLAYFS_SUPER_MAGIC:
-		return "overlayfs"
-	case unix.F2FS_SUPER_MAGIC:
-		return "f2fs"
-	case unix.FUSE_SUPER_MAGIC:
-		return "fuse"
-	case unix.NFS_SUPER_MAGIC:
-		return "nfs"
-	case unix.TMPFS_MAGIC:
-		return "tmpfs"
-	case zfsMagic:
-		return "zfs"
-	default:
-		return fmt.Sprintf("%#x", magic)
-	}
 }
