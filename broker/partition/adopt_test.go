@@ -98,7 +98,7 @@ func TestManySmallBatchesDoNotWaitForTheLogToFillUp(t *testing.T) {
 		if h.store.drains() || h.store.pressed() {
 			t.Fatal("files of few batches do not wait")
 		}
-		h.store.digests.burden = 1
+		h.store.digests.burdenMax = 1
 		if got := h.store.adopts(); !h.store.drains() || got != (asked == busy) {
 			t.Errorf("demand %d: got drains %t, by adoption %t", asked, h.store.drains(), got)
 		}

@@ -26,7 +26,7 @@ func newShift(t *testing.T, adjust ...func(*Config)) *shift {
 	t.Helper()
 	clock := &clock{}
 	s := &shift{clock: clock, press: newPress(t, append([]func(*Config){func(cfg *Config) {
-		cfg.Now, cfg.CompactBackoff = clock.now, time.Second
+		cfg.Now, cfg.CompactBackoff, cfg.Processors = clock.now, time.Second, 8
 		cfg.WAL.FileBytes, cfg.WAL.GroupBytesMax, cfg.WAL.FilesMax = 4<<20, 256<<10, 64
 		cfg.WAL.QueueBytesMax = [2]int64{4 << 20, 4 << 20}
 	}}, adjust...)...)}
@@ -354,5 +354,56 @@ func TestCompactionsAndCopiesTakeTurns(t *testing.T) {
 	<-s.store.drainNow
 	if cancel(); !over() {
 		t.Error("a compaction goes on after the end")
+	}
+}
+
+// An adoption costs no I/O, but the processors: it has them for a short while at once, and for its share of the time, the
+// more the more waits.
+func TestAdoptionLeavesTheProcessorsToOthers(t *testing.T) {
+	const step = 20 * time.Microsecond // for each look at the clock, of which a batch has one at least
+	for _, c := range []struct {
+		name string
+		// burden is how many times the batches wait that may.
+		burden float64
+		share  float64
+	}{
+		{"little waits", 0.01, shareLeast},
+		{"half as much again", 0.75, shareLeast + (1-shareLeast)/4},
+		{"too much", 1, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var s *shift
+			s = newShift(t, func(cfg *Config) {
+				now := cfg.Now
+				cfg.Now = func() time.Duration {
+					if s == nil || s.store.drainer.pause == nil {
+						return now()
+					}
+					s.clock.advance(step)
+					s.worked, s.once = s.worked+step, s.once+step
+					s.most = max(s.most, s.once)
+					return now()
+				}
+			})
+			for range 8 << 10 {
+				s.append(s.one, spec{value: make([]byte, 1<<10)})
+			}
+			s.store.digests.burdenMax = int(s.store.digests.burden() * float64(s.store.digests.burdenMax) / c.burden)
+			s.store.found.Store(int32(busy))
+			var drained bool
+			var err error
+			s.takes(func(waltest.Op) time.Duration { return 0 }, func() { drained, err = s.store.drainer.turn(true) })
+			if got := s.store.Stats().Drain.Adopted; err != nil || !drained || got == 0 || s.worked < 100*time.Millisecond {
+				t.Fatalf("got %v, %v, %d files adopted, %v of work: the test proves nothing", drained, err, got, s.worked)
+			}
+			share := float64(s.worked) / float64(s.worked+s.paused)
+			t.Logf("worked %v, %v at once at most, paused %v: %.3f of the time", s.worked, s.most, s.paused, share)
+			if math.Abs(share-c.share) > c.share/8 || c.share < 1 && s.most > 8*debtMin {
+				t.Errorf("it had the processor for %v at once, for %.3f of the time, want at most %v and about %.3f", s.most, share, 8*debtMin, c.share)
+			}
+			if err := s.driver.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }

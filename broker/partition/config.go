@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"runtime"
 	"time"
 
 	"outrigger/broker/wal"
@@ -42,6 +43,9 @@ type Config struct {
 	// RollBackoff is how long after a look for files of the WAL that logs to compact wait in the next one comes,
 	// 10 s unless set. At most one file is sealed early in that time.
 	RollBackoff time.Duration
+	// Processors is how many the machine has, as many as Go uses unless set: where they are few, what is done beside appends
+	// and reads waits more.
+	Processors int
 	// Catalog keeps where drained data lies. Without one nothing is drained, and the WAL grows for ever.
 	Catalog Catalog
 	// Spill takes what the logs know of drained batches; nil keeps that in memory.
@@ -91,6 +95,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.CompactBytesMax, 128<<20)
 	setDefault(&c.CompactBackoff, 15*time.Second)
 	setDefault(&c.RollBackoff, 10*time.Second)
+	setDefault(&c.Processors, runtime.GOMAXPROCS(0))
 	setDefault(&c.portionBytes, portionBytes)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -113,6 +118,8 @@ func (c Config) validate() error {
 		return errors.New("partition store is sink and replay of its WAL: leave them unset")
 	case c.CompactBytesPerSecond < 0:
 		return errors.New("rate of compactions must not be negative")
+	case c.Processors < 0:
+		return errors.New("number of processors must not be negative")
 	case c.TailBytesMax < 0 || c.UnackedBytesMax < 0 || c.ProducersMax < 0:
 		return errors.New("partition store bounds must not be negative")
 	}

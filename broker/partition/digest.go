@@ -60,9 +60,9 @@ const controlBytesMax = 512
 // writer, and taken out by the drainer.
 type digests struct {
 	bytesMax int
-	// burden is how many bytes of full files are so many batches that a start would take long.
-	burden int
-	mu     struct {
+	// burdenMax is how many bytes of full files are so many batches that a start would take long.
+	burdenMax int
+	mu        struct {
 		sync.Mutex
 		files []*digest
 		bytes int
@@ -131,12 +131,15 @@ func (d *digests) forget(file uint64) {
 	d.mu.forgotten = max(d.mu.forgotten, file)
 }
 
-// burdens reports whether the files that are full, and were not drained, hold that many batches.
-func (d *digests) burdens() bool {
+// burden is how many times the batches that may wait are in the files that are full and were not drained.
+func (d *digests) burden() float64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := len(d.mu.files)
-	return n > 0 && d.mu.bytes-len(d.mu.files[n-1].bytes) >= d.burden
+	if n == 0 {
+		return 0
+	}
+	return float64(d.mu.bytes-len(d.mu.files[n-1].bytes)) / float64(d.burdenMax)
 }
 
 func (g *digest) add(r *wal.Placed) {

@@ -24,6 +24,7 @@ const removeTurn = time.Second
 // all replicas expire.
 func (d *drainer) beginRemoving() {
 	now := d.store.cfg.Now()
+	d.removing.spares = true
 	d.grant(&d.removing, now, 0)
 	d.removing.credit = min(d.removing.credit, 0)
 	d.removeUntil = now + d.removeTurn
@@ -35,7 +36,7 @@ func (d *drainer) mayRemove() bool {
 	if d.pause == nil || d.store.scarce() {
 		return true
 	}
-	return d.removing.at < d.removeUntil && (d.removing.may() || !d.store.pressed() && !d.store.adopts())
+	return d.removing.at < d.removeUntil && (d.removing.may() || !d.store.waits())
 }
 
 // removed counts what was removed, and stops until more may be. An error is errEnding.
@@ -46,7 +47,8 @@ func (d *drainer) removed(bytes int64) error {
 	}
 	took := d.store.cfg.Now() - d.removing.at
 	d.removing.credit -= max(0, charged(bytes)-took)
-	return d.breathe(&d.removing)
+	d.relent(&d.removing, d.store.waits)
+	return d.ends()
 }
 
 // charged is the time that is counted at least for what was removed.

@@ -199,6 +199,7 @@ func (d *drain) adopt(files []uint64) (next wal.Start, err error) {
 			return next, nil
 		}
 		d.adopting, d.needed = pack, false
+		d.grant(&d.draining, d.store.cfg.Now(), d.store.piled())
 		if known != nil {
 			next, err = behind, known.each(d.take)
 		} else {
@@ -238,11 +239,8 @@ func (d *drain) copy(file uint64) (next wal.Start, err error) {
 
 // take replays a record on its shadow, and keeps a batch that is needed for the pack.
 func (d *drain) take(r wal.Placed) error {
-	ending := d.ends
-	if d.adopting.Number == 0 {
-		ending = func() error { return d.breathe(&d.draining) }
-	}
-	if err := ending(); err != nil {
+	d.relents()
+	if err := d.ends(); err != nil {
 		return err
 	}
 	s, err := d.shadow(r)
@@ -269,6 +267,16 @@ func (d *drain) take(r wal.Placed) error {
 		return nil
 	}
 	return d.window.add(r)
+}
+
+// relents stops the drain once it has had its share. Brokers have the same files to adopt at the same time: where they share
+// processors, nobody else would get one for as long as that takes.
+func (d *drain) relents() {
+	urgent := d.store.urges
+	if d.adopting.Number != 0 {
+		urgent = d.store.hurries
+	}
+	d.relent(&d.draining, urgent)
 }
 
 func (d *drain) moved(p topic.Partition, m moved) {
@@ -340,6 +348,7 @@ func (d *drain) commit(next wal.Start) error {
 			return err
 		}
 		edits = append(edits, more...)
+		d.relents()
 	}
 	if d.store.cfg.mutant == RetiresTooEarly {
 		if err := d.store.walLog.Retire(next); err != nil {
@@ -359,7 +368,9 @@ func (d *drain) commit(next wal.Start) error {
 	}
 	for _, p := range partitions {
 		if l := d.store.Log(p); l != nil {
-			l.relocate(d.shadows[p].moves, live)
+			for moves := d.shadows[p].moves; len(moves) > 0; d.relents() {
+				moves = l.relocateNext(moves, live)
+			}
 		}
 	}
 	d.nextPack = next.NextPack

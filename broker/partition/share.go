@@ -6,13 +6,15 @@ import (
 	"time"
 )
 
-// To copy what is needed of packs, to compact logs and to remove files gives space back, and takes the disk and the CPU
+// To drain, to copy what is needed of packs, to compact logs and to remove files gives space back, and takes the disk and the CPU
 // from those who append. How much of the time such a job may have is decided here, for all in the same way; while one stops, so
 // do the others, which take turns:
 //
 //	the store is idle      all of the time
-//	otherwise              a sixteenth of the time; if what a job could free is more than what would stay, beyond a
+//	files are adopted      the same, by how many times what may wait for that waits
+//	little is appended     a sixteenth of the time; if what a job could free is more than what would stay, beyond a
 //	                       few files, more: all of the time once it is three times that
+//	much is, or is read    the same, but that it begins with a 128th of the processors
 //
 // So under load that lasts the space in use is bounded by what is needed, as long as a job that has all of the
 // time frees more than comes in. Appends pay for it, the more the further they are ahead.
@@ -20,10 +22,15 @@ const (
 	// shareLeast is little, since brokers that share a machine have it each: where the processors are nearly busy, three
 	// times an eighth was enough to make requests wait.
 	shareLeast = 1.0 / 16
+	// shareOfProcessors bounds it under load. Three brokers on two processors that were busy for four fifths of the time made
+	// the slowest percent of requests half as long again with a sixteenth each.
+	shareOfProcessors = 1.0 / 128
 	// crowdedLeast and crowdedAll are between which crowding the share grows.
 	crowdedLeast, crowdedAll = 1.0, 3.0
 	// shareSlackFiles is how many files of the WAL may be dead before that counts.
 	shareSlackFiles = 4
+	// piledUrges is how many times what may wait to be adopted waits when other jobs have to hurry.
+	piledUrges = 2.0
 	// creditMax is how much of its share a job may save up that is not stopped in its midst.
 	creditMax = time.Second / 2
 	// debtMin is for how much a job is stopped at all, debtMax for how much at most: the rest of a piece that took
@@ -38,20 +45,30 @@ func crowding(freed, stays, slack int64) float64 {
 	return float64(max(0, freed-slack)) / float64(max(1, stays))
 }
 
+// leastOf is the part of the time that a job may have however little waits, on a machine with so many processors.
+func leastOf(asked demand, processors int) float64 {
+	if asked == quiet {
+		return shareLeast
+	}
+	return min(shareLeast, shareOfProcessors*float64(processors))
+}
+
 // shareOf is the part of the time that a job may have.
-func shareOf(asked demand, crowding float64) float64 {
+func shareOf(asked demand, crowding, least float64) float64 {
 	if asked == idle || crowding >= crowdedAll {
 		return 1
 	}
 	grown := max(0, crowding-crowdedLeast) / (crowdedAll - crowdedLeast)
-	return shareLeast + (1-shareLeast)*grown
+	return least + (1-least)*grown
 }
 
 // allowance is the time that a job may still spend. It is in debt after work that took longer, and then waits.
 type allowance struct {
 	// crowding is what the share depends on beside the demand.
 	crowding, share float64
-	credit          time.Duration
+	// spares: the job takes no processor to speak of, only the disk.
+	spares bool
+	credit time.Duration
 	// at is when the credit was counted.
 	at time.Duration
 }
@@ -79,7 +96,16 @@ func (a *allowance) due() time.Duration {
 // grant gives a job its share of the time since it was counted last, as things are now.
 func (d *drainer) grant(a *allowance, now time.Duration, crowding float64) {
 	a.crowding = crowding
-	a.pass(now, shareOf(d.store.demand(), crowding))
+	a.pass(now, d.shareOf(a))
+}
+
+// shareOf is the part of the time that a job may have now.
+func (d *drainer) shareOf(a *allowance) float64 {
+	asked, least := d.store.demand(), shareLeast
+	if !a.spares {
+		least = leastOf(asked, d.store.cfg.Processors)
+	}
+	return shareOf(asked, a.crowding, least)
 }
 
 // errEnding ends a copy in its midst, since the store ends: it is given up and begun anew by the next run, so that a
@@ -95,27 +121,31 @@ func (d *drainer) ends() error {
 }
 
 // breathe stops a job that has had more than its share until it may go on: after each piece of its work, so that
-// nobody waits for longer than one takes. While others wait for the job's end it goes on, and owes that. An error is
-// errEnding.
+// nobody waits for longer than one takes. An error is errEnding.
 func (d *drainer) breathe(a *allowance) error {
+	d.relent(a, d.store.urges)
+	return d.ends()
+}
+
+// relent is breathe for what must not end in its midst. While the job's end is urgent it goes on, and owes that.
+func (d *drainer) relent(a *allowance, urgent func() bool) {
 	if a.spend(d.store.cfg.Now()); d.pause == nil {
-		return d.ends()
+		return
 	}
-	a.share = shareOf(d.store.demand(), a.crowding)
+	a.share = d.shareOf(a)
 	if a.credit = max(min(a.credit, 0), -debtMax); a.credit > -debtMin {
-		return d.ends()
+		return
 	}
 	for left := a.due() - a.at; left > 0; left -= stopMax {
 		if d.store.demand() == idle {
 			a.credit = 0
 			break
 		}
-		if d.store.urges() || !d.pause(min(left, stopMax)) {
-			return d.ends()
+		if urgent() || !d.pause(min(left, stopMax)) {
+			return
 		}
 	}
 	a.pass(d.store.cfg.Now(), a.share)
-	return d.ends()
 }
 
 // pay counts bytes that a compaction has moved against the rate that it may have.
@@ -138,8 +168,18 @@ func (d *drainer) throttle(until func() bool) {
 
 // urges reports whether others wait for the end of what is copied: producers, or space that could be given back.
 func (s *Store) urges() bool {
-	return s.pressed() || s.adopts() ||
-		s.scarce() && (s.doomed.Load() || s.dropped.Load() != s.swept.Load() || s.walLog.Waste() > 0)
+	return s.pressed() || s.starves() || s.adopts() && (s.overdue() || s.piled() >= piledUrges)
+}
+
+// waits reports whether something else is to be done, which a job that could go on later does not hold up.
+func (s *Store) waits() bool { return s.pressed() || s.starves() || s.adopts() }
+
+// hurries is urges for an adoption, which others do not wait for as long as little waits beside it.
+func (s *Store) hurries() bool { return s.pressed() || s.digests.burden() >= 1 || s.starves() }
+
+// starves reports whether space is scarce that could be given back.
+func (s *Store) starves() bool {
+	return s.scarce() && (s.doomed.Load() || s.dropped.Load() != s.swept.Load() || s.walLog.Waste() > 0)
 }
 
 // pause lets so much time pass, unless ctx ends.

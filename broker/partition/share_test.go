@@ -29,8 +29,28 @@ func TestShareGrowsWithWhatCouldGo(t *testing.T) {
 		{freed: 1 << 40, stays: 100, want: 1},
 		{freed: 1 << 40, stays: 0, want: 1},
 	} {
-		if got := shareOf(c.asked, crowding(c.freed, c.stays, 40)); math.Abs(got-c.want) > 1e-9 {
+		if got := shareOf(c.asked, crowding(c.freed, c.stays, 40), shareLeast); math.Abs(got-c.want) > 1e-9 {
 			t.Errorf("demand %v, %d of %d could go: got a share of %v, want %v", c.asked, c.freed, c.freed+c.stays, got, c.want)
+		}
+	}
+}
+
+// Under load a job has little of a machine with few processors.
+func TestFewProcessorsAreLeftToTheLoad(t *testing.T) {
+	for _, c := range []struct {
+		asked      demand
+		processors int
+		spares     bool
+		want       float64
+	}{
+		{busy, 2, false, 1.0 / 64}, {loaded, 2, false, 1.0 / 64}, {busy, 1, false, 1.0 / 128}, {busy, 8, false, shareLeast},
+		{loaded, 64, false, shareLeast}, {quiet, 2, false, shareLeast}, {busy, 2, true, shareLeast}, {idle, 2, false, 1},
+	} {
+		s := &Store{cfg: Config{Processors: c.processors}}
+		s.found.Store(int32(c.asked))
+		d := &drainer{store: s}
+		if got := d.shareOf(&allowance{spares: c.spares}); got != c.want {
+			t.Errorf("demand %v, %d processors, spared %v: got a share of %v, want %v", c.asked, c.processors, c.spares, got, c.want)
 		}
 	}
 }
@@ -107,7 +127,7 @@ func TestCompactionKeepsUpWithLastingLoad(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			clock := &clock{}
 			p := newPress(t, func(cfg *Config) {
-				cfg.Now, cfg.CompactBackoff = clock.now, time.Second
+				cfg.Now, cfg.CompactBackoff, cfg.Processors = clock.now, time.Second, 8
 			})
 			slow := &slowly{reader: p.store.reader, clock: clock}
 			p.store.reader = slow

@@ -167,7 +167,7 @@ func (s *Store) open(cfg Config) error {
 
 func newStore(cfg Config) *Store {
 	s := &Store{cfg: cfg, tail: tailQueue{bytesMax: cfg.TailBytesMax}}
-	s.digests.bytesMax, s.digests.burden = digestBytes, burdenBytes
+	s.digests.bytesMax, s.digests.burdenMax = digestBytes, burdenBytes
 	s.mu.logs = map[topic.Partition]*Log{}
 	s.mu.removing = map[topic.Partition]removals{}
 	s.mu.passed = map[wal.Position]bool{}
