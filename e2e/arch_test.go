@@ -23,7 +23,7 @@ const module = "outrigger/"
 // pure packages decide and do nothing else: time reaches them as ticks, randomness as a seed, and
 // what is to be done leaves them as data.
 var pure = []string{
-	"broker/topic", "broker/wire", "broker/batch", "broker/fetchsession", "broker/group", "broker/group/assign", "broker/share",
+	"broker/topic", "broker/uncleared", "broker/wire", "broker/batch", "broker/fetchsession", "broker/group", "broker/group/assign", "broker/share",
 	"sidecar/raft", "sidecar/cluster", "sidecar/replica", "sidecar/election", "sidecar/frame",
 }
 
@@ -53,7 +53,7 @@ var owners = []ownership{
 var starters = []string{"broker", "sidecar", "broker/wal", "broker/partition", "sidecar/bus", "natsconf", "sidecar/raftstore", "e2e/tools"}
 
 // brokerLeaves are what the sidecar may know of the broker.
-var brokerLeaves = []string{"broker/topic", "broker/partition", "broker/wal", "broker/pebblefs"}
+var brokerLeaves = []string{"broker/topic", "broker/uncleared", "broker/partition", "broker/wal", "broker/pebblefs"}
 
 // worldParts are what the simulator makes disks and clients of.
 var worldParts = []string{"broker/batch", "broker/wal/waltest", "broker/catalog/catalogtest"}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"outrigger/broker/uncleared"
 )
 
 // A frame's memory starts at firstBytes and may be growth times what has arrived, so that a client
@@ -53,7 +55,8 @@ func (f *FrameReader) Next() ([]byte, error) {
 
 // body reads size bytes into one slice that grows as they arrive.
 func (f *FrameReader) body(size int) ([]byte, error) {
-	frame := make([]byte, min(size, max(firstBytes, f.proven)))
+	// No byte of it is shown before all have come.
+	frame := uncleared.Bytes(min(size, max(firstBytes, f.proven)))
 	for filled := 0; ; {
 		n, err := io.ReadFull(f.r, frame[filled:])
 		filled += n
@@ -72,7 +75,7 @@ func (f *FrameReader) body(size int) ([]byte, error) {
 		if next*2 > size {
 			next = size
 		}
-		grown := make([]byte, next)
+		grown := uncleared.Bytes(next)
 		copy(grown, frame)
 		frame = grown
 	}

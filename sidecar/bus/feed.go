@@ -3,8 +3,10 @@ package bus
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"time"
 
@@ -37,14 +39,65 @@ type OpenFeed struct {
 	here *nats.Subscription
 	from string
 	lost chan error
+	// stream is what comes by the connection.
+	stream *feedStream
+	// full: the inbox took nothing more when a frame came last. It is the stream's reader's.
+	full bool
+}
+
+// feedDialer makes the feed's connection, once.
+type feedDialer struct {
+	open  *OpenFeed
+	inbox *Inbox
+}
+
+// feedConn is a connection whose frames go past who reads it.
+type feedConn struct {
+	net.Conn
+	stream *feedStream
+}
+
+// Read is for nats.go.
+func (c feedConn) Read(p []byte) (int, error) { return c.stream.Read(p) }
+
+// Dial implements nats.CustomDialer.
+func (d *feedDialer) Dial(network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: feedDialTimeout}).Dial(network, address)
+	if err != nil {
+		return nil, err
+	}
+	tcp := conn.(*net.TCPConn) // nats.go says "tcp"
+	socket, err := newSocket(tcp)
+	if err != nil {
+		return nil, errors.Join(err, tcp.Close())
+	}
+	d.open.stream = &feedStream{socket: socket, deliver: func(subject string, payload []byte) {
+		d.open.take(d.inbox, subject, payload)
+	}}
+	return feedConn{tcp, d.open.stream}, nil
+}
+
+// take puts a frame into the inbox, or drops it and tells, once until there is room again.
+func (o *OpenFeed) take(inbox *Inbox, subject string, payload []byte) {
+	select {
+	case inbox.messages <- &nats.Msg{Subject: subject, Data: payload}:
+		o.full = false
+	default:
+		if !o.full {
+			o.full = true
+			o.bus.config.Logger.Warn("bus dropped messages", "lane", Replication.String(), "subject", subject)
+			o.bus.config.OnGap(Replication)
+		}
+	}
 }
 
 // Feed connects to a peer and puts what comes into the inbox until Wait has returned. There is no order between that
 // and what comes by a lane.
 func (b *Bus) Feed(ctx context.Context, f Feed, inbox *Inbox) (*OpenFeed, error) {
 	open := &OpenFeed{bus: b, from: f.Address, lost: make(chan error, 1)}
+	dialer := &feedDialer{open: open, inbox: inbox}
 	var err error
-	open.conn, err = nats.Connect("nats://"+f.Address,
+	open.conn, err = nats.Connect("nats://"+f.Address, nats.SetCustomDialer(dialer),
 		nats.Name(fmt.Sprintf("outrigger-%d feed", b.config.Node)), nats.UserInfo(f.User, f.Password),
 		nats.Timeout(feedDialTimeout), nats.NoReconnect(), nats.IgnoreDiscoveredServers(),
 		nats.PingInterval(-1), // its own would take a line full of frames for a dead one; Wait asks
@@ -105,9 +158,9 @@ func (o *OpenFeed) watch(ctx context.Context) error {
 			return err
 		case <-ticker.C:
 		}
-		came := o.conn.Stats().InMsgs
+		came := o.stream.came.Load()
 		if came == last {
-			if err := o.ask(ctx); err != nil && o.conn.Stats().InMsgs == came && ctx.Err() == nil {
+			if err := o.ask(ctx); err != nil && o.stream.came.Load() == came && ctx.Err() == nil {
 				return err
 			}
 		}
