@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
 	"testing"
@@ -9,7 +10,7 @@ import (
 func TestChecksumsOfPiecesMakeTheChecksumOfTheWhole(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
-		b := make([]byte, random.IntN(5000))
+		b := make([]byte, random.IntN(1<<random.IntN(19)))
 		for i := range b {
 			b[i] = byte(random.Uint32())
 		}
@@ -61,8 +62,23 @@ func TestCarriedSumsWriteTheSameBytes(t *testing.T) {
 	}
 }
 
-func BenchmarkShift(b *testing.B) {
-	for b.Loop() {
-		shift(299_999)
+// The shorter sizes say where sumsMin is to lie.
+func BenchmarkSums(b *testing.B) {
+	for _, size := range []int{1 << 10, 2 << 10, 4 << 10, 8 << 10, 15_700, 300_000} {
+		payload := make([]byte, size)
+		r := Record{Kind: Data, Payload: payload, Summed: size - 21, Sum: crc32.Checksum(payload[21:], castagnoli)}
+		into := make([]byte, EncodedLen(r))
+		encodeRecord(into, &r)
+		b.Run(fmt.Sprintf("carried/%d", size), func(b *testing.B) {
+			for b.Loop() {
+				carrySums(into, &r, 1, 2)
+			}
+		})
+		b.Run(fmt.Sprintf("computed/%d", size), func(b *testing.B) {
+			for b.Loop() {
+				recordCRC(into, 1)
+				crc32.Update(2, castagnoli, into)
+			}
+		})
 	}
 }
