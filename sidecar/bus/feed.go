@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -43,6 +44,8 @@ type OpenFeed struct {
 	stream *feedStream
 	// full: the inbox took nothing more when a frame came last. It is the stream's reader's.
 	full bool
+	// over: what is still read is nobody's, for nats.go does not wait for its reader.
+	over atomic.Bool
 }
 
 // feedDialer makes the feed's connection, once.
@@ -67,18 +70,19 @@ func (d *feedDialer) Dial(network, address string) (net.Conn, error) {
 		return nil, err
 	}
 	tcp := conn.(*net.TCPConn) // nats.go says "tcp"
-	socket, err := newSocket(tcp)
-	if err != nil {
+	stream := &feedStream{deliver: func(subject string, payload []byte) { d.open.take(d.inbox, subject, payload) }}
+	if stream.socket, err = newSocket(tcp, &stream.came); err != nil {
 		return nil, errors.Join(err, tcp.Close())
 	}
-	d.open.stream = &feedStream{socket: socket, deliver: func(subject string, payload []byte) {
-		d.open.take(d.inbox, subject, payload)
-	}}
-	return feedConn{tcp, d.open.stream}, nil
+	d.open.stream = stream
+	return feedConn{tcp, stream}, nil
 }
 
 // take puts a frame into the inbox, or drops it and tells, once until there is room again.
 func (o *OpenFeed) take(inbox *Inbox, subject string, payload []byte) {
+	if o.over.Load() {
+		return
+	}
 	select {
 	case inbox.messages <- &nats.Msg{Subject: subject, Data: payload}:
 		o.full = false
@@ -138,6 +142,7 @@ func (o *OpenFeed) Wait(ctx context.Context) error {
 	if gone := o.here.Unsubscribe(); gone != nil {
 		o.bus.config.Logger.Debug("presence not taken back", slog.String("error", gone.Error()))
 	}
+	o.over.Store(true)
 	o.conn.Close()
 	if err == nil {
 		return nil

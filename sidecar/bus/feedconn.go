@@ -35,7 +35,7 @@ type feedStream struct {
 	socket socketReader
 	// deliver is given each frame, and its bytes.
 	deliver func(subject string, payload []byte)
-	// came counts reads that brought something: a sign of life, also in the midst of a long frame.
+	// came counts what the socket has brought, however little each time: a sign of life, also in the midst of a long frame.
 	came atomic.Uint64
 
 	// buffer[from:to] is what was read ahead.
@@ -84,9 +84,6 @@ func (s *feedStream) more() error {
 	s.from = 0
 	n, err := s.socket.fill(nil, s.buffer[s.to:])
 	s.to += n
-	if n > 0 {
-		s.came.Add(1)
-	}
 	return err
 }
 
@@ -132,7 +129,6 @@ func (s *feedStream) frame() error {
 			return fmt.Errorf("read frame, %d bytes: %w", size, err)
 		}
 		s.from, s.to = 0, spilled
-		s.came.Add(1)
 	}
 	for s.to-s.from < len("\r\n") {
 		if err := s.more(); err != nil {

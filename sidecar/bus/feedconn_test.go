@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -159,7 +160,7 @@ func FuzzFeedStream(f *testing.F) {
 // A socket that waits for all of a frame is woken by its last bytes, however they come, and by an end in its midst.
 func TestSocketWakesForTheLastBytes(t *testing.T) {
 	near, far := tcpPair(t)
-	s, err := newSocket(near)
+	s, err := newSocket(near, &atomic.Uint64{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,6 +196,47 @@ func TestSocketWakesForTheLastBytes(t *testing.T) {
 	}()
 	if _, err := s.fill(make([]byte, 1<<20), make([]byte, 1)); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("got %v, want the end", err)
+	}
+}
+
+// What has come of a long frame shows that the peer is there, before all of it has.
+func TestPartOfALongFrameIsASignOfLife(t *testing.T) {
+	near, far := tcpPair(t)
+	var came atomic.Uint64
+	s, err := newSocket(near, &came)
+	if err != nil {
+		t.Fatal(err)
+	}
+	filled := make(chan error, 1)
+	go func() {
+		_, err := s.fill(make([]byte, 1<<20), make([]byte, 1))
+		filled <- err
+	}()
+	for range 2 {
+		before := came.Load()
+		if _, err := far.Write(make([]byte, 1<<19)); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(30 * time.Second); came.Load() == before; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatal("half a frame is no sign of life")
+			}
+		}
+	}
+	if err := <-filled; err != nil {
+		t.Error(err)
+	}
+}
+
+// What is still read of a feed that is over goes to nobody.
+func TestNothingIsDeliveredOnceAFeedIsOver(t *testing.T) {
+	inbox, open := NewInbox(2), &OpenFeed{}
+	for _, over := range []bool{false, true} {
+		open.over.Store(over)
+		open.take(inbox, "wal.1", []byte("frame"))
+	}
+	if got := len(inbox.messages); got != 1 {
+		t.Errorf("got %d frames, want the one from before the end", got)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -21,18 +22,20 @@ const (
 // socket reads from a TCP connection and is woken when what it waits for is there, not at each packet.
 type socket struct {
 	raw syscall.RawConn
+	// came counts reads that brought something.
+	came *atomic.Uint64
 	// wakeAt is the socket's SO_RCVLOWAT.
 	wakeAt int
 	// fixed: it could not be raised.
 	fixed bool
 }
 
-func newSocket(conn *net.TCPConn) (*socket, error) {
+func newSocket(conn *net.TCPConn, came *atomic.Uint64) (*socket, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("reach socket: %w", err)
 	}
-	return &socket{raw: raw, wakeAt: 1}, nil
+	return &socket{raw: raw, came: came, wakeAt: 1}, nil
 }
 
 // fill implements socketReader.
@@ -51,6 +54,7 @@ func (s *socket) try(fd int, b *[]byte, spill []byte) (spilled int, done bool, e
 		n, err := unix.Readv(fd, [][]byte{*b, spill})
 		switch {
 		case errors.Is(err, unix.EINTR):
+			continue
 		case errors.Is(err, unix.EAGAIN):
 			err := s.wake(fd, len(*b))
 			return 0, err != nil, err
@@ -58,11 +62,12 @@ func (s *socket) try(fd int, b *[]byte, spill []byte) (spilled int, done bool, e
 			return 0, true, os.NewSyscallError("readv", err)
 		case n <= 0:
 			return 0, true, io.ErrUnexpectedEOF
-		case n >= len(*b):
-			return n - len(*b), true, nil
-		default:
-			*b = (*b)[n:]
 		}
+		s.came.Add(1)
+		if n >= len(*b) {
+			return n - len(*b), true, nil
+		}
+		*b = (*b)[n:]
 	}
 }
 
