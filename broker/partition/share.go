@@ -11,10 +11,10 @@ import (
 // do the others, which take turns:
 //
 //	the store is idle      all of the time
-//	files are adopted      the same, by how many times what may wait for that waits
 //	little is appended     a sixteenth of the time; if what a job could free is more than what would stay, beyond a
 //	                       few files, more: all of the time once it is three times that
 //	much is, or is read    the same, but that it begins with a 128th of the processors
+//	files are adopted      the same, by how many times as much waits as may
 //
 // So under load that lasts the space in use is bounded by what is needed, as long as a job that has all of the
 // time frees more than comes in. Appends pay for it, the more the further they are ahead.
