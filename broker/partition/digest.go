@@ -142,6 +142,9 @@ func (d *digests) burden() float64 {
 	return float64(d.mu.bytes-len(d.mu.files[n-1].bytes)) / float64(d.burdenMax)
 }
 
+// burdens reports whether as many batches wait as may.
+func (d *digests) burdens() bool { return d.burden() >= 1 }
+
 func (g *digest) add(r *wal.Placed) {
 	h, head, err := digestHeadOf(r)
 	if g.lost = err != nil; g.lost {

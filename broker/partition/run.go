@@ -120,7 +120,7 @@ func (s *Store) piled() float64 {
 }
 
 // overdue reports whether what waits is drained before the store is quiet.
-func (s *Store) overdue() bool { return s.pressed() || s.owes() || s.digests.burden() >= 1 }
+func (s *Store) overdue() bool { return s.pressed() || s.owes() || s.digests.burdens() }
 
 func (s *Store) mayAdopt() bool { return s.cfg.MayAdopt == nil || s.cfg.MayAdopt() }
 
@@ -224,7 +224,7 @@ func (s *Store) tickDrain(now time.Duration) {
 // drains reports whether a file waits to be drained, and it is time for that.
 func (s *Store) drains() bool {
 	_, sealed := s.walLog.Sealed()
-	return sealed && (s.calm() || s.scarce() || s.pressed() || s.owes() || s.digests.burden() >= 1 && s.demand() != busy || s.adopts())
+	return sealed && (s.calm() || s.scarce() || s.pressed() || s.owes() || s.digests.burdens() && s.demand() != busy || s.adopts())
 }
 
 // saveHighWatermarks queues a checkpoint record for every log whose high watermark has moved. A full

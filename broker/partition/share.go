@@ -175,7 +175,7 @@ func (s *Store) urges() bool {
 func (s *Store) waits() bool { return s.pressed() || s.starves() || s.adopts() }
 
 // hurries is urges for an adoption, which others do not wait for as long as little waits beside it.
-func (s *Store) hurries() bool { return s.pressed() || s.digests.burden() >= 1 || s.starves() }
+func (s *Store) hurries() bool { return s.pressed() || s.digests.burdens() || s.starves() }
 
 // starves reports whether space is scarce that could be given back.
 func (s *Store) starves() bool {
