@@ -123,11 +123,16 @@ func (b *Bus) asyncError(lane Lane, sub *nats.Subscription, err error) {
 		subject = sub.Subject
 	}
 	if errors.Is(err, nats.ErrSlowConsumer) {
-		b.config.Logger.Warn("bus dropped messages", "lane", lane.String(), "subject", subject)
-		b.config.OnGap(lane)
+		b.dropped(lane, subject)
 		return
 	}
 	b.config.Logger.Warn("bus lane failed", "lane", lane.String(), "subject", subject, "error", err)
+}
+
+// dropped tells that an inbox was full.
+func (b *Bus) dropped(lane Lane, subject string) {
+	b.config.Logger.Warn("bus dropped messages", "lane", lane.String(), "subject", subject)
+	b.config.OnGap(lane)
 }
 
 func (b *Bus) disconnected(lane Lane, err error) {

@@ -89,8 +89,7 @@ func (o *OpenFeed) take(inbox *Inbox, subject string, payload []byte) {
 	default:
 		if !o.full {
 			o.full = true
-			o.bus.config.Logger.Warn("bus dropped messages", "lane", Replication.String(), "subject", subject)
-			o.bus.config.OnGap(Replication)
+			o.bus.dropped(Replication, subject)
 		}
 	}
 }
