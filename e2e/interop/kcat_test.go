@@ -135,18 +135,31 @@ func (k *kcatTransactions) ask(ctx context.Context, fields ...string) (answer []
 	return nil, err
 }
 
-// start has kcat claim its id, which it says on its standard error.
+// start has kcat claim its id. What it says of its own accord, it says before it asks for the id: two that
+// were started in turn could have it in either order. So librdkafka's debug lines tell.
 func (k *kcatTransactions) start(ctx context.Context) (err error) {
-	cmd := exec.Command(k.kcat, "-P", "-b", k.broker, "-t", k.topic, "-K:", "-X", "transactional.id="+k.id)
-	if k.running, err = start(command{cmd: cmd, translate: func(line string) [][]string { return [][]string{{line}} }}); err != nil {
+	cmd := exec.Command(k.kcat, "-P", "-b", k.broker, "-t", k.topic, "-K:", "-d", "eos", "-X", "transactional.id="+k.id)
+	if k.running, err = start(command{cmd: cmd, translate: transactionLines}); err != nil {
 		return err
 	}
 	return eventually(ctx, func() error {
-		if said := k.running.complaint(); !strings.Contains(said, "transaction") && !k.running.ended() {
+		switch said := k.running.complaint(); {
+		case len(k.running.messages(0, "begun")) > 0:
+			return nil
+		case k.running.ended():
+			return final{errors.New("kcat has ended: " + said)}
+		default:
 			return errors.New("kcat has begun no transaction: " + said)
 		}
-		return nil
 	})
+}
+
+// transactionLines tells when librdkafka has its producer id and has begun a transaction.
+func transactionLines(line string) [][]string {
+	if strings.HasPrefix(line, debugLine) && strings.Contains(line, "Ready -> InTransaction") {
+		return [][]string{{"begun"}}
+	}
+	return nil
 }
 
 func (k *kcatTransactions) stop() error {

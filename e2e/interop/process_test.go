@@ -21,6 +21,8 @@ const (
 	errorsBytes   = 1500
 	lineBytesMax  = 4 << 20
 	deadlineWords = "the deadline has passed"
+	// debugLine begins a line of librdkafka that tells what it does, and complains of nothing.
+	debugLine = "%7|"
 )
 
 // command says how a client is run, and what its lines mean.
@@ -95,7 +97,7 @@ func (p *process) read(from io.Reader, out bool) {
 		}
 		p.mu.Lock()
 		p.said = append(p.said, said...)
-		if !out {
+		if !out && !strings.HasPrefix(line, debugLine) {
 			p.errors = append(p.errors, line...)
 			p.errors = append(p.errors, '\n')
 		}
