@@ -11,9 +11,8 @@ import (
 // do the others, which take turns:
 //
 //	the store is idle      all of the time
-//	little is appended     a sixteenth of the time; if what a job could free is more than what would stay, beyond a
-//	                       few files, more: all of the time once it is three times that
-//	much is, or is read    the same, but that it begins with a 128th of the processors
+//	it is not              a 128th of the processors, a sixteenth of the time at most; if what a job could free is more
+//	                       than what would stay, beyond a few files, more: all of the time once it is three times that
 //	files are adopted      the same, by how many times as much waits as may
 //
 // So under load that lasts the space in use is bounded by what is needed, as long as a job that has all of the
@@ -22,8 +21,9 @@ const (
 	// shareLeast is little, since brokers that share a machine have it each: where the processors are nearly busy, three
 	// times an eighth was enough to make requests wait.
 	shareLeast = 1.0 / 16
-	// shareOfProcessors bounds it under load. Three brokers on two processors that were busy for four fifths of the time made
-	// the slowest percent of requests half as long again with a sixteenth each.
+	// shareOfProcessors bounds it where there are few. Three brokers on two processors that were busy for four fifths of the
+	// time made the slowest percent of requests half as long again with a sixteenth each; a thousand records a second are
+	// enough to keep those busy for two thirds.
 	shareOfProcessors = 1.0 / 128
 	// crowdedLeast and crowdedAll are between which crowding the share grows.
 	crowdedLeast, crowdedAll = 1.0, 3.0
@@ -46,10 +46,7 @@ func crowding(freed, stays, slack int64) float64 {
 }
 
 // leastOf is the part of the time that a job may have however little waits, on a machine with so many processors.
-func leastOf(asked demand, processors int) float64 {
-	if asked == quiet {
-		return shareLeast
-	}
+func leastOf(processors int) float64 {
 	return min(shareLeast, shareOfProcessors*float64(processors))
 }
 
@@ -101,11 +98,11 @@ func (d *drainer) grant(a *allowance, now time.Duration, crowding float64) {
 
 // shareOf is the part of the time that a job may have now.
 func (d *drainer) shareOf(a *allowance) float64 {
-	asked, least := d.store.demand(), shareLeast
+	least := shareLeast
 	if !a.spares {
-		least = leastOf(asked, d.store.cfg.Processors)
+		least = leastOf(d.store.cfg.Processors)
 	}
-	return shareOf(asked, a.crowding, least)
+	return shareOf(d.store.demand(), a.crowding, least)
 }
 
 // errEnding ends a copy in its midst, since the store ends: it is given up and begun anew by the next run, so that a

@@ -185,7 +185,7 @@ func prepare(ctx context.Context, f flags, cfg *lines.Config) (kafka fetch.Kafka
 // facts are what a reader must know to judge the table.
 func facts(f flags, kafka fetch.Kafka, cfg lines.Config, r report) []string {
 	m := r.Machine
-	cold := "could not be dropped (that takes root)"
+	cold := "not dropped (that takes root, and nothing else than cold reads needs it)"
 	if r.Dropped {
 		cold = "dropped before"
 	}
@@ -226,7 +226,7 @@ func againstOthers(f flags, kafka fetch.Kafka) []string {
 
 // againstItself tells what the lines of lines.Keeping compare.
 func againstItself(f flags, cfg lines.Config) string {
-	return fmt.Sprintf("%s: two clusters of ours, one with %s, one without; before each sample both are given %d MB of overwritten keys and %d MB that expire one after the other, "+
+	return fmt.Sprintf("%s: two clusters of ours, one with %s, one without, in the other order in every second pair; before each sample both are given %d MB of overwritten keys and %d MB that expire one after the other, "+
 		"and meanwhile the one with deletes the latter, and what the line has written, and compacts the former, topic by topic; a sample of it in which nothing was deleted, or nothing compacted, or, "+
 		"where the line fills files, nothing drained, has failed, as has one without in which something was; latency is at a quarter of the throughput without, in an open loop, and not verified; what is read is read again and again, for the length of a window",
 		lines.Keeping, strings.Join(cfg.KeptSets(), ", "), f.keepingMB, f.keepingMB)

@@ -41,8 +41,18 @@ func NeedKafka(chosen []string) bool {
 	return slices.ContainsFunc(chosen, func(name string) bool { return !slices.Contains(KeepingNames, name) })
 }
 
-// keepingSystems are measured in turn, in this order.
+// keepingSystems are what is compared.
 var keepingSystems = []system.Name{system.Bare, system.Kept}
+
+// keepingOrder is in which order they are measured: the other one in every second pair, so that a machine that becomes
+// faster or slower, or has had to find memory for the first, favours neither.
+func keepingOrder(pair int) []system.Name {
+	order := slices.Clone(keepingSystems)
+	if pair%2 == 0 {
+		slices.Reverse(order)
+	}
+	return order
+}
 
 const (
 	// keepingGoal: no line may be worse by more than this.
@@ -116,7 +126,7 @@ func (r *Runner) keepingPair(ctx context.Context) error {
 		if !r.wants(name) {
 			continue
 		}
-		if err := r.eachInTurn(ctx, name, keepingSystems, r.keeping); err != nil {
+		if err := r.eachInTurn(ctx, name, keepingOrder(r.pair), r.keeping); err != nil {
 			return err
 		}
 	}

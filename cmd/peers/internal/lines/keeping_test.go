@@ -32,6 +32,20 @@ func TestKeepingIsChosenByItsName(t *testing.T) {
 	}
 }
 
+// Over the pairs each is measured first as often as the other.
+func TestKeepingFavoursNoneByItsOrder(t *testing.T) {
+	first := map[system.Name]int{}
+	for pair := 1; pair <= 6; pair++ {
+		order := keepingOrder(pair)
+		if first[order[0]]++; len(order) != 2 || order[0] == order[1] {
+			t.Errorf("pair %d: got %v, want each once", pair, order)
+		}
+	}
+	if first[system.Bare] != 3 || first[system.Kept] != 3 {
+		t.Errorf("got %v first, want each three times", first)
+	}
+}
+
 // Each figure is held against the same one without, is among what is measured, and what was done stands beside it.
 func TestKeepingHoldsEachFigureAgainstTheSameOne(t *testing.T) {
 	report := &benchReport{Results: map[string]benchResult{produced: {MBPerSecond: 1}}}
