@@ -247,26 +247,31 @@ func owing(t *testing.T, d time.Duration) (s *shift, breathe func() (paused time
 const shareless = 1 / shareLeast
 
 // A pause makes up for the work before it, on a clock that stands still as well, but not for a disk or a process that
-// stood still for a minute. Nobody's time is not made up for.
+// stood still for a minute, and never for longer than a few seconds. Nobody's time is not made up for.
 func TestPausesAreAsLongAsWhatTheyMakeUpFor(t *testing.T) {
+	const many, few = 64, 2 // processors
 	for _, c := range []struct {
-		asked     demand
-		owed      time.Duration
-		pause     time.Duration
-		leftOwing bool
+		asked      demand
+		processors int
+		owed       time.Duration
+		pause      time.Duration
+		leftOwing  bool
 	}{
-		{quiet, 50 * time.Millisecond, shareless * 50 * time.Millisecond, true}, // the clock stood still
-		{quiet, time.Minute, shareless * debtMax, true},
-		{idle, time.Minute, 0, false},
-		{quiet, debtMin / 2, 0, true},
+		{quiet, many, 50 * time.Millisecond, shareless * 50 * time.Millisecond, true}, // the clock stood still
+		{quiet, many, time.Minute, shareless * debtMax, true},
+		{quiet, few, 5 * time.Millisecond, 64 * 5 * time.Millisecond, true},
+		{quiet, few, debtMax, owesMax, true},
+		{idle, many, time.Minute, 0, false},
+		{quiet, many, debtMin / 2, 0, true},
 	} {
 		s, breathe := owing(t, c.owed)
+		s.store.cfg.Processors = c.processors
 		s.store.found.Store(int32(c.asked))
 		if got := breathe(); got != c.pause {
-			t.Errorf("demand %v, %v of work: got pauses of %v, want %v", c.asked, c.owed, got, c.pause)
+			t.Errorf("demand %v, %d processors, %v of work: got pauses of %v, want %v", c.asked, c.processors, c.owed, got, c.pause)
 		}
 		if owes := s.store.drainer.repacking.credit < 0; owes != c.leftOwing {
-			t.Errorf("demand %v, %v of work: got %v left", c.asked, c.owed, s.store.drainer.repacking.credit)
+			t.Errorf("demand %v, %d processors, %v of work: got %v left", c.asked, c.processors, c.owed, s.store.drainer.repacking.credit)
 		}
 	}
 }

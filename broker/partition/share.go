@@ -33,9 +33,10 @@ const (
 	piledUrges = 2.0
 	// creditMax is how much of its share a job may save up that is not stopped in its midst.
 	creditMax = time.Second / 2
-	// debtMin is for how much a job is stopped at all, debtMax for how much at most: the rest of a piece that took
-	// longer was the disk's fault, or that of whoever stopped the process. stopMax is for how long at once.
-	debtMin, debtMax, stopMax = time.Millisecond, 250 * time.Millisecond, 50 * time.Millisecond
+	// debtMin is for how much a job is stopped at all, debtMax for how much at most, and owesMax for how long it is stopped
+	// for that: the rest of a piece that took longer was the disk's fault, or that of whoever stopped the process. stopMax
+	// is for how long at once.
+	debtMin, debtMax, owesMax, stopMax = time.Millisecond, 250 * time.Millisecond, 4 * time.Second, 50 * time.Millisecond
 	// pieceBytes is how much is read and written in between.
 	pieceBytes = 256 << 10
 )
@@ -130,7 +131,8 @@ func (d *drainer) relent(a *allowance, urgent func() bool) {
 		return
 	}
 	a.share = d.shareOf(a)
-	if a.credit = max(min(a.credit, 0), -debtMax); a.credit > -debtMin {
+	most := min(debtMax, time.Duration(float64(owesMax)*a.share))
+	if a.credit = max(min(a.credit, 0), -most); a.credit > -debtMin {
 		return
 	}
 	for left := a.due() - a.at; left > 0; left -= stopMax {
