@@ -259,8 +259,8 @@ func TestPausesAreAsLongAsWhatTheyMakeUpFor(t *testing.T) {
 	}{
 		{quiet, many, 50 * time.Millisecond, shareless * 50 * time.Millisecond, true}, // the clock stood still
 		{quiet, many, time.Minute, shareless * debtMax, true},
-		{quiet, few, 5 * time.Millisecond, 64 * 5 * time.Millisecond, true},
-		{quiet, few, debtMax, owesMax, true},
+		{busy, few, 5 * time.Millisecond, 64 * 5 * time.Millisecond, true},
+		{busy, few, debtMax, owesMax, true},
 		{idle, many, time.Minute, 0, false},
 		{quiet, many, debtMin / 2, 0, true},
 	} {

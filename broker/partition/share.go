@@ -11,8 +11,9 @@ import (
 // do the others, which take turns:
 //
 //	the store is idle      all of the time
-//	it is not              a 128th of the processors, a sixteenth of the time at most; if what a job could free is more
-//	                       than what would stay, beyond a few files, more: all of the time once it is three times that
+//	little is appended     a sixteenth of the time; if what a job could free is more than what would stay, beyond a
+//	                       few files, more: all of the time once it is three times that
+//	much is, or is read    the same, but that it begins with a 128th of the processors
 //	files are adopted      the same, by how many times as much waits as may
 //
 // So under load that lasts the space in use is bounded by what is needed, as long as a job that has all of the
@@ -21,9 +22,8 @@ const (
 	// shareLeast is little, since brokers that share a machine have it each: where the processors are nearly busy, three
 	// times an eighth was enough to make requests wait.
 	shareLeast = 1.0 / 16
-	// shareOfProcessors bounds it where there are few. Three brokers on two processors that were busy for four fifths of the
-	// time made the slowest percent of requests half as long again with a sixteenth each; a thousand records a second are
-	// enough to keep those busy for two thirds.
+	// shareOfProcessors bounds it under load. Three brokers on two processors that were busy for four fifths of the time made
+	// the slowest percent of requests half as long again with a sixteenth each.
 	shareOfProcessors = 1.0 / 128
 	// crowdedLeast and crowdedAll are between which crowding the share grows.
 	crowdedLeast, crowdedAll = 1.0, 3.0
@@ -47,7 +47,10 @@ func crowding(freed, stays, slack int64) float64 {
 }
 
 // leastOf is the part of the time that a job may have however little waits, on a machine with so many processors.
-func leastOf(processors int) float64 {
+func leastOf(asked demand, processors int) float64 {
+	if asked == quiet {
+		return shareLeast
+	}
 	return min(shareLeast, shareOfProcessors*float64(processors))
 }
 
@@ -99,11 +102,11 @@ func (d *drainer) grant(a *allowance, now time.Duration, crowding float64) {
 
 // shareOf is the part of the time that a job may have now.
 func (d *drainer) shareOf(a *allowance) float64 {
-	least := shareLeast
+	asked, least := d.store.demand(), shareLeast
 	if !a.spares {
-		least = leastOf(d.store.cfg.Processors)
+		least = leastOf(asked, d.store.cfg.Processors)
 	}
-	return shareOf(d.store.demand(), a.crowding, least)
+	return shareOf(asked, a.crowding, least)
 }
 
 // errEnding ends a copy in its midst, since the store ends: it is given up and begun anew by the next run, so that a
