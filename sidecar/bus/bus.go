@@ -108,7 +108,7 @@ func (b *Bus) connect(lane Lane) (*nats.Conn, error) {
 		nats.WriteBufferSize(spec.writeBufferBytes),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) { b.asyncError(lane, sub, err) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { b.disconnected(lane, err) }),
-		nats.ReconnectHandler(func(*nats.Conn) { b.reconnected(lane) }),
+		nats.ReconnectHandler(func(conn *nats.Conn) { b.reconnected(lane, conn) }),
 	}
 	if spec.noEcho {
 		options = append(options, nats.NoEcho())
@@ -143,8 +143,14 @@ func (b *Bus) disconnected(lane Lane, err error) {
 	}
 }
 
-func (b *Bus) reconnected(lane Lane) {
-	b.config.Logger.Info("bus lane is connected again", "lane", lane.String())
+// reconnected tells of the gap when it is over: the server knows the lane's subscriptions again. If it does not answer,
+// the connection is lost once more, and what follows will be told as well.
+func (b *Bus) reconnected(lane Lane, conn *nats.Conn) {
+	if err := conn.FlushTimeout(flushTimeout); err != nil {
+		b.config.Logger.Warn("bus lane is connected again, and silent", "lane", lane.String(), "error", err)
+	} else {
+		b.config.Logger.Info("bus lane is connected again", "lane", lane.String())
+	}
 	b.config.OnGap(lane)
 }
 

@@ -369,6 +369,85 @@ func TestLaneComesBackAndTellsOfTheGap(t *testing.T) {
 	}
 }
 
+// slow lets a test hold back what a server learns of subscriptions, while whoever has sent it goes on, as over a network.
+type slow struct {
+	*natsconf.Server
+	conns   chan net.Conn
+	held    chan struct{}
+	release chan struct{}
+}
+
+type slowConn struct {
+	net.Conn
+	writes chan []byte
+}
+
+func (s slow) InProcessConn() (net.Conn, error) {
+	conn, err := s.Server.InProcessConn()
+	if err != nil {
+		return nil, err
+	}
+	s.conns <- conn
+	late := slowConn{conn, make(chan []byte, 1000)}
+	go func() {
+		for p := range late.writes {
+			if bytes.Contains(p, []byte("SUB hb.1 ")) {
+				s.held <- struct{}{}
+				<-s.release
+			}
+			_, _ = conn.Write(p) // an error is read, too
+		}
+	}()
+	return late, nil
+}
+
+func (c slowConn) Write(p []byte) (int, error) {
+	c.writes <- bytes.Clone(p)
+	return len(p), nil
+}
+
+// Whoever hears of a gap asks again for what was lost in it. So it is told when it is over: what is sent from then on
+// arrives. nats.go says that it is connected when it has sent the subscriptions, not when the server knows them.
+func TestGapIsOverWhenItIsTold(t *testing.T) {
+	server, err := natsconf.Start(t.Context(), config(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Shutdown)
+	s := slow{server, make(chan net.Conn, 100), make(chan struct{}), make(chan struct{})}
+	gaps := make(chan bus.Lane, 100)
+	b, err := bus.Open(t.Context(), bus.Config{Server: s, Node: 1, OnGap: func(l bus.Lane) { gaps <- l }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	if err := b.Subscribe(bus.Heartbeat, "hb.1", func(bus.Message) {}); err != nil {
+		t.Fatal(err)
+	}
+	<-s.held
+	s.release <- struct{}{}
+	if err := b.Flush(t.Context(), bus.Heartbeat); err != nil {
+		t.Fatal(err)
+	}
+	(<-s.conns).Close() // the heartbeat's
+	select {
+	case <-s.held:
+	case <-time.After(patience):
+		t.Fatal("the subscription is not sent again")
+	}
+	select {
+	case <-gaps:
+		t.Error("the gap is told before the server knows the subscription")
+	case <-time.After(200 * time.Millisecond): // long for a goroutine that has nothing to wait for
+	}
+	close(s.release)
+	select {
+	case <-gaps:
+	case <-time.After(patience):
+		t.Error("the gap is not told")
+	}
+}
+
 // failure mode 44: nothing is kept to be sent after a reconnect.
 func TestPublishWithoutConnectionIsAnError(t *testing.T) {
 	n := startNode(t, config(1))
