@@ -35,6 +35,12 @@ func config(id int32, routes ...string) natsconf.Config {
 
 func startNode(t testing.TB, c natsconf.Config) *node {
 	t.Helper()
+	return startNodeBehind(t, c, func(server *natsconf.Server) bus.Server { return server })
+}
+
+// startNodeBehind is startNode with something between the bus and its server.
+func startNodeBehind(t testing.TB, c natsconf.Config, between func(*natsconf.Server) bus.Server) *node {
+	t.Helper()
 	server, err := natsconf.Start(t.Context(), c)
 	if err != nil {
 		t.Fatalf("start node %d: %v", c.NodeID, err)
@@ -42,7 +48,7 @@ func startNode(t testing.TB, c natsconf.Config) *node {
 	t.Cleanup(server.Shutdown)
 	n := &node{server: server, gaps: make(chan bus.Lane, 100)}
 	n.Bus, err = bus.Open(t.Context(), bus.Config{
-		Server: server, Node: topic.NodeID(c.NodeID), OnGap: func(l bus.Lane) { n.gaps <- l },
+		Server: between(server), Node: topic.NodeID(c.NodeID), OnGap: func(l bus.Lane) { n.gaps <- l },
 	})
 	if err != nil {
 		t.Fatalf("open bus of node %d: %v", c.NodeID, err)
@@ -334,26 +340,16 @@ func (s severed) InProcessConn() (net.Conn, error) {
 }
 
 func TestLaneComesBackAndTellsOfTheGap(t *testing.T) {
-	server, err := natsconf.Start(t.Context(), config(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Shutdown)
-	s := severed{server, make(chan net.Conn, 100)}
-	gaps := make(chan bus.Lane, 100)
-	b, err := bus.Open(t.Context(), bus.Config{Server: s, Node: 1, OnGap: func(l bus.Lane) { gaps <- l }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.Close() })
+	conns := make(chan net.Conn, 100)
+	n := startNodeBehind(t, config(1), func(server *natsconf.Server) bus.Server { return severed{server, conns} })
 	arrived := make(chan bus.Message, 10)
-	if err := b.Subscribe(bus.Heartbeat, "hb.1", func(m bus.Message) { arrived <- m }); err != nil {
+	if err := n.Subscribe(bus.Heartbeat, "hb.1", func(m bus.Message) { arrived <- m }); err != nil {
 		t.Fatal(err)
 	}
 	// lanes connect in their order, so this is the heartbeat's
-	(<-s.conns).Close()
+	(<-conns).Close()
 	select {
-	case lane := <-gaps:
+	case lane := <-n.gaps:
 		if lane != bus.Heartbeat {
 			t.Fatalf("got a gap of lane %s, want %s", lane, bus.Heartbeat)
 		}
@@ -361,7 +357,7 @@ func TestLaneComesBackAndTellsOfTheGap(t *testing.T) {
 		t.Fatal("the lane did not come back")
 	}
 	// the lane does not hear itself; another one of its account does the talking
-	if err := b.Publish(bus.Election, "hb.1", []byte("again")); err != nil {
+	if err := n.Publish(bus.Election, "hb.1", []byte("again")); err != nil {
 		t.Fatal(err)
 	}
 	if m := receive(t, arrived); string(m.Data) != "again" {
@@ -371,8 +367,7 @@ func TestLaneComesBackAndTellsOfTheGap(t *testing.T) {
 
 // slow lets a test hold back what a server learns of subscriptions, while whoever has sent it goes on, as over a network.
 type slow struct {
-	*natsconf.Server
-	conns   chan net.Conn
+	severed
 	held    chan struct{}
 	release chan struct{}
 }
@@ -383,11 +378,10 @@ type slowConn struct {
 }
 
 func (s slow) InProcessConn() (net.Conn, error) {
-	conn, err := s.Server.InProcessConn()
+	conn, err := s.severed.InProcessConn()
 	if err != nil {
 		return nil, err
 	}
-	s.conns <- conn
 	late := slowConn{conn, make(chan []byte, 1000)}
 	go func() {
 		for p := range late.writes {
@@ -409,24 +403,17 @@ func (c slowConn) Write(p []byte) (int, error) {
 // Whoever hears of a gap asks again for what was lost in it. So it is told when it is over: what is sent from then on
 // arrives. nats.go says that it is connected when it has sent the subscriptions, not when the server knows them.
 func TestGapIsOverWhenItIsTold(t *testing.T) {
-	server, err := natsconf.Start(t.Context(), config(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Shutdown)
-	s := slow{server, make(chan net.Conn, 100), make(chan struct{}), make(chan struct{})}
-	gaps := make(chan bus.Lane, 100)
-	b, err := bus.Open(t.Context(), bus.Config{Server: s, Node: 1, OnGap: func(l bus.Lane) { gaps <- l }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.Close() })
-	if err := b.Subscribe(bus.Heartbeat, "hb.1", func(bus.Message) {}); err != nil {
+	s := slow{severed{conns: make(chan net.Conn, 100)}, make(chan struct{}), make(chan struct{})}
+	n := startNodeBehind(t, config(1), func(server *natsconf.Server) bus.Server {
+		s.Server = server
+		return s
+	})
+	if err := n.Subscribe(bus.Heartbeat, "hb.1", func(bus.Message) {}); err != nil {
 		t.Fatal(err)
 	}
 	<-s.held
 	s.release <- struct{}{}
-	if err := b.Flush(t.Context(), bus.Heartbeat); err != nil {
+	if err := n.Flush(t.Context(), bus.Heartbeat); err != nil {
 		t.Fatal(err)
 	}
 	(<-s.conns).Close() // the heartbeat's
@@ -436,13 +423,13 @@ func TestGapIsOverWhenItIsTold(t *testing.T) {
 		t.Fatal("the subscription is not sent again")
 	}
 	select {
-	case <-gaps:
+	case <-n.gaps:
 		t.Error("the gap is told before the server knows the subscription")
 	case <-time.After(200 * time.Millisecond): // long for a goroutine that has nothing to wait for
 	}
 	close(s.release)
 	select {
-	case <-gaps:
+	case <-n.gaps:
 	case <-time.After(patience):
 		t.Error("the gap is not told")
 	}
