@@ -185,10 +185,6 @@ func prepare(ctx context.Context, f flags, cfg *lines.Config) (kafka fetch.Kafka
 // facts are what a reader must know to judge the table.
 func facts(f flags, kafka fetch.Kafka, cfg lines.Config, r report) []string {
 	m := r.Machine
-	cold := "not dropped (that takes root, and nothing else than cold reads needs it)"
-	if r.Dropped {
-		cold = "dropped before"
-	}
 	all := []string{
 		fmt.Sprintf("machine: %s, %d cores, %s, %.1f GB of memory, load average %s at the first sample; clients and brokers share it",
 			m.CPU, m.Cores, m.Kernel, float64(m.MemoryMB)/1e3, m.Load),
@@ -205,9 +201,16 @@ func facts(f flags, kafka fetch.Kafka, cfg lines.Config, r report) []string {
 	for _, w := range r.Warmings {
 		all = append(all, w.String())
 	}
+	if slices.ContainsFunc(cfg.Lines, func(name string) bool { return strings.HasSuffix(name, lines.Cold) }) {
+		cache := "could not be dropped (that takes root)"
+		if r.Dropped {
+			cache = "dropped before"
+		}
+		all = append(all, fmt.Sprintf("cold reads are of %d MB with the page cache %s", f.coldMB, cache))
+	}
 	return append(all,
 		"one system runs, the others are stopped (SIGSTOP) until their turn, and wait then until all replicas are in sync; between turns the disks are flushed (sync), so that nobody pays for another's dirty pages",
-		fmt.Sprintf("cold reads are of %d MB with the page cache %s; just-written reads are of %d MB", f.coldMB, cold, f.tailMB),
+		fmt.Sprintf("just-written reads are of %d MB", f.tailMB),
 		"throughput is not verified in the run (that takes the client's memory and processor), latency and failover are; ratios are within a pair, then their median (least..greatest)",
 	)
 }
