@@ -373,7 +373,8 @@ func TestAdoptionLeavesTheProcessorsToOthers(t *testing.T) {
 		share  float64
 	}{
 		{"little waits", 0.01, shareLeast},
-		{"half as much again", 0.75, shareLeast + (1-shareLeast)/4},
+		{"what may, twice", 0.5, shareLeast},
+		{"half as much again", 0.625, shareLeast + (1-shareLeast)/4},
 		{"too much", 1, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -173,7 +173,9 @@ func decodeRun(base topic.Offset, b []byte, fn func(extent)) error {
 			return fmt.Errorf("%w: run at %d", errCatalog, base)
 		}
 		fn(e)
-		e.base, e.at.Offset = e.end(), e.at.Offset+int64(e.encoded)
+		if e.base = e.end(); at.File != nowhere.File {
+			e.at.Offset += int64(e.encoded)
+		}
 	}
 	return d.err
 }

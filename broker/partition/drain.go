@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -93,6 +94,8 @@ type shadow struct {
 	fresh bool
 	// whole: the index holds all batches, not only those that the drain has added.
 	whole bool
+	// front is a run of the catalog, as far as it lies above a log start.
+	front []extent
 	moves []moved
 }
 
@@ -107,6 +110,8 @@ type drain struct {
 	adopting wal.Pack
 	needed   bool
 	made     []wal.Pack
+	// taken counts the records that were replayed.
+	taken int
 }
 
 // turn drains one file if there is one, or adopts all if that is asked for, and removes the packs that
@@ -199,7 +204,7 @@ func (d *drain) adopt(files []uint64) (next wal.Start, err error) {
 			return next, nil
 		}
 		d.adopting, d.needed = pack, false
-		d.grant(&d.draining, d.store.cfg.Now(), d.store.piled())
+		d.grant(&d.draining, d.store.cfg.Now(), 0)
 		if known != nil {
 			next, err = behind, known.each(d.take)
 		} else {
@@ -237,11 +242,16 @@ func (d *drain) copy(file uint64) (next wal.Start, err error) {
 	return next, err
 }
 
+// takesMost is how many records are replayed until it is looked whether there is time for more: some twenty microseconds.
+const takesMost = 16
+
 // take replays a record on its shadow, and keeps a batch that is needed for the pack.
 func (d *drain) take(r wal.Placed) error {
-	d.relents()
-	if err := d.ends(); err != nil {
-		return err
+	if d.taken++; d.adopting.Number == 0 || d.taken%takesMost == 0 { // To copy takes long.
+		d.relents()
+		if err := d.ends(); err != nil {
+			return err
+		}
 	}
 	s, err := d.shadow(r)
 	if err != nil {
@@ -250,6 +260,12 @@ func (d *drain) take(r wal.Placed) error {
 	if r.Kind == wal.Remove {
 		*s = shadow{log: newLog(d.store, r.Partition), fresh: true, whole: true}
 		return nil
+	}
+	if r.Kind == wal.LogStart && !s.whole && r.Base < s.from {
+		return d.startsBelow(s, r.Base)
+	}
+	if r.Kind == wal.Data && d.adopting.Number != 0 {
+		return d.adoptOne(s, r)
 	}
 	if err := s.log.replay(r); err != nil {
 		return fmt.Errorf("drain %v: %w", r.Partition, err)
@@ -260,13 +276,21 @@ func (d *drain) take(r wal.Placed) error {
 	case !d.store.needs(r):
 		s.moves = append(s.moves, moved{base: r.Base, from: r.At, to: nowhere})
 		return nil
-	case d.adopting.Number != 0:
-		d.needed = true
-		d.moved(r.Partition, moved{base: r.Base, from: r.At,
-			to: wal.Position{File: d.adopting.Number | wal.PackBit, Offset: r.At.Offset}})
-		return nil
 	}
 	return d.window.add(r)
+}
+
+// adoptOne replays a batch that becomes part of a pack where it lies.
+func (d *drain) adoptOne(s *shadow, r wal.Placed) error {
+	at := r.At
+	if r.At = nowhere; d.store.needs(r) {
+		r.At = wal.Position{File: d.adopting.Number | wal.PackBit, Offset: at.Offset}
+		d.needed = true
+	}
+	if err := s.log.replay(r); err != nil {
+		return fmt.Errorf("adopt %v at %v: %w", r.Partition, at, err)
+	}
+	return nil
 }
 
 // relents stops the drain once it has had its share. Brokers have the same files to adopt at the same time: where they share
@@ -287,8 +311,8 @@ func (d *drain) moved(p topic.Partition, m moved) {
 // nowhere is the place of a batch that is not needed any more.
 var nowhere = wal.Position{File: wal.PackBit}
 
-// shadow finds the shadow of a record's partition, or restores it from the catalog. A cut into what was
-// drained before, and a log start, need all of its batches.
+// shadow finds the shadow of a record's partition, or restores it from the catalog. A cut, and a log start above the
+// log end, need all of its batches.
 func (d *drain) shadow(r wal.Placed) (*shadow, error) {
 	s := d.shadows[r.Partition]
 	if s == nil {
@@ -302,13 +326,70 @@ func (d *drain) shadow(r wal.Placed) (*shadow, error) {
 	switch r.Kind {
 	case wal.Reset:
 		s.fresh, s.whole = true, true
-	case wal.LogStart, wal.Truncate:
-		s.fresh = s.fresh || r.Kind == wal.Truncate && r.Base < s.from || r.Base > s.log.mu.end
-		if err := d.complete(s); err != nil {
-			return nil, err
+	case wal.LogStart:
+		if r.Base > s.log.mu.end {
+			s.fresh = true
+			return s, d.complete(s)
 		}
+	case wal.Truncate:
+		s.fresh = s.fresh || r.Base < s.from
+		return s, d.complete(s)
 	}
 	return s, nil
+}
+
+// errFound ends a look into the catalog.
+var errFound = errors.New("found")
+
+// startsBelow replays a log start below what the drain has added: of what was drained before it needs to know where the
+// first batch begins that reaches above it.
+func (d *drain) startsBelow(s *shadow, start topic.Offset) error {
+	if start <= s.log.mu.start {
+		return nil
+	}
+	above := func(e extent, start topic.Offset) int { return cmp.Compare(e.end(), start+1) }
+	i, _ := slices.BinarySearchFunc(s.front, start, above)
+	if i == len(s.front) {
+		if err := d.findFront(s, start); err != nil {
+			return fmt.Errorf("drain the log start %d of %v: %w", start, s.log.partition, err)
+		}
+		i = 0
+	}
+	first := s.log.first()
+	if len(s.front) > 0 {
+		first = s.front[i].base
+	}
+	s.log.startBefore(start, first)
+	return nil
+}
+
+// findFront finds the first run that reaches above a log start. It looks at those that go, and at one more, however long
+// the log is.
+func (d *drain) findFront(s *shadow, start topic.Offset) error {
+	p, from := s.log.partition, topic.Offset(0)
+	if n := len(s.front); n > 0 {
+		from = s.front[n-1].end()
+	}
+	s.front = s.front[:0]
+	err := d.store.cfg.Catalog.Range(runKey(p, from), runKey(p, s.from), func(key, value []byte) error {
+		d.relents()
+		_, base, err := parseRunKey(key)
+		if err == nil {
+			err = decodeRun(base, value, func(e extent) {
+				if e.end() > start {
+					s.front = append(s.front, e)
+				}
+			})
+		}
+		if err == nil && len(s.front) > 0 {
+			return errFound
+		}
+		return err
+	})
+	if errors.Is(err, errFound) {
+		return nil
+	}
+	return err
 }
 
 // complete gives a shadow the batches that were drained before.
@@ -318,7 +399,7 @@ func (d *drain) complete(s *shadow) error {
 	}
 	added := s.log.mu.index
 	s.log.mu.index, s.log.mu.bytes, s.whole = index{extents: added.extents}, 0, true
-	if err := d.store.restoreRuns(s.log); err != nil {
+	if err := d.store.restoreRuns(s.log, d.relents); err != nil {
 		return err
 	}
 	for i := range added.len() {
@@ -368,9 +449,13 @@ func (d *drain) commit(next wal.Start) error {
 	}
 	for _, p := range partitions {
 		if l := d.store.Log(p); l != nil {
-			for moves := d.shadows[p].moves; len(moves) > 0; d.relents() {
-				moves = l.relocateNext(moves, live)
+			l.relocate(d.shadows[p].moves, live, d.relents)
+			for _, pack := range d.made {
+				for wal.Adopted(pack.Number) && l.adopted(pack) {
+					d.relents()
+				}
 			}
+			d.relents()
 		}
 	}
 	d.nextPack = next.NextPack
@@ -397,7 +482,7 @@ func (d *drain) adoptPack(pack wal.Pack) {
 
 // edits are what the catalog has to learn of one partition.
 func (d *drain) edits(p topic.Partition, s *shadow) ([]catalog.Edit, error) {
-	s.log.relocate(s.moves, shadowed)
+	s.log.relocate(s.moves, shadowed, d.relents)
 	var edits []catalog.Edit
 	if s.fresh {
 		edits = append(edits, catalog.Edit{Key: runKey(p, 0), Until: runsEnd(p)})
@@ -411,11 +496,15 @@ func (d *drain) edits(p topic.Partition, s *shadow) ([]catalog.Edit, error) {
 		return append(edits, catalog.Edit{Key: key, Until: append(slices.Clone(key), 0)}), nil
 	}
 	var run runs
-	for i := range s.log.mu.index.len() {
-		e := s.log.mu.index.at(i)
-		if !s.fresh && e.base < s.from {
-			continue // The catalog has it.
+	first := 0
+	if !s.fresh {
+		first = s.log.mu.index.covering(s.from) // The catalog has those before.
+	}
+	for i := first; i < s.log.mu.index.len(); i++ {
+		if i%chunkLength == 0 {
+			d.relents()
 		}
+		e := s.log.mu.index.at(i)
 		if e.at.File&wal.PackBit == 0 {
 			return nil, fmt.Errorf("drain: the batch at %d of %v lies at %v, and is needed", e.base, p, e.at)
 		}
@@ -474,15 +563,17 @@ const (
 // relocatesMost is how many extents are pointed elsewhere while others wait for the log.
 const relocatesMost = chunkLength
 
-// relocate points the extents that were copied to their new places. One that is gone, or that is
-// another batch by now, is left alone. It is done from the end from which the extents lie in their order all the time.
-func (l *Log) relocate(moves []moved, live bool) {
+// relocate points the extents that were copied to their new places, and calls between after some of them.
+func (l *Log) relocate(moves []moved, live bool, between func()) {
 	for len(moves) > 0 {
-		moves = l.relocateNext(moves, live)
+		if moves = l.relocateNext(moves, live); len(moves) > 0 {
+			between()
+		}
 	}
 }
 
-// relocateNext does some of it, and returns the others.
+// relocateNext points some of the extents that were copied to their new places, and returns the other moves. One that is gone, or
+// that is another batch by now, is left alone. It is done from the end from which the extents lie in their order all the time.
 func (l *Log) relocateNext(moves []moved, live bool) (rest []moved) {
 	n := min(len(moves), relocatesMost)
 	if moves[0].to.Compare(moves[0].from) > 0 {
@@ -492,6 +583,15 @@ func (l *Log) relocateNext(moves []moved, live bool) (rest []moved) {
 	}
 	l.relocateSome(moves, live)
 	return rest
+}
+
+// adopted has some of the batches of a file lie in the pack that it became, and reports whether there may be more.
+func (l *Log) adopted(pack wal.Pack) (more bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from := wal.AdoptedFile(pack.Number)
+	i := l.placedLocked(wal.Position{File: from})
+	return i < l.mu.settled && l.mu.index.refile(i, from, pack.Number|wal.PackBit) > 0
 }
 
 func (l *Log) relocateSome(moves []moved, live bool) {

@@ -148,6 +148,23 @@ func (x *index) set(i int, e extent) {
 	x.dirty = x.dirty || k < x.frozen
 }
 
+// refile has the extents from i on that lie in a file of the WAL lie in a pack, at the same places, up to the end of a chunk, and
+// counts them.
+func (x *index) refile(i int, file, pack uint64) (n int) {
+	k := x.find(i + x.gone)
+	open := x.open(k)[i+x.gone-x.chunks[k].from:]
+	encoded := int64(0)
+	for ; n < len(open) && open[n].at.File == file; n++ {
+		open[n].at.File = pack
+		encoded += int64(open[n].encoded)
+	}
+	if n > 0 {
+		x.packs.add(open[0].at, encoded)
+		x.dirty = x.dirty || k < x.frozen
+	}
+	return n
+}
+
 // open returns the extents of a chunk, which is thawed for that.
 func (x *index) open(k int) []extent {
 	if x.chunks[k].open != nil {

@@ -220,7 +220,7 @@ func (s *Store) compacted(one *cleaning) ([]catalog.Edit, error) {
 		one.recorded = true
 		return edits, nil
 	}
-	if err := s.restoreRuns(drained); err != nil {
+	if err := s.restoreRuns(drained, func() {}); err != nil { // Nothing may be cut until it is recorded: no time to pause.
 		return nil, err
 	}
 	before, behind, ok := one.beside(&drained.mu.index)

@@ -235,16 +235,18 @@ func (l *Log) remove(r wal.Record) {
 // removedLocked reports whether the partition was removed from this node.
 func (l *Log) removedLocked() bool { return errors.Is(l.mu.failed, ErrRemoved) }
 
-// extendLocked adds a batch to everything that is derived from batches. r.Base is the log end.
-func (l *Log) extendLocked(h batch.Header, r wal.Record) {
+// extendLocked adds a batch to everything that is derived from batches. r.Base is the log end; r.At is the zero of one that is not
+// durable.
+func (l *Log) extendLocked(h batch.Header, r wal.Placed) {
 	l.mu.index.push(extent{
+		at:      r.At,
 		base:    r.Base,
 		latest:  newestOf(h),
 		newest:  newestOf(h),
 		count:   r.Count,
 		epoch:   r.Epoch,
 		bytes:   int32(len(r.Payload)),
-		encoded: int32(wal.EncodedLen(r)),
+		encoded: int32(wal.EncodedLen(r.Record)),
 	})
 	l.mu.epochs.note(r.Epoch, r.Base)
 	l.mu.producers.take(h, r.Base, r.Payload, l.store.cfg.Now())
@@ -260,7 +262,7 @@ func (l *Log) extendLocked(h batch.Header, r wal.Record) {
 // the order of the WAL is the order of offsets (failure mode 29).
 func (l *Log) enqueueLocked(b wal.Budget, h batch.Header, r wal.Record) {
 	l.store.appender.Append(b, r)
-	l.extendLocked(h, r)
+	l.extendLocked(h, wal.Placed{Record: r})
 	l.mu.heldCount++
 	l.mu.tail.push(held{payload: r.Payload, number: l.mu.heldCount})
 }

@@ -244,7 +244,7 @@ func (d *drainer) rewrite(olds []uint64, number uint64) (done bool, err error) {
 	d.store.walLog.Adopt(pack)
 	for p, list := range moves {
 		if l := d.store.Log(p); l != nil {
-			l.relocate(list, live)
+			l.relocate(list, live, func() { d.relent(&d.repacking, d.store.urges) })
 		}
 	}
 	for _, old := range olds {

@@ -97,8 +97,9 @@ func (l *Log) replayDataLocked(r wal.Placed) error {
 		return fmt.Errorf("batch at %v has base %d, epoch %d, count %d; log ends at %d, epoch %d",
 			r.At, r.Base, r.Epoch, r.Count, l.mu.end, l.mu.epochs.tail())
 	}
-	l.extendLocked(h, r.Record)
-	l.settleLocked(r.At)
+	l.extendLocked(h, r)
+	l.mu.settled++
+	l.mu.durable = l.mu.end
 	return nil
 }
 

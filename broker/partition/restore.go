@@ -95,9 +95,10 @@ func (s *Store) restoreLog(l *Log) error {
 	})
 }
 
-// restoreRuns gives a log its batches.
-func (s *Store) restoreRuns(l *Log) error {
+// restoreRuns gives a log its batches, and calls between after some of them.
+func (s *Store) restoreRuns(l *Log, between func()) error {
 	return s.cfg.Catalog.Range(runKey(l.partition, 0), runsEnd(l.partition), func(key, value []byte) error {
+		between()
 		return s.restoreRun(l, key, value)
 	})
 }

@@ -113,10 +113,10 @@ func (s *Store) adopts() bool {
 	return s.overdue() || s.piled() >= 1
 }
 
-// piled is how many times what may wait to be adopted waits: bytes, and batches, of which half a burden may.
+// piled is how many times what may wait to be adopted waits: bytes, and batches, of which a quarter of a burden may.
 func (s *Store) piled() float64 {
 	sealed, _ := s.walLog.Sealed()
-	return max(float64(sealed.Waiting)/float64(min(adoptBytes, s.walLog.BytesMax()/8)), 2*s.digests.burden())
+	return max(float64(sealed.Waiting)/float64(min(adoptBytes, s.walLog.BytesMax()/8)), 4*s.digests.burden())
 }
 
 // overdue reports whether what waits is drained before the store is quiet.

@@ -14,7 +14,7 @@ import (
 //	little is appended     a sixteenth of the time; if what a job could free is more than what would stay, beyond a
 //	                       few files, more: all of the time once it is three times that
 //	much is, or is read    the same, but that it begins with a 128th of the processors
-//	files are adopted      the same, by how many times as much waits as may
+//	much is to be adopted  the same, whatever the job is: more once twice as much waits as may, all of the time at four times
 //
 // So under load that lasts the space in use is bounded by what is needed, as long as a job that has all of the
 // time frees more than comes in. Appends pay for it, the more the further they are ahead.
@@ -29,8 +29,9 @@ const (
 	crowdedLeast, crowdedAll = 1.0, 3.0
 	// shareSlackFiles is how many files of the WAL may be dead before that counts.
 	shareSlackFiles = 4
-	// piledUrges is how many times what may wait to be adopted waits when other jobs have to hurry.
-	piledUrges = 2.0
+	// piledMay is how many times what may wait to be adopted waits before jobs have more of the time, for that or to be
+	// out of its way.
+	piledMay = 2.0
 	// creditMax is how much of its share a job may save up that is not stopped in its midst.
 	creditMax = time.Second / 2
 	// debtMin is for how much a job is stopped at all, debtMax for how much at most, and owesMax for how long it is stopped
@@ -106,7 +107,15 @@ func (d *drainer) shareOf(a *allowance) float64 {
 	if !a.spares {
 		least = leastOf(asked, d.store.cfg.Processors)
 	}
-	return shareOf(asked, a.crowding, least)
+	return shareOf(asked, max(a.crowding, d.store.piles()), least)
+}
+
+// piles is the crowding by what waits to be adopted.
+func (s *Store) piles() float64 {
+	if !s.adopts() {
+		return 0
+	}
+	return s.piled() - piledMay + crowdedLeast
 }
 
 // errEnding ends a copy in its midst, since the store ends: it is given up and begun anew by the next run, so that a
@@ -170,7 +179,7 @@ func (d *drainer) throttle(until func() bool) {
 
 // urges reports whether others wait for the end of what is copied: producers, or space that could be given back.
 func (s *Store) urges() bool {
-	return s.pressed() || s.starves() || s.adopts() && (s.overdue() || s.piled() >= piledUrges)
+	return s.pressed() || s.starves() || s.adopts() && s.overdue()
 }
 
 // waits reports whether something else is to be done, which a job that could go on later does not hold up.

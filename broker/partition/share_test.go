@@ -46,7 +46,7 @@ func TestFewProcessorsAreLeftToTheLoad(t *testing.T) {
 		{busy, 2, false, 1.0 / 64}, {loaded, 2, false, 1.0 / 64}, {busy, 1, false, 1.0 / 128}, {busy, 8, false, shareLeast},
 		{loaded, 64, false, shareLeast}, {quiet, 2, false, shareLeast}, {busy, 2, true, shareLeast}, {idle, 2, false, 1},
 	} {
-		s := &Store{cfg: Config{Processors: c.processors}}
+		s := &Store{cfg: Config{Processors: c.processors, MayAdopt: func() bool { return false }}}
 		s.found.Store(int32(c.asked))
 		d := &drainer{store: s}
 		if got := d.shareOf(&allowance{spares: c.spares}); got != c.want {

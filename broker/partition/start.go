@@ -144,8 +144,30 @@ func (l *Log) moveStartLocked(start topic.Offset) {
 	l.forgetDamageLocked()
 	l.mu.committed -= dropped
 	l.mu.settled -= dropped
-	l.mu.epochs.drop(l.firstLocked())
-	l.mu.producers.transactions.drop(start)
+	l.forgetLocked(l.firstLocked())
+}
+
+// forgetLocked forgets, beside batches, what lies before the log start, and before its first batch.
+func (l *Log) forgetLocked(first topic.Offset) {
+	l.mu.epochs.drop(first)
+	l.mu.producers.transactions.drop(l.mu.start)
+}
+
+// startBefore moves the log start of a log as it is restored without its batches, of which the first will begin at `first`: up to
+// start, which lies before all those that it has.
+func (l *Log) startBefore(start, first topic.Offset) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.start, l.mu.startDurable = start, start
+	l.commitLocked(start, nil)
+	l.forgetLocked(first)
+}
+
+// first is firstLocked.
+func (l *Log) first() topic.Offset {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.firstLocked()
 }
 
 // Reset replaces a follower's log by an empty one that begins at `to`, behind a record of epoch

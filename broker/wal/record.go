@@ -91,10 +91,13 @@ func adoptedNumber(file uint64) uint64 { return file*PackStep | adoptedMark }
 // Adopted reports whether the pack of that number is a file of the chain that was adopted.
 func Adopted(pack uint64) bool { return pack%PackStep == adoptedMark }
 
+// AdoptedFile is the file of the chain that became the adopted pack of that number.
+func AdoptedFile(pack uint64) uint64 { return pack / PackStep }
+
 // life is the number in the headers of a file and in the checksums of its records, from that of a Position.
 func life(number uint64) uint64 {
 	if number&PackBit != 0 && Adopted(number&^PackBit) {
-		return (number &^ PackBit) / PackStep
+		return AdoptedFile(number &^ PackBit)
 	}
 	return number
 }
