@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"outrigger/broker/partition"
+	"outrigger/broker/wal"
 	"outrigger/sidecar/node"
 )
 
@@ -146,6 +147,31 @@ func groupMetrics(r register, stats func() partition.Stats) {
 	r.read("wal_waited_groups_total", "Those of them for which a thread waited for the device, since the system did not take "+
 		"them to write them by itself: that costs processor time. If it is so from the start, the broker's log says why.",
 		func() uint64 { return uint64(stats().Groups.Waited) })
+	r.MustRegister(writeTimes{
+		prometheus.NewDesc(metricPrefix+"wal_write_seconds", "Time of the device for a group of the write-ahead log, flush included.", nil, nil),
+		stats,
+	})
+}
+
+// writeTimes tells how long the writes of the write-ahead log took.
+type writeTimes struct {
+	desc  *prometheus.Desc
+	stats func() partition.Stats
+}
+
+// Describe implements prometheus.Collector.
+func (w writeTimes) Describe(to chan<- *prometheus.Desc) { to <- w.desc }
+
+// Collect implements prometheus.Collector.
+func (w writeTimes) Collect(to chan<- prometheus.Metric) {
+	took := w.stats().Groups.Took
+	count, buckets := uint64(0), map[float64]uint64{}
+	for i, bound := range wal.WriteBounds() {
+		count += uint64(took.Counts[i])
+		buckets[bound.Seconds()] = count
+	}
+	count += uint64(took.Counts[len(took.Counts)-1])
+	to <- prometheus.MustNewConstHistogram(w.desc, count, took.Sum.Seconds(), buckets)
 }
 
 // drainMetrics tell how the write-ahead log and the packs fill and empty.

@@ -396,6 +396,9 @@ func TestAdoptionLeavesTheProcessorsToOthers(t *testing.T) {
 			}
 			s.store.digests.burdenMax = int(s.store.digests.burden() * float64(s.store.digests.burdenMax) / c.burden)
 			s.store.found.Store(int32(busy))
+			if got := s.store.drainer.shareOf(&allowance{}); math.Abs(got-c.share) > c.share/8 {
+				t.Errorf("another job, which it waits for, has %.3f of the time, want about %.3f", got, c.share)
+			}
 			var drained bool
 			var err error
 			s.takes(func(waltest.Op) time.Duration { return 0 }, func() { drained, err = s.store.drainer.turn(true) })

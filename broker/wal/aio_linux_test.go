@@ -244,13 +244,13 @@ func TestLogTellsThatThreadsWaitForTheDevice(t *testing.T) {
 		t.Skip("no asynchronous writes here")
 	}
 	const groups = 3
-	if said, stats := told(t, Config{}, groups); len(said) != 0 || stats != (GroupStats{Groups: groups}) {
+	if said, stats := told(t, Config{}, groups); len(said) != 0 || stats.Groups != groups || stats.Waited != 0 {
 		t.Errorf("asynchronous writes: said %v, counted %+v", said, stats)
 	}
 	fallenBack := func(name string, cfg Config, reason string) {
 		t.Helper()
 		said, stats := told(t, cfg, groups)
-		if stats != (GroupStats{Groups: groups, Waited: groups}) {
+		if stats.Groups != groups || stats.Waited != groups {
 			t.Errorf("%s: counted %+v", name, stats)
 		}
 		if len(said) != 1 || !strings.Contains(fmt.Sprint(said[0]["reason"]), reason) || said[0]["file_system"] == "" {

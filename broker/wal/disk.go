@@ -2,6 +2,7 @@ package wal
 
 import (
 	"fmt"
+	"time"
 
 	"outrigger/broker/topic"
 )
@@ -29,7 +30,9 @@ type result struct {
 	synced uint64
 	// waited: a thread waited for the device, see File.WriteDurable.
 	waited bool
-	err    error
+	// took is how long the device took.
+	took time.Duration
+	err  error
 }
 
 // disk waits for the device, in a goroutine of its own or by a Driver's hand. It holds no lock.
@@ -41,6 +44,7 @@ type disk struct {
 	// Whoever turns the disk alone touches what follows. It completes each group's header just before
 	// the write, when the chain and what is synced are known for certain.
 	session topic.Session
+	now     func() time.Duration
 	last    chain
 	synced  uint64
 	// failed is the first error; after it nothing is touched any more.
@@ -48,14 +52,15 @@ type disk struct {
 	mutant Mutant
 }
 
-func newDisk(session topic.Session, last chain, mutant Mutant) *disk {
+func newDisk(cfg *Config, last chain) *disk {
 	return &disk{
 		jobs:    make(chan *job, jobsMax),
 		results: make(chan result, jobsMax),
-		session: session,
+		session: cfg.Session,
+		now:     cfg.Now,
 		last:    last,
 		synced:  last.sequence,
-		mutant:  mutant,
+		mutant:  cfg.mutant,
 	}
 }
 
@@ -69,10 +74,11 @@ func (d *disk) run() {
 // turn does one job.
 func (d *disk) turn(j *job) {
 	var waited bool
+	from := d.now()
 	if d.failed == nil {
 		waited, d.failed = d.do(j)
 	}
-	d.results <- result{synced: d.synced, waited: waited, err: d.failed}
+	d.results <- result{synced: d.synced, waited: waited, took: d.now() - from, err: d.failed}
 }
 
 // do writes and syncs. A crash before the sync has returned leaves any subset of the blocks: the

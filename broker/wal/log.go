@@ -245,6 +245,8 @@ type GroupStats struct {
 	// Waited are those among them for which a thread waited for the device, although they are synced one by one: the
 	// system did not take them to write them by itself. The log says at Open why, if it knows then.
 	Waited int64
+	// Took are the times of their writes, with the sync that was their own, under an interval without.
+	Took WriteTimes
 }
 
 // GroupStats counts what was written.

@@ -65,7 +65,7 @@ func (l *Log) Drive() (*Driver, error) {
 		return nil, fmt.Errorf("run: %w", ErrClosed)
 	}
 	l.mu.ran = true
-	d := &Driver{log: l, disk: newDisk(l.cfg.Session, l.recovered, l.cfg.mutant), preparer: preparer{log: l}}
+	d := &Driver{log: l, disk: newDisk(&l.cfg, l.recovered), preparer: preparer{log: l}}
 	d.writer = &writer{
 		log:      l,
 		disk:     d.disk,

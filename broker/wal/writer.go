@@ -344,6 +344,7 @@ func (l *Log) durable(g *openGroup, r result, oldest time.Duration) {
 	l.mu.synced, l.mu.reported = r.synced, g.group.Sequence
 	l.mu.written += g.group.Bytes
 	l.mu.groups.Groups++
+	l.mu.groups.Took.add(r.took)
 	if r.waited {
 		l.mu.groups.Waited++
 	}
