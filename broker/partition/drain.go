@@ -52,6 +52,8 @@ type drainer struct {
 	// twice as long each time: fullFor.
 	full               bool
 	fullUntil, fullFor time.Duration
+	// giveWayAfter is when files are adopted again while a pack is written anew.
+	giveWayAfter time.Duration
 	// bad are packs that could not be written anew.
 	bad map[uint64]respite
 	// draining, repacking, compacting and removing are the times that these jobs may have. pause lets time pass until they may

@@ -307,7 +307,7 @@ func (d *drainer) copyResidents(
 	needed []resident, old, number uint64,
 ) (wal.Pack, map[topic.Partition][]moved, error) {
 	moves := map[topic.Partition][]moved{}
-	to := sorter{log: d.store.walLog, number: number, breathe: func() error { return d.breathe(&d.repacking) },
+	to := sorter{log: d.store.walLog, number: number, breathe: d.giveWay,
 		moved: func(p topic.Partition, m moved) { moves[p] = append(moves[p], m) }}
 	copied := d.copyEach
 	if wal.Adopted(old) {
@@ -323,6 +323,31 @@ func (d *drainer) copyResidents(
 	}
 	return pack, moves, nil
 }
+
+// giveWay is breathe for who writes a pack anew, which may take a minute of small shares: files that are due are adopted
+// meanwhile. Neither touches what the other moves.
+func (d *drainer) giveWay() error {
+	if err := d.breathe(&d.repacking); err != nil {
+		return err
+	}
+	now := d.store.cfg.Now()
+	if now < d.giveWayAfter || d.rests() || !d.store.adopts() {
+		return nil
+	}
+	files := d.store.walLog.SealedFiles()
+	if len(files) == 0 {
+		return nil
+	}
+	_, err, left := d.drainFiles(files, true, false)
+	if err = errors.Join(err, left); errors.Is(err, wal.ErrNoSpace) || errors.Is(err, wal.ErrDamaged) {
+		d.giveWayAfter = now + giveWayLeast // The next turn knows what to do.
+		return nil
+	}
+	return err
+}
+
+// giveWayLeast is after how long files are tried again that could not be adopted.
+const giveWayLeast = time.Second
 
 // unreadable is a pack of which a batch could not be read.
 type unreadable struct {
@@ -340,7 +365,7 @@ func (d *drainer) copyEach(needed []resident, to *sorter) error {
 		if _, err := r.log.load(one); err != nil {
 			return &unreadable{pack: r.at.File &^ wal.PackBit, err: err}
 		}
-		if err := d.breathe(&d.repacking); err != nil {
+		if err := d.giveWay(); err != nil {
 			return err
 		}
 		err := to.add(wal.Placed{At: r.at, Record: wal.Record{Kind: wal.Data, Partition: r.log.partition, Epoch: r.epoch,
@@ -366,7 +391,7 @@ func (d *drainer) copyScanned(needed []resident, to *sorter) error {
 		if err != nil {
 			return err
 		}
-		if err := d.breathe(&d.repacking); err != nil {
+		if err := d.giveWay(); err != nil {
 			return err
 		}
 	}
