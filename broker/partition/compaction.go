@@ -108,15 +108,20 @@ func (d *drainer) compactTurn(slice int64, until func() bool) (more bool, err er
 		if !d.compacting.may() || !d.moving.may() {
 			return true, nil
 		}
-		more, err = d.compact(slice)
-		if ending := d.breathe(&d.compacting); ending != nil {
-			return d.compaction != nil, err // stop gives it up
+		if more, err = d.compact(slice); err != nil {
+			d.compacting.spend(now())
+			return more || d.compaction != nil, err
 		}
-		if more && err == nil {
+		if err = d.giveWay(&d.compacting); errors.Is(err, errEnding) {
+			return d.compaction != nil, nil // stop gives it up
+		} else if err != nil {
+			return false, err
+		}
+		if more {
 			d.throttle(until)
 		}
-		if err != nil || !more || until() {
-			return more || d.compaction != nil, err
+		if !more || until() {
+			return more || d.compaction != nil, nil
 		}
 	}
 }

@@ -307,7 +307,7 @@ func (d *drainer) copyResidents(
 	needed []resident, old, number uint64,
 ) (wal.Pack, map[topic.Partition][]moved, error) {
 	moves := map[topic.Partition][]moved{}
-	to := sorter{log: d.store.walLog, number: number, breathe: d.giveWay,
+	to := sorter{log: d.store.walLog, number: number, breathe: func() error { return d.giveWay(&d.repacking) },
 		moved: func(p topic.Partition, m moved) { moves[p] = append(moves[p], m) }}
 	copied := d.copyEach
 	if wal.Adopted(old) {
@@ -324,10 +324,10 @@ func (d *drainer) copyResidents(
 	return pack, moves, nil
 }
 
-// giveWay is breathe for who writes a pack anew, which may take a minute of small shares: files that are due are adopted
-// meanwhile. Neither touches what the other moves.
-func (d *drainer) giveWay() error {
-	if err := d.breathe(&d.repacking); err != nil {
+// giveWay is breathe for who writes a pack anew or compacts, which may take a minute of small shares: files that are due are
+// adopted meanwhile. Neither touches what the other moves.
+func (d *drainer) giveWay(a *allowance) error {
+	if err := d.breathe(a); err != nil {
 		return err
 	}
 	now := d.store.cfg.Now()
@@ -365,7 +365,7 @@ func (d *drainer) copyEach(needed []resident, to *sorter) error {
 		if _, err := r.log.load(one); err != nil {
 			return &unreadable{pack: r.at.File &^ wal.PackBit, err: err}
 		}
-		if err := d.giveWay(); err != nil {
+		if err := d.giveWay(&d.repacking); err != nil {
 			return err
 		}
 		err := to.add(wal.Placed{At: r.at, Record: wal.Record{Kind: wal.Data, Partition: r.log.partition, Epoch: r.epoch,
@@ -391,7 +391,7 @@ func (d *drainer) copyScanned(needed []resident, to *sorter) error {
 		if err != nil {
 			return err
 		}
-		if err := d.giveWay(); err != nil {
+		if err := d.giveWay(&d.repacking); err != nil {
 			return err
 		}
 	}

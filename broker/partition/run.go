@@ -87,11 +87,11 @@ func (s *Store) drain(ctx context.Context) error {
 const compactTurnMax = 10 * time.Second
 
 // compactUntil says when a compaction is to let others go on: once it has had as long as they had before it, or it is
-// urgent, or files are to be adopted, which takes little. Without that it would have one slice after each pack.
+// urgent. Without that it would have one slice after each pack.
 func (s *Store) compactUntil(ctx context.Context, had time.Duration) func() bool {
 	until := s.cfg.Now() + min(had, compactTurnMax)
 	return func() bool {
-		return ctx.Err() != nil || len(s.drainNow) > 0 && (s.cfg.Now() >= until || s.urges() || s.adopts())
+		return ctx.Err() != nil || len(s.drainNow) > 0 && (s.cfg.Now() >= until || s.urges())
 	}
 }
 
