@@ -206,6 +206,7 @@ func (d *drain) adopt(files []uint64) (next wal.Start, err error) {
 			return next, nil
 		}
 		d.adopting, d.needed = pack, false
+		d.draining.bounded = true
 		d.grant(&d.draining, d.store.cfg.Now(), 0)
 		if known != nil {
 			next, err = behind, known.each(d.take)
@@ -232,6 +233,7 @@ func (d *drain) copy(file uint64) (next wal.Start, err error) {
 	if d.store.scarce() {
 		crowded = crowdedScarce
 	}
+	d.draining.bounded = false
 	d.grant(&d.draining, d.store.cfg.Now(), crowded)
 	if next, err = d.store.walLog.ReadSealed(file, d.take); err != nil {
 		return next, err

@@ -327,9 +327,14 @@ func (d *drainer) copyResidents(
 // giveWay is breathe for who writes a pack anew or compacts, which may take a minute of small shares: files that are due are
 // adopted meanwhile. Neither touches what the other moves.
 func (d *drainer) giveWay(a *allowance) error {
-	if err := d.breathe(a); err != nil {
+	if err := d.rest(a, d.store.urges, d.adoptDue); err != nil {
 		return err
 	}
+	return errors.Join(d.adoptDue(), d.ends())
+}
+
+// adoptDue adopts files that are due. Errors that the next turn knows how to answer are none.
+func (d *drainer) adoptDue() error {
 	now := d.store.cfg.Now()
 	if now < d.giveWayAfter || d.rests() || !d.store.adopts() {
 		return nil
@@ -340,7 +345,7 @@ func (d *drainer) giveWay(a *allowance) error {
 	}
 	_, err, left := d.drainFiles(files, true, false)
 	if err = errors.Join(err, left); errors.Is(err, wal.ErrNoSpace) || errors.Is(err, wal.ErrDamaged) {
-		d.giveWayAfter = now + giveWayLeast // The next turn knows what to do.
+		d.giveWayAfter = now + giveWayLeast
 		return nil
 	}
 	return err

@@ -68,9 +68,10 @@ func shareOf(asked demand, crowding, least float64) float64 {
 type allowance struct {
 	// crowding is what the share depends on beside the demand.
 	crowding, share float64
-	// spares: the job takes no processor to speak of, only the disk.
-	spares bool
-	credit time.Duration
+	// spares: the job takes no processor to speak of, only the disk. bounded: it takes no more than what is appended makes,
+	// and what is not done today is to be done tomorrow.
+	spares, bounded bool
+	credit          time.Duration
 	// at is when the credit was counted.
 	at time.Duration
 }
@@ -104,7 +105,7 @@ func (d *drainer) grant(a *allowance, now time.Duration, crowding float64) {
 // shareOf is the part of the time that a job may have now.
 func (d *drainer) shareOf(a *allowance) float64 {
 	asked, least := d.store.demand(), shareLeast
-	if !a.spares {
+	if !a.spares && !a.bounded {
 		least = leastOf(asked, d.store.cfg.Processors)
 	}
 	return shareOf(asked, max(a.crowding, d.store.piles()), least)
@@ -139,24 +140,33 @@ func (d *drainer) breathe(a *allowance) error {
 
 // relent is breathe for what must not end in its midst. While the job's end is urgent it goes on, and owes that.
 func (d *drainer) relent(a *allowance, urgent func() bool) {
+	_ = d.rest(a, urgent, func() error { return nil })
+}
+
+// rest is relent that does something else while it stops, whose error ends it.
+func (d *drainer) rest(a *allowance, urgent func() bool, meanwhile func() error) error {
 	if a.spend(d.store.cfg.Now()); d.pause == nil {
-		return
+		return nil
 	}
 	a.share = d.shareOf(a)
 	most := min(debtMax, time.Duration(float64(owesMax)*a.share))
 	if a.credit = max(min(a.credit, 0), -most); a.credit > -debtMin {
-		return
+		return nil
 	}
-	for left := a.due() - a.at; left > 0; left -= stopMax {
+	for left := a.due() - a.at; left > 0; left = min(left-stopMax, a.due()-d.store.cfg.Now()) {
 		if d.store.demand() == idle {
 			a.credit = 0
 			break
 		}
+		if err := meanwhile(); err != nil {
+			return err
+		}
 		if urgent() || !d.pause(min(left, stopMax)) {
-			return
+			return nil
 		}
 	}
 	a.pass(d.store.cfg.Now(), a.share)
+	return nil
 }
 
 // pay counts bytes that a compaction has moved against the rate that it may have.

@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// overwrittenTopics are compacted one after the other, so that some of it falls into every window. A tenth of
-	// their records stays.
-	overwrittenTopics  = 8
+	// overwrittenTopics are compacted one after the other, and are small, so that some of it falls into every window. A tenth
+	// of their records stays.
+	overwrittenTopics  = 32
 	overwrittenRounds  = 10
 	expiringPartitions = 6
 	// expiringSlack is how many times longer the records take to expire than it takes until a window ends: a sample may
