@@ -60,7 +60,7 @@ func adoptOnce(b *testing.B, moves bool) (spent, longest time.Duration, batches 
 	ended := expired()
 	var starts [][]topic.Offset
 	for file := range uint64(8) {
-		s.saveHighWatermarks()
+		s.saveHighWatermarks(0)
 		for n := 0; s.walLog.End().File <= file+1; n++ {
 			l := logs[n%len(logs)]
 			value := build(spec{value: make([]byte, 200), producer: 7, idempotent: true, sequence: int32(l.State().LogEnd)})

@@ -104,6 +104,6 @@ func (d *Driver) judge(err error) error {
 // Close does what Run does when its context ends: high watermarks are checkpointed, the WAL is
 // drained, and every wait ends.
 func (d *Driver) Close() error {
-	d.store.saveHighWatermarks()
+	d.store.saveHighWatermarks(0)
 	return d.store.end(errors.Join(d.store.drainer.stop(), d.wal.Close()))
 }

@@ -349,7 +349,7 @@ func (h *hammer) steer(flapping *Log) {
 		}
 		if round%5 == 0 {
 			h.store.Tick()
-			h.store.saveHighWatermarks()
+			h.store.saveHighWatermarks(0)
 			h.store.Partitions()
 			if _, _, _, err := h.store.Scan(wal.Position{}, 4<<10); err != nil {
 				h.Errorf("scan: %v", err)

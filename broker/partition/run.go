@@ -32,7 +32,7 @@ func (s *Store) run(ctx context.Context, write func(context.Context) error) erro
 	saved := make(chan struct{})
 	unhook := context.AfterFunc(ctx, func() {
 		defer close(saved)
-		s.saveHighWatermarks()
+		s.saveHighWatermarks(0)
 		<-drained // The writer gives up the lock of the directory when it ends.
 		stop()
 	})
@@ -179,7 +179,9 @@ func (s *Store) Tick() {
 	}
 	if now-s.savedAt >= s.cfg.HighWatermarkCheckpoint {
 		s.savedAt = now
-		s.saveHighWatermarks()
+		s.saveHighWatermarks(0)
+	} else if s.demand() == busy {
+		s.saveHighWatermarks(savedBehind)
 	}
 	// Expiry may be late by a sixteenth: walking all producers each second would be idle cost.
 	if now-s.expiredAt >= s.cfg.ProducerIDExpiration/16 {
@@ -227,11 +229,15 @@ func (s *Store) drains() bool {
 	return sealed && (s.calm() || s.scarce() || s.pressed() || s.owes() || s.digests.burdens() && s.demand() != busy || s.adopts())
 }
 
-// saveHighWatermarks queues a checkpoint record for every log whose high watermark has moved. A full
+// savedBehind is how many records a checkpoint of a high watermark is behind at most on a busy disk: of the batches that are not
+// known to be committed when a file is drained, the catalog has to remember all for their producers, and not the last few.
+const savedBehind = 1000
+
+// saveHighWatermarks queues a checkpoint record for every log whose high watermark has moved by more than that. A full
 // WAL is no reason to wait: the next round comes.
-func (s *Store) saveHighWatermarks() {
+func (s *Store) saveHighWatermarks(behind topic.Offset) {
 	for _, l := range s.snapshot() {
-		if !l.saveHighWatermark() {
+		if !l.saveHighWatermark(behind) {
 			return
 		}
 	}
@@ -239,10 +245,10 @@ func (s *Store) saveHighWatermarks() {
 
 // saveHighWatermark queues the log's checkpoint, if it is due. It is false when the WAL is full. A
 // crash before the record is durable leaves an older checkpoint, which is lower and so just as true.
-func (l *Log) saveHighWatermark() bool {
+func (l *Log) saveHighWatermark(behind topic.Offset) bool {
 	r := wal.Record{Kind: wal.HighWatermark, Partition: l.partition, Epoch: topic.NoEpoch}
 	size := wal.EncodedLen(r)
-	if !l.highWatermarkMoved() {
+	if !l.highWatermarkMoved(behind) {
 		return true
 	}
 	if !l.store.appender.TryReserve(wal.Leader, size) {
@@ -260,10 +266,11 @@ func (l *Log) saveHighWatermark() bool {
 	return true
 }
 
-func (l *Log) highWatermarkMoved() bool {
+func (l *Log) highWatermarkMoved(by topic.Offset) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.mu.failed == nil && l.mu.highWatermark != l.mu.savedHighWatermark
+	moved := l.mu.highWatermark - l.mu.savedHighWatermark
+	return l.mu.failed == nil && (moved > by || moved < 0)
 }
 
 func (l *Log) expireProducers() {

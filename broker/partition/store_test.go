@@ -77,6 +77,14 @@ func TestHighWatermarkIsCheckpointedWhenItMoved(t *testing.T) {
 		t.Errorf("high watermark after a restart is %d, want 2", got)
 	}
 	tick(5*time.Second, 2) // it is saved already
+	f.lead(2)
+	f.append(spec{count: savedBehind + 1})
+	f.store.found.Store(int32(busy))
+	f.log.SetHighWatermark(2 + savedBehind)
+	tick(time.Second, 2) // not far enough behind for a busy disk
+	f.log.SetHighWatermark(3 + savedBehind)
+	tick(time.Second, 3)
+	tick(time.Second, 3)
 }
 
 // After a cut the checkpoint in the WAL counts only up to the cut.
@@ -87,13 +95,13 @@ func TestHighWatermarkIsCheckpointedAgainAfterACut(t *testing.T) {
 		f.replicate(spec{}, 1)
 		f.replicate(spec{}, 1)
 		f.log.SetHighWatermark(2)
-		f.store.saveHighWatermarks()
+		f.store.saveHighWatermarks(0)
 		f.truncate(0)
 	}
 	f.replicate(spec{}, 2)
 	f.replicate(spec{}, 2)
 	f.log.SetHighWatermark(2)
-	f.store.saveHighWatermarks()
+	f.store.saveHighWatermarks(0)
 	f.journal.flush()
 	f.reopen(false)
 	if got := f.log.State().HighWatermark; got != 2 {
@@ -107,7 +115,7 @@ func TestCheckpointIsCappedAtTheLogEnd(t *testing.T) {
 	f.replicate(spec{}, 1)
 	f.replicate(spec{}, 1)
 	f.log.SetHighWatermark(2)
-	f.store.saveHighWatermarks()
+	f.store.saveHighWatermarks(0)
 	f.truncate(1)
 	f.journal.flush()
 	f.reopen(false)

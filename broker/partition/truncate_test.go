@@ -241,7 +241,7 @@ func TestReplayOfACutBelowTheCheckpointRebuildsProducers(t *testing.T) {
 		f.replicate(spec{idempotent: true, producer: 1, sequence: i}, 1)
 	}
 	f.log.SetHighWatermark(20)
-	f.store.saveHighWatermarks()
+	f.store.saveHighWatermarks(0)
 	f.journal.flush()
 	f.truncate(12)
 	f.replicate(spec{idempotent: true, producer: 1, sequence: 12}, 2)

@@ -64,7 +64,7 @@ func TestObserverHearsOfBatchesAlone(t *testing.T) {
 	f.append(spec{})
 	f.journal.flush()
 	f.log.SetHighWatermark(2)
-	f.store.saveHighWatermarks()
+	f.store.saveHighWatermarks(0)
 	f.journal.flush()
 	if want := (DurableEnd{Partition: p0, LogEnd: 2, DurableEnd: 2}); len(f.observer.ends) != 1 || f.observer.ends[0] != want {
 		t.Errorf("the observer heard %+v, want once %+v", f.observer.ends, want)
