@@ -52,8 +52,9 @@ type drainer struct {
 	// twice as long each time: fullFor.
 	full               bool
 	fullUntil, fullFor time.Duration
-	// giveWayAfter is when files are adopted again while a pack is written anew.
-	giveWayAfter time.Duration
+	// given counts the pieces after which a job has given way. leftToTurn: what was due then could not be adopted.
+	given      int
+	leftToTurn bool
 	// bad are packs that could not be written anew.
 	bad map[uint64]respite
 	// draining, repacking, compacting and removing are the times that these jobs may have. pause lets time pass until they may
@@ -121,6 +122,7 @@ type drain struct {
 // they are what gives it back. Where space is scarce it has given back spare files before. On a busy disk it copies only once it must,
 // and where there is no room for a copy it adopts. An error that wraps wal.ErrNoSpace is for later; after any other the node has to stop.
 func (d *drainer) turn(adopt bool) (drained bool, err error) {
+	d.leftToTurn = false
 	if err := d.dropSpares(); err != nil {
 		return false, err
 	}

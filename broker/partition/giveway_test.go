@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -48,5 +49,33 @@ func TestFilesAreAdoptedWhileOtherJobsTakeTheirTime(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		})
+	}
+}
+
+// That the catalog could not be written in such an adoption ends the node, also if it is about to end anyhow.
+func TestFailureOfAnAdoptionInBetweenIsNotHiddenByTheEnd(t *testing.T) {
+	s := newShift(t)
+	jobs[3].prepare(s)
+	s.store.found.Store(int32(loaded))
+	lost, ended, written := errors.New("lost"), false, false
+	s.store.drainer.ending = func() bool { return ended }
+	var err error
+	s.takes(func(op waltest.Op) time.Duration { return time.Duration(op.Bytes) * time.Second / shiftBytes }, func() {
+		passes := s.store.drainer.pause
+		s.store.drainer.pause = func(d time.Duration) bool {
+			if !written {
+				written = true
+				s.write(2)
+				s.store.found.Store(int32(busy))
+				s.store.digests.burdenMax = int(s.store.digests.burden() * float64(s.store.digests.burdenMax) / 0.3)
+				s.table.Durable = func(func()) error { ended = true; return lost }
+				s.store.drainer.pause = nil // So that they are adopted in between two pieces.
+			}
+			return passes(d)
+		}
+		_, err = s.driver.Drain()
+	})
+	if !errors.Is(err, lost) || errors.Is(err, errEnding) || !ended || !written {
+		t.Errorf("got %v, ended %t, written %t, want %v", err, ended, written, lost)
 	}
 }

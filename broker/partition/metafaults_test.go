@@ -125,6 +125,7 @@ func (s *site) open(table *catalogtest.Catalog) {
 	for _, l := range s.store.snapshot() {
 		if len(l.mu.damaged) > 0 {
 			s.counts["damaged at a start"]++
+			s.live.model(l.partition).unread = true
 		}
 		for _, base := range slices.Clone(l.mu.damaged) {
 			if !s.chainBad && !s.legit(s.live.model(l.partition), l, base) {

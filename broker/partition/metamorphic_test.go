@@ -87,7 +87,7 @@ const (
 var metaMet = []string{
 	"append", "append duplicate", "append refused", "append marker", "append transactional", "replicate", "replicate marker",
 	"truncate", "truncate committed", "delete records", "move start", "retention by size", "retention by time", "drained",
-	"adopted", "rewritten", "merged", "compacted", "removed", "flipped", "unreadable", "found by scrub",
+	"adopted", "adopted meanwhile", "rewritten", "merged", "compacted", "removed", "flipped", "unreadable", "found by scrub",
 	"repaired", "disk full", "space again", "refused reads", "reads again", "write failed", "copied", "copy reset", "moved",
 	"stopped", "crashed", "killed", "crashed within a step", "records lost", "quarantined", "verified", "verified damage",
 	"aborted transactions read", "time looked up", "horizon set", "tombstone gone", "spilled", "no room to spill", "damaged at a start",
@@ -532,7 +532,7 @@ func (s *site) judged(m *modelLog, h batch.Header, got Appended, err error) {
 			return
 		}
 	}
-	hurt := s.hurt(m) // What a start rebuilds the producers from may have been refused.
+	hurt := s.hurt(m) || m.unread // What a start rebuilds the producers from may have been refused.
 	for _, b := range slices.Concat(m.forgotten, m.dropped, m.batches) {
 		same := b.header.ProducerID == h.ProducerID && b.header.ProducerEpoch == h.ProducerEpoch &&
 			b.header.BaseSequence == h.BaseSequence && b.count == h.LastOffsetDelta+1
@@ -840,7 +840,12 @@ func (s *site) maintain() {
 			s.store.digests.bytesMax = random.IntN(16 << 10) // Some files have no digest.
 			s.store.digests.mu.Unlock()
 		}
+		if random.IntN(3) == 0 {
+			s.store.drainer.ending = s.meanwhile()
+		}
 		done, err := drain()
+		s.store.drainer.ending = nil
+		s.store.digests.burdenMax = burdenBytes
 		s.note("%s: %v, %v", what, done, err)
 		s.tolerated(what, err)
 	}
@@ -851,6 +856,44 @@ func (s *site) maintain() {
 	s.counts["rewritten"] += int(now.Drain.Repacked - before.Drain.Repacked)
 	s.counts["merged"] += int(now.Drain.Merged - before.Drain.Merged)
 	s.counts["compacted"] += int(now.Compaction.Logs - before.Compaction.Logs)
+}
+
+// meanwhile is what is done to the logs while a drain or a rewrite works: files fill up then, and are adopted in the midst of it.
+func (s *site) meanwhile() (between func() bool) {
+	within, pieces, adopted := false, s.store.drainer.given, int64(0)
+	return func() bool {
+		if d := &s.store.drainer; d.given > pieces {
+			now := s.store.Stats().Drain.Adopted
+			if adopted > 0 && now > adopted {
+				s.counts["adopted meanwhile"]++
+			}
+			pieces, adopted = d.given, now
+		}
+		if within || s.dead() || s.rand().IntN(4) > 0 {
+			return false
+		}
+		within = true
+		switch s.rand().IntN(6) {
+		case 0:
+			s.moveStart()
+		case 1:
+			s.truncate()
+		case 2:
+			s.commit()
+		default:
+			s.append()
+		}
+		if used := s.store.walLog.End().File; s.rand().IntN(3) == 0 {
+			if _, ok := s.store.walLog.Born(used); ok {
+				s.store.walLog.Seal(used)
+			}
+		}
+		s.settled()
+		s.store.found.Store(int32(busy))
+		s.store.digests.burdenMax = 1 // Each file is due.
+		within = false
+		return false
+	}
 }
 
 // move copies a log to the other site, all of it, and gives it up here.

@@ -38,7 +38,9 @@ type modelLog struct {
 	// dropped are the batches below the log start that producers are still remembered by.
 	dropped []modelBatch
 	// forgotten are those of them that a log remembers no more, unless it cannot read what it has to go by.
-	forgotten     []modelBatch
+	forgotten []modelBatch
+	// unread: something of it was damaged at the last start, so that it may remember those; also once what is damaged has gone.
+	unread        bool
 	highWatermark topic.Offset
 	role          Role
 	start         topic.Offset

@@ -324,19 +324,27 @@ func (d *drainer) copyResidents(
 	return pack, moves, nil
 }
 
+// giveWayEvery: in between pieces it is looked each so many times whether files are due.
+const giveWayEvery = 16
+
 // giveWay is breathe for who writes a pack anew or compacts, which may take a minute of small shares: files that are due are
 // adopted meanwhile. Neither touches what the other moves.
 func (d *drainer) giveWay(a *allowance) error {
 	if err := d.rest(a, d.store.urges, d.adoptDue); err != nil {
 		return err
 	}
-	return errors.Join(d.adoptDue(), d.ends())
+	if d.given++; d.given%giveWayEvery == 0 {
+		if err := d.adoptDue(); err != nil { // That the store ends hides no other error.
+			return err
+		}
+		a.pass(d.store.cfg.Now(), a.share) // It was not the job's time.
+	}
+	return d.ends()
 }
 
-// adoptDue adopts files that are due. Errors that the next turn knows how to answer are none.
+// adoptDue adopts files that are due. What it cannot is left to the next turn, which has answers.
 func (d *drainer) adoptDue() error {
-	now := d.store.cfg.Now()
-	if now < d.giveWayAfter || d.rests() || !d.store.adopts() {
+	if d.leftToTurn || d.rests() || !d.store.adopts() {
 		return nil
 	}
 	files := d.store.walLog.SealedFiles()
@@ -345,14 +353,16 @@ func (d *drainer) adoptDue() error {
 	}
 	_, err, left := d.drainFiles(files, true, false)
 	if err = errors.Join(err, left); errors.Is(err, wal.ErrNoSpace) || errors.Is(err, wal.ErrDamaged) {
-		d.giveWayAfter = now + giveWayLeast
+		d.leftToTurn = true
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	d.freed()
+	d.store.dropped.Add(1) // Who looks at packs now knows nothing of the new ones: they are looked at again.
+	return nil
 }
-
-// giveWayLeast is after how long files are tried again that could not be adopted.
-const giveWayLeast = time.Second
 
 // unreadable is a pack of which a batch could not be read.
 type unreadable struct {

@@ -108,7 +108,11 @@ func (d *drainer) shareOf(a *allowance) float64 {
 	if !a.spares && !a.bounded {
 		least = leastOf(asked, d.store.cfg.Processors)
 	}
-	return shareOf(asked, max(a.crowding, d.store.piles()), least)
+	crowding := a.crowding
+	if !a.spares {
+		crowding = max(crowding, d.store.piles())
+	}
+	return shareOf(asked, crowding, least)
 }
 
 // piles is the crowding by what waits to be adopted.
@@ -148,11 +152,11 @@ func (d *drainer) rest(a *allowance, urgent func() bool, meanwhile func() error)
 	if a.spend(d.store.cfg.Now()); d.pause == nil {
 		return nil
 	}
-	a.share = d.shareOf(a)
-	most := min(debtMax, time.Duration(float64(owesMax)*a.share))
-	if a.credit = max(min(a.credit, 0), -most); a.credit > -debtMin {
+	if a.credit = min(a.credit, 0); a.credit > -debtMin {
 		return nil
 	}
+	a.share = d.shareOf(a)
+	a.credit = max(a.credit, -min(debtMax, time.Duration(float64(owesMax)*a.share)))
 	for left := a.due() - a.at; left > 0; left = min(left-stopMax, a.due()-d.store.cfg.Now()) {
 		if d.store.demand() == idle {
 			a.credit = 0

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 )
 
 // Start is where the chain begins. Zero is the beginning of a log that was never drained.
@@ -33,10 +34,11 @@ type Sealed struct {
 func (l *Log) Sealed() (s Sealed, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i, e := range l.mu.extents {
+	for i := l.firstFileLocked(); i < len(l.mu.extents); i++ {
 		if !l.sealedLocked(i) {
 			continue
 		}
+		e := &l.mu.extents[i]
 		if !ok {
 			s, ok = Sealed{File: e.number, Bytes: e.end}, true
 		}
@@ -49,12 +51,17 @@ func (l *Log) Sealed() (s Sealed, ok bool) {
 func (l *Log) SealedFiles() (files []uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i, e := range l.mu.extents {
+	for i := l.firstFileLocked(); i < len(l.mu.extents); i++ {
 		if l.sealedLocked(i) {
-			files = append(files, e.number)
+			files = append(files, l.mu.extents[i].number)
 		}
 	}
 	return files
+}
+
+// firstFileLocked is the first extent of the chain: there may be many packs, which come before.
+func (l *Log) firstFileLocked() int {
+	return sort.Search(len(l.mu.extents), func(i int) bool { return !l.mu.extents[i].pack() })
 }
 
 // sealedLocked reports whether the extent is a file of the chain that nothing will be written to.
