@@ -20,6 +20,7 @@ type shedding struct {
 func givingUp(t *testing.T, files int, adjust ...func(*Config)) *shedding {
 	t.Helper()
 	r := &shedding{shift: newShift(t, append([]func(*Config){func(cfg *Config) { cfg.WAL.FileBytes = 1 << 20 }}, adjust...)...)}
+	r.store.drainer.hoardMost = 0
 	r.adopt(files)
 	r.keep(0)
 	return r
@@ -90,6 +91,34 @@ func TestRemovalsLeaveTheDiskToAppends(t *testing.T) {
 		}
 		r.end()
 	}
+}
+
+// A busy disk is told of no more files than the WAL may not hold anyhow, until it is not busy any more.
+func TestBusyDiskHoardsFilesThatNobodyNeeds(t *testing.T) {
+	r := givingUp(t, 32)
+	r.store.found.Store(int32(busy))
+	wakes := func() {
+		for range 100 {
+			r.wake()
+			r.clock.advance(time.Second)
+		}
+	}
+	const hoard = 20 << 20
+	r.during(func() {
+		r.store.drainer.hoardMost = hoardMax
+		if wakes(); r.gone > 0 {
+			t.Errorf("%d files were removed of %d bytes, of which the log may hold %d", r.gone, r.store.walLog.Waste(), r.store.walLog.BytesMax())
+		}
+		r.store.drainer.hoardMost = hoard
+		if wakes(); r.store.walLog.Waste() != hoard {
+			t.Errorf("%d bytes wait to be removed, of which %d may", r.store.walLog.Waste(), hoard)
+		}
+		r.store.found.Store(int32(loaded))
+		if wakes(); r.store.walLog.Waste() > 0 {
+			t.Errorf("%d bytes are not removed on a disk that is not busy", r.store.walLog.Waste())
+		}
+	})
+	r.end()
 }
 
 // Where nobody else wants the disk, or space is scarce, all goes at once.

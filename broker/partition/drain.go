@@ -65,7 +65,9 @@ type drainer struct {
 	moving                                    allowance
 	// removeTurn is how long is removed at once, removeUntil when something else has its turn.
 	removeTurn, removeUntil time.Duration
-	pause                   func(time.Duration) bool
+	// hoardMost bounds what is not removed as long as the disk is busy.
+	hoardMost int64
+	pause     func(time.Duration) bool
 	// ending reports whether the store ends; nil if somebody else sees to that.
 	ending  func() bool
 	dirty   float64

@@ -174,7 +174,7 @@ func newStore(cfg Config) *Store {
 	s.damageFound = make(chan struct{}, 1)
 	s.drainNow = make(chan struct{}, 1)
 	s.drainer = drainer{store: s, nextPack: wal.PackStep, packs: map[uint64]wal.Pack{}, bad: map[uint64]respite{},
-		spent: map[uint64]bool{}, removeTurn: removeTurn}
+		spent: map[uint64]bool{}, removeTurn: removeTurn, hoardMost: hoardMax}
 	s.mu.observer = cfg.Observer
 	s.savedAt, s.expiredAt, s.openedAt = cfg.Now(), cfg.Now(), cfg.Now()
 	s.rolledAt = s.openedAt

@@ -229,6 +229,9 @@ func (l *Log) forget(number uint64) error {
 	return nil
 }
 
+// Recycle makes spares of the files that were given up, as many as are wanted. Whoever drains calls it.
+func (l *Log) Recycle() error { return l.recycle() }
+
 // Discard removes one of the files that were given up, unless it can be a spare by now; false means that none is left.
 // A disk that is told which blocks are free may let all who write wait meanwhile, so it is the caller who knows when.
 // Whoever drains calls it. What was not discarded the next Open removes.
