@@ -2,13 +2,13 @@ package partition
 
 import "time"
 
-// Files that nobody needs any more are removed one by one, and that has its share of the time (share.go), as copies
+// Files that nobody needs any more are removed one by one, by pieces of 4 MiB, and that has its share of the time (share.go), as copies
 // have: where the disk is told which blocks are free (a file system mounted with discard) everybody who writes waits for
 // it, and retention, or the deletion of a topic, gives up many files at once. Meanwhile they are there for the WAL to
 // write again:
 //
 //	retired, or an adopted pack in which nothing is needed ──> waits ──┬─> a spare, as soon as one is wanted
-//	                                                                   └─> removed, one by one
+//	                                                                   └─> removed, piece by piece
 //
 // Where space is scarce they are removed at once. On a busy disk they wait until it is not busy any more, as long as they are no
 // more than the WAL may hold: to be told of 64 MiB took one device up to 100 ms under load, in which nobody's write came to it.
@@ -74,11 +74,11 @@ func (d *drainer) discard() error {
 		return err
 	}
 	for d.beginRemoving(); d.store.walLog.Waste() > d.hoards() && d.mayRemove(); {
-		more, err := d.store.walLog.Discard()
-		if err != nil || !more {
+		bytes, err := d.store.walLog.DiscardSome()
+		if err != nil || bytes == 0 {
 			return err
 		}
-		if err := d.removed(d.store.walLog.FileBytes()); err != nil {
+		if err := d.removed(bytes); err != nil {
 			return err
 		}
 	}

@@ -180,7 +180,7 @@ func (l *Log) Retire(start Start) error {
 // Discard. The names are durable before anybody writes to a spare: else a crash could bring a drained file's name back
 // over what was written.
 func (l *Log) recycle() error {
-	defer func() { l.waste.Store(int64(len(l.drained))) }()
+	defer l.countWaste()
 	var spares []string
 	for len(l.drained) > 0 {
 		number := l.drained[0]
@@ -247,12 +247,59 @@ func (l *Log) Discard() (bool, error) {
 		return false, fmt.Errorf("remove drained file %d: %w", number, err)
 	}
 	l.drained = l.drained[1:]
-	l.waste.Store(int64(len(l.drained)))
+	l.countWaste()
 	return true, nil
 }
 
+// going is a file that is removed piece by piece.
+type going struct {
+	name string
+	// bytes are those that are left; no file is going if there are none.
+	bytes int64
+}
+
+// shrinker is an FS that can give up the end of a file. What Open finds of such a file it removes.
+type shrinker interface {
+	Shrink(name string, bytes int64) error
+}
+
+// discardBytes is how much a device is told of at once.
+const discardBytes = 4 << 20
+
+// DiscardSome is Discard for the next piece of a file, of which it returns the size, 0 if there is none: so all who write wait
+// a little several times. Where the file system knows no pieces it is all of the file.
+func (l *Log) DiscardSome() (bytes int64, err error) {
+	defer l.countWaste()
+	if l.going.bytes == 0 {
+		if err := l.recycle(); err != nil || len(l.drained) == 0 {
+			return 0, err
+		}
+		number := l.drained[0]
+		if err := l.forget(number); err != nil {
+			return 0, err
+		}
+		l.drained, l.going = l.drained[1:], going{name: l.nameOf(number), bytes: l.cfg.FileBytes}
+	}
+	s, ok := l.cfg.FS.(shrinker)
+	if left := l.going.bytes - discardBytes; ok && left > 0 {
+		if err := ignoreMissing(s.Shrink(l.going.name, left)); err != nil {
+			return 0, fmt.Errorf("shrink drained %s: %w", l.going.name, err)
+		}
+		l.going.bytes = left
+		return discardBytes, nil
+	}
+	bytes = l.going.bytes
+	if err := ignoreMissing(l.cfg.FS.Remove(l.going.name)); err != nil {
+		return 0, fmt.Errorf("remove drained %s: %w", l.going.name, err)
+	}
+	l.going = going{}
+	return bytes, nil
+}
+
+func (l *Log) countWaste() { l.waste.Store(int64(len(l.drained))*l.cfg.FileBytes + l.going.bytes) }
+
 // Waste is the size of the files that wait for Discard.
-func (l *Log) Waste() (bytes int64) { return l.waste.Load() * l.cfg.FileBytes }
+func (l *Log) Waste() (bytes int64) { return l.waste.Load() }
 
 // discardAll discards what there is.
 func (l *Log) discardAll() error {

@@ -23,7 +23,8 @@ type Log struct {
 	// drained are files that were given up and are not recycled yet. They belong to Open, then to whoever
 	// drains.
 	drained []uint64
-	// waste is how many of them there are.
+	// going is one that is removed piece by piece, waste the bytes of all of them.
+	going going
 	waste atomic.Int64
 	// wake tells the writer of the first record in an empty queue, makeFile the preparer of a file
 	// taken. Both hold one token: a second adds nothing.

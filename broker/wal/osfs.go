@@ -27,6 +27,9 @@ func (osFS) Rename(from, to string) error { return mapSpace(os.Rename(from, to))
 
 func (osFS) Remove(name string) error { return os.Remove(name) }
 
+// Shrink gives up the end of a file.
+func (osFS) Shrink(name string, bytes int64) error { return os.Truncate(name, bytes) }
+
 func (osFS) List(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
