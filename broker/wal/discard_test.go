@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -36,5 +37,49 @@ func TestFilesAreRemovedPieceByPiece(t *testing.T) {
 		if left > 0 && (err != nil || info.Size() != left) || left == 0 && !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%d bytes are left: got %v, %v", left, info, err)
 		}
+	}
+}
+
+// shrinking is the operating system, and notes to what files are shrunk.
+type shrinking struct {
+	osFS
+	to *[]int64
+}
+
+func (s shrinking) Shrink(name string, bytes int64) error {
+	*s.to = append(*s.to, bytes)
+	return s.osFS.Shrink(name, bytes)
+}
+
+// So does a pack, and one that is not there any more is no error.
+func TestPacksAreRemovedPieceByPiece(t *testing.T) {
+	var to []int64
+	l, err := Open(Config{FS: shrinking{to: &to}, Dir: filepath.Join(t.TempDir(), "wal"), Session: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	pack := Pack{Number: 65536, Session: 1, Bytes: 2*discardBytes + 1<<20}
+	name := l.nameOf(pack.Number | PackBit)
+	for _, there := range []bool{true, false} {
+		if there {
+			if err := errors.Join(os.WriteFile(name, nil, 0o600), os.Truncate(name, pack.Bytes)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.Adopt(pack)
+		if err := l.RemovePack(pack.Number); err != nil {
+			t.Errorf("there %t: %v", there, err)
+		}
+		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) || len(l.mu.extents) != 0 {
+			t.Errorf("there %t: got %v, and %d files are known", there, err, len(l.mu.extents))
+		}
+	}
+	if want := []int64{discardBytes + 1<<20, 1 << 20}; !slices.Equal(to, append(want, want...)) {
+		t.Errorf("got it shrunk to %d, want %d", to, want)
 	}
 }

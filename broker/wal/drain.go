@@ -296,6 +296,18 @@ func (l *Log) DiscardSome() (bytes int64, err error) {
 	return bytes, nil
 }
 
+// removeByPieces removes a file of so many bytes, so that others come to the disk in between.
+func (l *Log) removeByPieces(name string, bytes int64) error {
+	if s, ok := l.cfg.FS.(shrinker); ok {
+		for left := bytes - discardBytes; left > 0; left -= discardBytes {
+			if err := ignoreMissing(s.Shrink(name, left)); err != nil {
+				return err
+			}
+		}
+	}
+	return ignoreMissing(l.cfg.FS.Remove(name))
+}
+
 func (l *Log) countWaste() { l.waste.Store(int64(len(l.drained))*l.cfg.FileBytes + l.going.bytes) }
 
 // Waste is the size of the files that wait for Discard.

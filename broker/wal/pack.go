@@ -161,8 +161,12 @@ func (l *Log) Adopt(p Pack) {
 // or waits for Discard.
 func (l *Log) RemovePack(number uint64) error {
 	number |= PackBit
+	bytes := int64(0)
 	l.mu.Lock()
-	l.mu.extents = slices.DeleteFunc(l.mu.extents, func(e extent) bool { return e.number == number })
+	if i, found := slices.BinarySearchFunc(l.mu.extents, number, byNumber); found {
+		bytes = l.mu.extents[i].end
+		l.mu.extents = slices.Delete(l.mu.extents, i, i+1)
+	}
 	l.mu.Unlock()
 	if file := life(number); file != number {
 		l.cache.drop(number)
@@ -173,7 +177,7 @@ func (l *Log) RemovePack(number uint64) error {
 		return l.recycle()
 	}
 	l.cache.drop(number)
-	err := errors.Join(l.handles.drop(number), ignoreMissing(l.cfg.FS.Remove(l.nameOf(number))))
+	err := errors.Join(l.handles.drop(number), l.removeByPieces(l.nameOf(number), bytes))
 	if err != nil {
 		return fmt.Errorf("remove pack %d: %w", number&^PackBit, err)
 	}
