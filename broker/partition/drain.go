@@ -1,7 +1,6 @@
 package partition
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -88,20 +87,6 @@ type drainer struct {
 type moved struct {
 	base     topic.Offset
 	from, to wal.Position
-}
-
-// shadow is a log as of the drained part of the WAL.
-type shadow struct {
-	log *Log
-	// from is where the drain begins to add: what lies below has its runs in the catalog. fresh says that
-	// those are of no use any more, since the log was removed, emptied or cut.
-	from  topic.Offset
-	fresh bool
-	// whole: the index holds all batches, not only those that the drain has added.
-	whole bool
-	// front is a run of the catalog, as far as it lies above a log start.
-	front []extent
-	moves []moved
 }
 
 // drain is the draining of one file, or of several that are adopted together.
@@ -319,106 +304,6 @@ func (d *drain) moved(p topic.Partition, m moved) {
 // nowhere is the place of a batch that is not needed any more.
 var nowhere = wal.Position{File: wal.PackBit}
 
-// shadow finds the shadow of a record's partition, or restores it from the catalog. A cut, and a log start above the
-// log end, need all of its batches.
-func (d *drain) shadow(r wal.Placed) (*shadow, error) {
-	s := d.shadows[r.Partition]
-	if s == nil {
-		s = &shadow{log: newLog(d.store, r.Partition)}
-		d.shadows[r.Partition] = s
-		if err := d.store.restoreLog(s.log); err != nil {
-			return nil, err
-		}
-		s.from = s.log.mu.end
-	}
-	switch r.Kind {
-	case wal.Reset:
-		s.fresh, s.whole = true, true
-	case wal.LogStart:
-		if r.Base > s.log.mu.end {
-			s.fresh = true
-			return s, d.complete(s)
-		}
-	case wal.Truncate:
-		s.fresh = s.fresh || r.Base < s.from
-		return s, d.complete(s)
-	}
-	return s, nil
-}
-
-// errFound ends a look into the catalog.
-var errFound = errors.New("found")
-
-// startsBelow replays a log start below what the drain has added: of what was drained before it needs to know where the
-// first batch begins that reaches above it.
-func (d *drain) startsBelow(s *shadow, start topic.Offset) error {
-	if start <= s.log.mu.start {
-		return nil
-	}
-	above := func(e extent, start topic.Offset) int { return cmp.Compare(e.end(), start+1) }
-	i, _ := slices.BinarySearchFunc(s.front, start, above)
-	if i == len(s.front) {
-		if err := d.findFront(s, start); err != nil {
-			return fmt.Errorf("drain the log start %d of %v: %w", start, s.log.partition, err)
-		}
-		i = 0
-	}
-	first := s.log.first()
-	if len(s.front) > 0 {
-		first = s.front[i].base
-	}
-	s.log.startBefore(start, first)
-	return nil
-}
-
-// findFront finds the first run that reaches above a log start. It looks at those that go, and at one more, however long
-// the log is.
-func (d *drain) findFront(s *shadow, start topic.Offset) error {
-	p, from := s.log.partition, topic.Offset(0)
-	if n := len(s.front); n > 0 {
-		from = s.front[n-1].end()
-	}
-	s.front = s.front[:0]
-	err := d.store.cfg.Catalog.Range(runKey(p, from), runKey(p, s.from), func(key, value []byte) error {
-		d.relents()
-		_, base, err := parseRunKey(key)
-		if err == nil {
-			err = decodeRun(base, value, func(e extent) {
-				if e.end() > start {
-					s.front = append(s.front, e)
-				}
-			})
-		}
-		if err == nil && len(s.front) > 0 {
-			return errFound
-		}
-		return err
-	})
-	if errors.Is(err, errFound) {
-		return nil
-	}
-	return err
-}
-
-// complete gives a shadow the batches that were drained before.
-func (d *drain) complete(s *shadow) error {
-	if s.whole {
-		return nil
-	}
-	added := s.log.mu.index
-	s.log.mu.index, s.log.mu.bytes, s.whole = index{extents: added.extents}, 0, true
-	if err := d.store.restoreRuns(s.log, d.relents); err != nil {
-		return err
-	}
-	for i := range added.len() {
-		e := added.at(i)
-		s.log.mu.index.push(e)
-		s.log.mu.bytes += int64(e.bytes)
-	}
-	s.log.recount()
-	return nil
-}
-
 // commit makes the drain count: in the catalog, then in the live logs, then in the WAL.
 func (d *drain) commit(next wal.Start) error {
 	next.NextPack = max(d.nextPack, next.File*wal.PackStep)
@@ -560,65 +445,6 @@ func (s *Store) deadRuns(shadow *shadow) (catalog.Edit, error) {
 		until = runKey(p, shadow.from)
 	}
 	return catalog.Edit{Key: runKey(p, 0), Until: until}, nil
-}
-
-// Of what is live, nothing lies nowhere: what was not needed is not there.
-const (
-	live     = true
-	shadowed = false
-)
-
-// relocatesMost is how many extents are pointed elsewhere while others wait for the log.
-const relocatesMost = chunkLength
-
-// relocate points the extents that were copied to their new places, and calls between after some of them.
-func (l *Log) relocate(moves []moved, live bool, between func()) {
-	for len(moves) > 0 {
-		if moves = l.relocateNext(moves, live); len(moves) > 0 {
-			between()
-		}
-	}
-}
-
-// relocateNext points some of the extents that were copied to their new places, and returns the other moves. One that is gone, or
-// that is another batch by now, is left alone. It is done from the end from which the extents lie in their order all the time.
-func (l *Log) relocateNext(moves []moved, live bool) (rest []moved) {
-	n := min(len(moves), relocatesMost)
-	if moves[0].to.Compare(moves[0].from) > 0 {
-		rest, moves = moves[:len(moves)-n], moves[len(moves)-n:]
-	} else {
-		rest, moves = moves[n:], moves[:n]
-	}
-	l.relocateSome(moves, live)
-	return rest
-}
-
-// adopted has some of the batches of a file lie in the pack that it became, and reports whether there may be more.
-func (l *Log) adopted(pack wal.Pack) (more bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	from := wal.AdoptedFile(pack.Number)
-	i := l.placedLocked(wal.Position{File: from})
-	return i < l.mu.settled && l.mu.index.refile(i, from, pack.Number|wal.PackBit) > 0
-}
-
-func (l *Log) relocateSome(moves []moved, live bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for len(moves) > 0 {
-		i := l.mu.index.covering(moves[0].base)
-		if i >= l.mu.settled || l.mu.index.at(i).base != moves[0].base {
-			moves = moves[1:]
-			continue
-		}
-		for ; len(moves) > 0 && i < l.mu.settled && l.mu.index.at(i).base == moves[0].base; i++ {
-			if e := l.mu.index.at(i); e.at == moves[0].from && (!live || moves[0].to != nowhere) {
-				e.at = moves[0].to
-				l.mu.index.set(i, e)
-			}
-			moves = moves[1:]
-		}
-	}
 }
 
 // Quarantine is wal.Quarantine for the WAL of a Store: it knows from the catalog where that begins.
