@@ -83,3 +83,66 @@ func TestPacksAreRemovedPieceByPiece(t *testing.T) {
 		t.Errorf("got it shrunk to %d, want %d", to, want)
 	}
 }
+
+// What a crash leaves of a file that was being removed by pieces is too short to be written again: it goes.
+func TestFilesThatWereRemovedHalfGoWithTheNextStart(t *testing.T) {
+	cfg := Config{FileBytes: 1 << 20, SparesMax: 2}
+	l, d := driven(t, cfg)
+	prepare := func() {
+		for d.Wanted() {
+			if err := d.Prepare(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for l.End().File < 2 {
+		prepare()
+		put(t, l, Record{Kind: Data, Count: 1, Payload: make([]byte, 100<<10)})
+		writeGroup(t, d)
+	}
+	next, err := l.ReadSealed(1, func(Placed) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(d.Close(), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	next.NextPack = 2 * PackStep
+	cfg.Dir, cfg.Session, cfg.Start = l.cfg.Dir, 2, next
+	pack := fileName(cfg.Dir, PackStep, packSuffix)
+	err = errors.Join(os.WriteFile(pack, nil, 0o600), os.Truncate(pack, 1000), os.Truncate(fileName(cfg.Dir, 1, fileSuffix), cfg.FileBytes/2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err = Open(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if d, err = l.Drive(); err != nil {
+		t.Fatal(err)
+	}
+	prepare()
+	if err := errors.Join(d.Close(), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(cfg.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := 0
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ext := filepath.Ext(e.Name())
+		if ext == packSuffix || (ext == fileSuffix || ext == spareSuffix) && info.Size() != cfg.FileBytes {
+			t.Errorf("%s of %d bytes is left", e.Name(), info.Size())
+		}
+		if ext == fileSuffix {
+			files++
+		}
+	}
+	if files == 0 {
+		t.Errorf("got %v, and no file of the chain: the test proves nothing", entries)
+	}
+}
