@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sort"
 )
 
 // Start is where the chain begins. Zero is the beginning of a log that was never drained.
@@ -61,7 +60,8 @@ func (l *Log) SealedFiles() (files []uint64) {
 
 // firstFileLocked is the first extent of the chain: there may be many packs, which come before.
 func (l *Log) firstFileLocked() int {
-	return sort.Search(len(l.mu.extents), func(i int) bool { return !l.mu.extents[i].pack() })
+	i, _ := slices.BinarySearchFunc(l.mu.extents, 0, byNumber)
+	return i
 }
 
 // sealedLocked reports whether the extent is a file of the chain that nothing will be written to.
@@ -236,19 +236,15 @@ func (l *Log) Recycle() error { return l.recycle() }
 // A disk that is told which blocks are free may let all who write wait meanwhile, so it is the caller who knows when.
 // Whoever drains calls it. What was not discarded the next Open removes.
 func (l *Log) Discard() (bool, error) {
-	if err := l.recycle(); err != nil || len(l.drained) == 0 {
-		return false, err
+	for {
+		bytes, err := l.DiscardSome()
+		if err != nil || bytes == 0 {
+			return false, err
+		}
+		if l.going.bytes == 0 {
+			return true, nil
+		}
 	}
-	number := l.drained[0]
-	if err := l.forget(number); err != nil {
-		return false, err
-	}
-	if err := ignoreMissing(l.cfg.FS.Remove(l.nameOf(number))); err != nil {
-		return false, fmt.Errorf("remove drained file %d: %w", number, err)
-	}
-	l.drained = l.drained[1:]
-	l.countWaste()
-	return true, nil
 }
 
 // going is a file that is removed piece by piece.
@@ -280,32 +276,30 @@ func (l *Log) DiscardSome() (bytes int64, err error) {
 		}
 		l.drained, l.going = l.drained[1:], going{name: l.nameOf(number), bytes: l.cfg.FileBytes}
 	}
-	s, ok := l.cfg.FS.(shrinker)
-	if left := l.going.bytes - discardBytes; ok && left > 0 {
-		if err := ignoreMissing(s.Shrink(l.going.name, left)); err != nil {
-			return 0, fmt.Errorf("shrink drained %s: %w", l.going.name, err)
-		}
-		l.going.bytes = left
-		return discardBytes, nil
-	}
-	bytes = l.going.bytes
-	if err := ignoreMissing(l.cfg.FS.Remove(l.going.name)); err != nil {
+	if bytes, err = l.removeSome(&l.going); err != nil {
 		return 0, fmt.Errorf("remove drained %s: %w", l.going.name, err)
 	}
-	l.going = going{}
 	return bytes, nil
 }
 
-// removeByPieces removes a file of so many bytes, so that others come to the disk in between.
-func (l *Log) removeByPieces(name string, bytes int64) error {
-	if s, ok := l.cfg.FS.(shrinker); ok {
-		for left := bytes - discardBytes; left > 0; left -= discardBytes {
-			if err := ignoreMissing(s.Shrink(name, left)); err != nil {
-				return err
-			}
+// removeSome removes the next piece of a file, or all of it, and returns how much that was.
+func (l *Log) removeSome(g *going) (bytes int64, err error) {
+	s, ok := l.cfg.FS.(shrinker)
+	if left := g.bytes - discardBytes; ok && left > 0 {
+		g.bytes = left
+		return discardBytes, ignoreMissing(s.Shrink(g.name, left))
+	}
+	bytes, g.bytes = g.bytes, 0
+	return bytes, ignoreMissing(l.cfg.FS.Remove(g.name))
+}
+
+// remove removes a file of so many bytes by pieces, so that others come to the disk in between.
+func (l *Log) remove(name string, bytes int64) error {
+	for g := (going{name: name, bytes: bytes}); ; {
+		if _, err := l.removeSome(&g); err != nil || g.bytes == 0 {
+			return err
 		}
 	}
-	return ignoreMissing(l.cfg.FS.Remove(name))
 }
 
 func (l *Log) countWaste() { l.waste.Store(int64(len(l.drained))*l.cfg.FileBytes + l.going.bytes) }

@@ -177,7 +177,7 @@ func (l *Log) RemovePack(number uint64) error {
 		return l.recycle()
 	}
 	l.cache.drop(number)
-	err := errors.Join(l.handles.drop(number), l.removeByPieces(l.nameOf(number), bytes))
+	err := errors.Join(l.handles.drop(number), l.remove(l.nameOf(number), bytes))
 	if err != nil {
 		return fmt.Errorf("remove pack %d: %w", number&^PackBit, err)
 	}
