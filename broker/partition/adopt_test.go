@@ -230,7 +230,7 @@ func TestDigestReplaysAsItsFileDoes(t *testing.T) {
 		t.Fatal("no file is full")
 	}
 	var read []wal.Placed
-	_, err = h.store.walLog.ReadSealed(sealed.File, func(r wal.Placed) error {
+	_, err = h.store.walLog.ReadSealed(sealed.File, nil, func(r wal.Placed) error {
 		r.Payload = slices.Clone(r.Payload)
 		read = append(read, r)
 		return nil

@@ -138,7 +138,7 @@ func (s *shift) clean() {
 	s.Helper()
 	for more := true; more; {
 		var err error
-		more, err = s.store.drainer.compactTurn(compactSliceBytes, func() bool { return false })
+		more, err = s.store.drainer.compactTurn(func() bool { return false })
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -221,7 +221,7 @@ func TestCompactionKeepsItsRate(t *testing.T) {
 	s.drain()
 	s.store.found.Store(int32(idle))
 	s.works(func() {
-		more, err := s.store.drainer.compactTurn(compactSliceBytes, func() bool { return s.once > 0 })
+		more, err := s.store.drainer.compactTurn(func() bool { return s.once > 0 })
 		if err != nil || !more || s.paused > 0 {
 			t.Errorf("got more %t, %v, %v of pauses while something else waits, want to go on later", more, err, s.paused)
 		}
@@ -284,7 +284,7 @@ func TestJobThatBeganIdleStopsForWhoComes(t *testing.T) {
 	s.store.found.Store(int32(idle))
 	slices := 0
 	s.works(func() {
-		_, err := s.store.drainer.compactTurn(compactSliceBytes, func() bool {
+		_, err := s.store.drainer.compactTurn(func() bool {
 			if slices++; slices == 4 {
 				s.store.found.Store(int32(quiet))
 			}

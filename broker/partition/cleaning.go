@@ -128,9 +128,9 @@ func (c *cleaning) listSome(first, until topic.Offset) (next topic.Offset, ok bo
 
 // step reads the next stretch of the log at hand, and learns or cleans it. A log that does not give back
 // what it should is left as it is: its repair is somebody else's, and what cannot be understood a human's.
-func (c *compaction) step() (read int64, err error) {
+func (c *compaction) step(atOnce int64) (read int64, err error) {
 	now := c.now
-	pieces := now.stretch()
+	pieces := now.stretch(atOnce)
 	if len(pieces) > 0 {
 		if _, err = now.log.load(pieces); err == nil {
 			for _, p := range pieces {
@@ -169,11 +169,11 @@ func (l *Log) giveUpCleaning() {
 	l.mu.uncleanable = true
 }
 
-// stretch lists the batches that come next.
-func (c *cleaning) stretch() (pieces []piece) {
-	bytes := 0
-	for i := c.next; i < c.until() && (bytes == 0 || bytes+int(c.was[i].bytes) <= pieceBytes); i++ {
-		bytes += int(c.was[i].bytes)
+// stretch lists the batches that come next, of about so many bytes.
+func (c *cleaning) stretch(most int64) (pieces []piece) {
+	bytes := int64(0)
+	for i := c.next; i < c.until() && (bytes == 0 || bytes+int64(c.was[i].bytes) <= most); i++ {
+		bytes += int64(c.was[i].bytes)
 		pieces = append(pieces, piece{extent: c.was[i]})
 	}
 	return pieces

@@ -95,9 +95,8 @@ type dirt struct{ dirty, clean int64 }
 
 func (d dirt) ratio() float64 { return float64(d.dirty) / float64(max(1, d.clean+d.dirty)) }
 
-// compactTurn compacts, slice by slice of so many bytes, for as long as it may,
-// and until it is to look after something else. It reports whether there is more to do.
-func (d *drainer) compactTurn(slice int64, until func() bool) (more bool, err error) {
+// compactTurn compacts, piece by piece, for as long as it may, and until it is to look after something else. It reports whether there is more to do.
+func (d *drainer) compactTurn(until func() bool) (more bool, err error) {
 	now := d.store.cfg.Now
 	for {
 		if d.compaction != nil && now()-d.dirtyAt >= d.store.cfg.CompactBackoff {
@@ -105,10 +104,10 @@ func (d *drainer) compactTurn(slice int64, until func() bool) (more bool, err er
 		}
 		d.grant(&d.compacting, now(), d.dirty)
 		d.moving.pass(now(), 1)
-		if !d.compacting.may() || !d.moving.may() {
+		if d.compacting.owes() || !d.moving.may() {
 			return true, nil
 		}
-		if more, err = d.compact(slice); err != nil {
+		if more, err = d.compact(d.compacting.piece()); err != nil {
 			d.compacting.spend(now())
 			return more || d.compaction != nil, err
 		}
@@ -146,7 +145,7 @@ func (d *drainer) compact(bytes int64) (more bool, err error) {
 	for err == nil && bytes > 0 && c.now != nil {
 		var took int64
 		written := c.bytes
-		took, err = c.step()
+		took, err = c.step(d.compacting.piece())
 		bytes -= took
 		d.pay(took + c.bytes - written)
 	}

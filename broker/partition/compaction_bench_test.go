@@ -24,7 +24,7 @@ func BenchmarkCompactLog(b *testing.B) {
 				b.StartTimer()
 				for more := true; more; {
 					var err error
-					if more, err = d.Compact(compactSliceBytes); err != nil {
+					if more, err = d.Compact(pieceBytes); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -200,7 +200,7 @@ func (d *drain) adopt(files []uint64) (next wal.Start, err error) {
 		if known != nil {
 			next, err = behind, known.each(d.take)
 		} else {
-			next, err = d.store.walLog.ReadSealed(file, d.take)
+			next, err = d.store.walLog.ReadSealed(file, d.draining.piece, d.take)
 		}
 		if err != nil {
 			return next, err
@@ -224,7 +224,7 @@ func (d *drain) copy(file uint64) (next wal.Start, err error) {
 	}
 	d.draining.bounded = false
 	d.grant(&d.draining, d.store.cfg.Now(), crowded)
-	if next, err = d.store.walLog.ReadSealed(file, d.take); err != nil {
+	if next, err = d.store.walLog.ReadSealed(file, d.draining.piece, d.take); err != nil {
 		return next, err
 	}
 	pack, err := d.window.finish()

@@ -396,7 +396,7 @@ func (d *drainer) copyEach(needed []resident, to *sorter) error {
 func (d *drainer) copyScanned(needed []resident, to *sorter) error {
 	slices.SortFunc(needed, func(a, b resident) int { return a.at.Compare(b.at) })
 	for left := needed; len(left) > 0; {
-		recs, _, err := d.store.walLog.Scan(left[0].at, pieceBytes)
+		recs, _, err := d.store.walLog.Scan(left[0].at, int(d.repacking.piece()))
 		if err != nil && !errors.Is(err, wal.ErrEnd) {
 			return d.lookAt(left, err)
 		}

@@ -72,7 +72,7 @@ func (s *Store) drain(ctx context.Context) error {
 			continue
 		}
 		s.spillNow()
-		more, err := s.drainer.compactTurn(compactSliceBytes, s.compactUntil(ctx, s.cfg.Now()-from))
+		more, err := s.drainer.compactTurn(s.compactUntil(ctx, s.cfg.Now()-from))
 		if errors.Is(err, wal.ErrNoSpace) {
 			more, err = false, nil // the drain tells, and makes room
 		}
@@ -94,9 +94,6 @@ func (s *Store) compactUntil(ctx context.Context, had time.Duration) func() bool
 		return ctx.Err() != nil || len(s.drainNow) > 0 && (s.cfg.Now() >= until || s.urges())
 	}
 }
-
-// compactSliceBytes is how much a compaction reads before it is looked whether it may go on.
-const compactSliceBytes = pieceBytes
 
 // demand is what Tick found last.
 func (s *Store) demand() demand { return demand(s.found.Load()) }

@@ -35,8 +35,10 @@ func TestShareGrowsWithWhatCouldGo(t *testing.T) {
 	}
 }
 
-// Under load a job has little of a machine with few processors.
+// Beside others a job has little of a machine with few processors.
 func TestFewProcessorsAreLeftToTheLoad(t *testing.T) {
+	store := newShift(t).store
+	store.cfg.MayAdopt = func() bool { return false }
 	for _, c := range []struct {
 		asked      demand
 		processors int
@@ -44,12 +46,11 @@ func TestFewProcessorsAreLeftToTheLoad(t *testing.T) {
 		want       float64
 	}{
 		{busy, 2, false, 1.0 / 64}, {loaded, 2, false, 1.0 / 64}, {busy, 1, false, 1.0 / 128}, {busy, 8, false, shareLeast},
-		{loaded, 64, false, shareLeast}, {quiet, 2, false, shareLeast}, {busy, 2, true, shareLeast}, {idle, 2, false, 1},
+		{loaded, 64, false, shareLeast}, {quiet, 2, false, 1.0 / 64}, {busy, 2, true, shareLeast}, {idle, 2, false, 1},
 	} {
-		s := &Store{cfg: Config{Processors: c.processors, MayAdopt: func() bool { return false }}}
-		s.found.Store(int32(c.asked))
-		d := &drainer{store: s}
-		if got := d.shareOf(&allowance{spares: c.spares}); got != c.want {
+		store.cfg.Processors = c.processors
+		store.found.Store(int32(c.asked))
+		if got := store.drainer.shareOf(&allowance{spares: c.spares}); got != c.want {
 			t.Errorf("demand %v, %d processors, spared %v: got a share of %v, want %v", c.asked, c.processors, c.spares, got, c.want)
 		}
 	}
@@ -95,7 +96,7 @@ type slowly struct {
 }
 
 // slowBytes is what it reads in a second.
-const slowBytes = 512 << 10
+const slowBytes = 2 << 20
 
 func (s *slowly) take(bytes int64) {
 	took := time.Duration(bytes) * time.Second / slowBytes
@@ -121,13 +122,13 @@ func (s *slowly) Scan(from wal.Position, bytesMax int) ([]wal.Placed, wal.Positi
 func TestCompactionKeepsUpWithLastingLoad(t *testing.T) {
 	for _, c := range []struct {
 		name    string
-		batches int // of 8 KiB, a second
+		batches int // of 32 KiB, a second
 		share   [2]float64
 	}{{"little", 1, [2]float64{0, shareLeast + 0.01}}, {"much", 16, [2]float64{0.4, 0.75}}} {
 		t.Run(c.name, func(t *testing.T) {
 			clock := &clock{}
 			p := newPress(t, func(cfg *Config) {
-				cfg.Now, cfg.CompactBackoff, cfg.Processors = clock.now, time.Second, 8
+				cfg.Now, cfg.CompactBackoff, cfg.Processors, cfg.WAL.FileBytes = clock.now, time.Second, 8, 256<<10
 			})
 			slow := &slowly{reader: p.store.reader, clock: clock}
 			p.store.reader = slow
@@ -138,18 +139,18 @@ func TestCompactionKeepsUpWithLastingLoad(t *testing.T) {
 			const seconds = 100
 			for second := time.Duration(1); second <= seconds; second++ {
 				for i := range c.batches {
-					p.append(p.one, spec{key: []byte{byte(i % 4)}, value: make([]byte, 8<<10)})
+					p.append(p.one, spec{key: []byte{byte(i % 4)}, value: make([]byte, 32<<10)})
 				}
 				p.drain()
 				tick, before := second*time.Second, slow.taken
-				if _, err := p.store.drainer.compactTurn(16<<10, func() bool { return clock.now() >= tick }); err != nil {
+				if _, err := p.store.drainer.compactTurn(func() bool { return clock.now() >= tick }); err != nil {
 					t.Fatal(err)
 				}
 				took += slow.taken - before
 				clock.advance(max(0, tick-clock.now()))
 				most = max(most, p.one.State().Size)
 			}
-			bound := 4*int64(4*8<<10) + (shareSlackFiles+4)*p.store.walLog.FileBytes()
+			bound := 4*int64(4*32<<10) + (shareSlackFiles+4)*p.store.walLog.FileBytes()
 			t.Logf("got %.3f of the time, %d bytes at most of %d", float64(took)/float64(clock.now()), most, bound)
 			if share := float64(took) / float64(clock.now()); share < c.share[0] || share > c.share[1] {
 				t.Errorf("compaction took %.3f of the time, want %v", share, c.share)

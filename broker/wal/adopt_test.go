@@ -21,7 +21,7 @@ func (d *drainable) adopt() (placed []wal.Placed, pack wal.Pack, next wal.Start)
 	if !ok {
 		d.t.Fatalf("file %d is not adoptable", sealed.File)
 	}
-	read, err := d.log.ReadSealed(sealed.File, func(r wal.Placed) error {
+	read, err := d.log.ReadSealed(sealed.File, nil, func(r wal.Placed) error {
 		r.Record = cloned(r.Record)
 		r.At.File = pack.Number | wal.PackBit
 		placed = append(placed, r)

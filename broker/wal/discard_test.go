@@ -100,7 +100,7 @@ func TestFilesThatWereRemovedHalfGoWithTheNextStart(t *testing.T) {
 		put(t, l, Record{Kind: Data, Count: 1, Payload: make([]byte, 100<<10)})
 		writeGroup(t, d)
 	}
-	next, err := l.ReadSealed(1, func(Placed) error { return nil })
+	next, err := l.ReadSealed(1, nil, func(Placed) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,14 +98,15 @@ func (l *Log) BytesMax() int64 {
 
 // ReadSealed calls fn with every record of the file that Sealed named, in order; payloads hold only
 // during the call. It verifies the chain and returns where it begins behind that file, for Retire. A
-// group that is not there, or not good, is a *Damage. One goroutine drains.
-func (l *Log) ReadSealed(number uint64, fn func(Placed) error) (next Start, err error) {
+// group that is not there, or not good, is a *Damage. atOnce, unless it is nil, says how many bytes may be read at once, a
+// multiple of 4 KiB. One goroutine drains.
+func (l *Log) ReadSealed(number uint64, atOnce func() int64, fn func(Placed) error) (next Start, err error) {
 	e, ok := l.extent(number)
 	if !ok {
 		return Start{}, fmt.Errorf("drain file %d: %w", number, ErrNotDurable)
 	}
 	w := &walk{fs: l.cfg.FS, dir: l.cfg.Dir, direct: l.direct, chain: l.begin()}
-	w.window.passed = l.passed
+	w.window.passed, w.window.atOnce = l.passed, atOnce
 	f := &walked{number: number, name: l.nameOf(number), end: blockBytes}
 	err = w.open(f)
 	if err == nil {

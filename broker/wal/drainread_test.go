@@ -25,7 +25,7 @@ func TestDrainReadsInSmallPieces(t *testing.T) {
 		return nil
 	})
 	records := 0
-	if _, err := d.log.ReadSealed(sealed.File, func(wal.Placed) error { records++; return nil }); err != nil {
+	if _, err := d.log.ReadSealed(sealed.File, nil, func(wal.Placed) error { records++; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if largest > most || all < sealed.Bytes || records == 0 {

@@ -82,7 +82,7 @@ func (d *drainable) drain(number uint64) (from, to []wal.Position, pack wal.Pack
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	next, err = d.log.ReadSealed(sealed.File, func(r wal.Placed) error {
+	next, err = d.log.ReadSealed(sealed.File, nil, func(r wal.Placed) error {
 		at, err := w.Add(&r.Record)
 		from, to = append(from, r.At), append(to, at)
 		return err

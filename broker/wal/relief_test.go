@@ -241,7 +241,7 @@ func TestReliefNeverTakesTheLastOfTheDisk(t *testing.T) {
 			t.Fatalf("%d bytes are left, want %d", left, kept)
 		}
 		for sealed, ok := d.Sealed(); ok && sealed.File > first; sealed, ok = d.Sealed() {
-			next, err := d.ReadSealed(sealed.File, func(wal.Placed) error { return nil })
+			next, err := d.ReadSealed(sealed.File, nil, func(wal.Placed) error { return nil })
 			if err == nil {
 				err = d.Retire(next)
 			}

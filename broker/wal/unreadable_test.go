@@ -154,7 +154,7 @@ func TestReadErrorThatPassesIsNoDamage(t *testing.T) {
 			case "read":
 				_, err = n.ReadRecord(all[4].At, wal.EncodedLen(all[4].Record))
 			case "drain":
-				_, err = n.ReadSealed(at.File, func(wal.Placed) error { return nil })
+				_, err = n.ReadSealed(at.File, nil, func(wal.Placed) error { return nil })
 			}
 			if err != nil {
 				t.Error(err)
@@ -198,7 +198,7 @@ func TestDrainOfAnUnreadableBlockIsDamage(t *testing.T) {
 	at := groupOf(all[4])
 	unread(fs, at.File, at.Offset+4096)
 	var got []wal.Record
-	_, err = n.ReadSealed(at.File, func(p wal.Placed) error {
+	_, err = n.ReadSealed(at.File, nil, func(p wal.Placed) error {
 		got = append(got, cloned(p.Record))
 		return nil
 	})

@@ -168,10 +168,9 @@ func (r *Runner) measure(ctx context.Context, line string, c *system.Cluster) (s
 		if err != nil {
 			return nil, err
 		}
-		verify := !slices.Contains(keepingSystems, c.Name) // What is deleted meanwhile cannot be read back.
-		return r.producing(ctx, line, c, append(window, "--rate", number(float64(int64(rate))), fmt.Sprintf("--verify=%t", verify))...)
+		return r.producing(ctx, line, c, append(window, "--rate", number(float64(int64(rate))), verifying(c.Name))...)
 	case EndToEnd:
-		report, err := r.bench(ctx, c, r.cfg.Seconds, append([]string{"end-to-end", "--rate", "1000"}, window...)...)
+		report, err := r.bench(ctx, c, r.cfg.Seconds, append([]string{"end-to-end", "--rate", "1000", verifying(c.Name)}, window...)...)
 		if err != nil {
 			return nil, err
 		}
@@ -182,6 +181,11 @@ func (r *Runner) measure(ctx context.Context, line string, c *system.Cluster) (s
 		return r.cold(ctx, c)
 	}
 	return nil, fmt.Errorf("nobody knows how to measure %s", line)
+}
+
+// verifying says whether a bench reads back what it has written: what is deleted meanwhile it cannot.
+func verifying(name system.Name) string {
+	return fmt.Sprintf("--verify=%t", !slices.Contains(keepingSystems, name))
 }
 
 // halfLoad is about half of what the slower one of the two can take, in records a second. Where both are ours, it is
