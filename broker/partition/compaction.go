@@ -95,7 +95,8 @@ type dirt struct{ dirty, clean int64 }
 
 func (d dirt) ratio() float64 { return float64(d.dirty) / float64(max(1, d.clean+d.dirty)) }
 
-// compactTurn compacts, piece by piece, for as long as it may, and until it is to look after something else. It reports whether there is more to do.
+// compactTurn compacts, piece by piece, for as long as it may, and until it is to look after something else. It reports
+// whether there is more to do.
 func (d *drainer) compactTurn(until func() bool) (more bool, err error) {
 	now := d.store.cfg.Now
 	for {

@@ -176,7 +176,7 @@ func TestRemovalsHaveTheirTurnBesideCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := r.store.walLog.Waste()
-	r.write(6)
+	r.write(2) // So few wait that a copy has its least share.
 	r.takes(func(op waltest.Op) time.Duration {
 		switch op.Verb {
 		case waltest.Remove:

@@ -98,7 +98,7 @@ func openDraining(
 	h := &hand{t: t, random: rand.New(rand.NewPCG(seed, 3)), sealing: rand.New(rand.NewPCG(seed, 6)), fs: fs, clock: &clock{}, epoch: 1}
 	cfg := Config{
 		WAL: wal.Config{FS: fs, Dir: "wal", Session: topic.Session(seed), FileBytes: 64 << 10,
-			GroupBytesMax: 8 << 10, SparesMax: 2, Cache: wal.Cache{BytesMax: 64 << 10, ChunkBytes: 4 << 10}},
+			GroupBytesMax: 8 << 10, SparesMax: 2, DiscardBytes: 16 << 10, Cache: wal.Cache{BytesMax: 64 << 10, ChunkBytes: 4 << 10}},
 		TailBytesMax:            2 << 10,
 		HighWatermarkCheckpoint: time.Second,
 		Catalog:                 catalog,

@@ -223,7 +223,7 @@ func (s *Store) tickDrain(now time.Duration) {
 // drains reports whether a file waits to be drained, and it is time for that.
 func (s *Store) drains() bool {
 	_, sealed := s.walLog.Sealed()
-	return sealed && (s.calm() || s.scarce() || s.pressed() || s.owes() || s.digests.burdens() && s.demand() != busy || s.adopts())
+	return sealed && (s.calm() || s.scarce() || s.pressed() || s.owes() || s.demand() == loaded && s.piled() >= 1 || s.adopts())
 }
 
 // savedBehind is how many records a checkpoint of a high watermark is behind at most on a busy disk: of the batches that are not

@@ -127,7 +127,7 @@ func (d *drainer) shareOf(a *allowance) float64 {
 
 // piles is the crowding by what waits to be drained, if it is drained now.
 func (s *Store) piles() float64 {
-	if !s.calm() && !s.adopts() {
+	if s.demand() == busy && !s.adopts() {
 		return 0
 	}
 	return s.piled() - piledMay + crowdedLeast

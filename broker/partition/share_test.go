@@ -56,6 +56,36 @@ func TestFewProcessorsAreLeftToTheLoad(t *testing.T) {
 	}
 }
 
+// Where more is appended than a copy should stand beside, and less than makes adoption worth it, full files wait for a
+// while. Then they are copied, in more of the time the more wait: all of it would only be needed at half of the bound.
+func TestCopiesBeginBeforeTheLogIsHalfFull(t *testing.T) {
+	s := newShift(t) // 64 files of 4 MiB
+	s.store.found.Store(int32(loaded))
+	for _, c := range []struct {
+		files  int // since the one before
+		drains bool
+		share  float64
+	}{{7, false, shareLeast}, {3, true, shareLeast}, {14, true, (1 + shareLeast) / 2}, {8, true, 1}} {
+		s.write(c.files)
+		share := s.store.drainer.shareOf(&allowance{})
+		if got := s.store.drains(); got != c.drains || math.Abs(share-c.share) > 0.1 {
+			sealed, _ := s.store.walLog.Sealed()
+			t.Errorf("%d bytes wait: got drains %t, %.3f of the time, want %t, %.3f", sealed.Waiting, got, share, c.drains, c.share)
+		}
+	}
+	s.works(func() {
+		if _, err := s.store.drainer.turn(s.store.adopts()); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got := s.store.Stats().Drain; got.Files != 1 || got.Adopted > 0 {
+		t.Errorf("got %+v, want a file copied", got)
+	}
+	if err := s.driver.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Whatever a piece of work takes, a job that always has work gets its share of the time, and one that had none does
 // not save it up.
 func TestJobGetsItsShareOfTheTime(t *testing.T) {

@@ -16,6 +16,7 @@ const (
 	defaultQueueBytes    = 64 << 20
 	defaultFilesAhead    = 2
 	defaultSpaceRetry    = time.Second
+	defaultDiscardBytes  = 4 << 20
 	fileBytesMin         = 64 << 10
 	fileBytesMax         = 4 << 30
 	recordShareOfFileMax = 4
@@ -95,6 +96,9 @@ type Config struct {
 	// SparesMax is how many drained files are kept to be written again, 0 by default. The others are
 	// removed.
 	SparesMax int
+	// DiscardBytes is how much of a file is removed at once, 4 MiB by default: a device that is told which blocks are free
+	// may let all who write wait meanwhile.
+	DiscardBytes int64
 	// Room, if set, is asked before a file is made ahead of the writer, with the new space that it takes:
 	// none for a spare. An error that wraps ErrNoSpace puts it off, as a full disk does. The one in use is
 	// made in any case, and one for Relief alone once that has little left. It is called from the preparer's goroutine.
@@ -137,6 +141,7 @@ func (c Config) withDefaults() Config {
 	}
 	setDefault(&c.Cache.BytesMax, defaultCacheBytes)
 	setDefault(&c.Cache.ChunkBytes, defaultChunkBytes)
+	setDefault(&c.DiscardBytes, defaultDiscardBytes)
 	setDefault(&c.Start.File, 1)
 	setDefault(&c.Start.NextPack, firstPack)
 	return c

@@ -12,7 +12,7 @@ import (
 // A file goes piece by piece where the file system can do that, is counted for what is left of it, and is no spare meanwhile.
 func TestFilesAreRemovedPieceByPiece(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "wal")
-	l, err := Open(Config{Dir: dir, Session: 1, FileBytes: 2*discardBytes + 1<<20, Sink: nobody{}})
+	l, err := Open(Config{Dir: dir, Session: 1, FileBytes: 2*defaultDiscardBytes + 1<<20, Sink: nobody{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func TestFilesAreRemovedPieceByPiece(t *testing.T) {
 	}
 	l.cfg.SparesMax, l.drained = 0, []uint64{9}
 	left := l.cfg.FileBytes
-	for _, want := range []int64{discardBytes, discardBytes, 1 << 20, 0} {
+	for _, want := range []int64{defaultDiscardBytes, defaultDiscardBytes, 1 << 20, 0} {
 		got, err := l.DiscardSome()
 		if left -= want; err != nil || got != want || l.Waste() != left {
 			t.Fatalf("got %d bytes, %v, %d are left; want %d and %d", got, err, l.Waste(), want, left)
@@ -63,7 +63,7 @@ func TestPacksAreRemovedPieceByPiece(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	pack := Pack{Number: 65536, Session: 1, Bytes: 2*discardBytes + 1<<20}
+	pack := Pack{Number: 65536, Session: 1, Bytes: 2*defaultDiscardBytes + 1<<20}
 	name := l.nameOf(pack.Number | PackBit)
 	for _, there := range []bool{true, false} {
 		if there {
@@ -79,7 +79,7 @@ func TestPacksAreRemovedPieceByPiece(t *testing.T) {
 			t.Errorf("there %t: got %v, and %d files are known", there, err, len(l.mu.extents))
 		}
 	}
-	if want := []int64{discardBytes + 1<<20, 1 << 20}; !slices.Equal(to, append(want, want...)) {
+	if want := []int64{defaultDiscardBytes + 1<<20, 1 << 20}; !slices.Equal(to, append(want, want...)) {
 		t.Errorf("got it shrunk to %d, want %d", to, want)
 	}
 }

@@ -260,9 +260,6 @@ type shrinker interface {
 	Shrink(name string, bytes int64) error
 }
 
-// discardBytes is how much a device is told of at once.
-const discardBytes = 4 << 20
-
 // DiscardSome is Discard for the next piece of a file, of which it returns the size, 0 if there is none: so all who write wait
 // a little several times. Where the file system knows no pieces it is all of the file.
 func (l *Log) DiscardSome() (bytes int64, err error) {
@@ -286,9 +283,9 @@ func (l *Log) DiscardSome() (bytes int64, err error) {
 // removeSome removes the next piece of a file, or all of it, and returns how much that was.
 func (l *Log) removeSome(g *going) (bytes int64, err error) {
 	s, ok := l.cfg.FS.(shrinker)
-	if left := g.bytes - discardBytes; ok && left > 0 {
+	if left := g.bytes - l.cfg.DiscardBytes; ok && left > 0 {
 		g.bytes = left
-		return discardBytes, ignoreMissing(s.Shrink(g.name, left))
+		return l.cfg.DiscardBytes, ignoreMissing(s.Shrink(g.name, left))
 	}
 	bytes, g.bytes = g.bytes, 0
 	return bytes, ignoreMissing(l.cfg.FS.Remove(g.name))

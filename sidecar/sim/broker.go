@@ -141,7 +141,7 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 		WAL: wal.Config{
 			FS: h.disk.fs, Dir: "wal", Session: session, FileBytes: walFileBytes, RecordBytesMax: walRecordMax,
 			GroupBytesMax: 8 << 10, QueueBytesMax: [2]int64{walQueueBytes, walQueueBytes},
-			FilesMax: walFilesMax, SparesMax: 1,
+			FilesMax: walFilesMax, SparesMax: 1, DiscardBytes: walFileBytes / 4,
 		},
 		Catalog:      h.disk.catalog,
 		RollBackoff:  2 * storeTickMicros * time.Microsecond,

@@ -2,6 +2,7 @@ package waltest
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"testing"
 )
@@ -37,5 +38,37 @@ func TestDurableWriteSyncsNothingElse(t *testing.T) {
 	}
 	if !lost {
 		t.Error("what was not synced was never lost")
+	}
+}
+
+// A loss of power before a sync leaves a file that was made shorter as it was, or as it is; after one as it is.
+func TestShrunkFileIsLongOrShortAfterACrash(t *testing.T) {
+	for _, synced := range []bool{false, true} {
+		sizes := map[int]bool{}
+		for seed := range uint64(20) {
+			f := New()
+			open, err := f.Create("d/f", false)
+			if err == nil {
+				_, err = open.WriteAt(bytes.Repeat([]byte{7}, 4*blockBytes), 0)
+			}
+			err = errors.Join(err, open.Sync(), f.SyncDir("d"), f.Shrink("d/f", blockBytes))
+			if synced {
+				err = errors.Join(err, open.Sync())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := len(f.Content("d/f")); n != blockBytes {
+				t.Fatalf("got %d bytes, want %d", n, blockBytes)
+			}
+			left := f.Crash(rand.New(rand.NewPCG(seed, 1))).Content("d/f")
+			sizes[len(left)] = true
+			if !bytes.Equal(left, bytes.Repeat([]byte{7}, len(left))) {
+				t.Errorf("seed %d: what is left of the file is not what was written", seed)
+			}
+		}
+		if !sizes[blockBytes] || sizes[4*blockBytes] == synced || len(sizes) > 2 {
+			t.Errorf("synced %t: got sizes %v, want %d, and %d only before the sync", synced, sizes, blockBytes, 4*blockBytes)
+		}
 	}
 }

@@ -24,6 +24,7 @@ const (
 	Open     Verb = "open"
 	Rename   Verb = "rename"
 	Remove   Verb = "remove"
+	Shrink   Verb = "shrink"
 	List     Verb = "list"
 	SyncDir  Verb = "sync-dir"
 	Read     Verb = "read"
@@ -357,6 +358,25 @@ func (f *FS) Rename(from, to string) error {
 // Remove takes a file's name.
 func (f *FS) Remove(name string) error {
 	return f.rename(Op{Verb: Remove, Name: name}, change{Remove, name, "", nil})
+}
+
+// Shrink gives up the end of a file. As with a change of a name, nobody knows what a crash makes of that before a sync.
+func (f *FS) Shrink(name string, bytes int64) error {
+	last, err := f.begin(Op{Verb: Shrink, Name: name, Bytes: bytes})
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	node := f.names[name]
+	if node == nil {
+		return fmt.Errorf("shrink %s: %w", name, fs.ErrNotExist)
+	}
+	node.shrink(bytes)
+	if last {
+		return ErrCrashed
+	}
+	return nil
 }
 
 // List returns the base names in dir, sorted.

@@ -39,8 +39,10 @@ func (p page) full() (block [blockBytes]byte) {
 // inode is a file's content, current and durable. FS.mu guards it.
 type inode struct {
 	// name that the file has now, whatever it was opened as.
-	name                  string
-	size, durableSize     int64
+	name              string
+	size, durableSize int64
+	// shrunk: it was longer, and that is still durable.
+	shrunk                bool
 	current, durablePages []page
 	// dirty holds a bit for each sector of each block that differs between the two, as far as the
 	// device knows.
@@ -56,6 +58,7 @@ func (n *inode) clone() *inode {
 		name:         n.name,
 		size:         n.size,
 		durableSize:  n.durableSize,
+		shrunk:       n.shrunk,
 		current:      append([]page(nil), n.current...),
 		durablePages: append([]page(nil), n.durablePages...),
 		dirty:        append([]uint8(nil), n.dirty...),
@@ -99,6 +102,14 @@ func (n *inode) grow(size int64) {
 		n.current = append(n.current, make([]page, missing)...)
 		n.durablePages = append(n.durablePages, make([]page, missing)...)
 		n.dirty = append(n.dirty, make([]uint8, missing)...)
+	}
+}
+
+// shrink makes the file shorter, whole blocks long.
+func (n *inode) shrink(size int64) {
+	if size < n.size {
+		n.size, n.shrunk = size, true
+		clear(n.current[size/blockBytes:])
 	}
 }
 
@@ -153,7 +164,10 @@ func withPart(p page, part []byte, from int64) page {
 
 // sync makes durable what is current.
 func (n *inode) sync() {
-	n.durableSize = max(n.durableSize, n.size)
+	if n.shrunk {
+		clear(n.durablePages[n.size/blockBytes:])
+	}
+	n.durableSize, n.shrunk = n.size, false
 	for block := n.dirtyFrom; block < n.dirtyTo; block++ {
 		n.durablePages[block] = mix(n.durablePages[block], n.current[block], n.dirty[block])
 	}
@@ -207,7 +221,9 @@ func (n *inode) crash(random *rand.Rand) *inode {
 	keep := survivors(random)
 	c := &inode{name: n.name, size: n.durableSize, lost: n.lost}
 	if random.IntN(2) == 0 {
-		c.size = max(c.size, n.size)
+		if c.size = max(c.size, n.size); n.shrunk {
+			c.size = n.size
+		}
 	}
 	c.grow(c.size)
 	copy(c.current, n.durablePages)
