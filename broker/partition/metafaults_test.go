@@ -121,6 +121,11 @@ func (s *site) open(table *catalogtest.Catalog) {
 		s.fatal("drive: %v", err)
 	}
 	s.found()
+	if s.chainBad { // Batches may be back that were gone when the place was damaged where they lie.
+		for _, at := range s.spoilt {
+			s.spoil(at)
+		}
+	}
 	s.wantNoHoles()
 	for _, l := range s.store.snapshot() {
 		if len(l.mu.damaged) > 0 {
@@ -481,12 +486,24 @@ func (s *site) damage() {
 		s.counts["unreadable"]++
 	}
 	s.chainBad = s.chainBad || strings.HasSuffix(name, ".wal")
-	hit := 0
+	at := place{name, from, to}
+	s.spoilt = append(s.spoilt, at)
+	s.note("damage %s from %d to %d: %d batches", name, from, to, s.spoil(at))
+}
+
+// place is a part of a file.
+type place struct {
+	name     string
+	from, to int64
+}
+
+// spoil notes which batches lie at a place that is damaged, and says how many.
+func (s *site) spoil(at place) (hit int) {
 	for _, l := range s.store.snapshot() {
 		m := s.live.model(l.partition)
 		for i := range l.mu.settled {
 			e := l.mu.index.at(i)
-			if "wal/"+e.at.FileName() != name || e.at.Offset >= to || e.at.Offset+int64(e.encoded) <= from {
+			if "wal/"+e.at.FileName() != at.name || e.at.Offset >= at.to || e.at.Offset+int64(e.encoded) <= at.from {
 				continue
 			}
 			for _, b := range m.within(e.base, e.end()) {
@@ -495,7 +512,7 @@ func (s *site) damage() {
 			}
 		}
 	}
-	s.note("damage %s from %d to %d: %d batches", name, from, to, hit)
+	return hit
 }
 
 // scrub reads everything, and wants all that is damaged found, and nothing else.

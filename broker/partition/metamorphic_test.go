@@ -197,6 +197,8 @@ type site struct {
 	// chainBad: something is damaged in a file of the WAL. forgiven are batches that were refused once.
 	chainBad bool
 	forgiven map[*fate]bool
+	// spoilt is all that was ever damaged.
+	spoilt []place
 	// compacted: the log was compacted, and may know more of its high watermark after a crash than it was told.
 	compacted map[topic.Partition]bool
 }
