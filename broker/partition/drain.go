@@ -75,6 +75,8 @@ type drainer struct {
 	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction
 	compacted  uint64
+	// due are the adopted packs in which logs had batches that were to be compacted, when they were looked at last.
+	due map[uint64]bool
 	// spent are the numbers of portions' packs, which are not used again either.
 	spent map[uint64]bool
 	// cramped: compactions want for space, and that was said. None begins before crampedUntil, which is twice as
@@ -121,8 +123,14 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	// Something else may have had it woken while the disk has no time for copies.
 	may := adopt || forced || (d.store.demand() != busy || d.store.owes()) && !d.waits() || d.store.pressed()
 	if len(files) > 0 && may && !d.rests() && d.store.cfg.Catalog != nil {
-		copied, failed, left := d.drainFiles(files, adopt || forced, !forced)
-		err = failed
+		first := !adopt && !forced && d.compactsFirst(files[0])
+		if first {
+			files = files[:1]
+		}
+		copied, failed, left := d.drainFiles(files, adopt || forced || first, !forced)
+		if err = failed; first {
+			d.look(d.nextPack)
+		}
 		if damage := (*wal.Damage)(nil); errors.As(err, &damage) {
 			drained, err = d.around(files[0], damage)
 		} else if drained = err == nil; drained {
@@ -200,7 +208,7 @@ func (d *drain) adopt(files []uint64) (next wal.Start, err error) {
 		if known != nil {
 			next, err = behind, known.each(d.take)
 		} else {
-			next, err = d.store.walLog.ReadSealed(file, d.draining.piece, d.take)
+			next, err = d.store.walLog.ReadSealed(file, d.atOnce, d.take)
 		}
 		if err != nil {
 			return next, err
@@ -213,6 +221,9 @@ func (d *drain) adopt(files []uint64) (next wal.Start, err error) {
 	return next, nil
 }
 
+// atOnce is how much of a file is read at once.
+func (d *drain) atOnce() int64 { return d.piece(&d.draining) }
+
 // copy replays a file and copies what is needed of it.
 func (d *drain) copy(file uint64) (next wal.Start, err error) {
 	d.adopting = wal.Pack{}
@@ -222,9 +233,9 @@ func (d *drain) copy(file uint64) (next wal.Start, err error) {
 	if d.store.scarce() {
 		crowded = crowdedScarce
 	}
-	d.draining.bounded = false
+	d.draining.bounded = d.store.owes()
 	d.grant(&d.draining, d.store.cfg.Now(), crowded)
-	if next, err = d.store.walLog.ReadSealed(file, d.draining.piece, d.take); err != nil {
+	if next, err = d.store.walLog.ReadSealed(file, d.atOnce, d.take); err != nil {
 		return next, err
 	}
 	pack, err := d.window.finish()

@@ -55,6 +55,7 @@ func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 	}
 	d.store.crowded.Store(crowded > crowdedLeast)
 	d.grant(&d.repacking, from, crowded)
+	d.repacking.forgive()
 	may := d.repacking.may() && from >= d.fullUntil // A look alone gets nothing done.
 	d.repacking.spend(d.store.cfg.Now())
 	for range sortsMax {
@@ -148,9 +149,10 @@ func (d *drainer) anew(number uint64, used int64) (next uint64, worth bool) {
 	return next, is && d.sparse(number, used)
 }
 
-// holds reports whether a pack stays for now: it could not be written anew, or a compaction knows where its batches lie.
+// holds reports whether a pack stays for now: it could not be written anew, or a compaction knows where its batches lie,
+// or is to come first.
 func (d *drainer) holds(number uint64) bool {
-	return d.left(number) || d.compaction != nil && d.compaction.reads[number]
+	return d.left(number) || d.compaction != nil && d.compaction.reads[number] || d.due[number] && !d.store.scarce()
 }
 
 // successor is the number of what takes the place of a pack. It is not if there is none left.
@@ -396,7 +398,7 @@ func (d *drainer) copyEach(needed []resident, to *sorter) error {
 func (d *drainer) copyScanned(needed []resident, to *sorter) error {
 	slices.SortFunc(needed, func(a, b resident) int { return a.at.Compare(b.at) })
 	for left := needed; len(left) > 0; {
-		recs, _, err := d.store.walLog.Scan(left[0].at, int(d.repacking.piece()))
+		recs, _, err := d.store.walLog.Scan(left[0].at, int(d.piece(&d.repacking)))
 		if err != nil && !errors.Is(err, wal.ErrEnd) {
 			return d.lookAt(left, err)
 		}

@@ -87,12 +87,10 @@ func (a *allowance) spend(now time.Duration) {
 	a.pass(now, a.share)
 }
 
-// piece is how much the job may read at once.
-func (a *allowance) piece() int64 {
-	if a.share < 1 {
-		return pieceLeast
-	}
-	return pieceBytes
+// forgive takes the part of a debt that nobody waits for: that of a piece which took long was the disk's fault, and what
+// looks alone have come to must not keep a job from its work.
+func (a *allowance) forgive() {
+	a.credit = max(a.credit, -min(debtMax, time.Duration(float64(owesMax)*a.share)))
 }
 
 // may reports whether the job may begin with something.
@@ -166,7 +164,7 @@ func (d *drainer) rest(a *allowance, urgent func() bool, meanwhile func() error)
 		return nil
 	}
 	a.share = d.shareOf(a)
-	a.credit = max(a.credit, -min(debtMax, time.Duration(float64(owesMax)*a.share)))
+	a.forgive()
 	for left := a.due() - a.at; left > 0; left = min(left-stopMax, a.due()-d.store.cfg.Now()) {
 		if d.store.demand() == idle {
 			a.credit = 0
@@ -181,6 +179,14 @@ func (d *drainer) rest(a *allowance, urgent func() bool, meanwhile func() error)
 	}
 	a.pass(d.store.cfg.Now(), a.share)
 	return nil
+}
+
+// piece is how much a job may read at once.
+func (d *drainer) piece(a *allowance) int64 {
+	if a.share < 1 && !d.store.urges() {
+		return pieceLeast
+	}
+	return pieceBytes
 }
 
 // pay counts bytes that a compaction has moved against the rate that it may have.

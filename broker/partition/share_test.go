@@ -56,10 +56,56 @@ func TestFewProcessorsAreLeftToTheLoad(t *testing.T) {
 	}
 }
 
+// Where others want the disk a job reads little at once, unless they wait for it.
+func TestPiecesAreSmallWhileOthersWantTheDisk(t *testing.T) {
+	s := newShift(t) // 64 files of 4 MiB
+	s.copies()
+	for _, c := range []struct {
+		files int // since the one before
+		share float64
+		want  int64
+	}{{1, 1, pieceBytes}, {0, shareLeast, pieceLeast}, {0, 0.9, pieceLeast}, {32, shareLeast, pieceBytes}} {
+		s.write(c.files)
+		if got := s.store.drainer.piece(&allowance{share: c.share}); got != c.want {
+			t.Errorf("%d more files, %.3f of the time: got %d bytes at once, want %d", c.files, c.share, got, c.want)
+		}
+	}
+}
+
+// A copy that a compacted log is owed is not left until later.
+func TestOwedCopyHasMoreOfTheTime(t *testing.T) {
+	for _, owed := range []bool{false, true} {
+		s := newShift(t, func(cfg *Config) { cfg.Processors = 1 })
+		s.copies()
+		s.write(4)
+		s.store.found.Store(int32(quiet))
+		want := 1.0 / 128
+		if owed {
+			s.store.owed.Store(math.MaxInt64)
+			want = shareLeast
+		}
+		s.works(func() { s.turn() })
+		share := float64(s.worked) / float64(s.worked+s.paused)
+		if got := s.store.Stats().Drain; got.Files != 1 || got.Adopted > 0 || math.Abs(share-want) > want/4 {
+			t.Errorf("owed %t: got %.4f of the time, %+v, want a file copied in %.4f", owed, share, got, want)
+		}
+	}
+}
+
+// What looks at packs alone have come to does not keep them from being written anew for ever.
+func TestLooksDoNotUseUpTheTimeOfRewrites(t *testing.T) {
+	a := allowance{share: 1.0 / 64, credit: -time.Hour}
+	a.forgive()
+	if wait := a.due(); wait > owesMax {
+		t.Errorf("the job may go on after %v, want %v at most", wait, owesMax)
+	}
+}
+
 // Where more is appended than a copy should stand beside, and less than makes adoption worth it, full files wait for a
 // while. Then they are copied, in more of the time the more wait: all of it would only be needed at half of the bound.
 func TestCopiesBeginBeforeTheLogIsHalfFull(t *testing.T) {
 	s := newShift(t) // 64 files of 4 MiB
+	s.copies()
 	s.store.found.Store(int32(loaded))
 	for _, c := range []struct {
 		files  int // since the one before

@@ -176,6 +176,8 @@ func (c Config) validate() error {
 	case c.FilesMax != 0 && c.FilesMax < c.FilesAhead+2 || c.SparesMax < 0:
 		return fmt.Errorf("%d files and %d spares are too few, %d files are the least",
 			c.FilesMax, c.SparesMax, c.FilesAhead+2)
+	case c.DiscardBytes < blockBytes || c.DiscardBytes%blockBytes != 0:
+		return fmt.Errorf("%d bytes to remove at once are not a multiple of %d", c.DiscardBytes, blockBytes)
 	case c.FilesAhead < 2:
 		return fmt.Errorf("%d files ahead are too few, 2 is the least", c.FilesAhead)
 	case c.Cache.ChunkBytes%blockBytes != 0 || c.Cache.ChunkBytes < blockBytes || c.Cache.BytesMax < c.Cache.ChunkBytes:
