@@ -75,8 +75,6 @@ type drainer struct {
 	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction
 	compacted  uint64
-	// due are the adopted packs in which logs had batches that were to be compacted, when they were looked at last.
-	due map[uint64]bool
 	// spent are the numbers of portions' packs, which are not used again either.
 	spent map[uint64]bool
 	// cramped: compactions want for space, and that was said. None begins before crampedUntil, which is twice as
@@ -123,14 +121,8 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	// Something else may have had it woken while the disk has no time for copies.
 	may := adopt || forced || (d.store.demand() != busy || d.store.owes()) && !d.waits() || d.store.pressed()
 	if len(files) > 0 && may && !d.rests() && d.store.cfg.Catalog != nil {
-		first := !adopt && !forced && d.compactsFirst(files[0])
-		if first {
-			files = files[:1]
-		}
-		copied, failed, left := d.drainFiles(files, adopt || forced || first, !forced)
-		if err = failed; first {
-			d.look(d.nextPack)
-		}
+		copied, failed, left := d.drainFiles(files, adopt || forced, !forced)
+		err = failed
 		if damage := (*wal.Damage)(nil); errors.As(err, &damage) {
 			drained, err = d.around(files[0], damage)
 		} else if drained = err == nil; drained {

@@ -55,9 +55,10 @@ func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 	}
 	d.store.crowded.Store(crowded > crowdedLeast)
 	d.grant(&d.repacking, from, crowded)
-	d.repacking.forgive()
-	may := d.repacking.may() && from >= d.fullUntil // A look alone gets nothing done.
-	d.repacking.spend(d.store.cfg.Now())
+	may := d.repacking.may() && from >= d.fullUntil
+	if may { // A look alone gets nothing done: if it were charged, one each second could keep the job from its work for ever.
+		d.repacking.spend(d.store.cfg.Now())
+	}
 	for range sortsMax {
 		numbers, next, again := d.anewNext(used)
 		d.store.unsorted.Store(again)
@@ -149,10 +150,9 @@ func (d *drainer) anew(number uint64, used int64) (next uint64, worth bool) {
 	return next, is && d.sparse(number, used)
 }
 
-// holds reports whether a pack stays for now: it could not be written anew, or a compaction knows where its batches lie,
-// or is to come first.
+// holds reports whether a pack stays for now: it could not be written anew, or a compaction knows where its batches lie.
 func (d *drainer) holds(number uint64) bool {
-	return d.left(number) || d.compaction != nil && d.compaction.reads[number] || d.due[number] && !d.store.scarce()
+	return d.left(number) || d.compaction != nil && d.compaction.reads[number]
 }
 
 // successor is the number of what takes the place of a pack. It is not if there is none left.

@@ -87,12 +87,6 @@ func (a *allowance) spend(now time.Duration) {
 	a.pass(now, a.share)
 }
 
-// forgive takes the part of a debt that nobody waits for: that of a piece which took long was the disk's fault, and what
-// looks alone have come to must not keep a job from its work.
-func (a *allowance) forgive() {
-	a.credit = max(a.credit, -min(debtMax, time.Duration(float64(owesMax)*a.share)))
-}
-
 // may reports whether the job may begin with something.
 func (a *allowance) may() bool { return a.credit >= 0 }
 
@@ -164,7 +158,7 @@ func (d *drainer) rest(a *allowance, urgent func() bool, meanwhile func() error)
 		return nil
 	}
 	a.share = d.shareOf(a)
-	a.forgive()
+	a.credit = max(a.credit, -min(debtMax, time.Duration(float64(owesMax)*a.share)))
 	for left := a.due() - a.at; left > 0; left = min(left-stopMax, a.due()-d.store.cfg.Now()) {
 		if d.store.demand() == idle {
 			a.credit = 0
