@@ -24,12 +24,9 @@ const Keeping = "keeping"
 // KeepingNames are the lines that Keeping stands for. They are not among Names: they would double the run.
 var KeepingNames = keepingLines()
 
-// keptLines are lines in whose time something may have to be drained, deleted and compacted.
-var keptLines = append(slices.Clone(warmLines), Partitions)
-
 func keepingLines() []string {
 	var names []string
-	for _, line := range keptLines {
+	for _, line := range warmLines {
 		names = append(names, keepingLine(line))
 	}
 	return names
@@ -67,7 +64,7 @@ const (
 // line what was done meanwhile. What brokers spend per byte has no goal: they do more.
 func keepingCatalog(of []score.Metric) []score.Metric {
 	var all []score.Metric
-	for _, line := range keptLines {
+	for _, line := range warmLines {
 		for _, m := range of {
 			if m.Line != line || m.Peer != kafka || strings.HasSuffix(m.Ours, ".ceiling") {
 				continue
