@@ -128,9 +128,9 @@ func (c *cleaning) listSome(first, until topic.Offset) (next topic.Offset, ok bo
 
 // step reads the next stretch of the log at hand, and learns or cleans it. A log that does not give back
 // what it should is left as it is: its repair is somebody else's, and what cannot be understood a human's.
-func (c *compaction) step(atOnce int64) (read int64, err error) {
+func (c *compaction) step() (read int64, err error) {
 	now := c.now
-	pieces := now.stretch(atOnce)
+	pieces := now.stretch(c.piece(&c.compacting))
 	if len(pieces) > 0 {
 		if _, err = now.log.load(pieces); err == nil {
 			for _, p := range pieces {

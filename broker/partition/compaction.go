@@ -146,7 +146,7 @@ func (d *drainer) compact(bytes int64) (more bool, err error) {
 	for err == nil && bytes > 0 && c.now != nil {
 		var took int64
 		written := c.bytes
-		took, err = c.step(d.piece(&d.compacting))
+		took, err = c.step()
 		bytes -= took
 		d.pay(took + c.bytes - written)
 	}

@@ -39,10 +39,9 @@ func (p page) full() (block [blockBytes]byte) {
 // inode is a file's content, current and durable. FS.mu guards it.
 type inode struct {
 	// name that the file has now, whatever it was opened as.
-	name              string
-	size, durableSize int64
-	// shrunk: it was longer, and that is still durable.
-	shrunk                bool
+	name string
+	// durableSize is above size once the file was made shorter, until a sync.
+	size, durableSize     int64
 	current, durablePages []page
 	// dirty holds a bit for each sector of each block that differs between the two, as far as the
 	// device knows.
@@ -58,7 +57,6 @@ func (n *inode) clone() *inode {
 		name:         n.name,
 		size:         n.size,
 		durableSize:  n.durableSize,
-		shrunk:       n.shrunk,
 		current:      append([]page(nil), n.current...),
 		durablePages: append([]page(nil), n.durablePages...),
 		dirty:        append([]uint8(nil), n.dirty...),
@@ -108,7 +106,7 @@ func (n *inode) grow(size int64) {
 // shrink makes the file shorter, whole blocks long.
 func (n *inode) shrink(size int64) {
 	if size < n.size {
-		n.size, n.shrunk = size, true
+		n.size = size
 		clear(n.current[size/blockBytes:])
 	}
 }
@@ -164,10 +162,10 @@ func withPart(p page, part []byte, from int64) page {
 
 // sync makes durable what is current.
 func (n *inode) sync() {
-	if n.shrunk {
+	if n.size < n.durableSize {
 		clear(n.durablePages[n.size/blockBytes:])
 	}
-	n.durableSize, n.shrunk = n.size, false
+	n.durableSize = n.size
 	for block := n.dirtyFrom; block < n.dirtyTo; block++ {
 		n.durablePages[block] = mix(n.durablePages[block], n.current[block], n.dirty[block])
 	}
@@ -221,9 +219,7 @@ func (n *inode) crash(random *rand.Rand) *inode {
 	keep := survivors(random)
 	c := &inode{name: n.name, size: n.durableSize, lost: n.lost}
 	if random.IntN(2) == 0 {
-		if c.size = max(c.size, n.size); n.shrunk {
-			c.size = n.size
-		}
+		c.size = n.size
 	}
 	c.grow(c.size)
 	copy(c.current, n.durablePages)
