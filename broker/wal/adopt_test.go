@@ -1,11 +1,13 @@
 package wal_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"testing"
 
+	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 	"outrigger/broker/wal/waltest"
 )
@@ -162,14 +164,7 @@ func TestDamageInAnAdoptedFileIsFound(t *testing.T) {
 				met := map[wal.Position]bool{}
 				checked, err := wal.Verify(wal.Check{FS: fs, Dir: dir, Start: start, Packs: []wal.Pack{pack},
 					Packed: func(r wal.Placed) { met[r.At] = true },
-					Resume: func(at wal.Position) (wal.Position, bool) {
-						for _, r := range placed {
-							if r.At.Compare(at) > 0 {
-								return r.At, true
-							}
-						}
-						return wal.Position{}, false
-					}})
+					Resume: nextOf(placed)})
 				if err != nil || len(checked.Damage) == 0 || met[victim.At] == !header {
 					t.Errorf("verify: got %+v, %v; the record was met: %v", checked, err, met[victim.At])
 				}
@@ -180,6 +175,47 @@ func TestDamageInAnAdoptedFileIsFound(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A record whose first byte is 0 looks like the padding of its group. What lies behind it is met by Verify nevertheless.
+func TestRecordThatLooksLikePaddingHidesNothing(t *testing.T) {
+	fs := waltest.New()
+	d := openDrainable(t, fs, wal.Start{}, nil, nil)
+	for i := range 4 { // One group.
+		d.put(wal.Record{Kind: wal.Data, Base: topic.Offset(i), Count: 1, Payload: bytes.Repeat([]byte{7}, 500)})
+	}
+	d.turn()
+	d.append(65)
+	placed, pack, start := d.adopt()
+	if groupOf(placed[0]).Offset%wal.BlockBytes != 0 || placed[3].At.Offset >= groupOf(placed[0]).Offset+wal.BlockBytes {
+		t.Fatalf("the records at %v and %v are not of one group", placed[0].At, placed[3].At)
+	}
+	d.stop()
+	zero(fs, 1, placed[1].At.Offset, 1)
+	needed := placed[2:] // Nobody needs the bad one.
+	met := map[wal.Position]bool{}
+	checked, err := wal.Verify(wal.Check{FS: fs, Dir: dir, Start: start, Packs: []wal.Pack{pack},
+		Packed: func(r wal.Placed) { met[r.At] = true }, Resume: nextOf(append(placed[:1:1], needed...))})
+	if err != nil || len(checked.Damage) != 1 {
+		t.Errorf("verify: got %+v, %v", checked, err)
+	}
+	for _, r := range needed {
+		if !met[r.At] {
+			t.Errorf("the record at %v was not met", r.At)
+		}
+	}
+}
+
+// nextOf finds the first of some records behind a place.
+func nextOf(placed []wal.Placed) func(at wal.Position) (wal.Position, bool) {
+	return func(at wal.Position) (wal.Position, bool) {
+		for _, r := range placed {
+			if r.At.Compare(at) > 0 {
+				return r.At, true
+			}
+		}
+		return wal.Position{}, false
 	}
 }
 

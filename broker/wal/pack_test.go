@@ -46,28 +46,38 @@ func openDriven(t *testing.T, cfg wal.Config) *drainable {
 
 func (d *drainable) append(count int) {
 	d.t.Helper()
+	for i := range count {
+		d.put(wal.Record{Kind: wal.Data, Partition: topic.Partition{Index: int32(i % 3)}, Base: topic.Offset(i), Count: 1,
+			Payload: bytes.Repeat([]byte{byte(i + 1)}, 3000)})
+		d.turn()
+	}
+}
+
+// put queues a record, which the next turn writes.
+func (d *drainable) put(r wal.Record) {
+	d.t.Helper()
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	for i := range count {
-		r := wal.Record{Kind: wal.Data, Partition: topic.Partition{Index: int32(i % 3)}, Base: topic.Offset(i), Count: 1,
-			Payload: bytes.Repeat([]byte{byte(i + 1)}, 3000)}
-		for d.driver.Wanted() {
-			if err := d.driver.Prepare(); err != nil {
-				d.t.Fatal(err)
-			}
-		}
-		if err := d.log.Reserve(ended, wal.Leader, wal.EncodedLen(r)); err != nil {
+	for d.driver.Wanted() {
+		if err := d.driver.Prepare(); err != nil {
 			d.t.Fatal(err)
 		}
-		d.log.Append(wal.Leader, r)
-		d.records = append(d.records, r)
-		if err := d.driver.Turn(); err != nil {
-			d.t.Fatal(err)
-		}
-		d.driver.Disk()
-		if err := d.driver.Complete(); err != nil {
-			d.t.Fatal(err)
-		}
+	}
+	if err := d.log.Reserve(ended, wal.Leader, wal.EncodedLen(r)); err != nil {
+		d.t.Fatal(err)
+	}
+	d.log.Append(wal.Leader, r)
+	d.records = append(d.records, r)
+}
+
+func (d *drainable) turn() {
+	d.t.Helper()
+	if err := d.driver.Turn(); err != nil {
+		d.t.Fatal(err)
+	}
+	d.driver.Disk()
+	if err := d.driver.Complete(); err != nil {
+		d.t.Fatal(err)
 	}
 }
 
