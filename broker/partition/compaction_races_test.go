@@ -348,7 +348,7 @@ func TestTimeLookupPassesOverBatchesThatCompactionHasEmptied(t *testing.T) {
 	}
 }
 
-// Whoever reads knows a place in a pack. When that is gone no other pack has its name.
+// Whoever reads knows a place in a pack. When that is gone no other pack has its name, also if a start has found it.
 func TestCompactionsNeverUseANumberTwice(t *testing.T) {
 	p := newPress(t)
 	p.lead()
@@ -358,6 +358,10 @@ func TestCompactionsNeverUseANumberTwice(t *testing.T) {
 	p.drain()
 	p.compact()
 	first, _ := p.one.Position(1)
+	again := openReal(t, p.fs.Clone(), 2, func(c *Config) { c.WAL.FileBytes, c.Catalog = 64<<10, p.table.Clone() })
+	if got := again.drainer.compacted; got < first.File&^wal.PackBit {
+		t.Errorf("a start would use numbers above %d, of which %v is one", got, first)
+	}
 	if _, _, err := p.one.DeleteRecords(context.Background(), topic.NoOffset); err != nil {
 		t.Fatal(err)
 	}

@@ -71,6 +71,9 @@ func TestStartTellsOfBatchesThatNoPackHolds(t *testing.T) {
 		t.Errorf("read at %d, which is lost: %v", lost, err)
 	}
 	h.wantTallied()
+	if got := h.store.drainer.compacted; got < last {
+		t.Errorf("numbers above %d may be used, while the catalog still names %d", got, last)
+	}
 	l.Assume(Role{Epoch: 2})
 	if err := errors.Join(h.store.PrepareCut(l.partition), l.CutDamage()); err != nil {
 		t.Fatal(err)

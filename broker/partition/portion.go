@@ -92,6 +92,15 @@ func (c *compaction) unused(taken map[uint64]bool, behind, before uint64) (numbe
 	return 0, false
 }
 
+// used has the number of a pack that a start finds not be used again when the pack is gone: a reader may still know places
+// in it.
+func (d *drainer) used(number uint64) {
+	d.compacted = max(d.compacted, number)
+	if span := number / portionSpan; span%2 == 1 && !wal.Adopted(number) {
+		d.spent[span*portionSpan] = true
+	}
+}
+
 // until is where the batches end that are learned, or cleaned, now.
 func (c *cleaning) until() int {
 	if !c.learned {

@@ -31,6 +31,7 @@ func (s *Store) restore() (wal.Start, []wal.Pack, error) {
 			if p, err = decodePack(key, value); err == nil {
 				packs = append(packs, p)
 				s.drainer.packs[p.Number] = p
+				s.drainer.used(p.Number)
 				s.unsorted.Store(true)
 			}
 		case keyLog:

@@ -363,7 +363,7 @@ func (v *verifier) audit(l *Log) {
 	case expect > m.start:
 		reason = fmt.Sprintf("log starts at %d, its first batch at %d", m.start, expect)
 	}
-	span := Span{Partition: l.partition, From: m.start, To: max(expect, m.start)}
+	last, span := nowhere, Span{Partition: l.partition, From: m.start, To: max(expect, m.start)}
 	for i := 0; i < m.index.len() && reason == ""; i++ {
 		e := m.index.at(i)
 		span = Span{Partition: l.partition, From: min(expect, e.base), To: max(expect, e.base, e.end())}
@@ -374,12 +374,14 @@ func (v *verifier) audit(l *Log) {
 			reason = fmt.Sprintf("the batch at %d lies nowhere", e.base)
 		case i > 0 && e.epoch < m.index.at(i-1).epoch:
 			reason = fmt.Sprintf("the batch at %d is of epoch %d, the one before it of %d", e.base, e.epoch, m.index.at(i-1).epoch)
-		case i > 0 && e.at.Compare(m.index.at(i-1).at) <= 0:
+		case lies(e.at, v.store.drainer.packs) && e.at.Compare(last) <= 0: // One that is in no pack was told.
 			reason = fmt.Sprintf("the batch at %d lies at %s, the one before it behind that", e.base, e.at)
 		case m.epochs.of(e.base) != e.epoch:
 			reason = fmt.Sprintf("the batch at %d is of epoch %d, the log has %d there", e.base, e.epoch, m.epochs.of(e.base))
 		}
-		expect = e.end()
+		if expect = e.end(); lies(e.at, v.store.drainer.packs) {
+			last = e.at
+		}
 	}
 	if reason == "" && expect != m.end {
 		span = Span{Partition: l.partition, From: min(expect, m.end), To: max(expect, m.end)}

@@ -111,6 +111,8 @@ func TestVerifyComparesTheCatalogWithThePacks(t *testing.T) {
 		{"one that is not named", []catalog.Edit{head(2), run(0, 4096, 1, bytes)}, "the last batch ends at 1, the log at 2"},
 		{"one in the midst that is not named", []catalog.Edit{head(2), run(1, second, 1, bytes)}, "log starts at 0, its first batch at 1"},
 		{"one of another length", []catalog.Edit{head(2), run(0, 4096, 1, bytes-1), run(1, second, 1, bytes)}, "lies where the catalog names"},
+		{"one in a pack that is gone", []catalog.Edit{head(2), {Key: runKey(p0, 0), Value: encodeRun([]extent{{base: 0, count: 1, bytes: bytes,
+			epoch: 1, at: wal.Position{File: 131072 | wal.PackBit, Offset: 4096}}})}, run(1, second, 1, bytes)}, "no record begins"},
 		{"a log of another format", []catalog.Edit{{Key: partitionKey(keyLog, p0), Value: []byte{9}}}, "log of format 9"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -146,6 +148,9 @@ func TestVerifyComparesTheCatalogWithThePacks(t *testing.T) {
 				t.Fatal(err)
 			}
 			said := slices.ContainsFunc(found.Damage, func(f Finding) bool { return strings.Contains(f.Reason, c.reason) })
+			if strings.HasSuffix(c.name, "is gone") && (len(found.Damage) != 1 || !slices.Equal(found.Damage[0].Lost, []Span{{p0, 0, 1}})) {
+				t.Errorf("got %+v, want the one that is gone", found.Damage)
+			}
 			if c.reason == "" && len(found.Damage) > 0 || c.reason != "" && !said {
 				t.Errorf("got %+v, want %q", found.Damage, c.reason)
 			}
