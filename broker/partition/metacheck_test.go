@@ -159,8 +159,10 @@ func (s *site) checkState(p topic.Partition, m *modelLog, l *Log) {
 
 func (s *site) checkStable(m *modelLog, l *Log) {
 	least, most := s.transactions(m)
-	if s.hurt(m) { // A start could not read what it rebuilds the transactions from.
+	if m.unread || s.hurt(m) { // A start could not read what it rebuilds the transactions from.
 		least.stable = m.start
+	}
+	if s.hurt(m) {
 		most = m.decide(m.batches, func(b modelBatch) bool { return s.forgiven[b.fate] || b.fate.vanished(s.id) })
 		if s.refusing {
 			most.stable = m.highWatermark

@@ -121,10 +121,8 @@ func (s *site) open(table *catalogtest.Catalog) {
 		s.fatal("drive: %v", err)
 	}
 	s.found()
-	if s.chainBad { // Batches may be back that were gone when the place was damaged where they lie.
-		for _, at := range s.spoilt {
-			s.spoil(at)
-		}
+	for _, at := range s.spoilt { // Batches may be back that were gone when the place was damaged where they lie.
+		s.spoil(at)
 	}
 	s.wantNoHoles()
 	for _, l := range s.store.snapshot() {
@@ -227,7 +225,7 @@ func (s *site) agrees(rp *replayed) bool {
 		p := topic.Partition{Topic: p0.Topic, Index: i}
 		m, l := rp.logs[p], s.store.Log(p)
 		if m == nil {
-			m = &modelLog{floor: topic.NoEpoch}
+			m = emptyModel()
 		}
 		state := State{TailEpoch: topic.NoEpoch}
 		if l != nil {

@@ -324,11 +324,6 @@ func (s *site) take() {
 		}
 		s.written = append(s.written, one)
 		s.live.play(one)
-		if r.Kind == wal.Truncate { // A span may reach further down than the batches that it stands for.
-			if m := s.live.model(r.Partition); len(m.batches) == 0 && m.empty > r.Base {
-				m.start, m.empty, m.highWatermark = r.Base, r.Base, min(m.highWatermark, r.Base)
-			}
-		}
 	}
 	if len(s.next) > 0 {
 		s.fatal("a batch at %d is not written", s.next[0].base)

@@ -47,6 +47,12 @@ type modelLog struct {
 	// empty is where a log without batches ends, floor the epoch of the record before the first batch.
 	empty topic.Offset
 	floor topic.Epoch
+	// origin is the epoch before the record that the log began with.
+	origin topic.Epoch
+}
+
+func emptyModel() *modelLog {
+	return &modelLog{role: Role{Epoch: topic.NoEpoch}, floor: topic.NoEpoch, origin: topic.NoEpoch}
 }
 
 func (m *modelLog) first() topic.Offset {
@@ -101,7 +107,19 @@ func (m *modelLog) reset(to topic.Offset, epoch topic.Epoch) {
 	if to == 0 {
 		epoch = topic.NoEpoch
 	}
-	*m = modelLog{role: m.role, start: to, empty: to, highWatermark: to, floor: epoch}
+	*m = modelLog{role: m.role, start: to, empty: to, highWatermark: to, floor: epoch, origin: epoch}
+}
+
+// lower has an empty log end where a span did that reached further down than the batches that it stood for.
+func (m *modelLog) lower(to topic.Offset) {
+	m.start, m.empty, m.highWatermark = to, to, min(m.highWatermark, to)
+	last := modelBatch{epoch: m.origin}
+	for _, b := range slices.Concat(m.forgotten, m.dropped) {
+		if b.end() <= to && b.end() >= last.end() {
+			last = b
+		}
+	}
+	m.floor = last.epoch
 }
 
 // durable is the end of the front of the log that is all durable.
@@ -174,7 +192,7 @@ func newReplayed() *replayed {
 // model finds or makes the model of p.
 func (rp *replayed) model(p topic.Partition) *modelLog {
 	if rp.logs[p] == nil {
-		rp.logs[p] = &modelLog{role: Role{Epoch: topic.NoEpoch}, floor: topic.NoEpoch}
+		rp.logs[p] = emptyModel()
 	}
 	return rp.logs[p]
 }
@@ -188,7 +206,9 @@ func (rp *replayed) play(r written) {
 		m.highWatermark = max(m.highWatermark, min(r.base, m.end()))
 	case wal.Truncate:
 		rp.stale[m] = rp.stale[m] || r.base < m.highWatermark
-		m.cut(r.base)
+		if m.cut(r.base); len(m.batches) == 0 && m.empty > r.base {
+			m.lower(r.base)
+		}
 	case wal.LogStart:
 		m.drop(r.base)
 	case wal.Reset:
@@ -240,7 +260,7 @@ func (w *world) partition() topic.Partition {
 // model finds or makes the model of p and the log that it models.
 func (w *world) model(p topic.Partition) (*modelLog, *Log) {
 	if w.logs[p] == nil {
-		w.logs[p] = &modelLog{role: Role{Epoch: topic.NoEpoch}, floor: topic.NoEpoch}
+		w.logs[p] = emptyModel()
 	}
 	return w.logs[p], w.store.Create(p)
 }
