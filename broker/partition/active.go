@@ -29,7 +29,7 @@ func (l *Log) ActiveProducers() []ActiveProducer {
 	for id, p := range l.mu.producers.byID {
 		newest := p.newest()
 		one := ActiveProducer{
-			ID: id, Epoch: newest.epoch, LastSequence: newest.last, LastTimestamp: newest.timestamp,
+			ID: id, Epoch: newest.epoch, LastSequence: max(newest.last, -1), LastTimestamp: newest.timestamp,
 			End: newest.end, CoordinatorEpoch: newest.coordinator, TransactionStart: topic.NoOffset,
 		}
 		if open := l.mu.producers.transactions.open[id]; open != nil {

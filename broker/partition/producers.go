@@ -98,7 +98,7 @@ func (t *producerTable) judge(h batch.Header) (original producerBatch, duplicate
 	case h.ProducerEpoch > newest.epoch && h.BaseSequence != 0:
 		return producerBatch{}, false, fmt.Errorf("%w: producer %d starts epoch %d at %d, not 0",
 			ErrOutOfOrderSequence, h.ProducerID, h.ProducerEpoch, h.BaseSequence)
-	case h.ProducerEpoch > newest.epoch:
+	case h.ProducerEpoch > newest.epoch, newest.last == unknownSequence:
 		return producerBatch{}, false, nil
 	}
 	if original, ok := p.remembered(h); ok {
@@ -169,12 +169,19 @@ func (t *producerTable) take(h batch.Header, base topic.Offset, payload []byte, 
 	}
 }
 
+// unknownSequence is the last sequence number of a producer of which only a marker is known: what came before may merely
+// have been forgotten, and any number will do.
+const unknownSequence int32 = -2
+
 // recordMarker notes the epochs of a marker. A batch that follows in the marker's epoch goes on counting
 // if the epoch is not a new one.
 func (t *producerTable) recordMarker(h batch.Header, m batch.Marker, base topic.Offset, now time.Duration) {
 	p := t.of(h.ProducerID)
 	last := int32(-1)
-	if p.batches.len() > 0 && p.newest().epoch == h.ProducerEpoch {
+	switch {
+	case p.batches.len() == 0:
+		last = unknownSequence
+	case p.newest().epoch == h.ProducerEpoch:
 		last = p.newest().last
 	}
 	t.push(h.ProducerID, p, now, producerBatch{

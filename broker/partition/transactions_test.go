@@ -190,6 +190,28 @@ func TestSequenceGoesOnBehindAMarkerOfTheSameEpoch(t *testing.T) {
 	}
 }
 
+// A producer of which only a marker is known may go on with any sequence number, as one of which nothing is: its batches may
+// merely have been forgotten.
+func TestSequenceBehindALoneMarkerIsNotKnown(t *testing.T) {
+	f := newFixture(t)
+	f.lead(0)
+	f.end(1, 0, true)
+	for range 2 {
+		f.end(1, 0, true)
+		f.log.SetHighWatermark(f.log.State().LogEnd)
+		f.reopen(false)
+		f.lead(1)
+	}
+	f.within(transactional(1, 0, 7))
+	if _, err := f.verified(transactional(1, 0, 9)); !errors.Is(err, ErrOutOfOrderSequence) {
+		t.Errorf("gap: got %v, want %v", err, ErrOutOfOrderSequence)
+	}
+	f.end(2, 3, true)
+	if _, err := f.verified(transactional(2, 4, 7)); !errors.Is(err, ErrOutOfOrderSequence) {
+		t.Errorf("an epoch that begins at 7: got %v, want %v", err, ErrOutOfOrderSequence)
+	}
+}
+
 // TestProducersInATransactionAreNotForgotten: neither when they are silent nor when there are many.
 func TestProducersInATransactionAreNotForgotten(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.ProducersMax = 8 })
