@@ -371,3 +371,36 @@ func TestDamagedLogAbortsReopenedTransactionsFromTheirBegin(t *testing.T) {
 		t.Errorf("got %+v aborted, want one from 1 to 3", got)
 	}
 }
+
+// Nor is one whose marker cannot be read ended by the next marker of its producer: what was committed would be left out.
+func TestDamagedLogKeepsTransactionsOpenWhoseMarkersAreDamaged(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.TailBytesMax, c.HighWatermarkCheckpoint = 1, 1 })
+	f.follow(1)
+	f.replicate(spec{idempotent: true, producer: 7, transactional: true}, 1)
+	f.replicate(spec{producer: 7, marker: &batch.Marker{Commit: true}}, 1) // at 1
+	f.replicate(spec{}, 1)
+	f.commit(3)
+	f.truncate(2)
+	f.journal.flush()
+	f.spoil(1)
+	bad := f.journal.bad
+	next := f.journal.survivors(false)
+	next.bad = bad
+	f.open(f.store.cfg, next)
+	f.lead(2)
+	f.within(transactional(7, 0, 1))
+	f.end(7, 0, false)
+	f.log.SetHighWatermark(f.log.State().LogEnd)
+	if s := f.log.State(); !s.Damaged || s.LastStable != 0 {
+		t.Errorf("got %+v, want damage at 1, and nothing stable", s)
+	}
+	f.log.Assume(Role{Epoch: 3})
+	if err := errors.Join(f.store.PrepareCut(f.log.partition), f.log.CutDamage()); err != nil {
+		t.Fatal(err)
+	}
+	f.replicate(spec{producer: 7, marker: &batch.Marker{Commit: true}}, 3)
+	f.log.SetHighWatermark(2)
+	if s := f.log.State(); s.Damaged || s.LastStable != 2 {
+		t.Errorf("repaired: got %+v, want all stable", s)
+	}
+}

@@ -45,6 +45,9 @@ type transactionTable struct {
 	// guards are held by those who ask the coordinator about a producer's transaction; see Guard.
 	guards map[int64]*guard
 	serial uint64
+	// doubt is where the first one began that was open when some of the log could not be read, which may hold its marker:
+	// what ends it from then on may be the end of another.
+	doubt topic.Offset
 }
 
 // Guard lets a batch begin a transaction in this partition. It is taken before the coordinator is
@@ -162,11 +165,16 @@ func (l *Log) LatestStable() (topic.Offset, topic.Epoch, error) {
 
 // lastStableLocked is the offset below which every transaction is decided, and known to be.
 func (l *Log) lastStableLocked() topic.Offset {
-	return max(l.mu.start, min(l.mu.highWatermark, l.mu.producers.transactions.firstUnstable()))
+	t := &l.mu.producers.transactions
+	stable := min(l.mu.highWatermark, t.firstUnstable())
+	if len(l.mu.damaged) > 0 {
+		stable = min(stable, t.doubt)
+	}
+	return max(l.mu.start, stable)
 }
 
 func newTransactionTable() transactionTable {
-	return transactionTable{open: map[int64]*transaction{}, guards: map[int64]*guard{}}
+	return transactionTable{open: map[int64]*transaction{}, guards: map[int64]*guard{}, doubt: math.MaxInt64}
 }
 
 // holds says whether the producer's transaction is open in that epoch.
@@ -280,6 +288,7 @@ func (t *transactionTable) recall(known *transactionTable) {
 	for _, one := range all {
 		if one.last == topic.NoOffset {
 			t.open[one.id] = one
+			t.doubt = min(t.doubt, one.first)
 		} else if !one.done {
 			t.ended.push(one)
 		}
