@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"outrigger/broker/topic"
@@ -179,6 +180,9 @@ func (l *Log) forgetDamageLocked() {
 		i := l.mu.index.covering(base)
 		return i >= l.mu.index.len() || l.mu.index.at(i).base != base
 	})
+	if len(l.mu.damaged) == 0 {
+		l.mu.producers.transactions.doubt = math.MaxInt64
+	}
 }
 
 // PrepareCut reads what CutDamage will need, so that it can be called where nothing may wait for a disk.

@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"testing"
@@ -280,10 +281,10 @@ func TestScrubTellsWhichLogsLostRecords(t *testing.T) {
 	}
 }
 
-// reopenSpoiled starts again with a first batch that cannot be read.
-func (f *fixture) reopenSpoiled() {
+// reopenSpoiled starts again with a batch that cannot be read.
+func (f *fixture) reopenSpoiled(base topic.Offset) {
 	f.Helper()
-	f.spoil(0)
+	f.spoil(base)
 	bad := f.journal.bad
 	next := f.journal.survivors(false)
 	next.bad = bad
@@ -312,7 +313,7 @@ func TestDamagedLogForgetsTheProducersOfWhatWasCut(t *testing.T) {
 	f.truncate(2)
 	f.replicate(spec{}, 2)
 	f.journal.flush()
-	f.reopenSpoiled()
+	f.reopenSpoiled(0)
 	if s := f.log.State(); !s.Damaged || s.LogEnd != 3 {
 		t.Fatalf("got %+v, want damage at 0 and an end at 3", s)
 	}
@@ -339,7 +340,7 @@ func TestDamagedLogReopensTransactionsWhoseMarkersWereCut(t *testing.T) {
 	f.commit(7)
 	f.truncate(5)
 	f.journal.flush()
-	f.reopenSpoiled()
+	f.reopenSpoiled(0)
 	if s := f.log.State(); !s.Damaged || s.HighWatermark != 5 || s.LastStable != 2 {
 		t.Errorf("got %+v, want damage at 0, and all stable below 2", s)
 	}
@@ -362,7 +363,7 @@ func TestDamagedLogAbortsReopenedTransactionsFromTheirBegin(t *testing.T) {
 	f.replicate(spec{producer: 7, marker: &batch.Marker{}}, 2)
 	f.commit(4)
 	f.journal.flush()
-	f.reopenSpoiled()
+	f.reopenSpoiled(0)
 	if s := f.log.State(); !s.Damaged || s.LastStable != 4 {
 		t.Errorf("got %+v, want damage at 0, and all stable", s)
 	}
@@ -372,35 +373,74 @@ func TestDamagedLogAbortsReopenedTransactionsFromTheirBegin(t *testing.T) {
 	}
 }
 
-// Nor is one whose marker cannot be read ended by the next marker of its producer: what was committed would be left out.
+// One whose marker cannot be read is not ended by the next marker of its producer, be it there already or not: what was
+// committed would be left out. What began behind the damage is not held up.
 func TestDamagedLogKeepsTransactionsOpenWhoseMarkersAreDamaged(t *testing.T) {
+	for _, before := range []bool{false, true} {
+		t.Run(fmt.Sprintf("before=%t", before), func(t *testing.T) {
+			f := newFixture(t, func(c *Config) { c.TailBytesMax, c.HighWatermarkCheckpoint = 1, 1 })
+			f.follow(1)
+			f.replicate(spec{idempotent: true, producer: 7, transactional: true}, 1)
+			f.replicate(spec{producer: 7, marker: &batch.Marker{Commit: true}}, 1) // at 1
+			f.replicate(spec{}, 1)
+			f.commit(3)
+			f.truncate(2)
+			if before {
+				f.replicate(spec{idempotent: true, producer: 7, transactional: true, sequence: 1}, 2)
+				f.replicate(spec{producer: 7, marker: &batch.Marker{}}, 2)
+				f.commit(4)
+			}
+			f.journal.flush()
+			f.reopenSpoiled(1)
+			f.lead(3)
+			if !before {
+				f.within(transactional(7, 0, 1))
+				f.end(7, 0, false)
+			}
+			f.log.SetHighWatermark(f.log.State().LogEnd)
+			if s := f.log.State(); !s.Damaged || s.HighWatermark != 4 || s.LastStable != 0 {
+				t.Errorf("got %+v, want damage at 1, and nothing stable", s)
+			}
+			f.log.Assume(Role{Epoch: 4})
+			if err := errors.Join(f.store.PrepareCut(f.log.partition), f.log.CutDamage()); err != nil {
+				t.Fatal(err)
+			}
+			f.replicate(spec{producer: 7, marker: &batch.Marker{Commit: true}}, 4)
+			f.log.SetHighWatermark(2)
+			if s := f.log.State(); s.Damaged || s.LastStable != 2 {
+				t.Errorf("repaired: got %+v, want all stable", s)
+			}
+		})
+	}
+}
+
+// What began behind the damage has its marker there. It holds nothing up once it has ended, nor once the damage has gone.
+func TestDamagedLogLetsTransactionsGoThatBeganBehindTheDamage(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.TailBytesMax, c.HighWatermarkCheckpoint = 1, 1 })
 	f.follow(1)
 	f.replicate(spec{idempotent: true, producer: 7, transactional: true}, 1)
-	f.replicate(spec{producer: 7, marker: &batch.Marker{Commit: true}}, 1) // at 1
+	f.replicate(spec{}, 1) // at 1
+	f.replicate(spec{idempotent: true, producer: 8, transactional: true}, 1)
 	f.replicate(spec{}, 1)
-	f.commit(3)
-	f.truncate(2)
+	f.commit(4)
+	f.truncate(3)
 	f.journal.flush()
-	f.spoil(1)
-	bad := f.journal.bad
-	next := f.journal.survivors(false)
-	next.bad = bad
-	f.open(f.store.cfg, next)
+	f.reopenSpoiled(1)
 	f.lead(2)
-	f.within(transactional(7, 0, 1))
-	f.end(7, 0, false)
+	f.end(8, 0, true)
+	f.end(7, 0, true)
 	f.log.SetHighWatermark(f.log.State().LogEnd)
 	if s := f.log.State(); !s.Damaged || s.LastStable != 0 {
-		t.Errorf("got %+v, want damage at 1, and nothing stable", s)
+		t.Errorf("got %+v, want damage at 1, and nothing stable, for the first transaction may have ended there", s)
 	}
-	f.log.Assume(Role{Epoch: 3})
-	if err := errors.Join(f.store.PrepareCut(f.log.partition), f.log.CutDamage()); err != nil {
+	if _, _, err := f.log.DeleteRecords(context.Background(), 2); err != nil {
 		t.Fatal(err)
 	}
-	f.replicate(spec{producer: 7, marker: &batch.Marker{Commit: true}}, 3)
-	f.log.SetHighWatermark(2)
-	if s := f.log.State(); s.Damaged || s.LastStable != 2 {
-		t.Errorf("repaired: got %+v, want all stable", s)
+	if s := f.log.State(); s.Damaged || s.LastStable != s.HighWatermark {
+		t.Errorf("got %+v, want no damage, and all stable", s)
+	}
+	f.log.noteDamage(f.log.mu.index.at(0))
+	if s := f.log.State(); !s.Damaged || s.LastStable != s.HighWatermark {
+		t.Errorf("got %+v, want damage that is in no transaction's way", s)
 	}
 }

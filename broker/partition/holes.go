@@ -24,19 +24,15 @@ func (s *Store) settleHoles() {
 		return
 	}
 	for _, l := range s.snapshot() {
-		l.settleHoles(&s.drainer)
+		l.settleHoles(s.drainer.packs)
 	}
 }
 
-func (l *Log) settleHoles(d *drainer) {
+func (l *Log) settleHoles(packs map[uint64]wal.Pack) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	packs := d.packs
 	if !l.mu.index.holed(packs) {
 		return
-	}
-	for _, p := range l.mu.index.packs {
-		d.used(p.number) // The catalog names it until the log is filled again.
 	}
 	last, before := nowhere, len(l.mu.damaged)
 	for i := range l.mu.settled {

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -80,5 +81,35 @@ func TestStartTellsOfBatchesThatNoPackHolds(t *testing.T) {
 	}
 	if got := l.State(); got.Damaged || got.LogEnd != lost {
 		t.Errorf("repaired: got %+v, want it to end at %d", got, lost)
+	}
+}
+
+// The catalog names the packs of batches that are gone until their log is written anew. A start uses none of these numbers
+// again, though the packs went before it.
+func TestNumbersThatTheCatalogStillNamesAreNotUsedAgain(t *testing.T) {
+	p := newPress(t)
+	p.lead()
+	two := leader(p.store, 2, 1)
+	p.append(p.one, at(1), at(1))
+	p.append(two, at(1))
+	p.drain()
+	p.compact()
+	first, _ := p.one.Position(1)
+	if _, _, err := p.one.DeleteRecords(context.Background(), topic.NoOffset); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, p.driver)
+	for range 3 {
+		if _, err := p.driver.Drain(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	number := first.File &^ wal.PackBit
+	if _, there := p.store.drainer.packs[number]; there {
+		t.Fatalf("the pack of %v is still there", first)
+	}
+	again := openReal(t, p.fs.Clone(), 2, func(c *Config) { c.WAL.FileBytes, c.Catalog = 64<<10, p.table.Clone() })
+	if got := again.drainer.compacted; got < number {
+		t.Errorf("a start would use numbers above %d, of which the catalog names %d", got, number)
 	}
 }

@@ -92,6 +92,16 @@ func (c *compaction) unused(taken map[uint64]bool, behind, before uint64) (numbe
 	return 0, false
 }
 
+// usedByRuns has no number be used again of a pack that the catalog names, also of one that has gone: what dropped its
+// batches may be a record of the WAL, which damage can take away.
+func (d *drainer) usedByRuns() {
+	for _, l := range d.store.mu.logs { // Nobody else knows the store yet.
+		for _, p := range l.mu.index.packs {
+			d.used(p.number)
+		}
+	}
+}
+
 // used has the number of a pack that a start finds not be used again when the pack is gone: a reader may still know places
 // in it.
 func (d *drainer) used(number uint64) {

@@ -48,6 +48,7 @@ func (s *Store) restore() (wal.Start, []wal.Pack, error) {
 	if err == nil {
 		err = s.restoreIndexes(logs)
 	}
+	s.drainer.usedByRuns()
 	return start, packs, err
 }
 

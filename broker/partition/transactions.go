@@ -45,8 +45,8 @@ type transactionTable struct {
 	// guards are held by those who ask the coordinator about a producer's transaction; see Guard.
 	guards map[int64]*guard
 	serial uint64
-	// doubt is where the first one began that was open when some of the log could not be read, which may hold its marker:
-	// what ends it from then on may be the end of another.
+	// doubt is where the first one began that was open where a damaged batch was passed over. That may be its marker, and
+	// what comes behind another transaction of that producer.
 	doubt topic.Offset
 }
 
@@ -272,6 +272,13 @@ func (t *transactionTable) cut(end topic.Offset) {
 	t.begun.cut(kept)
 }
 
+// passOver notes that a damaged batch comes next.
+func (t *transactionTable) passOver() {
+	for _, one := range t.open {
+		t.doubt = min(t.doubt, one.first)
+	}
+}
+
 // recall adds the transactions that another table of the same log knows: neither may know all.
 func (t *transactionTable) recall(known *transactionTable) {
 	all := t.list()
@@ -288,7 +295,6 @@ func (t *transactionTable) recall(known *transactionTable) {
 	for _, one := range all {
 		if one.last == topic.NoOffset {
 			t.open[one.id] = one
-			t.doubt = min(t.doubt, one.first)
 		} else if !one.done {
 			t.ended.push(one)
 		}
@@ -297,6 +303,7 @@ func (t *transactionTable) recall(known *transactionTable) {
 	for _, one := range all {
 		t.begun.push(one)
 	}
+	t.doubt = known.doubt
 	t.aborted = append(t.aborted, known.aborted...)
 	slices.SortFunc(t.aborted, func(a, b AbortedTransaction) int {
 		return cmp.Or(cmp.Compare(a.Last, b.Last), cmp.Compare(a.First, b.First)) // The first of two is kept.

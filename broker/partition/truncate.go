@@ -225,10 +225,11 @@ func (l *Log) rebuildProducers(end, highWatermark topic.Offset, skip bool) (*pro
 			return producers, nil
 		}
 		loaded, err := l.load(pieces)
+		damaged := errors.Is(err, wal.ErrDamaged)
 		if errors.Is(err, errRewritten) && rereads < rereadsMax {
 			rereads++
 			continue
-		} else if skip && errors.Is(err, wal.ErrDamaged) {
+		} else if skip && damaged {
 			from, pieces = pieces[loaded].end(), pieces[:loaded]
 		} else if err != nil {
 			return nil, fmt.Errorf("rebuild producer state: %w", err)
@@ -241,6 +242,9 @@ func (l *Log) rebuildProducers(end, highWatermark topic.Offset, skip bool) (*pro
 			producers.take(h, p.base, p.payload, l.store.cfg.Now())
 			producers.commit(min(p.end(), highWatermark))
 			from = max(from, p.end())
+		}
+		if damaged {
+			producers.transactions.passOver()
 		}
 	}
 }
