@@ -72,7 +72,7 @@ func (c *cleaning) plan(number uint64) (config compact.Config, n int, first, unt
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n, limit := l.cleanableLocked(c.rules, number)
+	n, limit := l.cleanableLocked(c.rules, wal.Position{File: number | wal.PackBit})
 	c.cuts = l.mu.cuts.count
 	c.from = max(l.mu.compacted, l.mu.start)
 	config = compact.Config{Now: c.rules.Now, DeleteRetention: c.rules.DeleteRetention.Milliseconds(),

@@ -192,6 +192,7 @@ const crampedMost = 5 * time.Minute
 func (d *drainer) cramp(full error) {
 	d.crampedFor = min(max(d.store.cfg.CompactBackoff, 2*d.crampedFor), crampedMost)
 	d.crampedUntil = d.store.cfg.Now() + d.crampedFor
+	d.store.unsorted.Store(true) // What waits for a compaction does not wait for space as well.
 	d.sayCramped(keyReason, full.Error())
 }
 
@@ -247,13 +248,14 @@ func (d *drainer) look(number uint64) (queue []dirty) {
 		if !ok {
 			continue
 		}
-		if is, worth := l.dirt(r, number); worth {
+		if is, worth := l.dirt(r, wal.Position{File: number | wal.PackBit}); worth {
 			queue = append(queue, dirty{l, r, is})
 			all.dirty, all.clean = all.dirty+is.dirty, all.clean+is.clean
 		}
 	}
 	d.dirty = crowding(all.dirty, all.clean, shareSlackFiles*d.store.walLog.FileBytes())
 	d.dirtyAt = d.store.cfg.Now()
+	d.compactedFirst(queue)
 	return queue
 }
 
@@ -325,11 +327,11 @@ func (l *Log) portionBelow(number uint64, portionBytes int64) (most int64) {
 	return most
 }
 
-// dirt is what of a log in packs below a number is to be compacted, and whether it is now.
-func (l *Log) dirt(r Compaction, number uint64) (is dirt, worth bool) {
+// dirt is what of a log is to be compacted that lies before a place, and whether it is now.
+func (l *Log) dirt(r Compaction, below wal.Position) (is dirt, worth bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n, limit := l.cleanableLocked(r, number)
+	n, limit := l.cleanableLocked(r, below)
 	// What was compacted is what is left when the rest is counted: it is the larger part, and frozen.
 	is.clean = l.mu.bytes
 	from := min(n, l.mu.index.covering(l.mu.compacted))
@@ -342,13 +344,13 @@ func (l *Log) dirt(r Compaction, number uint64) (is dirt, worth bool) {
 	return is, is.dirty > 0 && (is.ratio() > r.DirtyRatio || overdue)
 }
 
-// cleanableLocked counts the batches that a compaction may move, and says below which offset it may drop
+// cleanableLocked counts the batches before a place that a compaction may move, and says below which offset it may drop
 // records: what is decided, and old enough.
-func (l *Log) cleanableLocked(r Compaction, number uint64) (n int, limit topic.Offset) {
+func (l *Log) cleanableLocked(r Compaction, below wal.Position) (n int, limit topic.Offset) {
 	if l.mu.failed != nil || len(l.mu.damaged) > 0 || l.mu.uncleanable {
 		return 0, 0
 	}
-	if n = l.placedLocked(wal.Position{File: number | wal.PackBit}); n == 0 {
+	if n = l.placedLocked(below); n == 0 {
 		return 0, 0
 	}
 	limit = l.mu.index.at(n - 1).end()

@@ -83,6 +83,8 @@ func (p *press) end(producer int64, commit bool) {
 // drain has everything drained that is there now.
 func (p *press) drain() {
 	p.Helper()
+	defer func(was float64) { p.rules.DirtyRatio = was }(p.rules.DirtyRatio)
+	p.copies()
 	for from := p.store.walLog.End().File; ; {
 		drained, err := p.driver.Drain()
 		if err != nil {

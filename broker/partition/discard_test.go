@@ -176,6 +176,7 @@ func TestRemovalsHaveTheirTurnBesideCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := r.store.walLog.Waste()
+	r.copies()
 	r.write(2) // So few wait that a copy has its least share.
 	r.takes(func(op waltest.Op) time.Duration {
 		switch op.Verb {

@@ -75,6 +75,8 @@ type drainer struct {
 	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction
 	compacted  uint64
+	// due says until when an adopted pack waits for a compaction of logs that have batches in it.
+	due map[uint64]time.Duration
 	// spent are the numbers of portions' packs, which are not used again either.
 	spent map[uint64]bool
 	// cramped: compactions want for space, and that was said. None begins before crampedUntil, which is twice as
@@ -121,8 +123,14 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	// Something else may have had it woken while the disk has no time for copies.
 	may := adopt || forced || (d.store.demand() != busy || d.store.owes()) && !d.waits() || d.store.pressed()
 	if len(files) > 0 && may && !d.rests() && d.store.cfg.Catalog != nil {
-		copied, failed, left := d.drainFiles(files, adopt || forced, !forced)
-		err = failed
+		first := !adopt && !forced && d.compactsFirst(files[0])
+		if first {
+			files = files[:1]
+		}
+		copied, failed, left := d.drainFiles(files, adopt || forced || first, !forced)
+		if err = failed; err == nil && first {
+			d.awaitCompaction(files[0])
+		}
 		if damage := (*wal.Damage)(nil); errors.As(err, &damage) {
 			drained, err = d.around(files[0], damage)
 		} else if drained = err == nil; drained {

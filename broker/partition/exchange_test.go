@@ -149,7 +149,7 @@ func TestNobodyWaitsForALongLog(t *testing.T) {
 		do   func(*Log, *cleaning)
 	}{
 		{"look", func(l *Log, c *cleaning) {
-			if is, _ := l.dirt(c.rules, c.number()); is.dirty != l.mu.bytes {
+			if is, _ := l.dirt(c.rules, wal.Position{File: c.number() | wal.PackBit}); is.dirty != l.mu.bytes {
 				t.Errorf("%d bytes are dirty, want all %d", is.dirty, l.mu.bytes)
 			}
 		}},

@@ -58,7 +58,7 @@ func BenchmarkPause(b *testing.B) {
 			again := &cleaning{log: l, rules: c.rules}
 			again.begin(c.number(), 1)
 		}},
-		{"look", func(l *Log, c *cleaning) { l.dirt(c.rules, c.number()) }},
+		{"look", func(l *Log, c *cleaning) { l.dirt(c.rules, wal.Position{File: c.number() | wal.PackBit}) }},
 		{"hold", func(_ *Log, c *cleaning) {
 			if !c.hold() {
 				b.Error("not held")

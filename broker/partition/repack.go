@@ -150,9 +150,10 @@ func (d *drainer) anew(number uint64, used int64) (next uint64, worth bool) {
 	return next, is && d.sparse(number, used)
 }
 
-// holds reports whether a pack stays for now: it could not be written anew, or a compaction knows where its batches lie.
+// holds reports whether a pack stays for now: it could not be written anew, or a compaction knows where its batches lie,
+// or is to come first.
 func (d *drainer) holds(number uint64) bool {
-	return d.left(number) || d.compaction != nil && d.compaction.reads[number]
+	return d.left(number) || d.compaction != nil && d.compaction.reads[number] || d.awaits(number)
 }
 
 // successor is the number of what takes the place of a pack. It is not if there is none left.

@@ -59,6 +59,7 @@ func TestFewProcessorsAreLeftToTheLoad(t *testing.T) {
 // Where others want the disk a job reads little at once, unless they wait for it.
 func TestPiecesAreSmallWhileOthersWantTheDisk(t *testing.T) {
 	s := newShift(t) // 64 files of 4 MiB
+	s.copies()
 	for _, c := range []struct {
 		files int // since the one before
 		share float64
@@ -75,6 +76,7 @@ func TestPiecesAreSmallWhileOthersWantTheDisk(t *testing.T) {
 func TestOwedCopyHasMoreOfTheTime(t *testing.T) {
 	for _, owed := range []bool{false, true} {
 		s := newShift(t, func(cfg *Config) { cfg.Processors = 1 })
+		s.copies()
 		s.write(4)
 		s.store.found.Store(int32(quiet))
 		want := 1.0 / 128
@@ -122,6 +124,7 @@ func TestLooksDoNotUseUpTheTimeOfRewrites(t *testing.T) {
 // while. Then they are copied, in more of the time the more wait: all of it would only be needed at half of the bound.
 func TestCopiesBeginBeforeTheLogIsHalfFull(t *testing.T) {
 	s := newShift(t) // 64 files of 4 MiB
+	s.copies()
 	s.store.found.Store(int32(loaded))
 	for _, c := range []struct {
 		files  int // since the one before

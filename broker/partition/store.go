@@ -173,7 +173,7 @@ func newStore(cfg Config) *Store {
 	s.mu.passed = map[wal.Position]bool{}
 	s.damageFound = make(chan struct{}, 1)
 	s.drainNow = make(chan struct{}, 1)
-	s.drainer = drainer{store: s, nextPack: wal.PackStep, packs: map[uint64]wal.Pack{}, bad: map[uint64]respite{},
+	s.drainer = drainer{store: s, nextPack: wal.PackStep, packs: map[uint64]wal.Pack{}, bad: map[uint64]respite{}, due: map[uint64]time.Duration{},
 		spent: map[uint64]bool{}, removeTurn: removeTurn, hoardMost: hoardMax}
 	s.mu.observer = cfg.Observer
 	s.savedAt, s.expiredAt, s.openedAt = cfg.Now(), cfg.Now(), cfg.Now()

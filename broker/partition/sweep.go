@@ -137,6 +137,11 @@ func (d *drainer) count() {
 			after = r.until
 		}
 	}
+	for _, until := range d.due {
+		if until > d.store.cfg.Now() && (after == 0 || until < after) {
+			after = until
+		}
+	}
 	d.store.drained.badPacks.Store(int64(len(d.bad)))
 	d.store.badAfter.Store(int64(after))
 	d.store.drained.packs.Store(int64(len(d.packs)))
