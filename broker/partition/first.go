@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"slices"
 	"time"
 
 	"outrigger/broker/wal"
@@ -15,10 +16,11 @@ import (
 // It waits for the compaction for a while only, and not while space is wanted: then it is copied as it is.
 
 const (
-	// dueShare: much is more than one in so many bytes of a full file. What takes up less is copied for less than
-	// the space of a file that stays.
+	// dueShare: much is more than one in so many bytes of a full file, and one is nearly full if no more than one in so many
+	// is empty. What takes up less is copied for less than the space of a file that stays.
 	dueShare = 4
-	// dueBatch is how large batches are at least, in the mean: between those of other logs each is read by itself, twice.
+	// dueBatch is how large a log's batches are at least, in the mean: between those of other logs each is read by itself,
+	// twice.
 	dueBatch = 16 << 10
 	// dueMost is how long a file waits for its compaction, beyond the time until one is looked for.
 	dueMost = 5 * time.Minute
@@ -26,23 +28,33 @@ const (
 
 // compactsFirst reports whether a file is adopted, so that a compaction comes before any copy.
 func (d *drainer) compactsFirst(file uint64) bool {
-	rules := d.store.rules.Load()
-	if rules == nil || !d.store.mayAdopt() || !d.mayWait() {
+	rules, whole := d.store.rules.Load(), d.store.walLog.FileBytes()
+	if rules == nil || !d.store.mayAdopt() || !d.mayWait() || d.store.cfg.CompactBackoff > dueMost {
 		return false
 	}
-	var due, batches int64
+	if p, _, ok := d.store.walLog.Adoptable(file); !ok || whole-p.Bytes > whole/dueShare {
+		return false
+	}
+	var due int64
 	for _, l := range d.store.snapshot() {
 		bytes, n := l.within(file)
-		if n == 0 {
+		if n == 0 || bytes < int64(n)*d.store.cfg.dueBatch || d.compaction.has(l) {
 			continue
 		}
 		if r, ok := (*rules)(l.partition); ok {
 			if _, worth := l.dirt(r, wal.Position{File: file + 1}); worth {
-				due, batches = due+bytes, batches+int64(n)
+				due += bytes
 			}
 		}
 	}
-	return due*dueShare > d.store.walLog.FileBytes() && due >= batches*dueBatch
+	return due > whole/dueShare
+}
+
+// has reports whether a log is in the compaction, which takes nothing that came after it had begun, and is hardly followed
+// by another at once.
+func (c *compaction) has(l *Log) bool {
+	return c != nil && (c.now != nil && c.now.log == l || c.rest != nil && c.rest.log == l ||
+		slices.ContainsFunc(c.done, func(done *cleaning) bool { return done.log == l }))
 }
 
 // mayWait reports whether packs may keep what is dead in them for a while.
@@ -79,9 +91,12 @@ func (d *drainer) compactedFirst(queue []dirty) {
 	}
 	wanted := map[uint64]bool{}
 	for _, q := range queue {
+		under := d.compaction.has(q.log)
 		q.log.mu.Lock()
-		for _, p := range q.log.mu.index.packs {
-			wanted[p.number] = true
+		for number := range d.due {
+			if q.log.mu.index.packs.has(number) && (!under || d.compaction.reads[number]) {
+				wanted[number] = true
+			}
 		}
 		q.log.mu.Unlock()
 	}

@@ -75,6 +75,10 @@ func TestFilesDoNotWaitForCompactionsInVain(t *testing.T) {
 		{"small batches", 4 << 10, 2, func(*shift) {}, false},
 		{"dead packs crowd the disk", 64 << 10, 2, func(s *shift) { s.store.crowded.Store(true) }, false},
 		{"compactions want for space", 64 << 10, 2, func(s *shift) { s.store.drainer.crampedUntil = time.Hour }, false},
+		{"the log is compacted now, which does not take more", 64 << 10, 2, func(s *shift) {
+			s.store.drainer.compaction = &compaction{drainer: &s.store.drainer, now: &cleaning{log: s.one}}
+		}, false},
+		{"compactions are far between", 64 << 10, 2, func(s *shift) { s.store.cfg.CompactBackoff = time.Hour }, false},
 		{"nobody may adopt", 64 << 10, 2, func(s *shift) { s.store.cfg.MayAdopt = func() bool { return false } }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -85,6 +89,7 @@ func TestFilesDoNotWaitForCompactionsInVain(t *testing.T) {
 			if _, err := s.store.drainer.turn(false); err != nil {
 				t.Fatal(err)
 			}
+			s.store.drainer.compaction = nil
 			if got := s.store.Stats().Drain; got.Files != 1 || (got.Adopted == 1) != c.adopted {
 				t.Errorf("got %+v, want a file drained, adopted %t", got, c.adopted)
 			}
@@ -102,7 +107,18 @@ func TestAdoptedFilesDoNotWaitForEver(t *testing.T) {
 		pass func(*shift)
 	}{
 		{"time", func(s *shift) { s.clock.advance(dueMost + time.Minute) }},
-		{"dead packs crowd the disk", func(s *shift) { s.store.crowded.Store(true); s.store.unsorted.Store(true) }}, // by a look at them
+		{"dead packs crowd the disk", func(s *shift) {
+			d := &s.store.drainer
+			dead := map[uint64]int64{} // Nothing is needed of them.
+			for number := range uint64(20) {
+				d.packs[number*wal.PackStep+7*wal.PackStep] = wal.Pack{Bytes: 4 << 20}
+			}
+			s.store.unsorted.Store(true)
+			s.store.crowded.Store(d.crowd(dead) > crowdedLeast)
+			for number := range uint64(20) {
+				delete(d.packs, number*wal.PackStep+7*wal.PackStep)
+			}
+		}},
 		{"compactions want for space", func(s *shift) { s.store.drainer.cramp(wal.ErrNoSpace) }},
 		{"nothing is due any more", func(s *shift) { s.copies(); s.store.drainer.look(s.store.drainer.nextPack) }},
 	} {

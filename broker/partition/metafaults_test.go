@@ -32,6 +32,7 @@ func (s *site) config() Config {
 		Now:                     s.twins.clock.now,
 		Logger:                  logger,
 		portionBytes:            s.portion,
+		dueBatch:                1,
 		mutant:                  s.bug,
 		chunkExtents:            s.chunk,
 		Spill:                   s.spill(),

@@ -73,6 +73,7 @@ func (d *drainer) removeDoomed() error {
 		bytes := d.packs[number].Bytes
 		delete(d.packs, number)
 		delete(d.bad, number)
+		delete(d.due, number)
 		d.doomed = d.doomed[1:]
 		d.hasSpace()
 		if err := d.store.walLog.RemovePack(number); err != nil {

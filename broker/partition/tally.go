@@ -20,13 +20,23 @@ type packed struct {
 // place is somewhere in the pack.
 func (p packed) place() wal.Position { return wal.Position{File: p.number | wal.PackBit, Offset: 1} }
 
+// has reports whether there is a record in a pack.
+func (t tally) has(number uint64) bool {
+	_, found := t.find(number)
+	return found
+}
+
+func (t tally) find(number uint64) (int, bool) {
+	return slices.BinarySearchFunc(t, number, func(p packed, n uint64) int { return cmp.Compare(p.number, n) })
+}
+
 // add counts a record, or takes it away if bytes is negative. What does not lie in a pack is not counted, nor what lies in none: there is no pack 0.
 func (t *tally) add(at wal.Position, bytes int64) {
 	if at.File&wal.PackBit == 0 || at.File == nowhere.File {
 		return
 	}
 	number := at.File &^ wal.PackBit
-	i, found := slices.BinarySearchFunc(*t, number, func(p packed, n uint64) int { return cmp.Compare(p.number, n) })
+	i, found := t.find(number)
 	if !found {
 		*t = slices.Insert(*t, i, packed{number: number})
 	}
