@@ -14,7 +14,10 @@ import (
 // shift is a driven store whose disk takes its time, on a clock of the test, and that lets time pass in between.
 type shift struct {
 	*press
-	clock *clock
+	clock  *clock
+	adjust []func(*Config)
+	// low: space is scarce.
+	low bool
 	// worked is how long the disk was used, at once since the last pause and at most; paused how long it was not.
 	worked, once, most, paused time.Duration
 }
@@ -24,15 +27,26 @@ const shiftBytes = 64 << 20
 
 func newShift(t *testing.T, adjust ...func(*Config)) *shift {
 	t.Helper()
-	clock := &clock{}
-	s := &shift{clock: clock, press: newPress(t, append([]func(*Config){func(cfg *Config) {
-		cfg.Now, cfg.CompactBackoff, cfg.Processors = clock.now, time.Second, 8
+	s := &shift{clock: &clock{}}
+	s.adjust = append([]func(*Config){func(cfg *Config) {
+		cfg.Now, cfg.CompactBackoff, cfg.Processors = s.clock.now, time.Second, 8
 		cfg.WAL.FileBytes, cfg.WAL.GroupBytesMax, cfg.WAL.FilesMax = 4<<20, 256<<10, 64
 		cfg.WAL.QueueBytesMax = [2]int64{4 << 20, 4 << 20}
-	}}, adjust...)...)}
+		cfg.WAL.Space = func() (int64, bool) { return math.MaxInt64, s.low }
+	}}, adjust...)
+	s.press = newPress(t, s.adjust...)
 	s.rules.DirtyRatio = 0.1
 	s.lead()
 	return s
+}
+
+// restart kills the node and starts it again.
+func (s *shift) restart() {
+	s.Helper()
+	s.fs, s.table = s.fs.Restart(), s.table.Clone()
+	s.open(s.adjust...)
+	s.lead()
+	s.one.SetHighWatermark(s.one.State().DurableEnd)
 }
 
 // write fills so many files of 4 MiB, each with batches of 64 KiB of both logs, the newest of four keys.
@@ -102,6 +116,7 @@ var jobs = []job{
 		func(s *shift) { s.turn(); s.turn() }, func(s Stats) int64 { return s.Drain.Files }},
 	{"sorting of what was adopted", func(s *shift) {
 		s.write(4)
+		s.copies()
 		if _, err := s.driver.Adopt(); err != nil {
 			s.Fatal(err)
 		}
@@ -112,7 +127,7 @@ var jobs = []job{
 		func(s Stats) int64 { return s.Compaction.Logs }},
 }
 
-// copies has files copied that would be adopted, since a compaction would come first: none is due any more.
+// copies has files copied at once that would wait, since a compaction would come first: none is due any more.
 func (p *press) copies() { p.rules.DirtyRatio = 1 }
 
 // keep deletes all but one in so many records of both logs, or all.

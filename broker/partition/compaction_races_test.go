@@ -26,22 +26,31 @@ type press struct {
 	one    *Log
 	filler *Log
 	rules  Compaction
+	// session is the last one's.
+	session topic.Session
 }
 
 func newPress(tb testing.TB, adjust ...func(*Config)) *press {
 	tb.Helper()
 	p := &press{TB: tb, fs: waltest.New(), table: &catalogtest.Catalog{}, rules: Compaction{LagMax: maxAge}}
-	p.store = openReal(tb, p.fs, 1, append([]func(*Config){func(c *Config) {
+	p.open(adjust...)
+	return p
+}
+
+// open starts the node, once more after it was killed.
+func (p *press) open(adjust ...func(*Config)) {
+	p.Helper()
+	p.session++
+	p.store = openReal(p, p.fs, p.session, append([]func(*Config){func(c *Config) {
 		c.WAL.FileBytes, c.Catalog, c.TailBytesMax = 64<<10, p.table, 1
 	}}, adjust...)...)
 	p.store.CompactBy(func(q topic.Partition) (Compaction, bool) { return p.rules, q.Index == 0 })
 	var err error
 	if p.driver, err = p.store.Drive(); err != nil {
-		tb.Fatal(err)
+		p.Fatal(err)
 	}
 	p.one = p.store.Create(topic.Partition{Topic: p0.Topic, Index: 0})
 	p.filler = leader(p.store, 1, 1)
-	return p
 }
 
 // crashed is the log as a loss of power leaves it.

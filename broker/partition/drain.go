@@ -75,7 +75,7 @@ type drainer struct {
 	// not used again when that is gone, for a reader may still know places in it.
 	compaction *compaction
 	compacted  uint64
-	// due says until when an adopted pack waits for a compaction of logs that have batches in it.
+	// due says until when an adopted pack waits for a compaction of logs that have batches in it, 0 if it does not any more.
 	due map[uint64]time.Duration
 	// spent are the numbers of portions' packs, which are not used again either.
 	spent map[uint64]bool

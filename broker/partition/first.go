@@ -8,7 +8,8 @@ import (
 )
 
 // What a compaction is about to drop is not copied before. A full file of which much belongs to logs that are due once it
-// is drained is adopted, whatever else is appended, and is written anew after the compaction:
+// is drained is adopted, whatever else is appended, and is written anew after the compaction; so is one that was adopted
+// under load, or before a start, once it would be written anew:
 //
 //	full file ──> adopted ──> compaction ──> what stays of the logs that were due, in packs of their own
 //	                 └──────> written anew, once none is due ──> what is needed of the others
@@ -19,42 +20,59 @@ const (
 	// dueShare: much is more than one in so many bytes of a full file, and one is nearly full if no more than one in so many
 	// is empty. What takes up less is copied for less than the space of a file that stays.
 	dueShare = 4
-	// dueBatch is how large a log's batches are at least, in the mean: between those of other logs each is read by itself,
-	// twice.
+	// dueBatch is how large the batches of logs that are due are at least, in the mean: between those of other logs each is
+	// read by itself, twice.
 	dueBatch = 16 << 10
 	// dueMost is how long a file waits for its compaction, beyond the time until one is looked for.
 	dueMost = 5 * time.Minute
 )
 
-// compactsFirst reports whether a file is adopted, so that a compaction comes before any copy.
+// compactsFirst reports whether a file is adopted, so that a compaction comes before any copy. As many wait as there are
+// spares in their place.
 func (d *drainer) compactsFirst(file uint64) bool {
-	rules, whole := d.store.rules.Load(), d.store.walLog.FileBytes()
-	if rules == nil || !d.store.mayAdopt() || !d.mayWait() || d.store.cfg.CompactBackoff > dueMost {
+	whole := d.store.walLog.FileBytes()
+	if !d.store.mayAdopt() || d.waiting() >= d.store.cfg.WAL.SparesMax {
 		return false
 	}
-	if p, _, ok := d.store.walLog.Adoptable(file); !ok || whole-p.Bytes > whole/dueShare {
+	p, _, ok := d.store.walLog.Adoptable(file)
+	return ok && whole-p.Bytes <= whole/dueShare && d.isDue(wal.Position{File: file})
+}
+
+// isDue reports whether much of a file of the WAL, or of what it became, belongs to logs of which a compaction will take
+// that soon, in batches that are worth it.
+func (d *drainer) isDue(file wal.Position) bool {
+	rules := d.store.rules.Load()
+	if rules == nil || !d.mayWait() || !d.moving.may() || d.store.cfg.CompactBackoff > dueMost {
 		return false
 	}
-	var due int64
+	end := wal.Position{File: file.File + 1}
+	var due, least int64
 	for _, l := range d.store.snapshot() {
-		bytes, n := l.within(file)
-		if n == 0 || bytes < int64(n)*d.store.cfg.dueBatch || d.compaction.has(l) {
+		bytes, n := l.lying(file, end)
+		if n == 0 || d.compaction.has(l) || d.compaction.queues(l) {
 			continue
 		}
 		if r, ok := (*rules)(l.partition); ok {
-			if _, worth := l.dirt(r, wal.Position{File: file + 1}); worth {
-				due += bytes
+			if _, worth := l.dirt(r, end); worth {
+				if least += int64(n) * d.store.cfg.dueBatch; bytes >= int64(n)*d.store.cfg.dueBatch {
+					due += bytes
+				}
 			}
 		}
 	}
-	return due > whole/dueShare
+	return due > d.store.walLog.FileBytes()/dueShare && due >= least
 }
 
-// has reports whether a log is in the compaction, which takes nothing that came after it had begun, and is hardly followed
-// by another at once.
+// has reports whether a log is in the compaction, which takes nothing of it that came after it had begun, and is hardly
+// followed by another at once.
 func (c *compaction) has(l *Log) bool {
 	return c != nil && (c.now != nil && c.now.log == l || c.rest != nil && c.rest.log == l ||
 		slices.ContainsFunc(c.done, func(done *cleaning) bool { return done.log == l }))
+}
+
+// queues reports whether a log will be in the compaction, which takes nothing of it that came after it had begun.
+func (c *compaction) queues(l *Log) bool {
+	return c != nil && slices.ContainsFunc(c.queue, func(q dirty) bool { return q.log == l })
 }
 
 // mayWait reports whether packs may keep what is dead in them for a while.
@@ -62,31 +80,64 @@ func (d *drainer) mayWait() bool {
 	return !d.store.scarce() && !d.store.crowded.Load() && d.store.cfg.Now() >= d.crampedUntil
 }
 
-// within is how many durable bytes and batches the log has in a file of the WAL that was not drained.
-func (l *Log) within(file uint64) (bytes int64, batches int) {
+// lying is how many durable bytes and batches the log has between two places.
+func (l *Log) lying(from, end wal.Position) (bytes int64, batches int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	from, until := l.placedLocked(wal.Position{File: file}), l.placedLocked(wal.Position{File: file + 1})
-	bytes, _ = l.mu.index.sum(from, until)
-	return bytes, until - from
+	first, next := l.placedLocked(from), l.placedLocked(end)
+	bytes, _ = l.mu.index.sum(first, next)
+	return bytes, next - first
 }
 
 // awaitCompaction has an adopted file wait for a compaction.
 func (d *drainer) awaitCompaction(file uint64) {
 	for number := range d.packs {
 		if wal.Adopted(number) && number/wal.PackStep == file {
-			d.due[number] = d.store.cfg.Now() + d.store.cfg.CompactBackoff + dueMost
+			d.await(number)
 		}
 	}
 	d.count()
 }
 
+func (d *drainer) await(number uint64) {
+	d.due[number] = d.store.cfg.Now() + d.store.cfg.CompactBackoff + dueMost
+}
+
+// defers reports whether an adopted pack that is to be written anew waits for a compaction before. It is asked once.
+func (d *drainer) defers(number uint64) bool {
+	if _, asked := d.due[number]; asked || !wal.Adopted(number) {
+		return false
+	}
+	d.due[number] = 0
+	if d.isDue(wal.Position{File: number | wal.PackBit}) {
+		d.await(number)
+		return true
+	}
+	return false
+}
+
 // awaits reports whether a pack waits for a compaction.
 func (d *drainer) awaits(number uint64) bool { return d.store.cfg.Now() < d.due[number] && d.mayWait() }
 
+// waiting counts the packs that wait for a compaction.
+func (d *drainer) waiting() (packs int) {
+	for _, until := range d.due {
+		if until > 0 {
+			packs++
+		}
+	}
+	return packs
+}
+
+// release lets go of a pack that waited.
+func (d *drainer) release(number uint64) {
+	d.due[number] = 0
+	d.store.unsorted.Store(true)
+}
+
 // compactedFirst lets go of the packs in which none of the logs that are to be compacted has batches.
 func (d *drainer) compactedFirst(queue []dirty) {
-	if len(d.due) == 0 {
+	if d.waiting() == 0 {
 		return
 	}
 	wanted := map[uint64]bool{}
@@ -101,9 +152,8 @@ func (d *drainer) compactedFirst(queue []dirty) {
 		q.log.mu.Unlock()
 	}
 	for number, until := range d.due {
-		if !wanted[number] || d.store.cfg.Now() >= until {
-			delete(d.due, number)
-			d.store.unsorted.Store(true)
+		if until > 0 && !wanted[number] {
+			d.release(number)
 		}
 	}
 }

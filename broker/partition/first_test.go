@@ -1,10 +1,13 @@
 package partition
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 	"outrigger/broker/wal/waltest"
 )
@@ -32,37 +35,73 @@ func (s *shift) counts(work func()) (written int64) {
 	return written
 }
 
-// Overwritten values of a log that is due for a compaction are never copied: their file becomes a pack as it is, and is
-// written anew after the compaction.
+// Overwritten values of a log that is due for a compaction are never copied: their file becomes a pack as it is, on a quiet
+// disk as under load, and is written anew after the compaction, whatever run of the store adopted it.
 func TestOverwrittenValuesAreNotCopied(t *testing.T) {
-	s := newShift(t)
-	s.write(3) // Half of each file of 4 MiB is of four keys, the rest has none.
-	s.store.found.Store(int32(quiet))
-	before := s.one.State()
-	written := s.counts(func() {
-		if s.sort(); s.store.Stats().Drain.Adopted != 3 || s.store.Stats().Drain.Repacked > 0 {
-			t.Errorf("before the compaction: got %+v, want files adopted and none written anew", s.store.Stats().Drain)
-		}
-		for range 2 { // It looks again, and finds nothing that is due.
-			s.clock.advance(time.Minute)
-			s.clean()
-		}
-		s.sort()
-	})
-	t.Logf("%d bytes were written", written)
-	if got := s.store.Stats(); got.Compaction.Logs == 0 || got.Drain.Repacked == 0 || written < 5<<20 || written > 7<<20 {
-		t.Errorf("%d bytes were written, want about 6 MiB, %+v, %+v", written, got.Compaction, got.Drain)
+	for _, c := range []struct {
+		name    string
+		prepare func(*shift)
+	}{
+		{"the disk is quiet", func(*shift) {}},
+		{"files were adopted under load", (*shift).adopt},
+		{"files were adopted before a start", func(s *shift) {
+			s.adopt()
+			s.restart()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newShift(t, roomy)
+			s.write(3) // Half of each file of 4 MiB is of four keys, the rest has none.
+			before := s.one.State()
+			c.prepare(s)
+			s.store.found.Store(int32(quiet))
+			d := &s.store.drainer
+			written := s.counts(func() {
+				if s.sort(); d.waiting() != 3 || s.store.Stats().Drain.Repacked > 0 {
+					t.Errorf("before the compaction: got %+v, want files adopted, and none written anew: %v", d.packs, d.due)
+				}
+				for range 2 { // It looks again, and finds nothing that is due.
+					s.clock.advance(time.Minute)
+					s.clean()
+				}
+				s.sort()
+			})
+			t.Logf("%d bytes were written", written)
+			if got := s.store.Stats(); got.Compaction.Logs == 0 || got.Drain.Repacked == 0 || written < 5<<20 || written > 8<<20 {
+				t.Errorf("%d bytes were written, want about 6 MiB, %+v, %+v", written, got.Compaction, got.Drain)
+			}
+			if len(d.due) > 0 || slices.ContainsFunc(slices.Collect(maps.Keys(d.packs)), wal.Adopted) {
+				t.Errorf("packs stay as they were adopted: %v, %v", d.packs, d.due)
+			}
+			if after := s.one.State(); after.LogEnd != before.LogEnd || after.Size < 4*64<<10 || after.Size > before.Size/2 {
+				t.Errorf("got %+v after %+v", after, before)
+			}
+			if err := s.driver.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
-	if after := s.one.State(); after.LogEnd != before.LogEnd || after.Size < 4*64<<10 || after.Size > before.Size/2 {
-		t.Errorf("got %+v after %+v", after, before)
-	}
-	if err := s.driver.Close(); err != nil {
-		t.Fatal(err)
+}
+
+// roomy has more spares than the tests adopt files.
+func roomy(c *Config) { c.WAL.SparesMax = 8 }
+
+// adopt adopts what is full, as on a busy disk.
+func (s *shift) adopt() {
+	s.Helper()
+	if drained, err := s.driver.Adopt(); err != nil || !drained {
+		s.Fatal(drained, err)
 	}
 }
 
 // Files are copied where no compaction is about to free much of them, or where it would cost more to read them for that.
 func TestFilesDoNotWaitForCompactionsInVain(t *testing.T) {
+	compacts := func(fn func(*compaction, *Log)) func(*shift) {
+		return func(s *shift) {
+			s.store.drainer.compaction = &compaction{drainer: &s.store.drainer}
+			fn(s.store.drainer.compaction, s.one)
+		}
+	}
 	for _, c := range []struct {
 		name        string
 		size, oneIn int
@@ -73,24 +112,44 @@ func TestFilesDoNotWaitForCompactionsInVain(t *testing.T) {
 		{"nothing is due", 64 << 10, 2, func(s *shift) { s.rules.DirtyRatio = 1 }, false},
 		{"little is due", 64 << 10, 8, func(*shift) {}, false},
 		{"small batches", 4 << 10, 2, func(*shift) {}, false},
+		{"small batches of another log", 64 << 10, 3, func(s *shift) {
+			s.store.CompactBy(func(topic.Partition) (Compaction, bool) { return s.rules, true })
+			small := leader(s.store, 3, 1)
+			for range 200 {
+				s.append(small, spec{key: []byte("k"), value: make([]byte, 100)})
+			}
+		}, false},
+		{"the file is nearly empty", 64 << 10, 2, func(s *shift) {
+			s.fills(5<<19, 64<<10, 2)
+			s.restart()
+		}, false},
+		{"space is scarce", 64 << 10, 2, func(s *shift) { s.low = true }, false},
 		{"dead packs crowd the disk", 64 << 10, 2, func(s *shift) { s.store.crowded.Store(true) }, false},
 		{"compactions want for space", 64 << 10, 2, func(s *shift) { s.store.drainer.crampedUntil = time.Hour }, false},
-		{"the log is compacted now, which does not take more", 64 << 10, 2, func(s *shift) {
-			s.store.drainer.compaction = &compaction{drainer: &s.store.drainer, now: &cleaning{log: s.one}}
-		}, false},
+		{"compactions have had their rate", 64 << 10, 2, func(s *shift) { s.store.drainer.moving.credit = -time.Second }, false},
+		{"the log is compacted now, which does not take more", 64 << 10, 2,
+			compacts(func(c *compaction, l *Log) { c.now = &cleaning{log: l} }), false},
+		{"a portion of the log was compacted", 64 << 10, 2,
+			compacts(func(c *compaction, l *Log) { c.rest = &cleaning{log: l} }), false},
+		{"the log was compacted, which is not recorded", 64 << 10, 2,
+			compacts(func(c *compaction, l *Log) { c.done = []*cleaning{{log: l}} }), false},
+		{"the log will be compacted, which does not take more", 64 << 10, 2,
+			compacts(func(c *compaction, l *Log) { c.queue = []dirty{{log: l}} }), false},
 		{"compactions are far between", 64 << 10, 2, func(s *shift) { s.store.cfg.CompactBackoff = time.Hour }, false},
 		{"nobody may adopt", 64 << 10, 2, func(s *shift) { s.store.cfg.MayAdopt = func() bool { return false } }, false},
+		{"there are no spares", 64 << 10, 2, func(s *shift) { s.store.cfg.WAL.SparesMax = 0 }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newShift(t)
-			s.fills(9<<20, c.size, c.oneIn)
+			s := newShift(t, roomy)
 			c.prepare(s)
+			s.fills(9<<20, c.size, c.oneIn)
 			s.store.found.Store(int32(quiet))
+			before := s.store.Stats().Drain
 			if _, err := s.store.drainer.turn(false); err != nil {
 				t.Fatal(err)
 			}
 			s.store.drainer.compaction = nil
-			if got := s.store.Stats().Drain; got.Files != 1 || (got.Adopted == 1) != c.adopted {
+			if got := s.store.Stats().Drain; got.Files != before.Files+1 || (got.Adopted == before.Adopted+1) != c.adopted {
 				t.Errorf("got %+v, want a file drained, adopted %t", got, c.adopted)
 			}
 			if err := s.driver.Close(); err != nil {
@@ -108,22 +167,21 @@ func TestAdoptedFilesDoNotWaitForEver(t *testing.T) {
 	}{
 		{"time", func(s *shift) { s.clock.advance(dueMost + time.Minute) }},
 		{"dead packs crowd the disk", func(s *shift) {
-			d := &s.store.drainer
-			dead := map[uint64]int64{} // Nothing is needed of them.
-			for number := range uint64(20) {
-				d.packs[number*wal.PackStep+7*wal.PackStep] = wal.Pack{Bytes: 4 << 20}
-			}
+			s.store.crowded.Store(true) // As repack finds, which looks again then.
 			s.store.unsorted.Store(true)
-			s.store.crowded.Store(d.crowd(dead) > crowdedLeast)
-			for number := range uint64(20) {
-				delete(d.packs, number*wal.PackStep+7*wal.PackStep)
-			}
+		}},
+		{"space is scarce", func(s *shift) { s.low = true }},
+		{"it came after the compaction of its log had begun", func(s *shift) {
+			d := &s.store.drainer
+			d.compaction = &compaction{drainer: d, now: &cleaning{log: s.one}, reads: map[uint64]bool{}}
+			d.look(d.nextPack)
+			d.compaction = nil
 		}},
 		{"compactions want for space", func(s *shift) { s.store.drainer.cramp(wal.ErrNoSpace) }},
 		{"nothing is due any more", func(s *shift) { s.copies(); s.store.drainer.look(s.store.drainer.nextPack) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newShift(t)
+			s := newShift(t, roomy)
 			s.write(2)
 			s.store.found.Store(int32(quiet))
 			s.turn()
@@ -142,6 +200,13 @@ func TestAdoptedFilesDoNotWaitForEver(t *testing.T) {
 			s.store.tickDrain(s.clock.now())
 			if !s.store.unsorted.Load() {
 				t.Error("nobody looks at the pack again")
+			}
+			if s.turn(); c.name == "time" && d.due[held] > 0 {
+				t.Errorf("the file counts as one that waits: %v", d.due)
+			}
+			s.keep(0)
+			if s.sort(); d.packs[held].Bytes > 0 || len(d.due) > 0 {
+				t.Errorf("nobody needs anything: %v, %v", d.packs, d.due)
 			}
 			if err := s.driver.Close(); err != nil {
 				t.Fatal(err)

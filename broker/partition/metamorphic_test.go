@@ -850,7 +850,7 @@ func (s *site) maintain() {
 	now := s.store.Stats()
 	s.counts["drained"] += int(now.Drain.Files - before.Drain.Files)
 	s.counts["adopted"] += int(now.Drain.Adopted - before.Drain.Adopted)
-	s.counts["held"] += len(s.store.drainer.due)
+	s.counts["held"] += s.store.drainer.waiting()
 	s.counts["rewritten"] += int(now.Drain.Repacked - before.Drain.Repacked)
 	s.counts["merged"] += int(now.Drain.Merged - before.Drain.Merged)
 	s.counts["compacted"] += int(now.Compaction.Logs - before.Compaction.Logs)

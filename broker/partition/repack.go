@@ -61,6 +61,9 @@ func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 	}
 	for range sortsMax {
 		numbers, next, again := d.anewNext(used)
+		for may && len(numbers) == 1 && d.defers(numbers[0]) {
+			numbers, next, again = d.anewNext(used)
+		}
 		d.store.unsorted.Store(again)
 		if len(numbers) == 0 || !may {
 			break

@@ -97,6 +97,7 @@ func TestOwedCopyHasMoreOfTheTime(t *testing.T) {
 func TestLooksDoNotUseUpTheTimeOfRewrites(t *testing.T) {
 	s := newShift(t, func(cfg *Config) { cfg.Processors = 1 })
 	s.write(2)
+	s.copies()
 	if adopted, err := s.driver.Adopt(); err != nil || !adopted {
 		t.Fatalf("nothing was adopted: %v", err)
 	}

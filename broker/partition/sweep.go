@@ -138,8 +138,10 @@ func (d *drainer) count() {
 			after = r.until
 		}
 	}
-	for _, until := range d.due {
-		if until > d.store.cfg.Now() && (after == 0 || until < after) {
+	for number, until := range d.due {
+		if until > 0 && until <= d.store.cfg.Now() {
+			d.release(number)
+		} else if until > 0 && (after == 0 || until < after) {
 			after = until
 		}
 	}
