@@ -48,6 +48,9 @@ func (d *drainer) isDue(file wal.Position) bool {
 	end := wal.Position{File: file.File + 1}
 	var due, least int64
 	for _, l := range d.store.snapshot() {
+		if !l.mayLie(file) {
+			continue
+		}
 		bytes, n := l.lying(file, end)
 		if n == 0 || d.compaction.has(l) || d.compaction.queues(l) {
 			continue
@@ -78,6 +81,16 @@ func (c *compaction) queues(l *Log) bool {
 // mayWait reports whether packs may keep what is dead in them for a while.
 func (d *drainer) mayWait() bool {
 	return !d.store.scarce() && !d.store.crowded.Load() && d.store.cfg.Now() >= d.crampedUntil
+}
+
+// mayLie reports whether the log may have something in a file: what it has in packs is counted.
+func (l *Log) mayLie(file wal.Position) bool {
+	if file.File&wal.PackBit == 0 {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.index.packs.has(file.File &^ wal.PackBit)
 }
 
 // lying is how many durable bytes and batches the log has between two places.
@@ -137,23 +150,24 @@ func (d *drainer) release(number uint64) {
 
 // compactedFirst lets go of the packs in which none of the logs that are to be compacted has batches.
 func (d *drainer) compactedFirst(queue []dirty) {
-	if d.waiting() == 0 {
-		return
+	var rest []uint64
+	for number, until := range d.due {
+		if until > 0 {
+			rest = append(rest, number)
+		}
 	}
-	wanted := map[uint64]bool{}
 	for _, q := range queue {
+		if len(rest) == 0 {
+			break
+		}
 		under := d.compaction.has(q.log)
 		q.log.mu.Lock()
-		for number := range d.due {
-			if q.log.mu.index.packs.has(number) && (!under || d.compaction.reads[number]) {
-				wanted[number] = true
-			}
-		}
+		rest = slices.DeleteFunc(rest, func(number uint64) bool {
+			return q.log.mu.index.packs.has(number) && (!under || d.compaction.reads[number])
+		})
 		q.log.mu.Unlock()
 	}
-	for number, until := range d.due {
-		if until > 0 && !wanted[number] {
-			d.release(number)
-		}
+	for _, number := range rest {
+		d.release(number)
 	}
 }

@@ -61,12 +61,15 @@ func (d *drainer) repack(used map[uint64]int64, from time.Duration) error {
 	}
 	for range sortsMax {
 		numbers, next, again := d.anewNext(used)
-		for may && len(numbers) == 1 && d.defers(numbers[0]) {
-			numbers, next, again = d.anewNext(used)
-		}
 		d.store.unsorted.Store(again)
 		if len(numbers) == 0 || !may {
 			break
+		}
+		if len(numbers) == 1 && d.defers(numbers[0]) {
+			now := d.store.cfg.Now()
+			d.repacking.spend(now)
+			may = d.repacking.may() && now-from < sortTurn
+			continue
 		}
 		done, err := d.rewrite(numbers, next)
 		now := d.store.cfg.Now()
