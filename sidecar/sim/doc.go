@@ -46,7 +46,8 @@
 //
 // Topics have minimums of 1, 2 and 3. A quarter of the seeds with brokers syncs now and then only
 // (log.flush.policy=interval): killing processes may take nothing then, and a loss of power, which takes
-// what was not synced, counts as a lost disk. Their disks neither fail nor rot.
+// what was not synced, counts as a lost disk, and comes only where no topic of several replicas has a minimum of 1.
+// Their disks neither fail nor rot.
 //
 // Rot strikes what some later group proves to have been synced. Nearer to the end of a log nobody can
 // tell it from a tail that a crash has torn.

@@ -45,9 +45,27 @@ func lossesBorne(im *cluster.Image) int {
 }
 
 // bearsPowerLoss reports whether the machine of h may lose power. Where everything acknowledged was synced,
-// always. Under the interval policy it is like the loss of a disk, one machine at a time.
+// always. Under the interval policy it is like the loss of a disk, one machine at a time; and no topic may be written with
+// one replica in sync, for that may be h by the time that all are fenced, with what it has lost:
+//  1. Nodes 1 and 2 are in sync, 1 leads, min.insync.replicas is 1, 2. node 1 loses power, node 2 is killed, 3. node 2 is
+//     fenced first, which leaves node 1 as the one that may have committed more, 4. node 1 is back before node 2, and led on.
 func (w *World) bearsPowerLoss(h *host) bool {
-	return !w.mix.interval || !w.mix.brokers || w.dataSpares(h)
+	return !w.mix.interval || !w.mix.brokers || !w.writableAlone() && w.dataSpares(h)
+}
+
+// writableAlone reports whether some partition of several replicas may be written with one of them in sync.
+func (w *World) writableAlone() bool {
+	if w.check.image == nil {
+		return false
+	}
+	for t := range w.check.image.All() {
+		for _, p := range t.Partitions {
+			if len(p.Replicas) > 1 && w.check.image.MinInSync(t, p) == 1 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // lastHope reports whether some partition has no in-sync or eligible replica but that of h: such a
