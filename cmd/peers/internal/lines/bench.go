@@ -29,14 +29,16 @@ type benchReport struct {
 		Client  float64 `json:"client_seconds"`
 		Seconds float64 `json:"seconds"`
 	} `json:"processors"`
-	Failover *struct {
-		WorstMillis float64 `json:"worst_ms"`
-		AnyMillis   float64 `json:"any_ms"`
-	} `json:"failover"`
+	Failover     *benchGaps `json:"failover"`
 	Verification struct {
 		OK   bool   `json:"ok"`
 		Text string `json:"text"`
 	} `json:"verification"`
+}
+
+type benchGaps struct {
+	WorstMillis float64 `json:"worst_ms"`
+	AnyMillis   float64 `json:"any_ms"`
 }
 
 type benchResult struct {

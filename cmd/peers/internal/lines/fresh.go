@@ -103,17 +103,21 @@ const (
 	failoverWarmup  = 5
 )
 
-func (r *Runner) failover(ctx context.Context, c *system.Cluster) (score.Values, error) {
-	report, err := r.bench(ctx, c, failoverSeconds+failoverWarmup, "failover",
-		"--seconds", number(failoverSeconds), "--warmup", number(failoverWarmup), "--rate", "1000")
+func (r *Runner) failover(ctx context.Context, c *system.Cluster, args ...string) (score.Values, error) {
+	report, err := r.bench(ctx, c, failoverSeconds+failoverWarmup, append([]string{"failover",
+		"--seconds", number(failoverSeconds), "--warmup", number(failoverWarmup), "--rate", "1000"}, args...)...)
 	if err != nil {
 		return nil, err
 	}
 	if report.Failover == nil {
 		return nil, errors.New("nobody was killed")
 	}
-	prefix := string(c.Name) + "/" + Failover + "."
-	return score.Values{prefix + "gap": report.Failover.WorstMillis, prefix + "any": report.Failover.AnyMillis}, nil
+	return failoverValues(c.Name, report), nil
+}
+
+func failoverValues(name system.Name, report *benchReport) score.Values {
+	prefix := string(name) + "/" + Failover + "."
+	return score.Values{prefix + "gap": report.Failover.WorstMillis, prefix + "any": report.Failover.AnyMillis}
 }
 
 // walAlone measures our log, and the plain program with the groups that it wrote.

@@ -24,9 +24,13 @@ const Keeping = "keeping"
 // KeepingNames are the lines that Keeping stands for. They are not among Names: they would double the run.
 var KeepingNames = keepingLines()
 
+// keptLines are lines in whose time something may have to be drained, deleted and compacted. Clusters that start, and that
+// are at rest, have nothing to drain, delete or compact.
+var keptLines = append(slices.Clone(warmLines), Partitions, Failover)
+
 func keepingLines() []string {
 	var names []string
-	for _, line := range warmLines {
+	for _, line := range keptLines {
 		names = append(names, keepingLine(line))
 	}
 	return names
@@ -64,7 +68,7 @@ const (
 // line what was done meanwhile. What brokers spend per byte has no goal: they do more.
 func keepingCatalog(of []score.Metric) []score.Metric {
 	var all []score.Metric
-	for _, line := range warmLines {
+	for _, line := range keptLines {
 		for _, m := range of {
 			if m.Line != line || m.Peer != kafka || strings.HasSuffix(m.Ours, ".ceiling") {
 				continue
@@ -126,12 +130,40 @@ func (r *Runner) keepingPair(ctx context.Context) error {
 		if !r.wants(name) {
 			continue
 		}
-		if err := r.eachInTurn(ctx, name, keepingOrder(r.pair), r.keeping); err != nil {
+		take := func() error { return r.eachInTurn(ctx, name, keepingOrder(r.pair), r.keeping) }
+		if name == keepingLine(Failover) {
+			take = func() error { return r.keepingFailovers(ctx) }
+		}
+		if err := take(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// keepingFailovers has clusters of their own, of which a broker dies.
+func (r *Runner) keepingFailovers(ctx context.Context) error {
+	for _, name := range keepingOrder(r.pair) {
+		c, err := r.start(ctx, name)
+		if err != nil {
+			return err
+		}
+		r.sample(ctx, keepingLine(Failover), string(name), func() (score.Values, error) {
+			if err := r.awaitHealthy(ctx, c); err != nil {
+				return nil, err
+			}
+			return r.keeping(ctx, keepingLine(Failover), c)
+		})
+		if err := c.Stop(); err != nil {
+			return err
+		}
+		system.FlushDisks()
+	}
+	return ctx.Err()
+}
+
+// beforeFailover is a window that ends while all brokers tell what they do. What is compacted by then goes on.
+var beforeFailover = window{from: failoverWarmup * time.Second, to: (failoverWarmup + failoverSeconds/3 - 1) * time.Second}
 
 // keeping takes a line while one of the systems keeps order. Both hold the same beside it.
 func (r *Runner) keeping(ctx context.Context, name string, c *system.Cluster) (values score.Values, err error) {
@@ -160,6 +192,14 @@ func (r *Runner) keeping(ctx context.Context, name string, c *system.Cluster) (v
 		take = r.again(func() (score.Values, error) { return r.consuming(ctx, line, c, "--topic", f.topic) })
 	case Cold:
 		take = r.again(take)
+	case Failover:
+		take = func() (score.Values, error) { return r.failover(ctx, c, "--verify=false") }
+	case Partitions:
+		topic := u.topic("many")
+		if err := primeMany(ctx, c, topic); err != nil {
+			return nil, err
+		}
+		take = func() (score.Values, error) { return r.intoMany(ctx, c, topic) }
 	}
 	return u.beside(ctx, line, w, take)
 }
@@ -184,6 +224,9 @@ func (r *Runner) again(take func() (score.Values, error)) func() (score.Values, 
 // reading takes is guessed by the last one.
 func (r *Runner) window(line string, name system.Name) window {
 	w := r.cfg.sampled()
+	if line == Failover {
+		return beforeFailover
+	}
 	bytes, reads := map[string]int64{Tail: r.cfg.TailBytes, Cold: r.cfg.ColdBytes}[line]
 	if !reads {
 		return w

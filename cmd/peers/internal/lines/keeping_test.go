@@ -48,12 +48,16 @@ func TestKeepingFavoursNoneByItsOrder(t *testing.T) {
 
 // Each figure is held against the same one without, is among what is measured, and what was done stands beside it.
 func TestKeepingHoldsEachFigureAgainstTheSameOne(t *testing.T) {
-	report := &benchReport{Results: map[string]benchResult{produced: {MBPerSecond: 1}}}
+	report := &benchReport{Results: map[string]benchResult{produced: {MBPerSecond: 1}}, Failover: &benchGaps{WorstMillis: 1}}
 	for _, name := range KeepingNames {
 		line := strings.TrimPrefix(name, keepingPrefix)
 		values := score.Values{}
 		for _, of := range keepingSystems {
-			for _, more := range []score.Values{valuesOf(&system.Cluster{Name: of}, line, report, produced), choresBetween(nil, nil).values(of, line)} {
+			measured := valuesOf(&system.Cluster{Name: of}, line, report, produced)
+			if line == Failover {
+				measured = failoverValues(of, report)
+			}
+			for _, more := range []score.Values{measured, choresBetween(nil, nil).values(of, line)} {
 				for key, v := range more {
 					values[key] = v
 				}

@@ -59,6 +59,16 @@ func createTopic(ctx context.Context, servers []string, topic string, partitions
 	return create(ctx, client, topic, partitions, configs)
 }
 
+func deleteTopic(ctx context.Context, servers []string, topic string) error {
+	client, err := impatient(servers)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	deleted, err := kadm.NewClient(client).DeleteTopic(ctx, topic)
+	return errors.Join(err, deleted.Err)
+}
+
 // create tries until the topic is there, which needs three live brokers.
 func create(ctx context.Context, client *kgo.Client, topic string, partitions int32, configs map[string]*string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthyWithin)

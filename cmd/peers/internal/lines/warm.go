@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-
 	"outrigger/cmd/peers/internal/plain"
 	"outrigger/cmd/peers/internal/score"
 	"outrigger/cmd/peers/internal/system"
@@ -152,7 +150,7 @@ func (r *Runner) awake(ctx context.Context, name system.Name, work func(*system.
 
 // measure takes a line of a warm cluster.
 func (r *Runner) measure(ctx context.Context, line string, c *system.Cluster) (score.Values, error) {
-	window := []string{"--seconds", number(r.cfg.Seconds), "--warmup", number(r.cfg.Warmup)}
+	window := r.cfg.timing()
 	switch line {
 	case Throughput:
 		return r.producing(ctx, line, c, append(window, "--verify=false")...)
@@ -162,7 +160,7 @@ func (r *Runner) measure(ctx context.Context, line string, c *system.Cluster) (s
 		return r.producing(ctx, line, c, append(window, "--verify=false", "--producers", "1", "--partitions", "1",
 			"--linger", "0s", "--max-in-flight", "5")...)
 	case Partitions:
-		return r.many(ctx, c, append(window, "--verify=false"))
+		return r.many(ctx, c)
 	case Latency:
 		rate, err := r.halfLoad(c.Name)
 		if err != nil {
@@ -181,6 +179,11 @@ func (r *Runner) measure(ctx context.Context, line string, c *system.Cluster) (s
 		return r.cold(ctx, c)
 	}
 	return nil, fmt.Errorf("nobody knows how to measure %s", line)
+}
+
+// timing are the flags of a bench that runs for a window.
+func (c Config) timing() []string {
+	return []string{"--seconds", number(c.Seconds), "--warmup", number(c.Warmup)}
 }
 
 // verifying says whether a bench reads back what it has written: what is deleted meanwhile it cannot.
@@ -246,20 +249,27 @@ const (
 // costs is not in the window. Loaded from the first moment on and given up after 10 s, every produce request to
 // Kafka timed out (REQUEST_TIMED_OUT) and was made again, and nothing was acknowledged for a minute, with its
 // heap at a fifth and its processors mostly idle.
-func (r *Runner) many(ctx context.Context, c *system.Cluster, args []string) (score.Values, error) {
-	client, err := impatient(c.Servers)
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
+func (r *Runner) many(ctx context.Context, c *system.Cluster) (score.Values, error) {
 	r.probes++
 	topic := fmt.Sprintf("peers-many-%d", r.probes)
-	if err := prime(ctx, client, topic, manyPartitions); err != nil {
+	if err := primeMany(ctx, c, topic); err != nil {
 		return nil, err
 	}
-	values, err := r.producing(ctx, Partitions, c, append(args, "--topic", topic)...)
-	deleted, deleteErr := kadm.NewClient(client).DeleteTopic(ctx, topic)
-	return values, errors.Join(err, deleteErr, deleted.Err)
+	values, err := r.intoMany(ctx, c, topic)
+	return values, errors.Join(err, deleteTopic(ctx, c.Servers, topic))
+}
+
+func (r *Runner) intoMany(ctx context.Context, c *system.Cluster, topic string) (score.Values, error) {
+	return r.producing(ctx, Partitions, c, append(r.cfg.timing(), "--verify=false", "--topic", topic)...)
+}
+
+func primeMany(ctx context.Context, c *system.Cluster, topic string) error {
+	client, err := impatient(c.Servers)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return prime(ctx, client, topic, manyPartitions)
 }
 
 // coldTopic stays for the whole run.
