@@ -178,7 +178,8 @@ func TestDamageInAnAdoptedFileIsFound(t *testing.T) {
 	}
 }
 
-// A record whose first byte is 0 looks like the padding of its group. What lies behind it is met by Verify nevertheless.
+// A record whose first byte is 0 looks like the padding of its group. Who reads on does not pass over it, nor does Verify
+// over what lies behind it; and one bad byte does not make padding a record.
 func TestRecordThatLooksLikePaddingHidesNothing(t *testing.T) {
 	fs := waltest.New()
 	d := openDrainable(t, fs, wal.Start{}, nil, nil)
@@ -191,13 +192,20 @@ func TestRecordThatLooksLikePaddingHidesNothing(t *testing.T) {
 	if groupOf(placed[0]).Offset%wal.BlockBytes != 0 || placed[3].At.Offset >= groupOf(placed[0]).Offset+wal.BlockBytes {
 		t.Fatalf("the records at %v and %v are not of one group", placed[0].At, placed[3].At)
 	}
-	d.stop()
+	flip(fs, 1, placed[3].At.Offset+wal.EncodedLen(placed[3].Record))
+	if got, err := scanned(d.log, placed[0].At, placed[4].At.Offset); got != 4 || err != nil {
+		t.Errorf("got %d records from %v on, %v, want 4 and padding", got, placed[0].At, err)
+	}
 	zero(fs, 1, placed[1].At.Offset, 1)
+	if got, err := scanned(d.log, placed[0].At, placed[4].At.Offset); got != 1 || !errors.Is(err, wal.ErrDamaged) {
+		t.Errorf("got %d records from %v on, %v, want one and damage", got, placed[0].At, err)
+	}
+	d.stop()
 	needed := placed[2:] // Nobody needs the bad one.
 	met := map[wal.Position]bool{}
 	checked, err := wal.Verify(wal.Check{FS: fs, Dir: dir, Start: start, Packs: []wal.Pack{pack},
 		Packed: func(r wal.Placed) { met[r.At] = true }, Resume: nextOf(append(placed[:1:1], needed...))})
-	if err != nil || len(checked.Damage) != 1 {
+	if err != nil || len(checked.Damage) != 2 { // Of the group, and of the record.
 		t.Errorf("verify: got %+v, %v", checked, err)
 	}
 	for _, r := range needed {
@@ -205,6 +213,23 @@ func TestRecordThatLooksLikePaddingHidesNothing(t *testing.T) {
 			t.Errorf("the record at %v was not met", r.At)
 		}
 	}
+}
+
+// scanned counts the records from a place in a file up to another, or to the first that is damaged.
+func scanned(log *wal.Log, at wal.Position, until int64) (count int, err error) {
+	for file := at.File; at.File == file && at.Offset < until; {
+		records, next, err := log.Scan(at, 8<<10)
+		if err != nil {
+			return count, err
+		}
+		for _, r := range records {
+			if r.At.File == file && r.At.Offset < until {
+				count++
+			}
+		}
+		at = next
+	}
+	return count, nil
 }
 
 // nextOf finds the first of some records behind a place.

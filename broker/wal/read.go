@@ -247,7 +247,7 @@ func (s *stretch) records(offset int64) ([]Placed, int64, error) {
 			offset += groupHeaderBytes
 		case offset == groupEnd && offset%blockBytes != 0 && !s.holdsRecord(b):
 			offset = alignUp(offset)
-		case b[0] == 0 && offset%blockBytes != 0 && !first && groupEnd < 0 && s.extent.grouped():
+		case !first && groupEnd < 0 && s.extent.grouped() && isPadding(b[:min(int64(len(b)), alignUp(offset)-offset)]):
 			offset = alignUp(offset)
 		default:
 			r, n, err := parseRecord(b, s.seed)
@@ -268,6 +268,21 @@ func (s *stretch) records(offset int64) ([]Placed, int64, error) {
 func (s *stretch) holdsRecord(b []byte) bool {
 	_, _, err := parseRecord(b, s.seed)
 	return err == nil
+}
+
+// isPadding tells the padding of a group, where nobody knows its length, from a record. Each may have a bad byte: no
+// checksum covers padding, and a record may have lost its kind.
+func isPadding(b []byte) bool {
+	bad := 0
+	for _, one := range b {
+		if one != 0 {
+			bad++
+		}
+		if bad > 1 {
+			return false
+		}
+	}
+	return len(b) > 0
 }
 
 // readBlocks fills b from the file; what is read has been written, so the end of the file is damage.

@@ -291,24 +291,11 @@ func (v *verification) next(w *walk, e extent, at int64, fn func(Placed) error) 
 	n += at
 	if e.grouped() && n%blockBytes != 0 {
 		// Behind a bad record of a group: the next one, if there is any.
-		b, err := w.window.view(n, 1)
-		if err == nil && b[0] == 0 {
-			n = v.padded(e.number, n)
+		if b, err := w.window.view(n, alignUp(n)-n); err == nil && isPadding(b) {
+			n = alignUp(n)
 		}
 	}
 	return n - at, fn(Placed{Record: r, At: Position{File: e.number, Offset: at}})
-}
-
-// padded is where the padding ends that seems to begin at n: it may be a record of which the first byte is bad.
-func (v *verification) padded(number uint64, n int64) int64 {
-	end := alignUp(n)
-	if v.Resume == nil {
-		return end
-	}
-	if next, ok := v.Resume(Position{File: number, Offset: n}); ok && next.File == number {
-		return min(end, next.Offset)
-	}
-	return end
 }
 
 // group reads the group of an adopted file whose header is b. One that fails its checksum is read record by record.
