@@ -119,7 +119,7 @@ func (d *drainer) shareOf(a *allowance) float64 {
 
 // piles is the crowding by what waits to be drained, if it is drained now.
 func (s *Store) piles() float64 {
-	if s.demand() == busy && !s.adopts() {
+	if s.demand() == busy && !s.adopts() || s.drained.stuck.Load() > 0 {
 		return 0
 	}
 	return s.piled() - piledMay + crowdedLeast

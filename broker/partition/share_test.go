@@ -344,3 +344,23 @@ func TestCompactionTellsWhatItHasReadBeforeItEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What piles up behind a damaged file is not drained before the next start: no job hurries for that.
+func TestNobodyHurriesForWhatCannotBeDrained(t *testing.T) {
+	s := newShift(t)
+	s.write(24)
+	s.store.found.Store(int32(loaded))
+	d := &s.store.drainer
+	d.grant(&d.compacting, s.clock.now(), 0)
+	if piles, share := s.store.piles(), d.compacting.share; piles <= crowdedLeast || share <= leastOf(d.store.cfg.Processors) {
+		t.Fatalf("got %v piled up and a share of %v", piles, share)
+	}
+	d.stay()
+	d.grant(&d.compacting, s.clock.now(), 0)
+	if piles, share := s.store.piles(), d.compacting.share; piles != 0 || share != leastOf(d.store.cfg.Processors) {
+		t.Errorf("behind a damaged file: got %v piled up and a share of %v", piles, share)
+	}
+	if err := s.driver.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
