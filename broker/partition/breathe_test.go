@@ -380,6 +380,36 @@ func TestCompactionsAndCopiesTakeTurns(t *testing.T) {
 	}
 }
 
+// While files are filled faster than they are adopted, compactions have their turns, unless producers wait.
+func TestCompactionsHaveTurnsBetweenAdoptions(t *testing.T) {
+	s := newShift(t)
+	s.store.found.Store(int32(busy))
+	for !s.store.adopts() {
+		s.write(4)
+	}
+	s.clock.advance(2 * time.Hour)
+	for _, c := range []struct {
+		due      bool
+		had      time.Duration
+		pressed  bool
+		drainsOn bool
+	}{
+		{false, 0, false, true}, {false, time.Hour, false, true}, {true, drainTurn - 1, false, true},
+		{true, drainTurn, false, false}, {true, time.Hour, false, false}, {true, time.Hour, true, true},
+	} {
+		s.store.compactDue.Store(c.due)
+		for c.pressed && !s.store.pressed() {
+			s.write(4)
+		}
+		if got := s.store.drainsOn(s.clock.now() - c.had); got != c.drainsOn {
+			t.Errorf("a compaction is due: %t, %v after the first file, producers wait: %t: the next file is drained at once: %t", c.due, c.had, c.pressed, got)
+		}
+	}
+	if err := s.driver.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // An adoption costs no I/O, but the processors: it has them for a short while at once, and for its share of the time, the
 // more the more waits.
 func TestAdoptionLeavesTheProcessorsToOthers(t *testing.T) {

@@ -66,7 +66,7 @@ func (s *Store) drain(ctx context.Context) error {
 				return fmt.Errorf("drain node WAL: %w", err)
 			}
 			s.spillNow() // It may go on for long.
-			due = drained && (s.overdue() || s.adopts())
+			due = drained && s.drainsOn(from)
 		}
 		if !s.compactDue.Swap(false) {
 			continue
@@ -81,6 +81,15 @@ func (s *Store) drain(ctx context.Context) error {
 		}
 		s.compacting.Store(more)
 	}
+}
+
+// drainTurn is how long files are drained at least while a compaction is due.
+const drainTurn = time.Second
+
+// drainsOn reports whether the next file is drained at once. As long as files are filled faster than they are adopted there
+// is always one more: a compaction has its turn between them, unless producers wait.
+func (s *Store) drainsOn(from time.Duration) bool {
+	return (s.overdue() || s.adopts()) && (!s.compactDue.Load() || s.urges() || s.cfg.Now()-from < drainTurn)
 }
 
 // compactTurnMax is how long a compaction has at once at most while something else waits.
