@@ -96,12 +96,16 @@ func keepingMetric(m score.Metric, figure string) score.Metric {
 // keptFor is after what part of a sample's time retention deletes what the sample has written.
 const keptFor = 3
 
+// retentionLooks is how often retention looks in the time for which records are kept. By default that is about once in two
+// thousandths of it, and each look moves the log start of each partition.
+const retentionLooks = 2
+
 // KeptSets configures the brokers that keep order. All that topics inherit has to come within the window, so
 // retention and compaction look often.
 func (c Config) KeptSets() []string {
 	return []string{
 		fmt.Sprintf("log.retention.ms=%d", c.retention().Milliseconds()),
-		"log.retention.check.interval.ms=500",
+		fmt.Sprintf("log.retention.check.interval.ms=%d", c.retention().Milliseconds()/retentionLooks),
 		"log.cleaner.backoff.ms=1000",
 		"wal.retained.bytes=1073741824",
 	}
