@@ -48,16 +48,14 @@ func (d *drainer) isDue(file wal.Position) bool {
 	end := wal.Position{File: file.File + 1}
 	var due, least int64
 	for _, l := range d.store.snapshot() {
-		if !l.mayLie(file) {
-			continue
-		}
 		bytes, n := l.lying(file, end)
 		if n == 0 || d.compaction.has(l) || d.compaction.queues(l) {
 			continue
 		}
 		if r, ok := (*rules)(l.partition); ok {
 			if _, worth := l.dirt(r, end); worth {
-				if least += int64(n) * d.store.cfg.dueBatch; bytes >= int64(n)*d.store.cfg.dueBatch {
+				large := int64(n) * d.store.cfg.dueBatch
+				if least += large; bytes >= large {
 					due += bytes
 				}
 			}
@@ -83,20 +81,13 @@ func (d *drainer) mayWait() bool {
 	return !d.store.scarce() && !d.store.crowded.Load() && d.store.cfg.Now() >= d.crampedUntil
 }
 
-// mayLie reports whether the log may have something in a file: what it has in packs is counted.
-func (l *Log) mayLie(file wal.Position) bool {
-	if file.File&wal.PackBit == 0 {
-		return true
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.mu.index.packs.has(file.File &^ wal.PackBit)
-}
-
-// lying is how many durable bytes and batches the log has between two places.
+// lying is how many durable bytes and batches the log has in a file of the WAL, or in a pack, which ends before a place.
 func (l *Log) lying(from, end wal.Position) (bytes int64, batches int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if from.File&wal.PackBit != 0 && !l.mu.index.packs.has(from.File&^wal.PackBit) {
+		return 0, 0 // What is in packs is counted: nothing is looked for.
+	}
 	first, next := l.placedLocked(from), l.placedLocked(end)
 	bytes, _ = l.mu.index.sum(first, next)
 	return bytes, next - first
@@ -105,7 +96,7 @@ func (l *Log) lying(from, end wal.Position) (bytes int64, batches int) {
 // awaitCompaction has an adopted file wait for a compaction.
 func (d *drainer) awaitCompaction(file uint64) {
 	for number := range d.packs {
-		if wal.Adopted(number) && number/wal.PackStep == file {
+		if wal.Adopted(number) && wal.AdoptedFile(number) == file {
 			d.await(number)
 		}
 	}

@@ -257,9 +257,7 @@ func (d *drainer) rewrite(olds []uint64, number uint64) (done bool, err error) {
 		}
 	}
 	for _, old := range olds {
-		delete(d.packs, old)
-		delete(d.bad, old)
-		delete(d.due, old)
+		d.forget(old)
 		if err := d.store.walLog.RemovePack(old); err != nil {
 			return false, fmt.Errorf("remove a pack that was written anew: %w", err)
 		}

@@ -71,9 +71,7 @@ func (d *drainer) removeDoomed() error {
 			return fmt.Errorf("forget pack %d: %w", number, err)
 		}
 		bytes := d.packs[number].Bytes
-		delete(d.packs, number)
-		delete(d.bad, number)
-		delete(d.due, number)
+		d.forget(number)
 		d.doomed = d.doomed[1:]
 		d.hasSpace()
 		if err := d.store.walLog.RemovePack(number); err != nil {
@@ -88,6 +86,13 @@ func (d *drainer) removeDoomed() error {
 	}
 	d.count()
 	return nil
+}
+
+// forget drops what is known of a pack.
+func (d *drainer) forget(number uint64) {
+	delete(d.packs, number)
+	delete(d.bad, number)
+	delete(d.due, number)
 }
 
 // packsInUse counts the bytes of the records that are needed of each pack. It is not settled while a crash
@@ -126,7 +131,7 @@ func (l *Log) settledLocked() bool {
 	return l.mu.cuts.pending.len() == 0 && l.mu.startDurable == l.mu.start && l.mu.resets == 0
 }
 
-// count publishes what there is, for metrics.
+// count publishes what there is, for metrics and the next tick, and lets go of packs that have waited for long enough.
 func (d *drainer) count() {
 	bytes := int64(0)
 	for _, p := range d.packs {

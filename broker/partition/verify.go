@@ -366,6 +366,7 @@ func (v *verifier) audit(l *Log) {
 	last, span := nowhere, Span{Partition: l.partition, From: m.start, To: max(expect, m.start)}
 	for i := 0; i < m.index.len() && reason == ""; i++ {
 		e := m.index.at(i)
+		there := lies(e.at, v.store.drainer.packs)
 		span = Span{Partition: l.partition, From: min(expect, e.base), To: max(expect, e.base, e.end())}
 		switch {
 		case e.base != expect:
@@ -374,12 +375,12 @@ func (v *verifier) audit(l *Log) {
 			reason = fmt.Sprintf("the batch at %d lies nowhere", e.base)
 		case i > 0 && e.epoch < m.index.at(i-1).epoch:
 			reason = fmt.Sprintf("the batch at %d is of epoch %d, the one before it of %d", e.base, e.epoch, m.index.at(i-1).epoch)
-		case lies(e.at, v.store.drainer.packs) && e.at.Compare(last) <= 0: // One that is in no pack was told.
+		case there && e.at.Compare(last) <= 0: // One that is in no pack was told.
 			reason = fmt.Sprintf("the batch at %d lies at %s, the one before it behind that", e.base, e.at)
 		case m.epochs.of(e.base) != e.epoch:
 			reason = fmt.Sprintf("the batch at %d is of epoch %d, the log has %d there", e.base, e.epoch, m.epochs.of(e.base))
 		}
-		if expect = e.end(); lies(e.at, v.store.drainer.packs) {
+		if expect = e.end(); there {
 			last = e.at
 		}
 	}
