@@ -334,8 +334,9 @@ func stage(ctx context.Context, h *harness, number, member int) error {
 		kgo.FetchMaxWait(50*time.Millisecond), kgo.MetadataMinAge(10*time.Millisecond),
 		// A member that leaves while the coordinator moves is not heard, and missed after its session.
 		kgo.SessionTimeout(3*time.Second), kgo.HeartbeatInterval(200*time.Millisecond),
-		// Nor does it end its transaction if it leaves in the midst of it.
-		kgo.TransactionTimeout(3*time.Second),
+		// Others do not commit while they wait for it: their transactions must outlast that. Its own, if it leaves in
+		// the midst of one, is aborted by whoever takes its id.
+		kgo.TransactionTimeout(30*time.Second),
 		kgo.RecordPartitioner(kgo.RoundRobinPartitioner()),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 5 * time.Millisecond }),
 	)
@@ -343,6 +344,10 @@ func stage(ctx context.Context, h *harness, number, member int) error {
 		return err
 	}
 	defer session.Close()
+	// What a member before left open is aborted now: the offsets in it must be stable before records are polled.
+	if _, _, err := session.Client().ProducerID(ctx); err != nil {
+		return fmt.Errorf("producer id: %w", err)
+	}
 	for round := 0; ; round++ {
 		fetches := session.PollRecords(ctx, 20)
 		if ctx.Err() != nil {
@@ -402,9 +407,9 @@ func TestChainOfTransactionsIsExactlyOnce(t *testing.T) {
 	values := numbered("v", 300)
 	h.produceTo("chain-0", values...)
 	ctx, cancel := context.WithCancel(t.Context())
-	var members sync.WaitGroup
-	run := func(ctx context.Context, number, member int) {
-		members.Go(func() {
+	var members, leavers sync.WaitGroup
+	run := func(ctx context.Context, number, member int, all *sync.WaitGroup) {
+		all.Go(func() {
 			if err := stage(ctx, h, number, member); err != nil && !errors.Is(err, context.Canceled) {
 				t.Errorf("stage %d, member %d: %v", number, member, err)
 			}
@@ -412,8 +417,8 @@ func TestChainOfTransactionsIsExactlyOnce(t *testing.T) {
 	}
 	leaves, leave := context.WithCancel(ctx)
 	for number := range 3 {
-		run(ctx, number, 0)
-		run(leaves, number, 1)
+		run(ctx, number, 0, &members)
+		run(leaves, number, 1, &leavers)
 	}
 	moves := make(chan struct{})
 	go func() {
@@ -434,8 +439,9 @@ func TestChainOfTransactionsIsExactlyOnce(t *testing.T) {
 			}
 			if epoch == 2 {
 				leave()
+				leavers.Wait()
 				for number := range 3 {
-					run(ctx, number, 2)
+					run(ctx, number, 1, &members)
 				}
 			}
 		}
@@ -448,6 +454,7 @@ func TestChainOfTransactionsIsExactlyOnce(t *testing.T) {
 	h.arrive("chain-3", len(values))
 	cancel()
 	leave()
+	leavers.Wait()
 	members.Wait()
 	for i := range 4 {
 		name := fmt.Sprint("chain-", i)
