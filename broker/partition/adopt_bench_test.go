@@ -14,13 +14,14 @@ import (
 func BenchmarkAdopt(b *testing.B) {
 	for _, one := range []struct {
 		name  string
+		logs  int
 		moves bool
-	}{{"kept", false}, {"deleted", true}} {
+	}{{"kept", 6, false}, {"deleted", 6, true}, {"kept of many", 1000, false}, {"deleted of many", 1000, true}} {
 		b.Run(one.name, func(b *testing.B) {
 			var spent, longest time.Duration
 			batches := 0
 			for range b.N {
-				took, most, n := adoptOnce(b, one.moves)
+				took, most, n := adoptOnce(b, one.logs, one.moves)
 				spent, longest, batches = spent+took, max(longest, most), batches+n
 			}
 			b.ReportMetric(float64(spent.Nanoseconds())/float64(batches), "ns/batch")
@@ -31,7 +32,7 @@ func BenchmarkAdopt(b *testing.B) {
 
 // adoptOnce adopts eight files, one by one, of which the last three are kept if the start moves. The high watermark is checkpointed
 // before each.
-func adoptOnce(b *testing.B, moves bool) (spent, longest time.Duration, batches int) {
+func adoptOnce(b *testing.B, count int, moves bool) (spent, longest time.Duration, batches int) {
 	b.Helper()
 	var last time.Duration
 	begun, looks := time.Now(), false
@@ -53,7 +54,7 @@ func adoptOnce(b *testing.B, moves bool) (spent, longest time.Duration, batches 
 	if err != nil {
 		b.Fatal(err)
 	}
-	logs := make([]*Log, 6)
+	logs := make([]*Log, count)
 	for i := range logs {
 		logs[i] = leader(s, int32(i), 1)
 	}

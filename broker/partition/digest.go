@@ -3,6 +3,7 @@ package partition
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync"
 
 	"outrigger/broker/batch"
@@ -14,28 +15,36 @@ import (
 // are, and the headers of their batches. It is made while the records are in memory anyway, so that the
 // file can be adopted without being read, and drained although something in it is bad.
 //
-//	record   kind 1, then as varints: partition (a number in this digest), epoch, base, count, bytes since the end of
-//	         the record before, payload bytes; then the head
+//	record   kind 1, then as varints: epoch, base, count, bytes since the end of the partition's record before, payload
+//	         bytes; then the head
 //
-// Epoch and base are told by how they differ from what the partition's record before makes likely. The head is the
+// Records stand by partition, so that a replay has one log at hand at a time, and asks the catalog in the order of its
+// keys. Epoch and base are told by how they differ from what the partition's record before makes likely. The head is the
 // batch's header, as varints: attributes, and timestamps, producer, sequence and records by how they differ. A checksum
 // is not in it. Of a batch whose header is not what its record makes of it, and of a control batch, whose record says
 // what it does, the bytes are there: head bytes, head; and the kind has a bit for it.
 type digest struct {
-	file       uint64
-	partitions []topic.Partition
-	// known numbers the partitions, and states are what the next record of each is likely to be, as long as records are
-	// added.
-	known  map[topic.Partition]uint64
-	states []digestState
-	bytes  []byte
-	last   int64
+	file  uint64
+	parts []digestPart
+	// known is where the part of a partition is, as long as records are added.
+	known map[topic.Partition]int
+	// bytes is how many all parts have.
+	bytes int
 	// lost: it took too much memory, or a record had no place in it.
 	lost bool
 }
 
+// digestPart is what a digest says of one partition.
+type digestPart struct {
+	partition topic.Partition
+	next      digestState
+	bytes     []byte
+}
+
 // digestState is what a partition's next record is compared with.
 type digestState struct {
+	// behind is where the record before ended.
+	behind        int64
 	epoch         topic.Epoch
 	end           topic.Offset
 	timestamp     int64
@@ -84,19 +93,19 @@ func (d *digests) addLocked(r *wal.Placed) {
 	n := len(d.mu.files)
 	if n == 0 || d.mu.files[n-1].file != r.At.File {
 		if n > 0 {
-			d.mu.files[n-1].known, d.mu.files[n-1].states = nil, nil
+			d.mu.files[n-1].known = nil
 		}
-		d.mu.files = append(d.mu.files, &digest{file: r.At.File, known: map[topic.Partition]uint64{}})
+		d.mu.files = append(d.mu.files, &digest{file: r.At.File, known: map[topic.Partition]int{}})
 		n++
 	}
 	one := d.mu.files[n-1]
 	if one.lost {
 		return
 	}
-	before := len(one.bytes)
+	before := one.bytes
 	one.add(r)
-	if d.mu.bytes += len(one.bytes) - before; d.mu.bytes > d.bytesMax || one.lost {
-		d.mu.bytes -= len(one.bytes)
+	if d.mu.bytes += one.bytes - before; d.mu.bytes > d.bytesMax || one.lost {
+		d.mu.bytes -= one.bytes
 		*one = digest{file: one.file, lost: true}
 	}
 }
@@ -125,7 +134,7 @@ func (d *digests) forget(file uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(d.mu.files) > 0 && d.mu.files[0].file <= file {
-		d.mu.bytes -= len(d.mu.files[0].bytes)
+		d.mu.bytes -= d.mu.files[0].bytes
 		d.mu.files = d.mu.files[1:]
 	}
 	d.mu.forgotten = max(d.mu.forgotten, file)
@@ -139,7 +148,7 @@ func (d *digests) burden() float64 {
 	if n == 0 {
 		return 0
 	}
-	return float64(d.mu.bytes-len(d.mu.files[n-1].bytes)) / float64(d.burdenMax)
+	return float64(d.mu.bytes-d.mu.files[n-1].bytes) / float64(d.burdenMax)
 }
 
 // burdens reports whether as many batches wait as may.
@@ -152,22 +161,21 @@ func (g *digest) add(r *wal.Placed) {
 	}
 	number, known := g.known[r.Partition]
 	if !known {
-		number = uint64(len(g.partitions))
+		number = len(g.parts)
 		g.known[r.Partition] = number
-		g.partitions = append(g.partitions, r.Partition)
-		g.states = append(g.states, digestState{})
+		g.parts = append(g.parts, digestPart{partition: r.Partition})
 	}
-	was := &g.states[number]
+	part := &g.parts[number]
+	was := &part.next
 	kind := byte(r.Kind)
 	if len(head) > 0 {
 		kind |= digestHead
 	}
-	b := append(g.bytes, kind)
-	b = binary.AppendUvarint(b, number)
+	b := append(part.bytes, kind)
 	b = binary.AppendVarint(b, int64(r.Epoch)-int64(was.epoch))
 	b = binary.AppendVarint(b, int64(r.Base-was.end))
 	b = binary.AppendVarint(b, int64(r.Count))
-	b = binary.AppendUvarint(b, uint64(r.At.Offset-g.last))
+	b = binary.AppendUvarint(b, uint64(r.At.Offset-was.behind))
 	b = binary.AppendUvarint(b, uint64(len(r.Payload)))
 	switch {
 	case len(head) > 0:
@@ -181,7 +189,8 @@ func (g *digest) add(r *wal.Placed) {
 		b = binary.AppendVarint(b, int64(h.BaseSequence)-int64(was.sequence))
 		b = binary.AppendVarint(b, int64(h.Records)-int64(r.Count))
 	}
-	g.bytes, g.last = b, r.At.Offset+wal.EncodedLen(r.Record)
+	g.bytes += len(b) - len(part.bytes)
+	part.bytes = b
 	was.follow(r, h)
 }
 
@@ -215,6 +224,7 @@ func headerOf(r *wal.Placed, h batch.Header) batch.Header {
 
 // follow takes in a record and the header of its batch, if it has one.
 func (s *digestState) follow(r *wal.Placed, h batch.Header) {
+	s.behind = r.At.Offset + wal.EncodedLen(r.Record)
 	if r.Kind != wal.Data {
 		return
 	}
@@ -225,21 +235,30 @@ func (s *digestState) follow(r *wal.Placed, h batch.Header) {
 	}
 }
 
-// each calls fn with every record, in order. Payloads have their length, but beyond their heads they say
-// nothing, and they hold only during the call.
+// each calls fn with every record: those of a partition in order, one partition after the other. Payloads have their length,
+// but beyond their heads they say nothing, and they hold only during the call. Nothing is added any more.
 func (g *digest) each(fn func(wal.Placed) error) error {
+	g.known = nil
+	slices.SortFunc(g.parts, func(a, b digestPart) int { return comparePartitions(a.partition, b.partition) })
 	var payload []byte
-	d, at := decoder{b: g.bytes}, int64(0)
-	states := make([]digestState, len(g.partitions))
+	for i := range g.parts {
+		var err error
+		if payload, err = g.parts[i].each(g.file, payload, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each has the records of a partition lie in a file. It takes, and returns, the memory for their payloads.
+func (p *digestPart) each(file uint64, payload []byte, fn func(wal.Placed) error) ([]byte, error) {
+	d, was := decoder{b: p.bytes}, digestState{}
 	for len(d.b) > 0 {
-		r := wal.Placed{At: wal.Position{File: g.file}}
+		r := wal.Placed{At: wal.Position{File: file}}
 		kind := d.uint8()
-		r.Kind = wal.Kind(kind &^ digestHead)
-		number := d.uvarint()
-		was := &states[number]
-		r.Partition = g.partitions[number]
+		r.Kind, r.Partition = wal.Kind(kind&^digestHead), p.partition
 		r.Epoch, r.Base, r.Count = was.epoch+topic.Epoch(d.varint()), was.end+topic.Offset(d.varint()), int32(d.varint())
-		r.At.Offset = at + int64(d.uvarint())
+		r.At.Offset = was.behind + int64(d.uvarint())
 		length := int(d.uvarint())
 		if length > len(payload) {
 			payload = make([]byte, length)
@@ -256,15 +275,14 @@ func (g *digest) each(fn func(wal.Placed) error) error {
 			h.Put(r.Payload)
 		}
 		if d.err != nil {
-			return d.err
+			return payload, d.err
 		}
-		at = r.At.Offset + wal.EncodedLen(r.Record)
 		was.follow(&r, h)
 		if err := fn(r); err != nil {
-			return err
+			return payload, err
 		}
 	}
-	return nil
+	return payload, nil
 }
 
 // header decodes the header of the batch of r.
