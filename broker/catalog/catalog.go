@@ -4,6 +4,7 @@
 package catalog
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,27 @@ import (
 type Edit struct {
 	Key, Value []byte
 	Until      []byte
+}
+
+// Deletion deletes a key, which it copies.
+func Deletion(key []byte) Edit {
+	n := len(key)
+	until := append(append(make([]byte, 0, n+1), key...), 0)
+	return Edit{Key: until[:n:n], Until: until}
+}
+
+// ofOne reports whether an edit deletes one key.
+func (e Edit) ofOne() bool {
+	n := len(e.Key)
+	return len(e.Until) == n+1 && e.Until[n] == 0 && bytes.Equal(e.Until[:n], e.Key)
+}
+
+// View is a table as it was at some moment. To look into it is cheap if that is done in the order of the keys. One goroutine
+// uses it, and closes it before the table is closed; as long as it is open, it keeps files on the disk.
+type View interface {
+	// Range is Catalog.Range.
+	Range(from, until []byte, fn func(key, value []byte) error) error
+	Close() error
 }
 
 // Sizes. An edit describes a file of the WAL that was drained, some hundred kilobytes at most times.
@@ -92,15 +114,48 @@ func (c *Catalog) Range(from, until []byte, fn func(key, value []byte) error) er
 	return nil
 }
 
+// View opens a view of the table as it is now.
+func (c *Catalog) View() (View, error) {
+	all, err := c.db.NewIter(nil)
+	if err != nil {
+		return nil, fmt.Errorf("read catalog: %w", err)
+	}
+	return view{all}, nil
+}
+
+type view struct{ all *pebble.Iterator }
+
+// Range implements View.
+func (v view) Range(from, until []byte, fn func(key, value []byte) error) (err error) {
+	for ok := v.all.SeekGE(from); ok && err == nil && bytes.Compare(v.all.Key(), until) < 0; ok = v.all.Next() {
+		err = fn(v.all.Key(), v.all.Value())
+	}
+	if err := errors.Join(err, v.all.Error()); err != nil {
+		return fmt.Errorf("read catalog: %w", err)
+	}
+	return nil
+}
+
+// Close implements View.
+func (v view) Close() error {
+	if err := v.all.Close(); err != nil {
+		return fmt.Errorf("close view of catalog: %w", err)
+	}
+	return nil
+}
+
 // Apply makes all edits, in their order, durable together. After an error nothing is known, and the node
 // has to stop.
 func (c *Catalog) Apply(edits []Edit) (err error) {
 	b := c.db.NewBatch()
 	defer func() { err = errors.Join(err, b.Close()) }()
 	for _, e := range edits {
-		if e.Until != nil {
+		switch {
+		case e.ofOne(): // Whoever reads a file has to take in all of its ranges.
+			err = b.Delete(e.Key, nil)
+		case e.Until != nil:
 			err = b.DeleteRange(e.Key, e.Until, nil)
-		} else {
+		default:
 			err = b.Set(e.Key, e.Value, nil)
 		}
 		if err != nil {

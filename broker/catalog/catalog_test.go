@@ -68,6 +68,56 @@ func TestEditsOutliveTheProcess(t *testing.T) {
 	}
 }
 
+// A view is of its moment, in whatever order it is looked into, and a deletion of one key deletes no other.
+func TestViewIsOfItsMoment(t *testing.T) {
+	c, err := open(t, filepath.Join(t.TempDir(), "catalog"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var edits []catalog.Edit
+	for _, key := range []string{"a", "a\x00", "a\x00\x00", "b", "c"} {
+		edits = append(edits, catalog.Edit{Key: []byte(key), Value: []byte("1")})
+	}
+	if err := c.Apply(edits); err != nil {
+		t.Fatal(err)
+	}
+	v, err := c.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := []byte("a")
+	edits = []catalog.Edit{catalog.Deletion(key), {Key: []byte("b"), Value: []byte("2")}}
+	key[0] = 'c'
+	if err := c.Apply(edits); err != nil {
+		t.Fatal(err)
+	}
+	look := func(in interface {
+		Range(from, until []byte, fn func(key, value []byte) error) error
+	}, from, until string, want ...string) {
+		t.Helper()
+		var got []string
+		err := in.Range([]byte(from), []byte(until), func(key, value []byte) error {
+			got = append(got, fmt.Sprintf("%s=%s", key, value))
+			return nil
+		})
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q to %q: got %q, %v, want %q", from, until, got, err, want)
+		}
+	}
+	look(v, "a", "b", "a=1", "a\x00=1", "a\x00\x00=1")
+	look(v, "b", "z", "b=1", "c=1")
+	look(v, "a", "a\x00", "a=1")
+	look(v, "d", "z")
+	look(c, "a", "z", "a\x00=1", "a\x00\x00=1", "b=2", "c=1")
+	stop := errors.New("stop")
+	if err := v.Range([]byte("a"), []byte("z"), func(_, _ []byte) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("range: got %v, want the error of its function", err)
+	}
+	if err := errors.Join(v.Close(), c.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Pebble writes the file of an old log again, and what was in it stays behind the end of the new one.
 func TestClosedCatalogIsWholeWhereItsLogsAreOldFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "catalog")

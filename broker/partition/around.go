@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"outrigger/broker/batch"
-	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 )
 
@@ -60,19 +59,11 @@ func (d *drainer) around(file uint64, damage *wal.Damage) (drained bool, err err
 	attrs := []any{keyFile, damage.File, keyOffset, damage.At.Offset, keyReason, damage.Reason,
 		keyBatches, batches, keyPartitions, partitions}
 	if d.store.mayAdopt() {
-		run := &drain{drainer: d, shadows: map[topic.Partition]*shadow{}}
-		again := run.salvage
-		if known {
-			again = func(file uint64) (wal.Start, error) { return run.adopt([]uint64{file}) }
-		}
-		next, err := again(file)
-		if err == nil && run.files > 0 {
-			err = run.commit(next)
-		}
+		adopted, err := d.adoptDamaged(file, known)
 		if err != nil && !errors.Is(err, wal.ErrDamaged) {
 			return false, err
 		}
-		if err == nil && run.files > 0 {
+		if adopted {
 			d.store.cfg.Logger.Error("file of the write-ahead log is damaged, it is kept as a pack; replicas with batches "+
 				"that are lost there are filled again by their leaders", attrs...)
 			d.freed()
@@ -86,6 +77,25 @@ func (d *drainer) around(file uint64, damage *wal.Damage) (drained bool, err err
 	}
 	d.stay()
 	return false, nil
+}
+
+// adoptDamaged adopts a file in which something is bad, from its digest if that is known.
+func (d *drainer) adoptDamaged(file uint64, known bool) (adopted bool, err error) {
+	run, err := d.begin()
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, run.end()) }()
+	var next wal.Start
+	if known {
+		next, err = run.adopt([]uint64{file})
+	} else {
+		next, err = run.salvage(file)
+	}
+	if err != nil || run.files == 0 {
+		return false, err
+	}
+	return true, run.commit(next)
 }
 
 // salvage is adopt of a file without a digest, in which something is bad.

@@ -94,9 +94,12 @@ type moved struct {
 // drain is the draining of one file, or of several that are adopted together.
 type drain struct {
 	*drainer
-	shadows map[topic.Partition]*shadow
-	window  sorter
-	files   int
+	// logs and runs are the catalog as it was: one for keyLog, one for keyRun, so that each is looked into in the order of its
+	// keys.
+	logs, runs catalog.View
+	shadows    map[topic.Partition]*shadow
+	window     sorter
+	files      int
 	// adopting is the pack that the file at hand becomes, nothing if it is copied. needed: a batch in it must
 	// outlive the file. made are the packs of all files.
 	adopting wal.Pack
@@ -170,7 +173,11 @@ func (d *drainer) lacksRoom() bool {
 // drainFiles drains a file by copying what is needed of it, or adopts all that are there. Damage leaves everything as
 // it was, but for what could not be removed of it: left.
 func (d *drainer) drainFiles(files []uint64, adopt, copies bool) (copied bool, err, left error) {
-	run := &drain{drainer: d, shadows: map[topic.Partition]*shadow{}}
+	run, err := d.begin()
+	if err != nil {
+		return false, err, nil
+	}
+	defer func() { left = errors.Join(left, run.end()) }()
 	var next wal.Start
 	if adopt {
 		next, err = run.adopt(files)
@@ -189,6 +196,22 @@ func (d *drainer) drainFiles(files []uint64, adopt, copies bool) (copied bool, e
 	}
 	return false, err, left
 }
+
+// begin begins a drain. It must be ended.
+func (d *drainer) begin() (*drain, error) {
+	logs, err := d.store.cfg.Catalog.View()
+	if err != nil {
+		return nil, err
+	}
+	runs, err := d.store.cfg.Catalog.View()
+	if err != nil {
+		return nil, errors.Join(err, logs.Close())
+	}
+	return &drain{drainer: d, logs: logs, runs: runs, shadows: map[topic.Partition]*shadow{}}, nil
+}
+
+// end lets go of the catalog as it was.
+func (d *drain) end() error { return errors.Join(d.logs.Close(), d.runs.Close()) }
 
 // adopt replays the files from their digests, as far as there are any: a catalog's edit for all of them costs
 // as much as one for each. Without a digest the first is read.
@@ -385,19 +408,15 @@ func (d *drain) adoptPack(pack wal.Pack) {
 }
 
 // edits are what the catalog has to learn of one partition.
-func (d *drain) edits(p topic.Partition, s *shadow) ([]catalog.Edit, error) {
+func (d *drain) edits(p topic.Partition, s *shadow) (edits []catalog.Edit, err error) {
 	s.log.relocate(s.moves, shadowed, d.relents)
-	var edits []catalog.Edit
 	if s.fresh {
 		edits = append(edits, catalog.Edit{Key: runKey(p, 0), Until: runsEnd(p)})
-	} else if edit, err := d.store.deadRuns(s); err != nil {
+	} else if edits, err = d.deadRuns(s); err != nil {
 		return nil, err
-	} else if edit.Key != nil {
-		edits = append(edits, edit)
 	}
 	if s.fresh && s.log.mu.end == 0 && !s.log.mu.producers.stale {
-		key := partitionKey(keyLog, p)
-		return append(edits, catalog.Edit{Key: key, Until: append(slices.Clone(key), 0)}), nil
+		return append(edits, catalog.Deletion(partitionKey(keyLog, p))), nil
 	}
 	var run runs
 	first := 0
@@ -440,22 +459,44 @@ func (l *Log) startDurable() topic.Offset {
 	return l.mu.startDurable
 }
 
-// deadRuns is the deletion of the runs that lie wholly below the shadow's log start.
-func (s *Store) deadRuns(shadow *shadow) (catalog.Edit, error) {
+// deadMost is how many runs are deleted one by one.
+const deadMost = 16
+
+// deadRuns are the deletions of the runs that lie wholly below the shadow's log start: of each, or of all at once if they are
+// many.
+func (d *drain) deadRuns(shadow *shadow) (edits []catalog.Edit, err error) {
 	p, start := shadow.log.partition, shadow.log.mu.start
-	var until []byte
+	if start == shadow.start { // What is dead by then went with the drain before.
+		return nil, nil
+	}
+	first := runKey(p, 0)
 	// A run ends where the next one begins; the last one has what the drain adds behind it.
-	err := s.cfg.Catalog.Range(runKey(p, 0), runKey(p, start), func(key, _ []byte) error {
-		until = append(until[:0], key...)
+	var last []byte
+	dead := 0
+	bury := func() {
+		if dead++; dead <= deadMost {
+			edits = append(edits, catalog.Deletion(last))
+		}
+	}
+	err = d.runs.Range(first, runKey(p, start), func(key, _ []byte) error {
+		d.relents()
+		if last != nil {
+			bury()
+		}
+		last = slices.Clone(key)
 		return nil
 	})
-	if err != nil || until == nil {
-		return catalog.Edit{}, err
+	if err != nil {
+		return nil, err
 	}
-	if start >= shadow.from {
-		until = runKey(p, shadow.from)
+	if last != nil && start >= shadow.from {
+		bury()
+		last = runKey(p, shadow.from)
 	}
-	return catalog.Edit{Key: runKey(p, 0), Until: until}, nil
+	if dead > deadMost {
+		edits = []catalog.Edit{{Key: first, Until: last}}
+	}
+	return edits, nil
 }
 
 // Quarantine is wal.Quarantine for the WAL of a Store: it knows from the catalog where that begins.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"outrigger/broker/catalog"
 	"outrigger/broker/catalog/catalogtest"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
@@ -24,6 +25,10 @@ func (c *counted) Range(from, until []byte, fn func(key, value []byte) error) er
 		return fn(key, value)
 	})
 }
+
+func (c *counted) View() (catalog.View, error) { return c, nil }
+
+func (*counted) Close() error { return nil }
 
 // The drain of log starts looks at the batches that go and not at those that stay, and the catalog knows of the log
 // afterwards what a replay of all of it would: from which epochs its first batch and those behind it are.
@@ -62,7 +67,7 @@ func TestDrainOfLogStartsLooksAtWhatGoes(t *testing.T) {
 					state.LogEnd, table.runs, runs)
 			}
 			found := newLog(h.store, l.partition)
-			if err := h.store.restoreLog(found); err != nil {
+			if err := restoreLog(table, found); err != nil {
 				t.Fatal(err)
 			}
 			if got := found.State(); got.LogStart != state.LogStart || got.LogEnd != state.LogEnd || !slices.Equal(found.Epochs(), want) {

@@ -206,7 +206,7 @@ func (l *Log) release() {
 func (s *Store) compacted(one *cleaning) ([]catalog.Edit, error) {
 	p := one.log.partition
 	drained := newLog(s, p)
-	if err := s.restoreLog(drained); err != nil {
+	if err := restoreLog(s.cfg.Catalog, drained); err != nil {
 		return nil, err
 	}
 	if !one.partial {
@@ -220,7 +220,7 @@ func (s *Store) compacted(one *cleaning) ([]catalog.Edit, error) {
 		one.recorded = true
 		return edits, nil
 	}
-	if err := s.restoreRuns(drained, func() {}); err != nil { // Nothing may be cut until it is recorded: no time to pause.
+	if err := s.restoreRuns(s.cfg.Catalog, drained, func() {}); err != nil { // Nothing may be cut until it is recorded: no time to pause.
 		return nil, err
 	}
 	before, behind, ok := one.beside(&drained.mu.index)

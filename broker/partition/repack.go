@@ -473,7 +473,7 @@ func (d *drainer) repackedRuns(
 		if err != nil || !slices.Contains(olds, packOfRun(value)) {
 			return err
 		}
-		edits = append(edits, catalog.Edit{Key: slices.Clone(key), Until: append(slices.Clone(key), 0)})
+		edits = append(edits, catalog.Deletion(key))
 		err = decodeRun(base, value, func(e extent) {
 			at, copied := to[e.base]
 			if e.at = at; !copied {

@@ -90,16 +90,16 @@ func (s *Store) restoreShare(from, until []byte, logs []topic.Partition) error {
 }
 
 // restoreLog rebuilds a log from the catalog, without its batches; one that is not there stays empty.
-func (s *Store) restoreLog(l *Log) error {
+func restoreLog(from ranger, l *Log) error {
 	key := partitionKey(keyLog, l.partition)
-	return s.cfg.Catalog.Range(key, append(slices.Clone(key), 0), func(_, value []byte) error {
+	return from.Range(key, append(slices.Clone(key), 0), func(_, value []byte) error {
 		return l.decodeLog(value)
 	})
 }
 
 // restoreRuns gives a log its batches, and calls between after some of them.
-func (s *Store) restoreRuns(l *Log, between func()) error {
-	return s.cfg.Catalog.Range(runKey(l.partition, 0), runsEnd(l.partition), func(key, value []byte) error {
+func (s *Store) restoreRuns(from ranger, l *Log, between func()) error {
+	return from.Range(runKey(l.partition, 0), runsEnd(l.partition), func(key, value []byte) error {
 		between()
 		return s.restoreRun(l, key, value)
 	})

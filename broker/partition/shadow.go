@@ -15,8 +15,9 @@ type shadow struct {
 	log *Log
 	// from is where the drain begins to add: what lies below has its runs in the catalog. fresh says that
 	// those are of no use any more, since the log was removed, emptied or cut.
-	from  topic.Offset
-	fresh bool
+	// start is the log start that the catalog has.
+	from, start topic.Offset
+	fresh       bool
 	// whole: the index holds all batches, not only those that the drain has added.
 	whole bool
 	// front is a run of the catalog, as far as it lies above a log start.
@@ -31,10 +32,10 @@ func (d *drain) shadow(r wal.Placed) (*shadow, error) {
 	if s == nil {
 		s = &shadow{log: newLog(d.store, r.Partition)}
 		d.shadows[r.Partition] = s
-		if err := d.store.restoreLog(s.log); err != nil {
+		if err := restoreLog(d.logs, s.log); err != nil {
 			return nil, err
 		}
-		s.from = s.log.mu.end
+		s.from, s.start = s.log.mu.end, s.log.mu.start
 	}
 	switch r.Kind {
 	case wal.Reset:
@@ -84,7 +85,7 @@ func (d *drain) findFront(s *shadow, start topic.Offset) error {
 		from = s.front[n-1].end()
 	}
 	s.front = s.front[:0]
-	err := d.store.cfg.Catalog.Range(runKey(p, from), runKey(p, s.from), func(key, value []byte) error {
+	err := d.runs.Range(runKey(p, from), runKey(p, s.from), func(key, value []byte) error {
 		d.relents()
 		_, base, err := parseRunKey(key)
 		if err == nil {
@@ -112,7 +113,7 @@ func (d *drain) complete(s *shadow) error {
 	}
 	added := s.log.mu.index
 	s.log.mu.index, s.log.mu.bytes, s.whole = index{extents: added.extents}, 0, true
-	if err := d.store.restoreRuns(s.log, d.relents); err != nil {
+	if err := d.store.restoreRuns(d.runs, s.log, d.relents); err != nil {
 		return err
 	}
 	for i := range added.len() {

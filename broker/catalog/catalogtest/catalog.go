@@ -37,6 +37,14 @@ func (c *Catalog) Range(from, until []byte, fn func(key, value []byte) error) er
 	return nil
 }
 
+// View implements partition.Catalog.
+func (c *Catalog) View() (catalog.View, error) { return view{c.Clone()}, nil }
+
+type view struct{ *Catalog }
+
+// Close implements catalog.View.
+func (view) Close() error { return nil }
+
 // Apply implements partition.Catalog.
 func (c *Catalog) Apply(edits []catalog.Edit) error {
 	apply := func() {
