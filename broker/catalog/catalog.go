@@ -5,6 +5,7 @@ package catalog
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,11 +43,14 @@ type View interface {
 	Close() error
 }
 
-// Sizes. An edit describes a file of the WAL that was drained, some hundred kilobytes at most times.
+// Sizes. An edit describes files of the WAL that were drained: some hundred kilobytes at most times, megabytes of thousands of
+// logs. What is more than half of a table in memory is written to files of its own at once.
 const (
-	cacheBytes    = 1 << 20
-	memTableBytes = 4 << 20
+	cacheBytes    = 8 << 20
+	memTableBytes = 16 << 20
 	openFilesMax  = 64
+	// editBytes is what an edit takes in a batch beside its key and value, at most.
+	editBytes = 1 + 2*binary.MaxVarintLen32
 )
 
 // ErrDamaged: the table is not what was written. What was drained is not known any more.
@@ -147,7 +151,11 @@ func (v view) Close() error {
 // Apply makes all edits, in their order, durable together. After an error nothing is known, and the node
 // has to stop.
 func (c *Catalog) Apply(edits []Edit) (err error) {
-	b := c.db.NewBatch()
+	size := 0
+	for _, e := range edits {
+		size += len(e.Key) + len(e.Value) + len(e.Until) + editBytes
+	}
+	b := c.db.NewBatchWithSize(size)
 	defer func() { err = errors.Join(err, b.Close()) }()
 	for _, e := range edits {
 		switch {

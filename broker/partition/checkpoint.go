@@ -25,7 +25,7 @@ import (
 func (l *Log) encodeLog() []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := []byte{logFormat}
+	b := append(make([]byte, 0, encodedLeast+l.mu.producers.encodedBytes()), logFormat)
 	b = appendSection(b, sectionOffsets, func(b []byte) []byte {
 		for _, o := range []topic.Offset{l.mu.start, l.mu.highWatermark, l.mu.end, l.mu.savedHighWatermark} {
 			b = binary.BigEndian.AppendUint64(b, uint64(o))
@@ -53,6 +53,9 @@ func (l *Log) encodeLog() []byte {
 		return binary.BigEndian.AppendUint64(b, uint64(l.mu.dropped))
 	})
 }
+
+// encodedLeast has room for what a log is encoded to without producers, most of the time.
+const encodedLeast = 256
 
 const (
 	logFormat = 1
@@ -118,6 +121,16 @@ func (l *Log) decodeLog(b []byte) error {
 	return d.err
 }
 
+// producerHeadBytes and producerBatchBytes are what a producer and each of its batches is encoded to.
+const producerHeadBytes, producerBatchBytes = 8 + 4 + 4, 2 + 3*4 + 3*8
+
+func (t *producerTable) encodedBytes() (n int) {
+	for _, p := range t.byID {
+		n += producerHeadBytes + producerBatchBytes*p.batches.len()
+	}
+	return n
+}
+
 func (t *producerTable) encode(b []byte) []byte {
 	ids := make([]int64, 0, len(t.byID))
 	for id := range t.byID {
@@ -149,7 +162,9 @@ func (t *producerTable) decode(d *decoder, l *Log) {
 	for len(d.b) > 0 {
 		id := int64(d.uint64())
 		p := &producer{committed: int(d.uint32()), heard: now}
-		for i := range int(d.uint32()) {
+		batches := int(d.uint32())
+		p.batches.items = make([]producerBatch, 0, min(batches, len(d.b)/producerBatchBytes))
+		for i := range batches {
 			if d.err != nil {
 				return
 			}
