@@ -131,7 +131,11 @@ type view struct{ all *pebble.Iterator }
 
 // Range implements View.
 func (v view) Range(from, until []byte, fn func(key, value []byte) error) (err error) {
-	for ok := v.all.SeekGE(from); ok && err == nil && bytes.Compare(v.all.Key(), until) < 0; ok = v.all.Next() {
+	ok := v.all.Valid() && bytes.Equal(v.all.Key(), from) // The look before ended where this one begins.
+	if !ok {
+		ok = v.all.SeekGE(from)
+	}
+	for ; ok && err == nil && bytes.Compare(v.all.Key(), until) < 0; ok = v.all.Next() {
 		err = fn(v.all.Key(), v.all.Value())
 	}
 	if err := errors.Join(err, v.all.Error()); err != nil {

@@ -61,6 +61,10 @@ func (d *drain) startsBelow(s *shadow, start topic.Offset) error {
 	if start <= s.log.mu.start {
 		return nil
 	}
+	if len(s.log.mu.epochs) < 2 { // Then nothing depends on the first batch.
+		s.log.startBefore(start, start)
+		return nil
+	}
 	above := func(e extent, start topic.Offset) int { return cmp.Compare(e.end(), start+1) }
 	i, _ := slices.BinarySearchFunc(s.front, start, above)
 	if i == len(s.front) {
