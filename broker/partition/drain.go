@@ -98,8 +98,12 @@ type drain struct {
 	// keys.
 	logs, runs catalog.View
 	shadows    map[topic.Partition]*shadow
-	window     sorter
-	files      int
+	// last is the shadow of the record before, of lastOf, and need which of its batches are needed.
+	last   *shadow
+	lastOf topic.Partition
+	need   need
+	window sorter
+	files  int
 	// adopting is the pack that the file at hand becomes, nothing if it is copied. needed: a batch in it must
 	// outlive the file. made are the packs of all files.
 	adopting wal.Pack
@@ -300,7 +304,7 @@ func (d *drain) take(r wal.Placed) error {
 	switch {
 	case r.Kind != wal.Data:
 		return nil
-	case !d.store.needs(r):
+	case !d.need.has(&r):
 		s.moves = append(s.moves, moved{base: r.Base, from: r.At, to: nowhere})
 		return nil
 	}
@@ -310,7 +314,7 @@ func (d *drain) take(r wal.Placed) error {
 // adoptOne replays a batch that becomes part of a pack where it lies.
 func (d *drain) adoptOne(s *shadow, r wal.Placed) error {
 	at := r.At
-	if r.At = nowhere; d.store.needs(r) {
+	if r.At = nowhere; d.need.has(&r) {
 		r.At = wal.Position{File: d.adopting.Number | wal.PackBit, Offset: at.Offset}
 		d.needed = true
 	}
@@ -436,20 +440,28 @@ func (d *drain) edits(p topic.Partition, s *shadow) (edits []catalog.Edit, err e
 	return append(append(edits, run.done(p)...), catalog.Edit{Key: partitionKey(keyLog, p), Value: s.log.encodeLog()}), nil
 }
 
-// needs reports whether the batch r must outlive its file: its partition is there, and no durable log
-// start lies at or above its end. Under an interval a loss of power can take both back, so that all is
-// needed.
-func (s *Store) needs(r wal.Placed) bool {
-	if s.cfg.WAL.Sync.Interval > 0 {
-		return true
-	}
+// need says which batches of a partition must outlive their file. It may be a little old: then it is more of them.
+type need struct {
+	all, some bool
+	// above: of some, those that reach above it.
+	above topic.Offset
+}
+
+func (n *need) has(r *wal.Placed) bool { return n.all || n.some && recordEnd(r) > n.above }
+
+// needs says that batches are needed whose partition is there, and at or above whose end no durable log start lies. Under an
+// interval a loss of power can take both back, so that all is needed.
+func (s *Store) needs(p topic.Partition) need {
 	s.mu.RLock()
-	l, removing := s.mu.logs[r.Partition], s.mu.removing[r.Partition] != removals{}
+	l, removing := s.mu.logs[p], s.mu.removing[p] != removals{}
 	s.mu.RUnlock()
-	if removing {
-		return true
+	if s.cfg.WAL.Sync.Interval > 0 || removing {
+		return need{all: true}
 	}
-	return l != nil && recordEnd(&r) > l.startDurable()
+	if l == nil {
+		return need{}
+	}
+	return need{some: true, above: l.startDurable()}
 }
 
 // startDurable is the log start that no crash takes back.

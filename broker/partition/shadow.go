@@ -25,13 +25,21 @@ type shadow struct {
 	moves []moved
 }
 
+// shadowBatches is how many batches of a log a file of the WAL has, or less, where there are many logs.
+const shadowBatches = 16
+
 // shadow finds the shadow of a record's partition, or restores it from the catalog. A cut, and a log start above the
 // log end, need all of its batches.
 func (d *drain) shadow(r wal.Placed) (*shadow, error) {
-	s := d.shadows[r.Partition]
+	s := d.last
+	if s == nil || d.lastOf != r.Partition {
+		s = d.shadows[r.Partition]
+		d.last, d.lastOf, d.need = s, r.Partition, d.store.needs(r.Partition)
+	}
 	if s == nil {
 		s = &shadow{log: newLog(d.store, r.Partition)}
-		d.shadows[r.Partition] = s
+		s.log.mu.index.spare = make([]extent, 0, shadowBatches)
+		d.shadows[r.Partition], d.last = s, s
 		if err := restoreLog(d.logs, s.log); err != nil {
 			return nil, err
 		}
