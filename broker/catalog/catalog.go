@@ -49,6 +49,9 @@ const (
 	cacheBytes    = 8 << 20
 	memTableBytes = 16 << 20
 	openFilesMax  = 64
+	// memTablesMost are those that Pebble takes the memory of off the cache: the one at hand, the one that is written, and one
+	// that a view keeps.
+	memTablesMost = 3
 	// editBytes is what an edit takes in a batch beside its key and value, at most.
 	editBytes = 1 + 2*binary.MaxVarintLen32
 )
@@ -70,7 +73,7 @@ func Open(dir string, logger *slog.Logger, died func(error)) (*Catalog, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("open catalog: %w", err)
 	}
-	cache := pebble.NewCache(cacheBytes)
+	cache := pebble.NewCache(cacheBytes + memTablesMost*memTableBytes)
 	defer cache.Unref()
 	options := &pebble.Options{
 		FS:    pebblefs.Wrap(vfs.Default, "catalog", pebblefs.FullDiskPause, logger),

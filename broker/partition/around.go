@@ -63,7 +63,7 @@ func (d *drainer) around(file uint64, damage *wal.Damage) (drained bool, err err
 		if err != nil && !errors.Is(err, wal.ErrDamaged) {
 			return false, err
 		}
-		if adopted {
+		if err == nil && adopted {
 			d.store.cfg.Logger.Error("file of the write-ahead log is damaged, it is kept as a pack; replicas with batches "+
 				"that are lost there are filled again by their leaders", attrs...)
 			d.freed()

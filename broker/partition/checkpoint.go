@@ -163,7 +163,7 @@ func (t *producerTable) decode(d *decoder, l *Log) {
 		id := int64(d.uint64())
 		p := &producer{committed: int(d.uint32()), heard: now}
 		batches := int(d.uint32())
-		p.batches.items = make([]producerBatch, 0, min(batches, len(d.b)/producerBatchBytes)+windowLength)
+		p.batches.items = make([]producerBatch, 0, min(batches, len(d.b)/producerBatchBytes))
 		for i := range batches {
 			if d.err != nil {
 				return

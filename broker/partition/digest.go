@@ -26,8 +26,10 @@ import (
 type digest struct {
 	file  uint64
 	parts []digestPart
-	// known is where the part of a partition is, as long as records are added.
-	known map[topic.Partition]int
+	// known is where the part of a partition is, and states are what the next record of each is compared with, as long as
+	// records are added.
+	known  map[topic.Partition]int
+	states []digestState
 	// bytes is how many all parts have.
 	bytes int
 	// lost: it took too much memory, or a record had no place in it.
@@ -37,9 +39,14 @@ type digest struct {
 // digestPart is what a digest says of one partition.
 type digestPart struct {
 	partition topic.Partition
-	next      digestState
 	bytes     []byte
 }
+
+// partBytes is what a part takes in memory beside its bytes, about.
+const partBytes = 128
+
+// held is how much memory a digest takes, about.
+func (g *digest) held() int { return g.bytes + partBytes*len(g.parts) }
 
 // digestState is what a partition's next record is compared with.
 type digestState struct {
@@ -74,7 +81,8 @@ type digests struct {
 	mu        struct {
 		sync.Mutex
 		files []*digest
-		bytes int
+		// bytes is how many they have, held how much memory they take.
+		bytes, held int
 		// forgotten is up to which file nothing is known any more.
 		forgotten uint64
 	}
@@ -93,7 +101,7 @@ func (d *digests) addLocked(r *wal.Placed) {
 	n := len(d.mu.files)
 	if n == 0 || d.mu.files[n-1].file != r.At.File {
 		if n > 0 {
-			d.mu.files[n-1].known = nil
+			d.mu.files[n-1].known, d.mu.files[n-1].states = nil, nil
 		}
 		d.mu.files = append(d.mu.files, &digest{file: r.At.File, known: map[topic.Partition]int{}})
 		n++
@@ -102,10 +110,12 @@ func (d *digests) addLocked(r *wal.Placed) {
 	if one.lost {
 		return
 	}
-	before := one.bytes
+	bytes, held := one.bytes, one.held()
 	one.add(r)
-	if d.mu.bytes += one.bytes - before; d.mu.bytes > d.bytesMax || one.lost {
+	d.mu.bytes += one.bytes - bytes
+	if d.mu.held += one.held() - held; d.mu.held > d.bytesMax || one.lost {
 		d.mu.bytes -= one.bytes
+		d.mu.held -= one.held()
 		*one = digest{file: one.file, lost: true}
 	}
 }
@@ -135,6 +145,7 @@ func (d *digests) forget(file uint64) {
 	defer d.mu.Unlock()
 	for len(d.mu.files) > 0 && d.mu.files[0].file <= file {
 		d.mu.bytes -= d.mu.files[0].bytes
+		d.mu.held -= d.mu.files[0].held()
 		d.mu.files = d.mu.files[1:]
 	}
 	d.mu.forgotten = max(d.mu.forgotten, file)
@@ -164,9 +175,9 @@ func (g *digest) add(r *wal.Placed) {
 		number = len(g.parts)
 		g.known[r.Partition] = number
 		g.parts = append(g.parts, digestPart{partition: r.Partition})
+		g.states = append(g.states, digestState{})
 	}
-	part := &g.parts[number]
-	was := &part.next
+	part, was := &g.parts[number], &g.states[number]
 	kind := byte(r.Kind)
 	if len(head) > 0 {
 		kind |= digestHead
@@ -238,7 +249,6 @@ func (s *digestState) follow(r *wal.Placed, h batch.Header) {
 // each calls fn with every record: those of a partition in order, one partition after the other. Payloads have their length,
 // but beyond their heads they say nothing, and they hold only during the call. Nothing is added any more.
 func (g *digest) each(fn func(wal.Placed) error) error {
-	g.known = nil
 	slices.SortFunc(g.parts, func(a, b digestPart) int { return comparePartitions(a.partition, b.partition) })
 	var payload []byte
 	for i := range g.parts {

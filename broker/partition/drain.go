@@ -215,7 +215,14 @@ func (d *drainer) begin() (*drain, error) {
 }
 
 // end lets go of the catalog as it was.
-func (d *drain) end() error { return errors.Join(d.logs.Close(), d.runs.Close()) }
+func (d *drain) end() error {
+	if d.logs == nil {
+		return nil
+	}
+	err := errors.Join(d.logs.Close(), d.runs.Close())
+	d.logs, d.runs = nil, nil
+	return err
+}
 
 // adopt replays the files from their digests, as far as there are any: a catalog's edit for all of them costs
 // as much as one for each. Without a digest the first is read.
@@ -362,6 +369,9 @@ func (d *drain) commit(next wal.Start) error {
 		edits = append(edits, more...)
 		d.relents()
 	}
+	if err := d.end(); err != nil {
+		return err
+	}
 	if d.store.cfg.mutant == RetiresTooEarly {
 		if err := d.store.walLog.Retire(next); err != nil {
 			return err
@@ -478,7 +488,7 @@ const deadMost = 16
 // many.
 func (d *drain) deadRuns(shadow *shadow) (edits []catalog.Edit, err error) {
 	p, start := shadow.log.partition, shadow.log.mu.start
-	if start == shadow.start { // What is dead by then went with the drain before.
+	if start == shadow.start { // What a compaction has made dead since the start has moved goes when it moves again.
 		return nil, nil
 	}
 	first := runKey(p, 0)

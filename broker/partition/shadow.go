@@ -38,7 +38,9 @@ func (d *drain) shadow(r wal.Placed) (*shadow, error) {
 	}
 	if s == nil {
 		s = &shadow{log: newLog(d.store, r.Partition)}
-		s.log.mu.index.spare = make([]extent, 0, shadowBatches)
+		if r.Kind == wal.Data {
+			s.log.mu.index.spare = make([]extent, 0, shadowBatches)
+		}
 		d.shadows[r.Partition], d.last = s, s
 		if err := restoreLog(d.logs, s.log); err != nil {
 			return nil, err
