@@ -71,12 +71,18 @@ func TestBenchCountsAStallForEverythingItDelayed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	stalled := make(chan error, 1)
+	stalled, over := make(chan error, 1), make(chan struct{})
 	go func() {
 		admin := kadm.NewClient(client)
 		ticker := time.NewTicker(50 * time.Millisecond)
 		defer ticker.Stop()
-		for ends := int64(0); ends < 2000; <-ticker.C { // the window begins at 1000
+		for ends := int64(0); ends == 0; {
+			select {
+			case <-ticker.C:
+			case <-over:
+				stalled <- errors.New("the bench is over, and has written nothing")
+				return
+			}
 			listed, err := admin.ListEndOffsets(t.Context(), "stalled")
 			if err != nil {
 				stalled <- err
@@ -85,12 +91,14 @@ func TestBenchCountsAStallForEverythingItDelayed(t *testing.T) {
 			end, _ := listed.Lookup("stalled", 0)
 			ends = end.Offset
 		}
+		<-time.After(2 * time.Second) // The window begins after one.
 		err := syscall.Kill(c.pids[0], syscall.SIGSTOP)
 		<-time.After(stall)
 		stalled <- errors.Join(err, syscall.Kill(c.pids[0], syscall.SIGCONT))
 	}()
 	r, code := runBench(t, "produce", "--bootstrap-server", c.kafka[0], "--topic", "stalled", "--rate", "1000", "--producers", "1",
 		"--buffer-bytes", "4096", "--linger", "0", "--seconds", "5")
+	close(over)
 	if err := <-stalled; err != nil {
 		t.Fatal(err)
 	}
