@@ -44,10 +44,11 @@ type View interface {
 }
 
 // Sizes. An edit describes files of the WAL that were drained: some hundred kilobytes at most times, megabytes of thousands of
-// logs. What is more than half of a table in memory is written to files of its own at once.
+// logs. What is more than half of a table in memory is written to files of its own at once. The log of a table takes as much of
+// the disk, and a tenth more, from the start: small disks have no room for larger ones.
 const (
 	cacheBytes    = 8 << 20
-	memTableBytes = 16 << 20
+	memTableBytes = 4 << 20
 	openFilesMax  = 64
 	// memTablesMost are those that Pebble takes the memory of off the cache: the one at hand, the one that is written, and one
 	// that a view keeps.
