@@ -1,9 +1,12 @@
 package interop
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"slices"
 	"strings"
@@ -87,27 +90,57 @@ func readsCoordinators(ctx context.Context, c *cluster, cl *client) error {
 	return nil
 }
 
-// shown waits until one record holds all of these.
+// shown waits until one record holds all of these. It does not wait for the formatter to end, which it does not
+// while there is always another record: every commit of every group of the cluster is one.
 func shown(ctx context.Context, shows func() *exec.Cmd, holds []string) error {
 	return eventually(ctx, func() error {
 		cmd := shows()
-		var out, complaint strings.Builder
-		cmd.Stdout, cmd.Stderr = &out, &complaint
+		var complaint strings.Builder
+		cmd.Stderr = &complaint
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			return err
+		}
 		if err := cmd.Start(); err != nil {
 			return err
 		}
 		stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() }) // it may have ended
-		err := cmd.Wait()
+		records, found, read := scanned(out, holds)
+		if found {
+			_ = cmd.Process.Kill() // it may have ended
+		}
+		err = cmd.Wait()
 		stop()
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, complaint.String())
+		if found {
+			return nil
 		}
-		records := strings.Split(out.String(), `{"key":`)
-		for _, record := range records {
-			if !slices.ContainsFunc(holds, func(want string) bool { return !strings.Contains(record, want) }) {
-				return nil
-			}
+		if err := errors.Join(read, err); err != nil {
+			return fmt.Errorf("%w, after %d records: %s", err, records, complaint.String())
 		}
-		return fmt.Errorf("none of %d records holds %q, the last is %s", len(records)-1, holds, records[len(records)-1])
+		return fmt.Errorf("none of %d records holds %q", records, holds)
 	})
+}
+
+// scanned looks for a record that holds all of these, and counts those that it looked at.
+func scanned(out io.Reader, holds []string) (records int, found bool, err error) {
+	const begin = `{"key":` // of a record: the formatters write no line ends
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<20)
+	lines.Split(func(data []byte, ended bool) (int, []byte, error) {
+		if next := bytes.Index(data[min(1, len(data)):], []byte(begin)); next >= 0 {
+			return next + 1, data[:next+1], nil
+		}
+		if ended && len(data) > 0 {
+			return len(data), data, nil
+		}
+		return 0, nil, nil
+	})
+	for lines.Scan() {
+		record := lines.Text()
+		if !slices.ContainsFunc(holds, func(want string) bool { return !strings.Contains(record, want) }) {
+			return records, true, nil
+		}
+		records++
+	}
+	return records, false, lines.Err()
 }
