@@ -35,11 +35,17 @@ func (e Edit) ofOne() bool {
 	return len(e.Until) == n+1 && e.Until[n] == 0 && bytes.Equal(e.Until[:n], e.Key)
 }
 
+// Ranger is a table that is looked into.
+type Ranger interface {
+	// Range calls fn with every pair from `from` on and below until, in the order of the keys. Key and
+	// value hold only during the call.
+	Range(from, until []byte, fn func(key, value []byte) error) error
+}
+
 // View is a table as it was at some moment. To look into it is cheap if that is done in the order of the keys. One goroutine
 // uses it, and closes it before the table is closed; as long as it is open, it keeps files on the disk.
 type View interface {
-	// Range is Catalog.Range.
-	Range(from, until []byte, fn func(key, value []byte) error) error
+	Ranger
 	Close() error
 }
 
@@ -106,8 +112,7 @@ func Look(dir string, closed bool) (*Catalog, []pebblefs.Bad, error) {
 	return &Catalog{db: db}, nil, nil
 }
 
-// Range calls fn with every pair from `from` on and below until, in the order of the keys. Key and value
-// hold only during the call.
+// Range implements Ranger.
 func (c *Catalog) Range(from, until []byte, fn func(key, value []byte) error) error {
 	all, err := c.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: until})
 	if err != nil {
@@ -133,7 +138,7 @@ func (c *Catalog) View() (View, error) {
 
 type view struct{ all *pebble.Iterator }
 
-// Range implements View.
+// Range implements Ranger.
 func (v view) Range(from, until []byte, fn func(key, value []byte) error) (err error) {
 	ok := v.all.Valid() && bytes.Equal(v.all.Key(), from) // The look before ended where this one begins.
 	if !ok {

@@ -91,9 +91,7 @@ func TestViewIsOfItsMoment(t *testing.T) {
 	if err := c.Apply(edits); err != nil {
 		t.Fatal(err)
 	}
-	look := func(in interface {
-		Range(from, until []byte, fn func(key, value []byte) error) error
-	}, from, until string, want ...string) {
+	look := func(in catalog.Ranger, from, until string, want ...string) {
 		t.Helper()
 		var got []string
 		err := in.Range([]byte(from), []byte(until), func(key, value []byte) error {

@@ -13,18 +13,12 @@ import (
 // Catalog keeps, apart from the WAL, what the drained part of it said: a table of keys and values. A
 // Store calls it from one goroutine at a time, but for Range at its start.
 type Catalog interface {
-	ranger
+	catalog.Ranger
 	// View opens a view of the table as it is now, for many looks in the order of the keys.
 	View() (catalog.View, error)
 	// Apply makes all edits, in their order, durable together. After an error nothing is known, and the
 	// node has to stop.
 	Apply(edits []catalog.Edit) error
-}
-
-type ranger interface {
-	// Range calls fn with every pair from `from` on and below until, in the order of the keys. Key and
-	// value hold only during the call.
-	Range(from, until []byte, fn func(key, value []byte) error) error
 }
 
 // The keys of the catalog; numbers are big-endian, so that they sort.

@@ -3,10 +3,10 @@ package partition
 import (
 	"fmt"
 	"runtime"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 
+	"outrigger/broker/catalog"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 )
@@ -90,15 +90,15 @@ func (s *Store) restoreShare(from, until []byte, logs []topic.Partition) error {
 }
 
 // restoreLog rebuilds a log from the catalog, without its batches; one that is not there stays empty.
-func restoreLog(from ranger, l *Log) error {
+func restoreLog(from catalog.Ranger, l *Log) error {
 	key := partitionKey(keyLog, l.partition)
-	return from.Range(key, append(slices.Clone(key), 0), func(_, value []byte) error {
+	return from.Range(key, append(key, 0), func(_, value []byte) error {
 		return l.decodeLog(value)
 	})
 }
 
 // restoreRuns gives a log its batches, and calls between after some of them.
-func (s *Store) restoreRuns(from ranger, l *Log, between func()) error {
+func (s *Store) restoreRuns(from catalog.Ranger, l *Log, between func()) error {
 	return from.Range(runKey(l.partition, 0), runsEnd(l.partition), func(key, value []byte) error {
 		between()
 		return s.restoreRun(l, key, value)

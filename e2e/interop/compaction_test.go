@@ -3,6 +3,7 @@ package interop
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -129,17 +130,24 @@ func (c *cluster) metric(broker int, name string) (float64, error) {
 // has lost something: what is drained later leaves out what later records have overwritten, whatever the ratio.
 func consumesCompacted(ctx context.Context, c *cluster, cl *client) error {
 	want, err := c.read(ctx, compactedTopic, false)
-	for err == nil {
+	if err != nil {
+		return err
+	}
+	for before := error(nil); ; {
 		attempt, cancel := context.WithTimeout(ctx, cellWithin/3)
 		failed := reads(attempt, c, cl, member{topic: compactedTopic}, want, nil)
 		cancel()
 		if failed == nil {
 			return nil
 		}
-		before := want
-		if want, err = c.read(ctx, compactedTopic, false); err == nil && slices.Equal(before, want) {
-			return failed
+		now, err := c.read(ctx, compactedTopic, false)
+		if err != nil {
+			return errors.Join(before, failed, err)
 		}
+		if slices.Equal(now, want) {
+			return errors.Join(before, failed)
+		}
+		before = errors.Join(before, fmt.Errorf("of %d records %d were left: %w", len(want), len(now), failed))
+		want = now
 	}
-	return err
 }
