@@ -42,6 +42,8 @@ type connection struct {
 	freed   chan struct{}
 	// clientID is the last one heard, for the log.
 	clientID string
+	// refusals belong to the reader.
+	refusals refusals
 }
 
 // errEnd ends a connection without anybody being to blame.
@@ -170,7 +172,7 @@ func (c *connection) take(ctx context.Context, frame []byte) error {
 	}
 	p := &pending{request: request{
 		Header: header, body: decoded, listener: c.listener, client: c.client, connection: c.number,
-		arrived: time.Now(), frameBytes: len(frame),
+		arrived: time.Now(), frameBytes: len(frame), refusals: &c.refusals,
 	}}
 	p.meter = c.broker.meters.api(header.Key)
 	p.meter.requests.Inc()

@@ -21,6 +21,8 @@ type request struct {
 	arrived    time.Time
 	// frameBytes is the length of the frame that body lies in.
 	frameBytes int
+	// refusals are those of the connection that it came in on.
+	refusals *refusals
 }
 
 // clientID is what the client calls itself, perhaps nothing.

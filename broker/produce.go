@@ -49,11 +49,13 @@ func (b *Broker) produce(ctx context.Context, r *request, q *kmsg.ProduceRequest
 				w.fail(i, j, refused)
 				continue
 			}
+			refused := unknown
 			if unknown != codeNone {
 				w.fail(i, j, unknown)
-				continue
+			} else {
+				refused = b.append(&turn, w, place{i, j}, b.resolve(t, p.Partition), settings)
 			}
-			b.append(&turn, w, place{i, j}, b.resolve(t, p.Partition), settings)
+			r.refusals.add(asked, p, refused, r.arrived)
 		}
 	}
 	w.begun()
@@ -121,51 +123,52 @@ func judgeProduce(version int16, q *kmsg.ProduceRequest) code {
 // place is a partition's position in the request, and so in the answer.
 type place struct{ topic, partition int }
 
-// append judges one batch and appends it.
-func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target, s *topicSettings) {
+// append judges one batch and appends it, or tells why it is refused.
+func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target, s *topicSettings) code {
 	if to.code != codeNone {
-		w.fail(at.topic, at.partition, to.code)
-		return
+		return w.fail(at.topic, at.partition, to.code)
 	}
 	if turn.low != "" {
 		// NOT_ENOUGH_REPLICAS is what all clients take for "not persisted, try again". After
 		// KAFKA_STORAGE_ERROR they look for another leader, and there is none: this one is well. What the
 		// coordinators write, by which groups go on, does not come this way.
-		w.refuse(at, codeNotEnoughReplicas, turn.low)
-		return
+		return w.refuse(at, codeNotEnoughReplicas, turn.low)
 	}
-	records := w.request.Topics[at.topic].Partitions[at.partition].Records
+	asked := &w.request.Topics[at.topic]
+	p := &asked.Partitions[at.partition]
+	records := p.Records
 	header, err := s.judge(records, w.arrived, w.version >= produceZstd)
 	if err != nil {
 		b.offenders.report(offence{
 			Address: w.client, Reason: reasonBatch, ClientID: w.clientID, API: "Produce",
 			Version: w.version, Err: err,
 		})
-		w.refuse(at, codeBefore(err), err.Error())
 		w.name(at, err)
-		return
+		return w.refuse(at, codeBefore(err), err.Error())
 	}
 	guard, refused := w.transaction.of(at, w.version)
 	switch {
 	case header.Transactional() && w.request.TransactionID == nil:
-		w.fail(at.topic, at.partition, codeInvalidTxnState)
-		return
+		return w.fail(at.topic, at.partition, codeInvalidTxnState)
 	case refused != codeNone:
-		w.fail(at.topic, at.partition, refused)
-		return
+		return w.fail(at.topic, at.partition, refused)
 	}
 	records, appendTime, err := s.shape(records, header, w.arrived)
 	if err != nil {
-		w.refuse(at, codeBefore(err), "the batch is too large once it is compressed as the topic asks")
-		return
+		return w.refuse(at, codeBefore(err), "the batch is too large once it is compressed as the topic asks")
 	}
 	if len(records)*keptShare < w.frameBytes {
 		records = bytes.Clone(records)
 	}
-	appended, err := turn.append(to.log, records, partition.AppendOptions{Acks: w.request.Acks, Guard: guard})
-	if err != nil {
-		w.fail(at.topic, at.partition, b.judge("Produce", err))
-		return
+	before, behind := w.refusals.before(asked, p, header, w.arrived)
+	appended, err := turn.append(to.log, records, partition.AppendOptions{Acks: w.request.Acks, Guard: guard, Continues: behind})
+	switch {
+	case behind && errors.Is(err, partition.ErrOutOfOrderSequence):
+		return w.fail(at.topic, at.partition, before.why)
+	case err != nil:
+		return w.fail(at.topic, at.partition, b.judge("Produce", err))
+	case behind:
+		w.refusals.taken(asked, p, header)
 	}
 	if !appended.Duplicate {
 		w.meters[at.topic].appended(int64(header.Records), int64(len(records)))
@@ -174,4 +177,5 @@ func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target, s
 		w.at(at).LogAppendTime = appended.Timestamp
 	}
 	w.appended(at, to.log, appended)
+	return codeNone
 }

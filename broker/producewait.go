@@ -33,6 +33,7 @@ type produceWait struct {
 	transaction *produceTransaction
 	// frameBytes is the length of the frame that the batches lie in.
 	frameBytes int
+	refusals   *refusals
 
 	// all is closed when every partition is decided.
 	all chan struct{}
@@ -57,7 +58,7 @@ type produceCancel struct {
 func newProduceWait(b *Broker, r *request, q *kmsg.ProduceRequest) *produceWait {
 	w := &produceWait{
 		broker: b, request: q, version: r.Version, clientID: r.clientID(), client: r.client,
-		listener: r.listener, arrived: r.arrived, frameBytes: r.frameBytes, all: make(chan struct{}),
+		listener: r.listener, arrived: r.arrived, frameBytes: r.frameBytes, refusals: r.refusals, all: make(chan struct{}),
 		meters: make([]*topicMeter, len(q.Topics)),
 	}
 	w.deadline = r.arrived.Add(max(0, time.Duration(q.TimeoutMillis)*time.Millisecond))
@@ -83,15 +84,16 @@ func (w *produceWait) at(at place) *kmsg.ProduceResponseTopicPartition {
 	return &w.response.Topics[at.topic].Partitions[at.partition]
 }
 
-// fail answers a partition of which nothing was appended. Reader only, before begun.
-func (w *produceWait) fail(topic, partition int, why code) {
+// fail answers a partition of which nothing was appended. Reader only, before begun. It returns the code.
+func (w *produceWait) fail(topic, partition int, why code) code {
 	w.at(place{topic, partition}).ErrorCode = int16(why)
+	return why
 }
 
 // refuse is fail with a sentence for the client.
-func (w *produceWait) refuse(at place, why code, message string) {
-	w.fail(at.topic, at.partition, why)
+func (w *produceWait) refuse(at place, why code, message string) code {
 	w.at(at).ErrorMessage = kmsg.StringPtr(message)
+	return w.fail(at.topic, at.partition, why)
 }
 
 // name tells which records of a batch are refused, if that is why it is (KIP-467): to a client that knows it, the

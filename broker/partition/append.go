@@ -22,6 +22,8 @@ type AppendOptions struct {
 	// leadership may have gone and come back since, with other records in between.
 	Fenced bool
 	Epoch  topic.Epoch
+	// Continues: take a batch that does not begin its producer's sequence only if the log knows what came before.
+	Continues bool
 	// Guard lets the batch begin its producer's transaction here; see GuardTransaction.
 	Guard Guard
 
@@ -120,7 +122,7 @@ func (l *Log) admitLocked(h batch.Header, o AppendOptions) (Appended, error) {
 	if o.marker != nil {
 		return a, l.mu.producers.judgeMarker(o.marker)
 	}
-	original, duplicate, err := l.mu.producers.judge(h)
+	original, duplicate, err := l.mu.producers.judge(h, o.Continues)
 	if err == nil && !duplicate {
 		err = l.mu.producers.transactions.judge(h, o.Guard)
 	}

@@ -580,7 +580,7 @@ func (w *world) checkState(m *modelLog, l *Log, durable topic.Offset) {
 		w.fail("room leaked: %+v", room)
 	}
 	h := pb(w.random.Int64N(3), int16(w.random.IntN(2)), w.random.Int32N(12), 1+w.random.Int32N(3))
-	original, duplicate, err := l.mu.producers.judge(h)
+	original, duplicate, err := l.mu.producers.judge(h, false)
 	wantOriginal, wantDuplicate, wantErr := m.judge(h)
 	if !errors.Is(err, wantErr) || duplicate != wantDuplicate || original.base != wantOriginal.base {
 		w.fail("%+v is judged duplicate %v of %d, %v; want %v of %d, %v", h, duplicate, original.base, err,

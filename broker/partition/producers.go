@@ -79,12 +79,16 @@ func newProducerTable(producerMax int) *producerTable {
 }
 
 // judge says whether a batch may be appended. A duplicate is not an error: it is answered with the
-// offsets that it has already (failure mode 49).
-func (t *producerTable) judge(h batch.Header) (original producerBatch, duplicate bool, err error) {
+// offsets that it has already (failure mode 49). A batch that continues what is not known is refused if continues says so.
+func (t *producerTable) judge(h batch.Header, continues bool) (original producerBatch, duplicate bool, err error) {
 	if h.ProducerID < 0 || h.Control() {
 		return producerBatch{}, false, nil
 	}
 	p := t.byID[h.ProducerID]
+	if p == nil && continues && h.BaseSequence > 0 {
+		return producerBatch{}, false, fmt.Errorf("%w: producer %d sent %d, and is not known",
+			ErrOutOfOrderSequence, h.ProducerID, h.BaseSequence)
+	}
 	if p == nil {
 		return producerBatch{}, false, nil // any sequence will do: we may merely have forgotten it
 	}
@@ -98,7 +102,7 @@ func (t *producerTable) judge(h batch.Header) (original producerBatch, duplicate
 	case h.ProducerEpoch > newest.epoch && h.BaseSequence != 0:
 		return producerBatch{}, false, fmt.Errorf("%w: producer %d starts epoch %d at %d, not 0",
 			ErrOutOfOrderSequence, h.ProducerID, h.ProducerEpoch, h.BaseSequence)
-	case h.ProducerEpoch > newest.epoch, newest.last == unknownSequence:
+	case h.ProducerEpoch > newest.epoch, newest.last == unknownSequence && !(continues && h.BaseSequence > 0):
 		return producerBatch{}, false, nil
 	}
 	if original, ok := p.remembered(h); ok {

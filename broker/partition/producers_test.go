@@ -83,7 +83,7 @@ func TestProducerSequencesAreJudged(t *testing.T) {
 			for _, highWatermark := range []topic.Offset{0, base / 2, base} {
 				table.commit(highWatermark)
 				for _, want := range test.asked {
-					original, duplicate, err := table.judge(want.h)
+					original, duplicate, err := table.judge(want.h, false)
 					if !errors.Is(err, want.err) || duplicate != (want.duplicate != none) {
 						t.Errorf("%+v at high watermark %d: duplicate %v, error %v; want %v, %v", want.h,
 							highWatermark, duplicate, err, want.duplicate != none, want.err)
@@ -164,8 +164,21 @@ func TestSilentProducerIsForgottenOnceCommitted(t *testing.T) {
 	if table.byID[1] != nil || table.byID[2] == nil {
 		t.Fatal("want the committed producer forgotten and the uncommitted one kept")
 	}
-	if _, _, err := table.judge(pb(1, 0, 40, 1)); err != nil {
+	if _, _, err := table.judge(pb(1, 0, 40, 1), false); err != nil {
 		t.Fatalf("a forgotten producer goes on with any sequence, got %v", err)
+	}
+	for sequence, want := range map[int32]error{40: ErrOutOfOrderSequence, 0: nil} {
+		if _, _, err := table.judge(pb(1, 0, sequence, 1), true); !errors.Is(err, want) {
+			t.Errorf("sequence %d that has to continue: got %v, want %v", sequence, err, want)
+		}
+	}
+	marked := newProducerTable(100)
+	marked.recordMarker(pb(1, 0, -1, 1), batch.Marker{}, 0, 0)
+	if _, _, err := marked.judge(pb(1, 0, 40, 1), false); err != nil {
+		t.Errorf("behind a marker alone any sequence goes on, got %v", err)
+	}
+	if _, _, err := marked.judge(pb(1, 0, 40, 1), true); !errors.Is(err, ErrOutOfOrderSequence) {
+		t.Errorf("behind a marker alone, and has to continue: got %v, want %v", err, ErrOutOfOrderSequence)
 	}
 }
 

@@ -138,7 +138,7 @@ func (l *Log) JudgeTransaction(id int64, epoch int16, g Guard) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := batch.Header{ProducerID: id, ProducerEpoch: epoch, BaseSequence: -1, Attributes: batch.Transactional}
-	if _, _, err := l.mu.producers.judge(h); err != nil {
+	if _, _, err := l.mu.producers.judge(h, false); err != nil {
 		return err
 	}
 	return l.mu.producers.transactions.judge(h, g)

@@ -286,7 +286,7 @@ func (r *killRun) check(ctx context.Context, c *cluster) error {
 		want[i].key = ""
 	}
 	if err := errorOf(sameValues(read, want), ackedWhereRead(recordsOf(r.p.messages(0, "acked")), read)); err != nil {
-		return err
+		return fmt.Errorf("%w; the client says: %s", err, r.p.complaint())
 	}
 	number := map[string]int{}
 	for i, w := range r.wrote {
