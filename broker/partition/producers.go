@@ -102,7 +102,7 @@ func (t *producerTable) judge(h batch.Header, continues bool) (original producer
 	case h.ProducerEpoch > newest.epoch && h.BaseSequence != 0:
 		return producerBatch{}, false, fmt.Errorf("%w: producer %d starts epoch %d at %d, not 0",
 			ErrOutOfOrderSequence, h.ProducerID, h.ProducerEpoch, h.BaseSequence)
-	case h.ProducerEpoch > newest.epoch, newest.last == unknownSequence && !(continues && h.BaseSequence > 0):
+	case h.ProducerEpoch > newest.epoch, newest.last == unknownSequence && (!continues || h.BaseSequence <= 0):
 		return producerBatch{}, false, nil
 	}
 	if original, ok := p.remembered(h); ok {
