@@ -55,7 +55,9 @@ func (b *Broker) produce(ctx context.Context, r *request, q *kmsg.ProduceRequest
 			} else {
 				refused = b.append(&turn, w, place{i, j}, b.resolve(t, p.Partition), settings)
 			}
-			r.refusals.add(asked, p, refused, r.arrived)
+			if comesAgain(refused) {
+				r.refusals.add(w, place{i, j})
+			}
 		}
 	}
 	w.begun()
@@ -150,6 +152,8 @@ func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target, s
 	switch {
 	case header.Transactional() && w.request.TransactionID == nil:
 		return w.fail(at.topic, at.partition, codeInvalidTxnState)
+	case header.Transactional() && header.ProducerID >= 0 && !w.transaction.knows(at):
+		return w.fail(at.topic, at.partition, codeNotLeaderOrFollower) // it was not, or it would have asked
 	case refused != codeNone:
 		return w.fail(at.topic, at.partition, refused)
 	}
@@ -160,11 +164,11 @@ func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target, s
 	if len(records)*keptShare < w.frameBytes {
 		records = bytes.Clone(records)
 	}
-	before, behind := w.refusals.before(asked, p, header, w.arrived)
+	behind := w.refusals.before(asked, p, header)
 	appended, err := turn.append(to.log, records, partition.AppendOptions{Acks: w.request.Acks, Guard: guard, Continues: behind})
 	switch {
 	case behind && errors.Is(err, partition.ErrOutOfOrderSequence):
-		return w.fail(at.topic, at.partition, before.why)
+		return w.fail(at.topic, at.partition, codeNotLeaderOrFollower)
 	case err != nil:
 		return w.fail(at.topic, at.partition, b.judge("Produce", err))
 	case behind:

@@ -34,6 +34,8 @@ type produceWait struct {
 	// frameBytes is the length of the frame that the batches lie in.
 	frameBytes int
 	refusals   *refusals
+	// refused are those that the answer tells of; theirs is the lock.
+	refused []refusalKey
 
 	// all is closed when every partition is decided.
 	all chan struct{}
@@ -151,6 +153,9 @@ func (w *produceWait) decide(index int, err error) {
 		return
 	}
 	wait.decided = true
+	if err != nil {
+		w.refusals.add(w, wait.at)
+	}
 	w.settle(wait.at, codeAfter(err))
 	w.countLocked()
 }
@@ -198,6 +203,14 @@ func (w *produceWait) await(ctx context.Context, timer *time.Timer) *kmsg.Produc
 	return w.response
 }
 
+// told is what to call when the answer is written, nil for nothing. The answer was taken.
+func (w *produceWait) told() func() {
+	if w.refusals == nil || !w.refusals.some.Load() {
+		return nil
+	}
+	return func() { w.refusals.told(w) }
+}
+
 // abandon cancels what is waited for; nobody wants the answer.
 func (w *produceWait) abandon() { w.take() }
 
@@ -209,6 +222,7 @@ func (w *produceWait) take() {
 	var cancels []func()
 	for _, wait := range w.mu.waits {
 		if !wait.decided {
+			w.refusals.add(w, wait.at) // it may yet be cut
 			w.settle(wait.at, codeRequestTimedOut)
 			cancels = append(cancels, wait.cancel)
 		}

@@ -2,6 +2,9 @@ package broker
 
 import (
 	"math"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -10,8 +13,8 @@ import (
 	"outrigger/broker/topic"
 )
 
-// refusals are the batches of idempotent producers that a connection was refused for the moment. What its client had
-// sent behind one of them must not be taken in its place:
+// refusals are the batches of idempotent producers that are not known to be in the log, as far as a connection sent them and
+// their clients may not know yet. What was sent behind one must not be taken in its place:
 //
 //	client                                    broker
 //	batch 0..24 ──────────────────────────>   NOT_LEADER_OR_FOLLOWER
@@ -19,14 +22,21 @@ import (
 //	0..24 again  ─────────────────────────>   OUT_OF_ORDER_SEQUENCE_NUMBER, now for good
 //
 // librdkafka even takes the first for acknowledged with the second, and tells its application so; and if the broker does
-// know the producer, OUT_OF_ORDER_SEQUENCE_NUMBER for the second ends its producer. So the second is refused as the first was,
-// until the first has come again. It may have been taken elsewhere meanwhile: then the log knows what came before the second.
+// know the producer, OUT_OF_ORDER_SEQUENCE_NUMBER for the second may end its producer. So the second has to continue what the
+// log knows, which is so if the first was appended after all, here or elsewhere, or came again; else it is refused like the
+// first.
 //
-// One goroutine uses them, the connection's reader.
+// The connection's reader adds to them and asks; who decides what was appended adds; the writer tells what is answered.
 type refusals struct {
-	byBatch map[refusalKey]refusal
+	// some: there is one. Most connections never have any.
+	some atomic.Bool
+	mu   struct {
+		sync.Mutex
+		byBatch map[refusalKey]refusal
+	}
 }
 
+// refusalKey is a producer in a partition, whose topic is called as the request calls it.
 type refusalKey struct {
 	topic     string
 	id        topic.ID
@@ -34,28 +44,31 @@ type refusalKey struct {
 	producer  int64
 }
 
-// refusal is the first batch of a producer that was refused and has not come again.
+// refusal is the first batch of a producer of which that is so.
 type refusal struct {
 	epoch int16
 	first int32
-	why   code
+	// by is the request whose answer says so, nil once it is written; until when it counts from then on.
+	by    *produceWait
 	until time.Time
 }
 
 const (
 	// refusalsMax bounds those of a connection. One more takes the place of another, whose followers are judged as if it had
 	// never come.
-	refusalsMax = 1024
-	// refusedFor is how long a client has to send a refused batch again. One that has given it up gets to know that what
-	// follows it is out of order.
-	refusedFor = time.Minute
+	refusalsMax = 4096
+	// refusedFor is how long a client that has the answer may have sent something before it read it, and how long what it sent
+	// behind that waits for the batch to come again. A client that gives a batch up gets to know that the next is out of order.
+	refusedFor = 10 * time.Second
+	// topicNameMax is the longest name that a topic can have.
+	topicNameMax = 249
 )
 
 // comesAgain reports whether clients send a batch again that was refused with the code.
 func comesAgain(why code) bool {
 	switch why {
 	case codeNotLeaderOrFollower, codeNotEnoughReplicas, codeUnknownTopicOrPartition, codeUnknownTopicID, codeStorageError,
-		codeCorruptMessage, codeConcurrentTransactions:
+		codeCorruptMessage, codeConcurrentTransactions, codeRequestTimedOut:
 		return true
 	}
 	return false
@@ -65,61 +78,103 @@ func refusalOf(t *kmsg.ProduceRequestTopic, index int32, producer int64) refusal
 	return refusalKey{topic: t.Topic, id: t.TopicID, partition: index, producer: producer}
 }
 
-// add notes that a batch was refused.
-func (r *refusals) add(t *kmsg.ProduceRequestTopic, p *kmsg.ProduceRequestTopicPartition, why code, now time.Time) {
-	if r == nil || !comesAgain(why) {
+// add notes that the answer to a request does not say of a batch that it is in the log.
+func (r *refusals) add(by *produceWait, at place) {
+	if r == nil {
 		return
 	}
+	t := &by.request.Topics[at.topic]
+	p := &t.Partitions[at.partition]
 	h, err := batch.ParseHeader(p.Records)
-	if err != nil || h.ProducerID < 0 || h.BaseSequence < 0 {
+	if err != nil || h.ProducerID < 0 || h.BaseSequence < 0 || len(t.Topic) > topicNameMax {
 		return
 	}
 	key := refusalOf(t, p.Partition, h.ProducerID)
-	if was, ok := r.byBatch[key]; ok && !was.over(h, now) && was.precedes(h) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	was, known := r.mu.byBatch[key]
+	if known && !was.over(h, now) && was.precedes(h) {
 		return
 	}
-	if r.byBatch == nil {
-		r.byBatch = map[refusalKey]refusal{}
+	if r.mu.byBatch == nil {
+		r.mu.byBatch = map[refusalKey]refusal{}
 	}
-	if len(r.byBatch) >= refusalsMax {
-		for any := range r.byBatch {
-			delete(r.byBatch, any)
-			break
+	if !known && len(r.mu.byBatch) >= refusalsMax {
+		r.makeRoomLocked(now)
+	}
+	key.topic = strings.Clone(key.topic)
+	r.mu.byBatch[key] = refusal{epoch: h.ProducerEpoch, first: h.BaseSequence, by: by}
+	by.refused = append(by.refused, key)
+	r.some.Store(true)
+}
+
+// makeRoomLocked forgets those whose time is over, or else any.
+func (r *refusals) makeRoomLocked(now time.Time) {
+	for key, was := range r.mu.byBatch {
+		if was.ended(now) {
+			delete(r.mu.byBatch, key)
 		}
 	}
-	r.byBatch[key] = refusal{epoch: h.ProducerEpoch, first: h.BaseSequence, why: why, until: now.Add(refusedFor)}
+	for key := range r.mu.byBatch {
+		if len(r.mu.byBatch) < refusalsMax {
+			return
+		}
+		delete(r.mu.byBatch, key)
+	}
 }
 
-// before finds the refusal behind which a batch was sent. One that is over, and one whose batch this is, is forgotten.
-func (r *refusals) before(
-	t *kmsg.ProduceRequestTopic, p *kmsg.ProduceRequestTopicPartition, h batch.Header, now time.Time,
-) (refusal, bool) {
-	if r == nil || len(r.byBatch) == 0 || h.ProducerID < 0 {
-		return refusal{}, false
+// told says that the answer to a request is written: from now on the client is to know.
+func (r *refusals) told(by *produceWait) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	for _, key := range by.refused {
+		if was, ok := r.mu.byBatch[key]; ok && was.by == by {
+			was.by, was.until = nil, now.Add(refusedFor)
+			r.mu.byBatch[key] = was
+		}
 	}
+	by.refused = nil
+}
+
+// before reports whether a batch was sent behind one that is noted. One that is over, and the batch's own, is forgotten.
+func (r *refusals) before(t *kmsg.ProduceRequestTopic, p *kmsg.ProduceRequestTopicPartition, h batch.Header) bool {
+	if r == nil || !r.some.Load() || h.ProducerID < 0 {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	key := refusalOf(t, p.Partition, h.ProducerID)
-	was, ok := r.byBatch[key]
+	was, ok := r.mu.byBatch[key]
 	if !ok {
-		return refusal{}, false
+		return false
 	}
-	if was.over(h, now) || h.BaseSequence == was.first {
-		delete(r.byBatch, key)
-		return refusal{}, false
+	if was.over(h, time.Now()) || h.BaseSequence == was.first {
+		r.forgetLocked(key)
+		return false
 	}
-	if !was.precedes(h) {
-		return refusal{}, false
-	}
-	return was, true
+	return was.precedes(h)
 }
 
-// taken forgets the refusal of a batch, for one behind it was appended where it belongs.
+// taken forgets what precedes a batch that was appended where it belongs.
 func (r *refusals) taken(t *kmsg.ProduceRequestTopic, p *kmsg.ProduceRequestTopicPartition, h batch.Header) {
-	delete(r.byBatch, refusalOf(t, p.Partition, h.ProducerID))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forgetLocked(refusalOf(t, p.Partition, h.ProducerID))
 }
+
+func (r *refusals) forgetLocked(key refusalKey) {
+	delete(r.mu.byBatch, key)
+	r.some.Store(len(r.mu.byBatch) > 0)
+}
+
+// ended reports whether the time of a refusal is over.
+func (r refusal) ended(now time.Time) bool { return r.by == nil && !now.Before(r.until) }
 
 // over reports whether a refusal is of no use any more when its producer sends a batch.
 func (r refusal) over(h batch.Header, now time.Time) bool {
-	return h.ProducerEpoch != r.epoch || !now.Before(r.until)
+	return h.ProducerEpoch != r.epoch || r.ended(now)
 }
 
 // precedes reports whether a batch of the same epoch comes behind the refused one in its sequence, which wraps around.

@@ -1,10 +1,9 @@
 package broker
 
 import (
+	"strings"
 	"testing"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"outrigger/broker/batch"
 	"outrigger/broker/topic"
@@ -98,41 +97,110 @@ func TestRefusedBatchMayComeAnotherWay(t *testing.T) {
 func TestRefusalEndsWithItsEpoch(t *testing.T) {
 	r := startRefusing(t)
 	r.led(false)
-	r.sequenced("at a follower", 0, 3, codeNotLeaderOrFollower)
+	r.sequenced("at a follower", 0, 0, codeNotLeaderOrFollower)
 	r.led(true)
-	r.sequenced("of the next epoch", 1, 0, codeNone)
+	r.sequenced("of the next epoch", 1, 2, codeNone)
 	r.ends(2)
 	records := batchOf{values: []string{"a"}, producer: 8, sequence: 5, timestamp: 1000}.bytes()
-	onlyCode(t, "of a producer that is not known", onlyProduced(r.h.dial().ask(produceOf(9, "t", 0, -1, records))).ErrorCode)
+	onlyCode(t, "of a producer that is not known", onlyProduced(r.c.ask(produceOf(9, "t", 0, -1, records))).ErrorCode)
+}
+
+// TestWhatWasSentBehindABatchThatWasCutDoesNotTakeItsPlace: the batch was appended here, and no later leader had it. Its client
+// hears of that later than it sends the next one, for answers keep their order.
+func TestWhatWasSentBehindABatchThatWasCutDoesNotTakeItsPlace(t *testing.T) {
+	r := startRefusing(t)
+	r.h.create("stuck", 1)
+	r.h.cluster.hold()
+	stuck := produceOf(9, "stuck", 0, -1, plainBatch("a"))
+	first := produceOf(9, "t", 0, -1, batchOf{values: []string{"a", "b"}, producer: 7, timestamp: 1000}.bytes())
+	second := produceOf(9, "t", 0, -1, batchOf{values: []string{"c"}, producer: 7, sequence: 2, timestamp: 1000}.bytes())
+	r.c.send(0, stuck, first)
+	log := r.h.cluster.log(t, "t", 0)
+	eventually(t, "the first batch is appended", func() bool { return log.State().LogEnd == 2 })
+	r.led(false)
+	if err := log.Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	r.led(true)
+	r.c.send(2, second)
+	eventually(t, "the second batch is read", func() bool { return r.h.metric("kafka_network_requestmetrics_requests_total", "Produce") >= 3 })
+	r.h.cluster.release()
+	expectCode(t, "stuck", onlyProduced(r.c.receive(0, stuck)).ErrorCode, codeNone)
+	expectCode(t, "first", onlyProduced(r.c.receive(1, first)).ErrorCode, codeRequestTimedOut)
+	expectCode(t, "second", onlyProduced(r.c.receive(2, second)).ErrorCode, codeNotLeaderOrFollower)
+	r.ends(0)
+	r.sequenced("first again", 0, 0, codeNone)
+	expectCode(t, "second again", onlyProduced(r.c.ask(second)).ErrorCode, codeNone)
 }
 
 // TestRefusalsAreBounded in number and in time.
 func TestRefusalsAreBounded(t *testing.T) {
 	var r refusals
-	asked := kmsg.NewProduceRequestTopic()
-	asked.Topic = "t"
-	p := kmsg.NewProduceRequestTopicPartition()
-	now := time.Unix(1000, 0)
-	for producer := range int64(2 * refusalsMax) {
-		p.Records = batchOf{values: []string{"a"}, producer: producer, timestamp: 1000}.bytes()
-		r.add(&asked, &p, codeNotLeaderOrFollower, now)
+	now := time.Now()
+	requestOf := func(producer int64, sequence int32, name string) (*produceWait, batch.Header) {
+		records := batchOf{values: []string{"a"}, producer: producer, sequence: sequence, timestamp: 1000}.bytes()
+		h, err := batch.ParseHeader(records)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &produceWait{request: produceOf(9, name, 0, -1, records)}, h
 	}
-	if len(r.byBatch) != refusalsMax {
-		t.Errorf("got %d refusals, want %d", len(r.byBatch), refusalsMax)
+	behind := func(producer int64) bool {
+		w, h := requestOf(producer, 1, "t")
+		return r.before(&w.request.Topics[0], &w.request.Topics[0].Partitions[0], h)
 	}
-	last := batch.Header{ProducerID: 2*refusalsMax - 1, BaseSequence: 1}
-	if _, behind := r.before(&asked, &p, last, now.Add(refusedFor-1)); !behind {
-		t.Error("the last refusal is forgotten, want it remembered for its time")
+	for producer := range int64(refusalsMax) {
+		w, _ := requestOf(producer, 0, "t")
+		r.add(w, place{})
 	}
-	if _, behind := r.before(&asked, &p, last, now.Add(refusedFor)); behind {
-		t.Error("the last refusal is remembered beyond its time")
+	again, _ := requestOf(5, 0, "t")
+	r.add(again, place{})
+	for producer := range int64(refusalsMax) {
+		if !behind(producer) {
+			t.Fatalf("the refusal of producer %d is forgotten, want %d of them", producer, refusalsMax)
+		}
 	}
-	first := batchOf{values: []string{"a"}, producer: 1, timestamp: 1000}.bytes()
-	p.Records = first
-	before := len(r.byBatch)
-	r.add(&asked, &p, codeMessageTooLarge, now)
-	if len(r.byBatch) != before {
-		t.Error("a refusal for good is remembered")
+	r.told(again)
+	key := refusalOf(&again.request.Topics[0], 0, 5)
+	was := r.mu.byBatch[key]
+	if end := was.until; was.by != nil || end.Before(now.Add(refusedFor)) || end.After(time.Now().Add(refusedFor)) {
+		t.Errorf("an answer that is written now counts until %v, want for %v", end.Sub(now), refusedFor)
+	}
+	was.until = now
+	r.mu.byBatch[key] = was
+	one, _ := requestOf(refusalsMax, 0, "t")
+	r.add(one, place{})
+	if _, kept := r.mu.byBatch[key]; kept || len(r.mu.byBatch) != refusalsMax {
+		t.Errorf("%d refusals, the one that is over among them: %v, want %d without it", len(r.mu.byBatch), kept, refusalsMax)
+	}
+	another, _ := requestOf(refusalsMax+1, 0, "t")
+	r.add(another, place{})
+	if len(r.mu.byBatch) != refusalsMax || !behind(refusalsMax+1) {
+		t.Errorf("%d refusals, the last one among them: %v, want %d with it", len(r.mu.byBatch), behind(refusalsMax+1), refusalsMax)
+	}
+	long, _ := requestOf(refusalsMax+2, 0, strings.Repeat("t", topicNameMax+1))
+	r.add(long, place{})
+	if len(long.refused) > 0 {
+		t.Error("the name of no topic is remembered")
+	}
+}
+
+// TestFollowersDoNotProlongARefusal: a producer that has given the batch up is refused for that time alone.
+func TestFollowersDoNotProlongARefusal(t *testing.T) {
+	var r refusals
+	refuse := func(sequence int32) refusal {
+		records := batchOf{values: []string{"a"}, producer: 7, sequence: sequence, timestamp: 1000}.bytes()
+		w := &produceWait{request: produceOf(9, "t", 0, -1, records)}
+		r.add(w, place{})
+		r.told(w)
+		return r.mu.byBatch[refusalOf(&w.request.Topics[0], 0, 7)]
+	}
+	first := refuse(0)
+	if got := refuse(2); got != first {
+		t.Errorf("a follower made %+v of %+v", got, first)
+	}
+	if got := refuse(0); !got.until.After(first.until) {
+		t.Errorf("the batch itself left it at %v, want it to count anew from %v", got.until, first.until)
 	}
 }
 
@@ -141,10 +209,21 @@ func TestSequencesBehindARefusedOne(t *testing.T) {
 	for _, c := range []struct {
 		refused, sequence int32
 		want              bool
-	}{{5, 4, false}, {5, 5, false}, {5, 6, true}, {1<<31 - 2, 3, true}, {3, 1<<31 - 2, false}} {
+	}{{5, 4, false}, {5, 5, false}, {5, 6, true}, {1<<31 - 2, 0, true}, {3, 1<<31 - 2, false}} {
 		was := refusal{first: c.refused}
 		if got := was.precedes(batch.Header{BaseSequence: c.sequence}); got != c.want {
 			t.Errorf("%d behind %d: got %v, want %v", c.sequence, c.refused, got, c.want)
+		}
+	}
+}
+
+// TestCodesAfterWhichABatchComesAgain: what clients send again is noted, what they give up is not.
+func TestCodesAfterWhichABatchComesAgain(t *testing.T) {
+	for why, want := range map[code]bool{codeNone: false, codeNotLeaderOrFollower: true, codeNotEnoughReplicas: true,
+		codeUnknownTopicOrPartition: true, codeRequestTimedOut: true, codeMessageTooLarge: false, codeInvalidRecord: false,
+		codeOutOfOrderSequence: false, codeInvalidProducerEpoch: false} {
+		if got := comesAgain(why); got != want {
+			t.Errorf("%v: got %v, want %v", why, got, want)
 		}
 	}
 }

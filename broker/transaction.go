@@ -221,6 +221,9 @@ func (p *produceTransaction) of(at place, version int16) (partition.Guard, code)
 	return p.seats[at].guard, produceCode(p.seats[at].code, version)
 }
 
+// knows reports whether the coordinator was asked for a partition.
+func (p *produceTransaction) knows(at place) bool { return p != nil && p.seats[at] != nil }
+
 // leave takes the guards back.
 func (p *produceTransaction) leave() {
 	if p != nil {

@@ -105,7 +105,7 @@ func (w *writer) answer(ctx context.Context, p *pending) {
 	case p.frame != nil:
 		w.append(p.frame)
 	case p.produce != nil:
-		w.encode(p, answer{response: p.produce.await(ctx, w.timer)})
+		w.encode(p, answer{response: p.produce.await(ctx, w.timer), release: p.produce.told()})
 	case ctx.Err() != nil:
 		// The broker stops. Nothing is begun any more, and since answers keep their order, this
 		// connection has no further ones.
@@ -124,12 +124,12 @@ func (w *writer) answer(ctx context.Context, p *pending) {
 // encode adds an answer to what will be written.
 func (w *writer) encode(p *pending, a answer) {
 	a.response.SetVersion(p.Version)
+	if a.release != nil {
+		w.releases = append(w.releases, a.release)
+	}
 	if fetched, ok := a.response.(*kmsg.FetchResponse); ok {
 		for _, part := range wire.FetchFrame(p.CorrelationID, fetched, a.batches) {
 			w.append(part)
-		}
-		if a.release != nil {
-			w.releases = append(w.releases, a.release)
 		}
 		return
 	}

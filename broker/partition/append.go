@@ -22,7 +22,7 @@ type AppendOptions struct {
 	// leadership may have gone and come back since, with other records in between.
 	Fenced bool
 	Epoch  topic.Epoch
-	// Continues: take a batch that does not begin its producer's sequence only if the log knows what came before.
+	// Continues: take a batch only if it continues its producer's sequence as the log knows it.
 	Continues bool
 	// Guard lets the batch begin its producer's transaction here; see GuardTransaction.
 	Guard Guard

@@ -85,7 +85,7 @@ func (t *producerTable) judge(h batch.Header, continues bool) (original producer
 		return producerBatch{}, false, nil
 	}
 	p := t.byID[h.ProducerID]
-	if p == nil && continues && h.BaseSequence > 0 {
+	if p == nil && continues {
 		return producerBatch{}, false, fmt.Errorf("%w: producer %d sent %d, and is not known",
 			ErrOutOfOrderSequence, h.ProducerID, h.BaseSequence)
 	}
@@ -102,7 +102,10 @@ func (t *producerTable) judge(h batch.Header, continues bool) (original producer
 	case h.ProducerEpoch > newest.epoch && h.BaseSequence != 0:
 		return producerBatch{}, false, fmt.Errorf("%w: producer %d starts epoch %d at %d, not 0",
 			ErrOutOfOrderSequence, h.ProducerID, h.ProducerEpoch, h.BaseSequence)
-	case h.ProducerEpoch > newest.epoch, newest.last == unknownSequence && (!continues || h.BaseSequence <= 0):
+	case newest.last == unknownSequence && h.ProducerEpoch == newest.epoch && continues:
+		return producerBatch{}, false, fmt.Errorf("%w: producer %d sent %d, and only a marker of it is known",
+			ErrOutOfOrderSequence, h.ProducerID, h.BaseSequence)
+	case h.ProducerEpoch > newest.epoch, newest.last == unknownSequence:
 		return producerBatch{}, false, nil
 	}
 	if original, ok := p.remembered(h); ok {
