@@ -3,14 +3,19 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"outrigger/broker/topic"
+	formats "outrigger/sidecar/cluster"
 )
 
 // Brokers are stopped and started again one by one, each as a version that speaks one more format level,
@@ -18,7 +23,8 @@ import (
 // once. While brokers of both versions run, nothing is written in the new way, and nobody can ask for it;
 // once all speak it, it is finalized, and then the old version refuses to start. Before that a broker is taken back.
 func TestRollingUpgradeUnderLoadFailsNoProduce(t *testing.T) {
-	const partitions = 6
+	const partitions, now = 6, formats.Level
+	later := strconv.Itoa(now + 1)
 	next, err := binaries.next()
 	if err != nil {
 		t.Fatal(err)
@@ -30,10 +36,10 @@ func TestRollingUpgradeUnderLoadFailsNoProduce(t *testing.T) {
 	ledger := newLedger()
 	load := startLoadWith(t, []kgo.Opt{kgo.SeedBrokers(f.kafka...)}, "rolling", partitions, ledger)
 	resumed(t, ledger, partitions)
-	f.wantFormat(2, "1-2", "1-2", "1-2") // a new cluster begins at the newest level of its version
+	f.wantFormat(now, spoken(now), spoken(now), spoken(now)) // a new cluster begins at the newest level of its version
 	ledger.takeLongest()
 	began := time.Now()
-	formats := []string{"1-2", "1-2", "1-2"}
+	speak := []string{spoken(now), spoken(now), spoken(now)}
 	become := func(i int, version, speaks string) {
 		t.Helper()
 		f.stopOne(i)
@@ -41,20 +47,20 @@ func TestRollingUpgradeUnderLoadFailsNoProduce(t *testing.T) {
 		f.start(i)
 		f.serves(i)
 		f.healthy(30 * time.Second)
-		formats[i] = speaks
-		f.wantFormat(2, formats...)
+		speak[i] = speaks
+		f.wantFormat(now, speak...)
 	}
-	become(0, next, "1-3")
+	become(0, next, spoken(now+1))
 	resumed(t, ledger, partitions)
-	become(0, old, "1-2") // which goes on from what the new one has written
+	become(0, old, spoken(now)) // which goes on from what the new one has written
 	resumed(t, ledger, partitions)
 	for i := range f.processes {
-		become(i, next, "1-3")
+		become(i, next, spoken(now+1))
 		if i < 2 {
 			f.bin = old // of the commands, too
-			f.refuses("3", "cluster", "upgrade", "--level", "3", "--bootstrap-server", f.kafka[i])
+			f.refuses(later, "cluster", "upgrade", "--level", later, "--bootstrap-server", f.kafka[i])
 			f.run("cluster", "upgrade", "--bootstrap-server", f.kafka[i]) // to the level that all speak
-			f.wantFormat(2, formats...)
+			f.wantFormat(now, speak...)
 		}
 	}
 	resumed(t, ledger, partitions)
@@ -63,7 +69,7 @@ func TestRollingUpgradeUnderLoadFailsNoProduce(t *testing.T) {
 		longest.Round(time.Millisecond), partition)
 
 	f.run("cluster", "upgrade", "--bootstrap-server", f.kafka[0])
-	f.wantFormat(3, formats...)
+	f.wantFormat(now+1, speak...)
 	resumed(t, ledger, partitions)
 	f.stopOne(0)
 	whole := foreignCatalog(t, f.brokerDir(0))
@@ -80,7 +86,7 @@ func TestRollingUpgradeUnderLoadFailsNoProduce(t *testing.T) {
 	if !errors.As(p.err, &exit) || exit.ExitCode() != 2 {
 		t.Errorf("the old version ended with %v, want exit code 2", p.err)
 	}
-	if !f.log.lineWith("outrigger: ", "finalized format level 3", "speaks 1-2", "start a version that speaks level 3") {
+	if !f.log.lineWith("outrigger: ", "finalized format level "+later, "speaks "+spoken(now), "start a version that speaks level "+later) {
 		t.Error("the old version did not say why it does not start")
 	}
 	whole()
@@ -105,6 +111,9 @@ func TestRollingUpgradeUnderLoadFailsNoProduce(t *testing.T) {
 		}
 	}
 }
+
+// spoken is how a version whose highest format level this is tells those that it speaks.
+func spoken(highest int) string { return fmt.Sprintf("%d-%d", topic.FirstLevel, highest) }
 
 // foreignCatalog puts something in the place of a broker's catalog that only a later version could read, until whole
 // is called.

@@ -15,17 +15,24 @@ import (
 //	version 1, then sections: kind 1, length 4, bytes
 //	  1 offsets    start 8, high watermark 8, end 8, high watermark as last recorded 8, producers stale 1
 //	  2 epochs     epoch 4, start 8, each
-//	  3 producers  id 8, committed batches 4, batches 4, then each batch: epoch 2, first 4, last 4,
-//	               coordinator 4, base 8, end 8, timestamp 8
+//	  3 producers, until format level 3 is finalized: id 8, committed batches 4, batches 4, then each batch: epoch 2,
+//	               first 4, last 4, coordinator 4, base 8, end 8, timestamp 8
 //	  4 transactions that are not done, or began behind one that is not: id 8, epoch 2, first 8, last 8,
 //	               stable 8, 1 if aborted plus 2 if done 1, each
 //	  5 aborted transactions: id 8, first 8, last 8, stable 8, each
 //	  6 compacted up to 8, tombstones or markers dropped up to 8; only of a log that was. Without the second
 //	    number, which was not always written, it may be as high as the first
+//	  7 producers, from then on, as varints: id, committed batches, batches, then each batch: epoch, first, last, coordinator, base,
+//	               end, timestamp; all but the two numbers by how they differ from what the batch before makes likely,
+//	               which takes 8 bytes a batch in place of 38
 func (l *Log) encodeLog() []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := append(make([]byte, 0, encodedLeast+l.mu.producers.encodedBytes()), logFormat)
+	producers, coding := byte(sectionProducersFixed), producerWriter(fixedProducers{})
+	if l.store.mayBeTerse() {
+		producers, coding = sectionProducers, new(producerCoding)
+	}
+	b := append(make([]byte, 0, encodedLeast+l.mu.producers.encodedBytes(coding)), logFormat)
 	b = appendSection(b, sectionOffsets, func(b []byte) []byte {
 		for _, o := range []topic.Offset{l.mu.start, l.mu.highWatermark, l.mu.end, l.mu.savedHighWatermark} {
 			b = binary.BigEndian.AppendUint64(b, uint64(o))
@@ -42,7 +49,7 @@ func (l *Log) encodeLog() []byte {
 		}
 		return b
 	})
-	b = appendSection(b, sectionProducers, l.mu.producers.encode)
+	b = appendSection(b, producers, func(b []byte) []byte { return l.mu.producers.encode(b, coding) })
 	b = appendSection(b, sectionTransactions, l.mu.producers.transactions.encode)
 	b = appendSection(b, sectionAborted, l.mu.producers.transactions.encodeAborted)
 	if l.mu.compacted == 0 && l.mu.dropped == 0 {
@@ -60,12 +67,13 @@ const encodedLeast = 256
 const (
 	logFormat = 1
 
-	sectionOffsets      = 1
-	sectionEpochs       = 2
-	sectionProducers    = 3
-	sectionTransactions = 4
-	sectionAborted      = 5
-	sectionCompacted    = 6
+	sectionOffsets        = 1
+	sectionEpochs         = 2
+	sectionProducersFixed = 3
+	sectionTransactions   = 4
+	sectionAborted        = 5
+	sectionCompacted      = 6
+	sectionProducers      = 7
 )
 
 func appendSection(b []byte, kind byte, content func([]byte) []byte) []byte {
@@ -100,7 +108,9 @@ func (l *Log) decodeLog(b []byte) error {
 					Epoch: topic.Epoch(section.uint32()), Start: topic.Offset(section.uint64())})
 			}
 		case sectionProducers:
-			l.mu.producers.decode(&section, l)
+			l.mu.producers.decode(&section, l, new(producerCoding))
+		case sectionProducersFixed:
+			l.mu.producers.decode(&section, l, fixedProducers{})
 		case sectionTransactions:
 			l.mu.producers.transactions.decode(&section)
 		case sectionAborted:
@@ -121,17 +131,29 @@ func (l *Log) decodeLog(b []byte) error {
 	return d.err
 }
 
-// producerHeadBytes and producerBatchBytes are what a producer and each of its batches is encoded to.
-const producerHeadBytes, producerBatchBytes = 8 + 4 + 4, 2 + 3*4 + 3*8
+// producerWriter writes a producer's head, and then each of its batches.
+type producerWriter interface {
+	appendHead(b []byte, id int64, p *producer) []byte
+	appendBatch(b []byte, x *producerBatch) []byte
+	// sizes are the bytes of a head and of a batch, most of the time.
+	sizes() (head, batch int)
+}
 
-func (t *producerTable) encodedBytes() (n int) {
+// producerReader reads what a producerWriter has written.
+type producerReader interface {
+	head(d *decoder) (id int64, committed, batches int)
+	batch(d *decoder) producerBatch
+}
+
+func (t *producerTable) encodedBytes(to producerWriter) (n int) {
+	head, batch := to.sizes()
 	for _, p := range t.byID {
-		n += producerHeadBytes + producerBatchBytes*p.batches.len()
+		n += head + batch*p.batches.len()
 	}
 	return n
 }
 
-func (t *producerTable) encode(b []byte) []byte {
+func (t *producerTable) encode(b []byte, to producerWriter) []byte {
 	ids := make([]int64, 0, len(t.byID))
 	for id := range t.byID {
 		ids = append(ids, id)
@@ -139,41 +161,110 @@ func (t *producerTable) encode(b []byte) []byte {
 	slices.Sort(ids)
 	for _, id := range ids {
 		p := t.byID[id]
-		b = binary.BigEndian.AppendUint64(b, uint64(id))
-		b = binary.BigEndian.AppendUint32(b, uint32(p.committed))
-		b = binary.BigEndian.AppendUint32(b, uint32(p.batches.len()))
+		b = to.appendHead(b, id, p)
 		for i := range p.batches.len() {
-			x := p.batches.at(i)
-			b = binary.BigEndian.AppendUint16(b, uint16(x.epoch))
-			b = binary.BigEndian.AppendUint32(b, uint32(x.first))
-			b = binary.BigEndian.AppendUint32(b, uint32(x.last))
-			b = binary.BigEndian.AppendUint32(b, uint32(x.coordinator))
-			b = binary.BigEndian.AppendUint64(b, uint64(x.base))
-			b = binary.BigEndian.AppendUint64(b, uint64(x.end))
-			b = binary.BigEndian.AppendUint64(b, uint64(x.timestamp))
+			b = to.appendBatch(b, p.batches.at(i))
 		}
 	}
 	return b
 }
 
+// producerCoding is the producer and the batch before, by which the next one is told. Its beginning is the zero value.
+type producerCoding struct {
+	id     int64
+	before producerBatch
+}
+
+func (*producerCoding) sizes() (head, batch int) { return 8, 9 }
+
+func (c *producerCoding) appendHead(b []byte, id int64, p *producer) []byte {
+	b = binary.AppendVarint(b, id-c.id)
+	b = binary.AppendUvarint(b, uint64(p.committed))
+	b = binary.AppendUvarint(b, uint64(p.batches.len()))
+	c.id = id
+	return b
+}
+
+func (c *producerCoding) appendBatch(b []byte, x *producerBatch) []byte {
+	was := &c.before
+	b = binary.AppendVarint(b, int64(x.epoch)-int64(was.epoch))
+	b = binary.AppendVarint(b, int64(x.first)-int64(was.last)-1)
+	b = binary.AppendVarint(b, int64(x.last)-int64(x.first))
+	b = binary.AppendVarint(b, int64(x.coordinator)-int64(was.coordinator))
+	b = binary.AppendVarint(b, int64(x.base-was.end))
+	b = binary.AppendVarint(b, int64(x.end-x.base)-(int64(x.last)-int64(x.first)+1))
+	b = binary.AppendVarint(b, x.timestamp-was.timestamp)
+	c.before = *x
+	return b
+}
+
+func (c *producerCoding) head(d *decoder) (id int64, committed, batches int) {
+	c.id += d.varint()
+	return c.id, int(d.uvarint()), int(d.uvarint())
+}
+
+func (c *producerCoding) batch(d *decoder) (x producerBatch) {
+	was := &c.before
+	x.epoch = int16(int64(was.epoch) + d.varint())
+	x.first = int32(int64(was.last) + 1 + d.varint())
+	x.last = int32(int64(x.first) + d.varint())
+	x.coordinator = int32(int64(was.coordinator) + d.varint())
+	x.base = was.end + topic.Offset(d.varint())
+	x.end = x.base + topic.Offset(int64(x.last)-int64(x.first)+1+d.varint())
+	x.timestamp = was.timestamp + d.varint()
+	c.before = x
+	return x
+}
+
+// fixedProducers has numbers of fixed length.
+type fixedProducers struct{}
+
+func (fixedProducers) sizes() (head, batch int) { return 8 + 4 + 4, 2 + 3*4 + 3*8 }
+
+func (fixedProducers) appendHead(b []byte, id int64, p *producer) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(id))
+	b = binary.BigEndian.AppendUint32(b, uint32(p.committed))
+	return binary.BigEndian.AppendUint32(b, uint32(p.batches.len()))
+}
+
+func (fixedProducers) appendBatch(b []byte, x *producerBatch) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(x.epoch))
+	b = binary.BigEndian.AppendUint32(b, uint32(x.first))
+	b = binary.BigEndian.AppendUint32(b, uint32(x.last))
+	b = binary.BigEndian.AppendUint32(b, uint32(x.coordinator))
+	b = binary.BigEndian.AppendUint64(b, uint64(x.base))
+	b = binary.BigEndian.AppendUint64(b, uint64(x.end))
+	return binary.BigEndian.AppendUint64(b, uint64(x.timestamp))
+}
+
+func (fixedProducers) head(d *decoder) (id int64, committed, batches int) {
+	return int64(d.uint64()), int(d.uint32()), int(d.uint32())
+}
+
+func (fixedProducers) batch(d *decoder) producerBatch {
+	return producerBatch{
+		epoch: int16(d.uint16()),
+		first: int32(d.uint32()), last: int32(d.uint32()), coordinator: int32(d.uint32()),
+		base: topic.Offset(d.uint64()), end: topic.Offset(d.uint64()),
+		timestamp: int64(d.uint64()),
+	}
+}
+
+// batchLeast is the least that a batch is encoded to.
+const batchLeast = 7
+
 // decode restores an empty table. What was uncommitted is listed in log order again.
-func (t *producerTable) decode(d *decoder, l *Log) {
+func (t *producerTable) decode(d *decoder, l *Log, from producerReader) {
 	now := l.store.cfg.Now()
 	for len(d.b) > 0 {
-		id := int64(d.uint64())
-		p := &producer{committed: int(d.uint32()), heard: now}
-		batches := int(d.uint32())
-		p.batches.items = make([]producerBatch, 0, min(batches, len(d.b)/producerBatchBytes))
+		id, committed, batches := from.head(d)
+		p := &producer{committed: committed, heard: now}
+		p.batches.items = make([]producerBatch, 0, max(0, min(batches, len(d.b)/batchLeast)))
 		for i := range batches {
 			if d.err != nil {
 				return
 			}
-			p.batches.push(producerBatch{
-				epoch: int16(d.uint16()),
-				first: int32(d.uint32()), last: int32(d.uint32()), coordinator: int32(d.uint32()),
-				base: topic.Offset(d.uint64()), end: topic.Offset(d.uint64()),
-				timestamp: int64(d.uint64()),
-			})
+			p.batches.push(from.batch(d))
 			if i < p.committed && p.newest().isMarker() {
 				p.markers++
 			}

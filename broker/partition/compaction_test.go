@@ -167,7 +167,7 @@ func wantSame(t *testing.T, when string, got, want *hand) {
 		if !slices.Equal(ge, we) {
 			t.Fatalf("%s: log %d has epochs %v, want %v", when, i, g.Epochs(), w.Epochs())
 		}
-		if !bytes.Equal(g.mu.producers.encode(nil), w.mu.producers.encode(nil)) ||
+		if !bytes.Equal(g.mu.producers.encode(nil, fixedProducers{}), w.mu.producers.encode(nil, fixedProducers{})) ||
 			!bytes.Equal(g.mu.producers.transactions.encode(nil), w.mu.producers.transactions.encode(nil)) {
 			t.Fatalf("%s: log %d is %s\nwant %s", when, i, show(g), show(w))
 		}

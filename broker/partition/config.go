@@ -53,6 +53,8 @@ type Config struct {
 	// MayAdopt reports whether every version that may come to open the directory knows files of the WAL that
 	// were adopted (format level 2). It is asked by the drainer; nil says yes.
 	MayAdopt func() bool
+	// MayBeTerse reports the same of logs whose producers the catalog tells by how their batches differ (format level 3).
+	MayBeTerse func() bool
 	// Observer is told what is sealed and what is durable. It may be nil, or be set later.
 	Observer Observer
 	// Now is a monotonic clock, the one that leases are counted on. It must be set.

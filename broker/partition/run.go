@@ -130,6 +130,8 @@ func (s *Store) overdue() bool { return s.pressed() || s.owes() || s.digests.bur
 
 func (s *Store) mayAdopt() bool { return s.cfg.MayAdopt == nil || s.cfg.MayAdopt() }
 
+func (s *Store) mayBeTerse() bool { return s.cfg.MayBeTerse == nil || s.cfg.MayBeTerse() }
+
 // adoptBytes is how much waits at most to be adopted.
 const adoptBytes = 1 << 30
 

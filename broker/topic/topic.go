@@ -275,6 +275,9 @@ const (
 	// AdoptionLevel is the first at which a file of the write-ahead log may become a pack as it is: versions
 	// that do not speak it take a catalog which names such a pack for a damaged one.
 	AdoptionLevel = 2
+	// TerseLevel is the first at which a catalog may tell the producers of a log by how their batches differ: versions that
+	// do not speak it take such a log for a damaged one.
+	TerseLevel = 3
 )
 
 // Hold reports whether the level is in the range. One that was never told holds the first level.

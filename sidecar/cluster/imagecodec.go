@@ -24,7 +24,7 @@ const (
 	imageVersionNext = 5
 
 	// levelNext is the level that only builds for tests speak.
-	levelNext = 3
+	levelNext = 4
 )
 
 // imageVersionAt is the version that an image is written in: what every broker reads.

@@ -8,7 +8,8 @@ package cluster
 //	1   all that was written before there were levels
 //	2   catalogs of drained data may name files of the WAL that were adopted (topic.AdoptionLevel); images,
 //	    commands and frames are laid out as at level 1
+//	3   catalogs of drained data may tell the producers of a log in fewer bytes (topic.TerseLevel)
 //
 // What is written in another way gets a level of its own: from then on builds know both ways, and write
 // the new one where the image says that the level is finalized.
-const Level = 2
+const Level = 3

@@ -247,7 +247,8 @@ func (n *node) logConfig(clock func() time.Duration) partition.Config {
 			Scrub:     wal.Scrub{Interval: n.Config.WAL.ScrubInterval, BytesPerSecond: n.Config.WAL.ScrubBytesPerSecond},
 		},
 		Catalog:               n.catalog,
-		MayAdopt:              n.mayAdopt,
+		MayAdopt:              func() bool { return n.mayWrite(topic.AdoptionLevel) },
+		MayBeTerse:            func() bool { return n.mayWrite(topic.TerseLevel) },
 		ProducerIDExpiration:  n.Config.Kafka.ProducerExpiration,
 		CompactBytesMax:       n.Config.WAL.CleanerBytes,
 		CompactBackoff:        n.Config.WAL.CleanerBackoff,
@@ -261,11 +262,11 @@ func (n *node) logConfig(clock func() time.Duration) partition.Config {
 	return cfg
 }
 
-// mayAdopt reports whether the cluster has finalized a level at which logs may adopt files, as far as this
-// broker knows. The logs are there before the sidecar is: until then the answer is no.
-func (n *node) mayAdopt() bool {
-	level := n.level.Load()
-	return level != nil && (*level)() >= topic.AdoptionLevel
+// mayWrite reports whether the cluster has finalized a level, as far as this broker knows. The logs are there before the
+// sidecar is: until then the answer is no.
+func (n *node) mayWrite(level uint16) bool {
+	finalized := n.level.Load()
+	return finalized != nil && (*finalized)() >= level
 }
 
 func roundUp(bytes, unit int64) int64 { return (bytes + unit - 1) / unit * unit }
