@@ -42,7 +42,6 @@ type connection struct {
 	freed   chan struct{}
 	// clientID is the last one heard, for the log.
 	clientID string
-	// refusals belong to the reader.
 	refusals refusals
 }
 

@@ -164,16 +164,15 @@ func (b *Broker) append(turn *appendTurn, w *produceWait, at place, to target, s
 	if len(records)*keptShare < w.frameBytes {
 		records = bytes.Clone(records)
 	}
-	behind := w.refusals.before(asked, p, header)
-	appended, err := turn.append(to.log, records, partition.AppendOptions{Acks: w.request.Acks, Guard: guard, Continues: behind})
+	continues := w.refusals.before(asked, p, header)
+	appended, err := turn.append(to.log, records, partition.AppendOptions{Acks: w.request.Acks, Guard: guard, Continues: continues})
 	switch {
-	case behind && errors.Is(err, partition.ErrOutOfOrderSequence):
+	case continues && errors.Is(err, partition.ErrOutOfOrderSequence):
 		return w.fail(at.topic, at.partition, codeNotLeaderOrFollower)
 	case err != nil:
 		return w.fail(at.topic, at.partition, b.judge("Produce", err))
-	case behind:
-		w.refusals.taken(asked, p, header)
 	}
+	w.refusals.taken(asked, p, header)
 	if !appended.Duplicate {
 		w.meters[at.topic].appended(int64(header.Records), int64(len(records)))
 	}

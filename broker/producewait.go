@@ -34,8 +34,8 @@ type produceWait struct {
 	// frameBytes is the length of the frame that the batches lie in.
 	frameBytes int
 	refusals   *refusals
-	// refused are those that the answer tells of; theirs is the lock.
-	refused []refusalKey
+	// refused are those that the answer tells of, nil if it tells of none. It is set before the answer is taken.
+	refused *telling
 
 	// all is closed when every partition is decided.
 	all chan struct{}
@@ -205,10 +205,11 @@ func (w *produceWait) await(ctx context.Context, timer *time.Timer) *kmsg.Produc
 
 // told is what to call when the answer is written, nil for nothing. The answer was taken.
 func (w *produceWait) told() func() {
-	if w.refusals == nil || !w.refusals.some.Load() {
+	if w.refused == nil {
 		return nil
 	}
-	return func() { w.refusals.told(w) }
+	all, by := w.refusals, w.refused
+	return func() { all.told(by) }
 }
 
 // abandon cancels what is waited for; nobody wants the answer.

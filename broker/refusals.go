@@ -2,7 +2,6 @@ package broker
 
 import (
 	"math"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +32,7 @@ type refusals struct {
 	mu   struct {
 		sync.Mutex
 		byBatch map[refusalKey]refusal
+		swept   time.Time
 	}
 }
 
@@ -44,18 +44,21 @@ type refusalKey struct {
 	producer  int64
 }
 
-// refusal is the first batch of a producer of which that is so.
+// refusal is the first batch of a producer of which that is so, and the last one that was refused for being behind it.
 type refusal struct {
-	epoch int16
-	first int32
-	// by is the request whose answer says so, nil once it is written; until when it counts from then on.
-	by    *produceWait
+	epoch       int16
+	first, last int32
+	// by is the answer that says so, nil once it is written; until when it counts from then on.
+	by    *telling
 	until time.Time
 }
 
+// telling is what the answer to a request tells of.
+type telling struct{ keys []refusalKey }
+
 const (
-	// refusalsMax bounds those of a connection. One more takes the place of another, whose followers are judged as if it had
-	// never come.
+	// refusalsMax bounds those of a connection, and of a request. Where there are more, a quarter makes room, whose followers
+	// are judged as if it had never come.
 	refusalsMax = 4096
 	// refusedFor is how long a client that has the answer may have sent something before it read it, and how long what it sent
 	// behind that waits for the batch to come again. A client that gives a batch up gets to know that the next is out of order.
@@ -89,96 +92,130 @@ func (r *refusals) add(by *produceWait, at place) {
 	if err != nil || h.ProducerID < 0 || h.BaseSequence < 0 || len(t.Topic) > topicNameMax {
 		return
 	}
-	key := refusalOf(t, p.Partition, h.ProducerID)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
+	key, now := refusalOf(t, p.Partition, h.ProducerID), time.Now()
 	was, known := r.mu.byBatch[key]
-	if known && !was.over(h, now) && was.precedes(h) {
+	switch {
+	case known && !was.ended(now) && h.ProducerEpoch < was.epoch:
+		return // Who has gone on to another epoch sends nothing of this one any more.
+	case known && !was.over(h, now) && behind(was.first, h.BaseSequence):
+		if behind(was.last, h.BaseSequence) {
+			was.last = h.BaseSequence
+			r.mu.byBatch[key] = was
+		}
+		return
+	}
+	if by.refused == nil {
+		by.refused = &telling{}
+	}
+	if len(by.refused.keys) >= refusalsMax {
 		return
 	}
 	if r.mu.byBatch == nil {
 		r.mu.byBatch = map[refusalKey]refusal{}
 	}
-	if !known && len(r.mu.byBatch) >= refusalsMax {
+	if !known {
 		r.makeRoomLocked(now)
 	}
-	key.topic = strings.Clone(key.topic)
-	r.mu.byBatch[key] = refusal{epoch: h.ProducerEpoch, first: h.BaseSequence, by: by}
-	by.refused = append(by.refused, key)
+	last := h.BaseSequence
+	if known && !was.over(h, now) && behind(last, was.last) {
+		last = was.last
+	}
+	r.mu.byBatch[key] = refusal{epoch: h.ProducerEpoch, first: h.BaseSequence, last: last, by: by.refused}
+	by.refused.keys = append(by.refused.keys, key)
 	r.some.Store(true)
 }
 
-// makeRoomLocked forgets those whose time is over, or else any.
+// makeRoomLocked sees to it that there is room for one more.
 func (r *refusals) makeRoomLocked(now time.Time) {
-	for key, was := range r.mu.byBatch {
-		if was.ended(now) {
-			delete(r.mu.byBatch, key)
-		}
+	if len(r.mu.byBatch) < refusalsMax {
+		return
+	}
+	r.sweepLocked(now)
+	if len(r.mu.byBatch) < refusalsMax {
+		return
 	}
 	for key := range r.mu.byBatch {
-		if len(r.mu.byBatch) < refusalsMax {
+		if len(r.mu.byBatch) <= refusalsMax-refusalsMax/4 {
 			return
 		}
 		delete(r.mu.byBatch, key)
 	}
 }
 
-// told says that the answer to a request is written: from now on the client is to know.
-func (r *refusals) told(by *produceWait) {
+// sweepLocked forgets those whose time is over.
+func (r *refusals) sweepLocked(now time.Time) {
+	for key, was := range r.mu.byBatch {
+		if was.ended(now) {
+			delete(r.mu.byBatch, key)
+		}
+	}
+	r.mu.swept = now
+	r.some.Store(len(r.mu.byBatch) > 0)
+}
+
+// told says that an answer is written: from now on the client is to know.
+func (r *refusals) told(by *telling) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	for _, key := range by.refused {
+	for _, key := range by.keys {
 		if was, ok := r.mu.byBatch[key]; ok && was.by == by {
 			was.by, was.until = nil, now.Add(refusedFor)
 			r.mu.byBatch[key] = was
 		}
 	}
-	by.refused = nil
 }
 
-// before reports whether a batch was sent behind one that is noted. One that is over, and the batch's own, is forgotten.
+// before reports whether a batch was sent behind one that is noted.
 func (r *refusals) before(t *kmsg.ProduceRequestTopic, p *kmsg.ProduceRequestTopicPartition, h batch.Header) bool {
 	if r == nil || !r.some.Load() || h.ProducerID < 0 {
 		return false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key := refusalOf(t, p.Partition, h.ProducerID)
-	was, ok := r.mu.byBatch[key]
-	if !ok {
-		return false
+	now := time.Now()
+	if now.Sub(r.mu.swept) >= refusedFor {
+		r.sweepLocked(now)
 	}
-	if was.over(h, time.Now()) || h.BaseSequence == was.first {
-		r.forgetLocked(key)
-		return false
-	}
-	return was.precedes(h)
+	was, ok := r.mu.byBatch[refusalOf(t, p.Partition, h.ProducerID)]
+	return ok && !was.over(h, now) && behind(was.first, h.BaseSequence)
 }
 
-// taken forgets what precedes a batch that was appended where it belongs.
+// taken says that a batch was appended: what is noted before it is in the log, and what was refused for being behind that has
+// to come again next.
 func (r *refusals) taken(t *kmsg.ProduceRequestTopic, p *kmsg.ProduceRequestTopicPartition, h batch.Header) {
+	if r == nil || !r.some.Load() || h.ProducerID < 0 {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.forgetLocked(refusalOf(t, p.Partition, h.ProducerID))
-}
-
-func (r *refusals) forgetLocked(key refusalKey) {
-	delete(r.mu.byBatch, key)
-	r.some.Store(len(r.mu.byBatch) > 0)
+	key, now := refusalOf(t, p.Partition, h.ProducerID), time.Now()
+	was, ok := r.mu.byBatch[key]
+	if !ok || was.epoch == h.ProducerEpoch && behind(h.BaseSequence, was.first) {
+		return
+	}
+	next := int32((int64(h.BaseSequence) + int64(h.LastOffsetDelta) + 1) & math.MaxInt32)
+	if was.over(h, now) || next != was.last && !behind(next, was.last) {
+		delete(r.mu.byBatch, key)
+		r.some.Store(len(r.mu.byBatch) > 0)
+		return
+	}
+	was.first, was.by, was.until = next, nil, now.Add(refusedFor)
+	r.mu.byBatch[key] = was
 }
 
 // ended reports whether the time of a refusal is over.
 func (r refusal) ended(now time.Time) bool { return r.by == nil && !now.Before(r.until) }
 
-// over reports whether a refusal is of no use any more when its producer sends a batch.
+// over reports whether a refusal says nothing of a batch of its producer.
 func (r refusal) over(h batch.Header, now time.Time) bool {
 	return h.ProducerEpoch != r.epoch || r.ended(now)
 }
 
-// precedes reports whether a batch of the same epoch comes behind the refused one in its sequence, which wraps around.
-func (r refusal) precedes(h batch.Header) bool {
-	behind := uint32(h.BaseSequence-r.first) & math.MaxInt32
-	return behind > 0 && behind < 1<<30
+// behind reports whether the second of two sequence numbers of an epoch comes behind the first; they wrap around.
+func behind(first, second int32) bool {
+	by := uint32(second-first) & math.MaxInt32
+	return by > 0 && by < 1<<30
 }

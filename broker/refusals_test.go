@@ -75,9 +75,11 @@ func TestWhatWasSentBehindARefusedBatchIsNotOutOfOrder(t *testing.T) {
 	r.sequenced("first again", 0, 0, codeNone)
 	r.sequenced("third, still without the second", 0, 4, codeNotLeaderOrFollower)
 	r.sequenced("second", 0, 2, codeNone)
+	r.sequenced("fourth, sent before the refusal of the third was read", 0, 6, codeNotLeaderOrFollower)
 	r.sequenced("third", 0, 4, codeNone)
-	r.sequenced("with a gap", 0, 8, codeOutOfOrderSequence)
-	r.ends(6)
+	r.sequenced("fourth", 0, 6, codeNone)
+	r.sequenced("with a gap", 0, 10, codeOutOfOrderSequence)
+	r.ends(8)
 }
 
 // TestRefusedBatchMayComeAnotherWay: what the log knows counts, not which connection it came by.
@@ -133,34 +135,40 @@ func TestWhatWasSentBehindABatchThatWasCutDoesNotTakeItsPlace(t *testing.T) {
 	expectCode(t, "second again", onlyProduced(r.c.ask(second)).ErrorCode, codeNone)
 }
 
+// refusedOf is a request of one batch that is refused.
+func refusedOf(t *testing.T, producer int64, sequence int32, name string) (*produceWait, batch.Header) {
+	t.Helper()
+	records := batchOf{values: []string{"a"}, producer: producer, sequence: sequence, timestamp: 1000}.bytes()
+	h, err := batch.ParseHeader(records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &produceWait{request: produceOf(9, name, 0, -1, records)}, h
+}
+
 // TestRefusalsAreBounded in number and in time.
 func TestRefusalsAreBounded(t *testing.T) {
 	var r refusals
 	now := time.Now()
-	requestOf := func(producer int64, sequence int32, name string) (*produceWait, batch.Header) {
-		records := batchOf{values: []string{"a"}, producer: producer, sequence: sequence, timestamp: 1000}.bytes()
-		h, err := batch.ParseHeader(records)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return &produceWait{request: produceOf(9, name, 0, -1, records)}, h
-	}
-	behind := func(producer int64) bool {
-		w, h := requestOf(producer, 1, "t")
+	noted := func(producer int64) bool {
+		w, h := refusedOf(t, producer, 1, "t")
 		return r.before(&w.request.Topics[0], &w.request.Topics[0].Partitions[0], h)
 	}
-	for producer := range int64(refusalsMax) {
-		w, _ := requestOf(producer, 0, "t")
+	refuse := func(producer int64, name string) *produceWait {
+		w, _ := refusedOf(t, producer, 0, name)
 		r.add(w, place{})
+		return w
 	}
-	again, _ := requestOf(5, 0, "t")
-	r.add(again, place{})
 	for producer := range int64(refusalsMax) {
-		if !behind(producer) {
+		refuse(producer, "t")
+	}
+	again := refuse(5, "t")
+	for producer := range int64(refusalsMax) {
+		if !noted(producer) {
 			t.Fatalf("the refusal of producer %d is forgotten, want %d of them", producer, refusalsMax)
 		}
 	}
-	r.told(again)
+	r.told(again.refused)
 	key := refusalOf(&again.request.Topics[0], 0, 5)
 	was := r.mu.byBatch[key]
 	if end := was.until; was.by != nil || end.Before(now.Add(refusedFor)) || end.After(time.Now().Add(refusedFor)) {
@@ -168,20 +176,37 @@ func TestRefusalsAreBounded(t *testing.T) {
 	}
 	was.until = now
 	r.mu.byBatch[key] = was
-	one, _ := requestOf(refusalsMax, 0, "t")
-	r.add(one, place{})
+	refuse(refusalsMax, "t")
 	if _, kept := r.mu.byBatch[key]; kept || len(r.mu.byBatch) != refusalsMax {
 		t.Errorf("%d refusals, the one that is over among them: %v, want %d without it", len(r.mu.byBatch), kept, refusalsMax)
 	}
-	another, _ := requestOf(refusalsMax+1, 0, "t")
-	r.add(another, place{})
-	if len(r.mu.byBatch) != refusalsMax || !behind(refusalsMax+1) {
-		t.Errorf("%d refusals, the last one among them: %v, want %d with it", len(r.mu.byBatch), behind(refusalsMax+1), refusalsMax)
+	refuse(refusalsMax+1, "t")
+	if want := refusalsMax - refusalsMax/4 + 1; len(r.mu.byBatch) != want || !noted(refusalsMax+1) {
+		t.Errorf("%d refusals, the last one among them: %v, want %d with it", len(r.mu.byBatch), noted(refusalsMax+1), want)
 	}
-	long, _ := requestOf(refusalsMax+2, 0, strings.Repeat("t", topicNameMax+1))
-	r.add(long, place{})
-	if len(long.refused) > 0 {
+	if long := refuse(refusalsMax+2, strings.Repeat("t", topicNameMax+1)); long.refused != nil {
 		t.Error("the name of no topic is remembered")
+	}
+	full, _ := refusedOf(t, refusalsMax+3, 0, "t")
+	full.refused = &telling{keys: make([]refusalKey, refusalsMax)}
+	if r.add(full, place{}); len(full.refused.keys) > refusalsMax {
+		t.Errorf("one answer tells of %d refusals, want %d at most", len(full.refused.keys), refusalsMax)
+	}
+}
+
+// TestRefusalsThatAreOverAreForgotten, so that produces are cheap again.
+func TestRefusalsThatAreOverAreForgotten(t *testing.T) {
+	var r refusals
+	w, _ := refusedOf(t, 7, 0, "t")
+	r.add(w, place{})
+	r.told(w.refused)
+	key := refusalOf(&w.request.Topics[0], 0, 7)
+	was := r.mu.byBatch[key]
+	was.until = time.Now()
+	r.mu.byBatch[key], r.mu.swept = was, time.Now().Add(-refusedFor)
+	other, h := refusedOf(t, 8, 0, "t")
+	if r.before(&other.request.Topics[0], &other.request.Topics[0].Partitions[0], h) || r.some.Load() || len(r.mu.byBatch) > 0 {
+		t.Errorf("%d refusals are left, want none", len(r.mu.byBatch))
 	}
 }
 
@@ -189,30 +214,43 @@ func TestRefusalsAreBounded(t *testing.T) {
 func TestFollowersDoNotProlongARefusal(t *testing.T) {
 	var r refusals
 	refuse := func(sequence int32) refusal {
-		records := batchOf{values: []string{"a"}, producer: 7, sequence: sequence, timestamp: 1000}.bytes()
-		w := &produceWait{request: produceOf(9, "t", 0, -1, records)}
+		w, _ := refusedOf(t, 7, sequence, "t")
 		r.add(w, place{})
-		r.told(w)
+		if w.refused != nil {
+			r.told(w.refused)
+		}
 		return r.mu.byBatch[refusalOf(&w.request.Topics[0], 0, 7)]
 	}
 	first := refuse(0)
-	if got := refuse(2); got != first {
+	if got := refuse(2); got.first != first.first || got.by != nil || !got.until.Equal(first.until) || got.last != 2 {
 		t.Errorf("a follower made %+v of %+v", got, first)
 	}
-	if got := refuse(0); !got.until.After(first.until) {
-		t.Errorf("the batch itself left it at %v, want it to count anew from %v", got.until, first.until)
+	if got := refuse(0); !got.until.After(first.until) || got.last != 2 {
+		t.Errorf("the batch itself made %+v of %+v, want it to count anew", got, first)
 	}
 }
 
-// TestSequencesBehindARefusedOne wrap around.
-func TestSequencesBehindARefusedOne(t *testing.T) {
+// TestLateNewsOfAnOlderEpochChangesNothing: the producer has gone on.
+func TestLateNewsOfAnOlderEpochChangesNothing(t *testing.T) {
+	var r refusals
+	for _, epoch := range []int16{1, 0} {
+		records := batchOf{values: []string{"a"}, producer: 7, epoch: epoch, timestamp: 1000}.bytes()
+		w := &produceWait{request: produceOf(9, "t", 0, -1, records)}
+		r.add(w, place{})
+		if got := r.mu.byBatch[refusalOf(&w.request.Topics[0], 0, 7)]; got.epoch != 1 {
+			t.Errorf("got epoch %d, want 1", got.epoch)
+		}
+	}
+}
+
+// TestSequencesBehindEachOther wrap around.
+func TestSequencesBehindEachOther(t *testing.T) {
 	for _, c := range []struct {
-		refused, sequence int32
-		want              bool
+		first, second int32
+		want          bool
 	}{{5, 4, false}, {5, 5, false}, {5, 6, true}, {1<<31 - 2, 0, true}, {3, 1<<31 - 2, false}} {
-		was := refusal{first: c.refused}
-		if got := was.precedes(batch.Header{BaseSequence: c.sequence}); got != c.want {
-			t.Errorf("%d behind %d: got %v, want %v", c.sequence, c.refused, got, c.want)
+		if got := behind(c.first, c.second); got != c.want {
+			t.Errorf("%d behind %d: got %v, want %v", c.second, c.first, got, c.want)
 		}
 	}
 }

@@ -54,7 +54,7 @@ type writer struct {
 	out      net.Buffers
 	outBytes int
 	scratch  []byte
-	// releases give back what the answers in out were lent.
+	// releases are called when out is written or given up: the answers were lent something, or tell of refusals.
 	releases []func()
 	// failed: the socket takes no more, or an answer was left out. From then on requests are only
 	// released.

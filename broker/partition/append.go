@@ -62,8 +62,9 @@ func (l *Log) Append(ctx context.Context, b []byte, o AppendOptions) (Appended, 
 	}
 	// Refusals and duplicates are answered without a wait; what is decided here is decided again
 	// once the waiting is over.
-	if a, err := l.admit(h, o); err != nil || a.Duplicate {
-		return a, err
+	first, err := l.admit(h, o)
+	if err != nil || first.Duplicate {
+		return first, err
 	}
 	r := wal.Record{Kind: wal.Data, Partition: l.partition, Count: h.LastOffsetDelta + 1, Payload: b,
 		Summed: len(b) - batch.SummedFrom, Sum: h.CRC}
@@ -75,7 +76,7 @@ func (l *Log) Append(ctx context.Context, b []byte, o AppendOptions) (Appended, 
 		l.giveRoom(bytes)
 		return Appended{}, reservationError(err)
 	}
-	a, err := l.assign(h, r, o)
+	a, err := l.assign(h, r, o, first.Epoch)
 	if err != nil || a.Duplicate {
 		// Every reservation is consumed or given back, on every path (failure mode 53).
 		l.store.appender.Release(wal.Leader, size)
@@ -158,10 +159,15 @@ func (l *Log) gateLocked(acks int16) error {
 
 // assign gives the batch its offsets and hands it to the WAL. Space and room are reserved, so from
 // the assignment on nothing can be refused: there are no holes (failure mode 29).
-func (l *Log) assign(h batch.Header, r wal.Record, o AppendOptions) (Appended, error) {
+// What the caller knows of the producer's batches before may not be so any more in another epoch than the one in which the
+// batch was admitted first.
+func (l *Log) assign(h batch.Header, r wal.Record, o AppendOptions, admitted topic.Epoch) (Appended, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a, err := l.admitLocked(h, o)
+	if err == nil && a.Epoch != admitted {
+		err = ErrNotLeader
+	}
 	if err != nil || a.Duplicate {
 		return a, err
 	}

@@ -177,6 +177,34 @@ func TestAppendWaitsForRoomUntilItsContextEnds(t *testing.T) {
 	}
 }
 
+// TestBatchThatWaitsForTheDiskThroughAnElectionIsRefused: 1. A batch is appended and not committed. 2. The next one of its
+// producer waits for the WAL. 3. The log follows, the first batch is cut, and the log leads again: nobody asks any more
+// what came before the second.
+func TestBatchThatWaitsForTheDiskThroughAnElectionIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.lead(1)
+		f.append(spec{idempotent: true, producer: 7})
+		f.journal.limit(wal.Leader, 0)
+		result := make(chan error, 1)
+		go func() {
+			_, err := f.log.Append(context.Background(), build(spec{idempotent: true, producer: 7, sequence: 1}), AppendOptions{Acks: AcksAll})
+			result <- err
+		}()
+		synctest.Wait()
+		f.follow(2)
+		f.truncate(0)
+		f.lead(3)
+		f.journal.limit(wal.Leader, journalCapacity)
+		if err := <-result; !errors.Is(err, ErrNotLeader) {
+			t.Errorf("got %v, want %v", err, ErrNotLeader)
+		}
+		if end := f.log.State().LogEnd; end != 0 {
+			t.Errorf("the log ends at %d, want 0", end)
+		}
+	})
+}
+
 func TestOneBatchLargerThanTheBoundIsLetThrough(t *testing.T) {
 	f := newFixture(t, twoBatches)
 	f.lead(1)

@@ -258,8 +258,14 @@ func (t *producerTable) decode(d *decoder, l *Log, from producerReader) {
 	now := l.store.cfg.Now()
 	for len(d.b) > 0 {
 		id, committed, batches := from.head(d)
+		if d.err == nil && (committed < 0 || committed > batches || batches < 1) {
+			d.err = fmt.Errorf("%w: %d of %d batches of a producer", errCatalog, committed, batches)
+		}
+		if d.err != nil {
+			return
+		}
 		p := &producer{committed: committed, heard: now}
-		p.batches.items = make([]producerBatch, 0, max(0, min(batches, len(d.b)/batchLeast)))
+		p.batches.items = make([]producerBatch, 0, min(batches, len(d.b)/batchLeast))
 		for i := range batches {
 			if d.err != nil {
 				return

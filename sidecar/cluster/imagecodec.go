@@ -44,7 +44,7 @@ func imageVersionAt(level uint16) uint8 {
 //	[ id | s name | configs | v config epoch | u8 internal | [ placement ] ]   by topic id
 //	[ id | u order ]                                                      tombstones, by order
 //	[ u8 resource kind | s name | v epoch | configs ]                     by kind and name
-//	[ v node ] voters | at level 3: u8 1
+//	[ v node ] voters | at level 4: u8 1
 //
 //	placement   [v replica] | u8 0, or u8 1 | [v node] origin | [v node] target
 //	            [v node] evicted | [member] in sync | [member] eligible | [v node] last known
@@ -207,7 +207,7 @@ func (r *reader) image(version uint8, level uint16) *Image {
 		im.voters = r.nodes()
 	}
 	if version == imageVersionNext && !r.bool() {
-		r.fail("no mark of level 3")
+		r.fail("no mark of level 4")
 	}
 	if r.err != nil {
 		return nil

@@ -6,21 +6,23 @@ import (
 	"outrigger/broker/topic"
 )
 
-// The logs are opened, and run, before it is known what the cluster has finalized: no file is adopted until
-// an image says that all versions know of it.
-func TestLogsMayAdoptOnceTheLevelIsFinalized(t *testing.T) {
+// The logs are opened, and run, before it is known what the cluster has finalized: no file is adopted and nothing is written
+// tersely until an image says that all versions know of it.
+func TestLogsWriteInANewWayOnceTheLevelIsFinalized(t *testing.T) {
 	n := newNode(t)
-	may := n.logConfig(monotonic()).MayAdopt
-	if may() {
-		t.Error("files may be adopted before anything is known of the cluster")
+	cfg := n.logConfig(monotonic())
+	if cfg.MayAdopt() || cfg.MayBeTerse() {
+		t.Error("something is written in a new way before anything is known of the cluster")
 	}
 	level := uint16(topic.FirstLevel)
 	tell := func() uint16 { return level }
 	n.level.Store(&tell)
-	for _, want := range []bool{false, true, true} {
-		if got := may(); got != want {
-			t.Errorf("level %d: got %t, want %t", level, got, want)
+	for ; level <= topic.TerseLevel+1; level++ {
+		if got, want := cfg.MayAdopt(), level >= 2; got != want {
+			t.Errorf("level %d: files may be adopted %t, want %t", level, got, want)
 		}
-		level++
+		if got, want := cfg.MayBeTerse(), level >= 3; got != want {
+			t.Errorf("level %d: catalogs may be terse %t, want %t", level, got, want)
+		}
 	}
 }
