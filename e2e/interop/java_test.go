@@ -172,10 +172,10 @@ func (j *javaTools) ask(ctx context.Context, fields ...string) ([]string, error)
 	case "delete-records":
 		return j.deleteRecords(ctx, args)
 	case "reassign":
-		_, err := j.reassign(ctx, args, "--execute")
+		_, err := j.reassign(ctx, args, "--execute", "--additional") // to what other cells move
 		return nil, err
 	case "reassign-slowly":
-		out, err := j.reassign(ctx, args, "--execute", "--throttle", args[3])
+		out, err := j.reassign(ctx, args, "--execute", "--additional", "--throttle", args[3])
 		if err == nil && !strings.Contains(out, "throttle limit was set to "+args[3]) {
 			err = errors.New("no throttle was set: " + out)
 		}
