@@ -63,8 +63,6 @@ const (
 	// refusedFor is how long a client that has the answer may have sent something before it read it, and how long what it sent
 	// behind that waits for the batch to come again. A client that gives a batch up gets to know that the next is out of order.
 	refusedFor = 10 * time.Second
-	// topicNameMax is the longest name that a topic can have.
-	topicNameMax = 249
 )
 
 // comesAgain reports whether clients send a batch again that was refused with the code.
@@ -89,7 +87,7 @@ func (r *refusals) add(by *produceWait, at place) {
 	t := &by.request.Topics[at.topic]
 	p := &t.Partitions[at.partition]
 	h, err := batch.ParseHeader(p.Records)
-	if err != nil || h.ProducerID < 0 || h.BaseSequence < 0 || len(t.Topic) > topicNameMax {
+	if err != nil || h.ProducerID < 0 || h.BaseSequence < 0 || len(t.Topic) > topic.NameLengthMax {
 		return
 	}
 	r.mu.Lock()
@@ -196,7 +194,7 @@ func (r *refusals) taken(t *kmsg.ProduceRequestTopic, p *kmsg.ProduceRequestTopi
 	if !ok || was.epoch == h.ProducerEpoch && behind(h.BaseSequence, was.first) {
 		return
 	}
-	next := int32((int64(h.BaseSequence) + int64(h.LastOffsetDelta) + 1) & math.MaxInt32)
+	next := batch.AddSequence(batch.AddSequence(h.BaseSequence, h.LastOffsetDelta), 1)
 	if was.over(h, now) || next != was.last && !behind(next, was.last) {
 		delete(r.mu.byBatch, key)
 		r.some.Store(len(r.mu.byBatch) > 0)

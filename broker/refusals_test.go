@@ -184,7 +184,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	if want := refusalsMax - refusalsMax/4 + 1; len(r.mu.byBatch) != want || !noted(refusalsMax+1) {
 		t.Errorf("%d refusals, the last one among them: %v, want %d with it", len(r.mu.byBatch), noted(refusalsMax+1), want)
 	}
-	if long := refuse(refusalsMax+2, strings.Repeat("t", topicNameMax+1)); long.refused != nil {
+	if long := refuse(refusalsMax+2, strings.Repeat("t", topic.NameLengthMax+1)); long.refused != nil {
 		t.Error("the name of no topic is remembered")
 	}
 	full, _ := refusedOf(t, refusalsMax+3, 0, "t")

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"outrigger/broker/batch"
 	"outrigger/broker/topic"
 )
 
@@ -25,7 +26,7 @@ func someProducers(rng *rand.Rand) *producerTable {
 				base: topic.Offset(number()), end: topic.Offset(number()), timestamp: number()}
 			if rng.IntN(2) == 0 {
 				x.base, x.first, x.coordinator = end+topic.Offset(rng.IntN(50)), math.MaxInt32-rng.Int32N(30), -1
-				x.last, x.end = addSequence(x.first, 20), x.base+21
+				x.last, x.end = batch.AddSequence(x.first, 20), x.base+21
 			}
 			end = x.end
 			p.batches.push(x)

@@ -2,7 +2,6 @@ package partition
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -111,7 +110,7 @@ func (t *producerTable) judge(h batch.Header, continues bool) (original producer
 	if original, ok := p.remembered(h); ok {
 		return original, true, nil
 	}
-	if want := addSequence(newest.last, 1); h.BaseSequence != want {
+	if want := batch.AddSequence(newest.last, 1); h.BaseSequence != want {
 		return producerBatch{}, false, fmt.Errorf("%w: producer %d sent %d, want %d",
 			ErrOutOfOrderSequence, h.ProducerID, h.BaseSequence, want)
 	}
@@ -120,7 +119,7 @@ func (t *producerTable) judge(h batch.Header, continues bool) (original producer
 
 // remembered finds the batch with h's very sequence numbers among the last of the same epoch.
 func (p *producer) remembered(h batch.Header) (producerBatch, bool) {
-	last := addSequence(h.BaseSequence, h.LastOffsetDelta)
+	last := batch.AddSequence(h.BaseSequence, h.LastOffsetDelta)
 	newest := p.batches.len() - 1
 	for i, seen := newest, 0; i >= 0 && seen < windowLength; i-- {
 		b := *p.batches.at(i)
@@ -226,7 +225,7 @@ func (t *producerTable) record(h batch.Header, base topic.Offset, now time.Durat
 	t.push(h.ProducerID, p, now, producerBatch{
 		epoch: h.ProducerEpoch,
 		first: h.BaseSequence,
-		last:  addSequence(h.BaseSequence, h.LastOffsetDelta),
+		last:  batch.AddSequence(h.BaseSequence, h.LastOffsetDelta),
 		base:  base,
 		end:   base + topic.Offset(h.LastOffsetDelta) + 1,
 
@@ -328,11 +327,6 @@ func (t *producerTable) makeRoom() {
 // but no sequence.
 func sequenced(h batch.Header) bool {
 	return h.ProducerID >= 0 && h.BaseSequence >= 0 && !h.Control()
-}
-
-// addSequence counts on from s; after 2^31-1 comes 0.
-func addSequence(s, n int32) int32 {
-	return int32((int64(s) + int64(n)) & math.MaxInt32)
 }
 
 // telling lists the records that tell each producer's state: its newest that is committed, and its newest

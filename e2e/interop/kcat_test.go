@@ -26,7 +26,7 @@ func kcat(c *clients) *client {
 		},
 		produce: func(p producer, broker string) command {
 			return command{
-				cmd: exec.Command(c.kcat, "-P", "-b", broker, "-t", p.topic, "-K:", "-z", p.codec, "-v", "-X", "acks=all",
+				cmd: exec.Command(c.kcat, "-P", "-b", broker, "-t", p.topic, "-K:", "-z", p.codec, "-X", "acks=all",
 					"-X", fmt.Sprintf("enable.idempotence=%v", p.idempotent)),
 				translate: func(string) [][]string { return nil },
 			}
