@@ -102,7 +102,7 @@ func loadFlags(command *cobra.Command, l *bench.Load) {
 	flags.StringVar(&l.Compression, "compression", "none", "none, gzip, snappy, lz4 or zstd")
 	flags.DurationVar(&l.Linger, "linger", 5*time.Millisecond, "how long a batch waits for more records")
 	flags.IntVar(&l.BatchBytes, "batch-bytes", 1000012, "largest batch")
-	flags.IntVar(&l.BufferBytes, "buffer-bytes", 8<<20, "payload of one producer that may wait for answers")
+	flags.IntVar(&l.BufferBytes, "buffer-bytes", 32<<20, "payload of one producer that may wait for answers; as much as buffer.memory of Kafka's client by default")
 	flags.StringVar(&l.Partitioner, "partitioner", bench.RoundRobin,
 		strings.Join([]string{bench.RoundRobin + " (record by record)", bench.Sticky + " (batch by batch)"}, " or "))
 	flags.DurationVar(&l.Delivery, "delivery-timeout", 2*time.Minute, "when a producer gives a record up")

@@ -5,7 +5,7 @@
 //	warm     for each pair: the WAL alone │ a plain program
 //	                        throughput: kafka │ outrigger   small: kafka │ outrigger   ...
 //	                        jetstream
-//	many     for each pair: partitions: kafka │ outrigger
+//	many     for each pair: partitions: kafka │ outrigger   partitions-sticky: kafka │ outrigger
 //	keeping  for each pair: ours without retention and compaction │ ours with them at work
 //	        └──> score.Values, one map per pair
 //

@@ -203,7 +203,7 @@ func (r *Runner) keeping(ctx context.Context, name string, c *system.Cluster) (v
 		if err := primeMany(ctx, c, topic); err != nil {
 			return nil, err
 		}
-		take = func() (score.Values, error) { return r.intoMany(ctx, c, topic) }
+		take = func() (score.Values, error) { return r.producing(ctx, line, c, r.cfg.timing(), intoMany(topic)...) }
 	}
 	return u.beside(ctx, line, w, take)
 }

@@ -54,10 +54,10 @@ func TestWarmingEndsLevelOrAtItsBound(t *testing.T) {
 
 // What a line runs in a JVM was run there before it is measured.
 func TestEveryLineOfAWarmClusterHasALoadThatWarmsIt(t *testing.T) {
-	for _, line := range append(slices.Clone(warmLines), Partitions) {
+	for _, line := range append(slices.Clone(warmLines), Partitions, Sticky) {
 		for _, name := range []string{line, keepingLine(line)} {
 			chosen, err := Select([]string{name})
-			if line == Partitions && name != line {
+			if line == Sticky && name != line {
 				continue // Nobody compares it with itself.
 			}
 			if err != nil {

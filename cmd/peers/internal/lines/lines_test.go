@@ -15,6 +15,7 @@ func TestSelectBringsWhatALineIsHeldAgainst(t *testing.T) {
 		{[]string{WAL}, []string{WAL}},
 		{[]string{JetStream, Latency}, []string{Throughput, Latency, JetStream}},
 		{[]string{Partitions, Throughput}, []string{Throughput, Partitions}},
+		{[]string{Sticky}, []string{Throughput, Sticky}},
 	} {
 		if got, err := Select(c.wanted); err != nil || !slices.Equal(got, c.want) {
 			t.Errorf("%v: got %v %v, want %v", c.wanted, got, err, c.want)
@@ -43,7 +44,7 @@ func TestFiguresOfTheBenchAreInTheCatalog(t *testing.T) {
 		for _, key := range []string{m.Ours, m.Theirs} {
 			name, figure, _ := strings.Cut(key, "/")
 			line, _, _ := strings.Cut(figure, ".")
-			if !slices.Contains(append(slices.Clone(warmLines), Partitions), line) {
+			if !slices.Contains(append(slices.Clone(warmLines), Partitions, Sticky), line) {
 				continue
 			}
 			values := valuesOf(&system.Cluster{Name: system.Name(name)}, line, report, produced)
@@ -103,11 +104,11 @@ func TestConfigRefusesWhatCannotBeMeant(t *testing.T) {
 
 func TestRoomIsAwaitedAndItsLackIsNamed(t *testing.T) {
 	r := New(Config{Seconds: 2})
-	if got, want := r.room(Small, "kafka"), int64(300*1.5e6*3*2); got != want {
+	if got, want := r.room(Small, "kafka", r.cfg.timing()), int64(300*1.5e6*3*2); got != want {
 		t.Errorf("before any figure: got %d bytes, want %d", got, want)
 	}
 	r.rates["kafka/small.mbps"] = 100
-	wanted := r.room(Small, "kafka")
+	wanted := r.room(Small, "kafka", r.cfg.timing())
 	if got := int64(100 * 1.5e6 * 3 * 2); got != wanted {
 		t.Errorf("with a figure: got %d bytes, want %d", wanted, got)
 	}

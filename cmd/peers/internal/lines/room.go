@@ -17,12 +17,12 @@ const (
 )
 
 // room is what one window of a line may write, in bytes: a half more than at its last rate.
-func (r *Runner) room(line string, name system.Name) int64 {
+func (r *Runner) room(line string, name system.Name, t timing) int64 {
 	mbps := r.rates[string(name)+"/"+line+".mbps"]
 	if mbps == 0 {
 		mbps = roomRate
 	}
-	return int64(mbps * 1.5e6 * replicas * (r.cfg.Seconds + r.cfg.Warmup))
+	return int64(mbps * 1.5e6 * replicas * t.whole())
 }
 
 // awaitRoom waits until the disk takes another window. A cluster that runs gives back what its deleted

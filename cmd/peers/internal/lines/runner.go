@@ -57,7 +57,7 @@ func (r *Runner) wants(names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(r.cfg.Lines, name) })
 }
 
-// warmLines need a cluster that has run for a while. Partitions is apart: what a system does when a
+// warmLines need a cluster that has run for a while. Partitions and Sticky are apart: what a system does when a
 // thousand partitions are deleted, minutes later, must not be in the figures of other lines.
 var warmLines = []string{Throughput, Small, Single, Latency, Tail, Cold, EndToEnd}
 
@@ -104,7 +104,9 @@ func (r *Runner) warmPair(ctx context.Context) error {
 	return nil
 }
 
-func (r *Runner) manyPartitions(ctx context.Context) error { return r.inTurn(ctx, Partitions) }
+func (r *Runner) manyPartitions(ctx context.Context) error {
+	return errors.Join(r.inTurn(ctx, Partitions), r.inTurn(ctx, Sticky))
+}
 
 // measurement takes a line of a warm cluster.
 type measurement func(ctx context.Context, line string, c *system.Cluster) (score.Values, error)

@@ -29,7 +29,7 @@ type warmLoad struct {
 var warmLoads = []warmLoad{
 	{"1 KiB", []string{Throughput, Single, Latency}, produced, []string{"produce"}},
 	{"100 B", []string{Small}, produced, []string{"produce", "--record-bytes", "100"}},
-	{"1 KiB, 100 partitions", []string{Partitions}, produced, []string{"produce", "--partitions", "100"}},
+	{"1 KiB, 100 partitions", []string{Partitions, Sticky}, produced, []string{"produce", "--partitions", "100"}},
 	{"fetch", []string{Tail, Cold}, consumed, []string{"consume"}},
 	{"end-to-end", []string{EndToEnd}, consumed, []string{"end-to-end", "--rate", "1000"}},
 }
@@ -150,25 +150,27 @@ func (r *Runner) awake(ctx context.Context, name system.Name, work func(*system.
 
 // measure takes a line of a warm cluster.
 func (r *Runner) measure(ctx context.Context, line string, c *system.Cluster) (score.Values, error) {
-	window := r.cfg.timing()
+	t := r.cfg.timing()
 	switch line {
 	case Throughput:
-		return r.producing(ctx, line, c, append(window, "--verify=false")...)
+		return r.producing(ctx, line, c, t, "--verify=false")
 	case Small:
-		return r.producing(ctx, line, c, append(window, "--verify=false", "--record-bytes", "100")...)
+		return r.producing(ctx, line, c, t, "--verify=false", "--record-bytes", "100")
 	case Single:
-		return r.producing(ctx, line, c, append(window, "--verify=false", "--producers", "1", "--partitions", "1",
-			"--linger", "0s", "--max-in-flight", "5")...)
+		return r.producing(ctx, line, c, t, "--verify=false", "--producers", "1", "--partitions", "1",
+			"--linger", "0s", "--max-in-flight", "5")
 	case Partitions:
-		return r.many(ctx, c)
+		return r.many(ctx, line, c)
+	case Sticky:
+		return r.many(ctx, line, c, "--partitioner", "sticky")
 	case Latency:
 		rate, err := r.halfLoad(c.Name)
 		if err != nil {
 			return nil, err
 		}
-		return r.producing(ctx, line, c, append(window, "--rate", number(float64(int64(rate))), verifying(c.Name))...)
+		return r.producing(ctx, line, c, t, "--rate", number(float64(int64(rate))), verifying(c.Name))
 	case EndToEnd:
-		report, err := r.bench(ctx, c, r.cfg.Seconds, append([]string{"end-to-end", "--rate", "1000", verifying(c.Name)}, window...)...)
+		report, err := r.bench(ctx, c, r.cfg.Seconds, append([]string{"end-to-end", "--rate", "1000", verifying(c.Name)}, t.args()...)...)
 		if err != nil {
 			return nil, err
 		}
@@ -181,10 +183,16 @@ func (r *Runner) measure(ctx context.Context, line string, c *system.Cluster) (s
 	return nil, fmt.Errorf("nobody knows how to measure %s", line)
 }
 
-// timing are the flags of a bench that runs for a window.
-func (c Config) timing() []string {
-	return []string{"--seconds", number(c.Seconds), "--warmup", number(c.Warmup)}
+// timing is how long a bench runs, in seconds: before its window, and in it.
+type timing struct{ warmup, window float64 }
+
+func (c Config) timing() timing { return timing{warmup: c.Warmup, window: c.Seconds} }
+
+func (t timing) args() []string {
+	return []string{"--seconds", number(t.window), "--warmup", number(t.warmup)}
 }
+
+func (t timing) whole() float64 { return t.warmup + t.window }
 
 // verifying says whether a bench reads back what it has written: what is deleted meanwhile it cannot.
 func verifying(name system.Name) string {
@@ -205,12 +213,12 @@ func (r *Runner) halfLoad(name system.Name) (rate float64, err error) {
 	return rate, nil
 }
 
-func (r *Runner) producing(ctx context.Context, line string, c *system.Cluster, args ...string) (score.Values, error) {
+func (r *Runner) producing(ctx context.Context, line string, c *system.Cluster, t timing, args ...string) (score.Values, error) {
 	free := func() (int64, error) { return system.FreeBytes(r.cfg.Dir) }
-	if err := r.awaitRoom(ctx, r.room(line, c.Name), free); err != nil {
+	if err := r.awaitRoom(ctx, r.room(line, c.Name, t), free); err != nil {
 		return nil, err
 	}
-	report, err := r.bench(ctx, c, r.cfg.Seconds+r.cfg.Warmup, append([]string{"produce"}, args...)...)
+	report, err := r.bench(ctx, c, t.whole(), slices.Concat([]string{"produce"}, t.args(), args)...)
 	if err != nil {
 		return nil, err
 	}
@@ -243,25 +251,27 @@ func valuesOf(c *system.Cluster, line string, report *benchReport, result string
 const (
 	manyPartitions = 1000
 	primedWithin   = 5 * time.Minute
+	// manyWarmup is the least time between the first records into many partitions and the window. By then
+	// Kafka has acknowledged what its first half minute let time out.
+	manyWarmup = 30
 )
 
 // many measures a topic of many partitions, each of which has acknowledged a record before: what making them
-// costs is not in the window. Loaded from the first moment on and given up after 10 s, every produce request to
-// Kafka timed out (REQUEST_TIMED_OUT) and was made again, and nothing was acknowledged for a minute, with its
-// heap at a fifth and its processors mostly idle.
-func (r *Runner) many(ctx context.Context, c *system.Cluster) (score.Values, error) {
+// costs is not in the window. Neither is the time until a system answers within request.timeout.ms: loaded from the
+// first moment on, every produce request to Kafka timed out (REQUEST_TIMED_OUT) and was made again.
+func (r *Runner) many(ctx context.Context, line string, c *system.Cluster, args ...string) (score.Values, error) {
 	r.probes++
 	topic := fmt.Sprintf("peers-many-%d", r.probes)
 	if err := primeMany(ctx, c, topic); err != nil {
 		return nil, err
 	}
-	values, err := r.intoMany(ctx, c, topic)
+	t := r.cfg.timing()
+	t.warmup = max(t.warmup, manyWarmup)
+	values, err := r.producing(ctx, line, c, t, slices.Concat(intoMany(topic), args)...)
 	return values, errors.Join(err, deleteTopic(ctx, c.Servers, topic))
 }
 
-func (r *Runner) intoMany(ctx context.Context, c *system.Cluster, topic string) (score.Values, error) {
-	return r.producing(ctx, Partitions, c, append(r.cfg.timing(), "--verify=false", "--topic", topic)...)
-}
+func intoMany(topic string) []string { return []string{"--verify=false", "--topic", topic} }
 
 func primeMany(ctx context.Context, c *system.Cluster, topic string) error {
 	client, err := impatient(c.Servers)
