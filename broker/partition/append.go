@@ -60,15 +60,15 @@ func (l *Log) Append(ctx context.Context, b []byte, o AppendOptions) (Appended, 
 	if err != nil {
 		return Appended{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	// Refusals and duplicates are answered without a wait; what is decided here is decided again
-	// once the waiting is over.
-	first, err := l.admit(h, o)
-	if err != nil || first.Duplicate {
-		return first, err
-	}
 	r := wal.Record{Kind: wal.Data, Partition: l.partition, Count: h.LastOffsetDelta + 1, Payload: b,
 		Summed: len(b) - batch.SummedFrom, Sum: h.CRC}
 	bytes, size := int64(len(b)), wal.EncodedLen(r)
+	// Refusals and duplicates are answered without a wait; what is decided here is decided again
+	// once the waiting is over.
+	first, decided, err := l.appendNow(h, r, o, size)
+	if decided || err != nil {
+		return first, err
+	}
 	if err := l.takeRoom(ctx, bytes); err != nil {
 		return Appended{}, err
 	}
@@ -103,11 +103,18 @@ func reservationError(err error) error {
 	return fmt.Errorf("reserve space for a batch: %w", err)
 }
 
-// admit judges a batch without appending it.
-func (l *Log) admit(h batch.Header, o AppendOptions) (Appended, error) {
+// appendNow judges a batch and appends it, unless it has to wait for room or space: then it is not decided.
+func (l *Log) appendNow(h batch.Header, r wal.Record, o AppendOptions, size int64) (a Appended, decided bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.admitLocked(h, o)
+	a, err = l.admitLocked(h, o)
+	if err != nil || a.Duplicate {
+		return a, true, err
+	}
+	if !l.mu.room.free(int64(len(r.Payload))) || !l.store.appender.TryReserve(wal.Leader, size) {
+		return a, false, nil
+	}
+	return l.assignLocked(h, r, a), true, nil
 }
 
 // admitLocked judges a batch: may this node append now, and does the batch follow its producer's
@@ -157,7 +164,7 @@ func (l *Log) gateLocked(acks int16) error {
 	return nil
 }
 
-// assign gives the batch its offsets and hands it to the WAL. Space and room are reserved, so from
+// assign is the end of an append that has waited. Space and room are reserved, so from
 // the assignment on nothing can be refused: there are no holes (failure mode 29).
 // What the caller knows of the producer's batches before may not be so any more in another epoch than the one in which the
 // batch was admitted first.
@@ -171,13 +178,18 @@ func (l *Log) assign(h batch.Header, r wal.Record, o AppendOptions, admitted top
 	if err != nil || a.Duplicate {
 		return a, err
 	}
+	l.mu.room.granted -= int64(len(r.Payload))
+	return l.assignLocked(h, r, a), nil
+}
+
+// assignLocked gives a batch that was admitted its offsets and hands it to the WAL.
+func (l *Log) assignLocked(h batch.Header, r wal.Record, a Appended) Appended {
 	r.Base, r.Epoch = l.mu.end, l.mu.role.Epoch
 	batch.SetBaseOffset(r.Payload, int64(r.Base))
 	batch.SetLeaderEpoch(r.Payload, int32(r.Epoch))
-	l.mu.room.granted -= int64(len(r.Payload))
 	l.enqueueLocked(wal.Leader, h, r)
 	a.Base, a.End = r.Base, l.mu.end
-	return a, nil
+	return a
 }
 
 // Entry is one batch on its way between replicas.

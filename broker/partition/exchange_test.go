@@ -55,7 +55,7 @@ func TestCompactionIsPutIntoALogThatChangesMeanwhile(t *testing.T) {
 				for n := random.IntN(l.mu.index.len() - l.mu.settled + 1); n > 0; n-- {
 					at := wal.Position{File: 1 << 30, Offset: int64(4096 + l.mu.settled*200)}
 					base := l.mu.index.at(l.mu.settled).base
-					l.settleLocked(at)
+					l.settleLocked(l.mu.index.at(l.mu.settled).base, at)
 					begun[below(begun, base)].at = at
 				}
 			case 2: // A truncation.
@@ -383,7 +383,7 @@ func TestExchangeThatIsTooLateLeavesNothing(t *testing.T) {
 			for range 2 {
 				l.mu.index.push(extent{base: l.mu.end, count: 20, bytes: 100, encoded: int32(wal.EncodedBytes(100))})
 				l.mu.end, l.mu.bytes = l.mu.end+20, l.mu.bytes+100
-				l.settleLocked(wal.Position{File: 1, Offset: int64(l.mu.end)})
+				l.settleLocked(l.mu.index.at(l.mu.settled).base, wal.Position{File: 1, Offset: int64(l.mu.end)})
 			}
 			l.mu.durable = l.mu.end
 			l.moveStartLocked(l.mu.end - 7)

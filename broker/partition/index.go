@@ -53,6 +53,9 @@ type index struct {
 	// above zero: its number and one. dirty says that it has changed.
 	frozen, thawed int
 	dirty          bool
+	// front is where the first extent begins, if fronted: else a look into its chunk has to tell.
+	front   topic.Offset
+	fronted bool
 	// packs counts what lies in packs.
 	packs tally
 	// unordered: an extent was pushed that lies nowhere, or not behind the one before it.
@@ -107,6 +110,14 @@ func (x *index) at(i int) extent {
 	return e
 }
 
+// first is where the first extent begins. Who asks at each batch must not have its chunk thawed each time.
+func (x *index) first() topic.Offset {
+	if !x.fronted {
+		x.front, x.fronted = x.at(0).base, true
+	}
+	return x.front
+}
+
 // find is which chunk has the extent of a number.
 func (x *index) find(number int) int {
 	last := len(x.chunks) - 1
@@ -146,6 +157,22 @@ func (x *index) set(i int, e extent) {
 	e.latest = old.latest
 	*old = e
 	x.dirty = x.dirty || k < x.frozen
+}
+
+// settle has the extent i lie in the WAL: where is known once it is durable. It returns where the extent ends; not
+// ok if none begins at base.
+func (x *index) settle(i int, base topic.Offset, at wal.Position) (end topic.Offset, ok bool) {
+	if i >= x.length {
+		return 0, false
+	}
+	k := x.find(i + x.gone)
+	e := &x.open(k)[i+x.gone-x.chunks[k].from]
+	if e.base != base {
+		return 0, false
+	}
+	e.at = at
+	x.dirty = x.dirty || k < x.frozen
+	return e.end(), true
 }
 
 // refile has the extents from i on that lie in a file of the WAL lie in a pack, at the same places, up to the end of a chunk, and
@@ -413,6 +440,7 @@ func (x *index) drop(n int) {
 	}
 	x.uncount(0, n)
 	x.close()
+	x.fronted = false
 	x.gone += n
 	x.length -= n
 	first := x.find(x.gone)

@@ -85,7 +85,12 @@ func TestIndexAgreesWithASlice(t *testing.T) {
 			case 8: // They become durable in their order.
 				for n := random.IntN(len(want) - settled + 1); n > 0; n-- {
 					at := wal.Position{File: 1 + uint64(settled/900), Offset: 4096 + int64(settled)*6000}
-					x.set(settled, withPlace(x.at(settled), at))
+					if _, ok := x.settle(settled, want[settled].base+1, at); ok {
+						t.Fatalf("extent %d begins at %d, and was taken for one that begins behind that", settled, want[settled].base)
+					}
+					if end, ok := x.settle(settled, want[settled].base, at); !ok || end != want[settled].end() {
+						t.Fatalf("extent %d settled: got end %d %t, want %d", settled, end, ok, want[settled].end())
+					}
 					want[settled].at = at
 					settled++
 				}
@@ -273,6 +278,9 @@ func wantSameIndex(t *testing.T, random *rand.Rand, x *index, want []extent) {
 	t.Helper()
 	if x.len() != len(want) {
 		t.Fatalf("length %d, want %d", x.len(), len(want))
+	}
+	if len(want) > 0 && x.first() != want[0].base {
+		t.Fatalf("the first begins at %d, want %d", x.first(), want[0].base)
 	}
 	packs := map[uint64]int64{}
 	for _, e := range want {

@@ -32,6 +32,9 @@ func (r *room) fits(bytes int64) bool {
 	return used == 0 || used+bytes <= r.bytesMax
 }
 
+// free reports whether bytes fit, and nobody waits for room.
+func (r *room) free(bytes int64) bool { return r.queue.Len() == 0 && r.fits(bytes) }
+
 // grant serves the waiters that fit now.
 func (r *room) grant() {
 	for front := r.queue.Front(); front != nil; front = r.queue.Front() {
@@ -62,7 +65,7 @@ func (r *room) end(e *list.Element, err error) {
 func (l *Log) takeRoom(ctx context.Context, bytes int64) error {
 	l.mu.Lock()
 	r := &l.mu.room
-	if r.queue.Len() == 0 && r.fits(bytes) {
+	if r.free(bytes) {
 		r.granted += bytes
 		l.mu.Unlock()
 		return nil

@@ -174,21 +174,19 @@ func (l *Log) settled(r *wal.Placed) (h held, moved bool) {
 		return held{}, false
 	}
 	i := l.mu.settled
-	if i >= l.mu.index.len() || l.mu.index.at(i).base != r.Base {
-		panic(fmt.Sprintf("partition %v: batch %d at %v became durable, %d of %d batches were",
-			l.partition, r.Base, r.At, i, l.mu.index.len()))
-	}
-	l.settleLocked(r.At)
+	l.settleLocked(r.Base, r.At)
 	return *l.mu.tail.at(i - (l.mu.index.len() - l.mu.tail.len())), true
 }
 
-// settleLocked makes the first batch that is not durable yet durable, at position at.
-func (l *Log) settleLocked(at wal.Position) {
-	e := l.mu.index.at(l.mu.settled)
-	e.at = at
-	l.mu.index.set(l.mu.settled, e)
+// settleLocked makes the first batch that is not durable yet durable, at position at: it has to be the one that begins at base.
+func (l *Log) settleLocked(base topic.Offset, at wal.Position) {
+	end, ok := l.mu.index.settle(l.mu.settled, base, at)
+	if !ok {
+		panic(fmt.Sprintf("partition %v: batch %d at %v became durable, %d of %d batches were",
+			l.partition, base, at, l.mu.settled, l.mu.index.len()))
+	}
 	l.mu.settled++
-	l.mu.durable = e.end()
+	l.mu.durable = end
 }
 
 // reachDurable reports the durable end and takes out who waited for it.

@@ -32,6 +32,7 @@ func (x *index) splice(i, j int, other *index, was tally, room []chunk) (rest []
 	}
 	x.close()
 	x.freeze()
+	x.fronted = false
 	a, b := x.find(from), x.find(until-1)
 	behind, moved := x.behind(b), other.length-(j-i)
 	all := append(room[:0], x.chunks[:a]...)

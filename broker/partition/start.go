@@ -14,7 +14,7 @@ func (l *Log) firstLocked() topic.Offset {
 	if l.mu.index.len() == 0 {
 		return l.mu.end
 	}
-	return l.mu.index.at(0).base
+	return l.mu.index.first()
 }
 
 // DeleteRecords moves the start of a log that is led here up to `before`, or to the high watermark if

@@ -22,8 +22,12 @@ func (l *Log) commitLocked(hw topic.Offset, woken wakeList) wakeList {
 		return woken
 	}
 	l.mu.highWatermark = hw
-	for l.mu.committed < l.mu.index.len() && l.mu.index.at(l.mu.committed).end() <= hw {
-		l.mu.room.unacked -= int64(l.mu.index.at(l.mu.committed).bytes)
+	for l.mu.committed < l.mu.index.len() {
+		e := l.mu.index.at(l.mu.committed)
+		if e.end() > hw {
+			break
+		}
+		l.mu.room.unacked -= int64(e.bytes)
 		l.mu.committed++
 	}
 	l.mu.producers.commit(hw)
