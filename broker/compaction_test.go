@@ -42,20 +42,29 @@ func TestCompactionGoesByTheTopicAndItsReplicas(t *testing.T) {
 	}
 }
 
-// TestTopicWithoutAPolicyKeepsEverything (KIP-1161): the empty list of policies is one, too.
-func TestTopicWithoutAPolicyKeepsEverything(t *testing.T) {
-	h := startTuned(t)
-	h.set(configRetentionMillis, "1")
-	h.set(configCleanupPolicy, "")
-	h.produced("produce", stamped(1), codeNone)
-	h.retainOnce(deadline(t), time.Now())
-	log := h.cluster.log(t, "t", 0)
-	if _, compacts := h.compaction(log.Partition()); compacts || log.State().LogStart != 0 {
-		t.Errorf("compacted: %v, log start %d, want neither", compacts, log.State().LogStart)
-	}
-	h.set(configCleanupPolicy, "delete")
-	h.retainOnce(deadline(t), time.Now())
-	if start := log.State().LogStart; start != 1 {
-		t.Errorf("with a policy: got log start %d, want 1", start)
+// The empty list of policies is one, too (KIP-1161).
+func TestRetentionGoesByThePolicy(t *testing.T) {
+	for _, policy := range []struct {
+		name, value string
+		start       topic.Offset
+		compacts    bool
+	}{
+		{"none", "", 0, false},
+		{"delete", "delete", 1, false},
+		{"compact", "compact", 0, true},
+		{"both", "compact,delete", 1, true},
+		{"both, the other way round", "delete,compact", 1, true},
+	} {
+		t.Run(policy.name, func(t *testing.T) {
+			h := startTuned(t)
+			h.set(configRetentionMillis, "1")
+			h.produced("produce", stamped(1), codeNone) // It has no key, so the policy comes after it.
+			h.set(configCleanupPolicy, policy.value)
+			h.retainOnce(deadline(t), time.Now())
+			log := h.cluster.log(t, "t", 0)
+			if _, compacts := h.compaction(log.Partition()); compacts != policy.compacts || log.State().LogStart != policy.start {
+				t.Errorf("compacted: %v, log start %d, want %v and %d", compacts, log.State().LogStart, policy.compacts, policy.start)
+			}
+		})
 	}
 }

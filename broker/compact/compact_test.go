@@ -308,8 +308,9 @@ func TestCompactionAgreesWithTheSimplestModel(t *testing.T) {
 				from = 0
 			}
 			hold := rapid.Bool().Draw(t, "hold")
+			keysMax := rapid.IntRange(1, 6).Draw(t, "keys")
 			p := NewPass(Config{
-				Now: now, DeleteRetention: 50, Hold: hold, KeysMax: rapid.IntRange(1, 6).Draw(t, "keys"), Limit: limit,
+				Now: now, DeleteRetention: 50, Hold: hold, KeysMax: keysMax, Limit: limit,
 				Aborted: aborted, Newest: w.model.newest,
 			}, from)
 			more := true
@@ -321,6 +322,9 @@ func TestCompactionAgreesWithTheSimplestModel(t *testing.T) {
 			}
 			if more {
 				p.Exhausted()
+			}
+			if len(p.newest) > keysMax {
+				t.Fatalf("%d keys are remembered, want %d at most", len(p.newest), keysMax)
 			}
 			if from < limit && p.End() <= from {
 				t.Fatalf("a pass from %d to %d made no progress", from, limit)

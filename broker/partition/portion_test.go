@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"outrigger/broker/compact"
 	"outrigger/broker/wal"
 )
 
@@ -126,5 +127,23 @@ func TestPortionsHaveNumbersBetweenThoseOfThePacksAround(t *testing.T) {
 		if behind, before = number, 2*step; number%(4*portionSpan) == portionSpan {
 			behind, before = step, number
 		}
+	}
+}
+
+// A compaction remembers as many keys at once as its memory has room for, and comes again for the others.
+func TestCompactionComesAgainForKeysThatFoundNoRoom(t *testing.T) {
+	const keys, room = 20, 4
+	p := newPress(t, func(c *Config) { c.CompactBytesMax = room * compact.KeyBytes })
+	p.lead()
+	for i := range 3 * keys {
+		p.append(p.one, spec{key: []byte{byte(i % keys)}})
+	}
+	p.drain()
+	p.work()
+	if got := p.store.Stats().Compaction.Logs; got < keys/room {
+		t.Errorf("%d keys were compacted in %d passes, want %d at least: %d keys find room", keys, got, keys/room, room)
+	}
+	if got := readKeys(t, p.one, nil); len(got) != keys {
+		t.Errorf("%d keys are left, want %d", len(got), keys)
 	}
 }

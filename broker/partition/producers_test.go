@@ -213,3 +213,42 @@ func TestUncommittedProducersAreNeverForgotten(t *testing.T) {
 		t.Fatalf("%d producers once all is committed, want at most %d", len(table.byID), bound)
 	}
 }
+
+// What is left of a compacted log tells whoever is filled from it the state of each producer, also of one of which all
+// is superseded.
+func TestReplicaOfACompactedLogKnowsItsProducers(t *testing.T) {
+	from, to := newPress(t), newPress(t)
+	from.lead()
+	last := spec{idempotent: true, producer: 7, sequence: 2, key: []byte("k")}
+	from.append(from.one, spec{idempotent: true, producer: 7, key: []byte("k"), count: 2}, last,
+		spec{idempotent: true, producer: 8, key: []byte("k")}, spec{idempotent: true, producer: 8, sequence: 1, key: []byte("other")})
+	from.drain()
+	from.compact()
+	state := from.one.State()
+	pieces := from.one.pieces(state.LogStart, state.LogEnd, 1<<20)
+	if _, err := from.one.load(pieces); err != nil {
+		t.Fatal(err)
+	}
+	records := int32(0)
+	for _, p := range pieces {
+		h, err := batch.ParseHeader(p.payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		records += h.Records
+		to.follow(p.payload)
+	}
+	if records != 2 {
+		t.Fatalf("%d records are left, want 2: nothing is proved", records)
+	}
+	to.one.Assume(Role{Leading: true, Epoch: 2, AcceptAll: true, AcceptOne: true, Ready: true})
+	got, err := to.one.Append(t.Context(), build(last), AppendOptions{Acks: AcksAll})
+	if err != nil || !got.Duplicate || got.Base != 2 || got.End != 3 {
+		t.Errorf("the last batch of producer 7 again: got %+v, %v, want a duplicate at 2", got, err)
+	}
+	wrong := last
+	wrong.sequence = 9
+	if _, err := to.one.Append(t.Context(), build(wrong), AppendOptions{Acks: AcksAll}); !errors.Is(err, ErrOutOfOrderSequence) {
+		t.Errorf("another batch of producer 7: got %v, want %v", err, ErrOutOfOrderSequence)
+	}
+}

@@ -92,3 +92,28 @@ func TestDrainedBatchesKeepTheirOwnTimestamps(t *testing.T) {
 		t.Errorf("%d batches are older than 850 ms at 1000, want 1", got)
 	}
 }
+
+// What retention has deleted before its file is drained is not copied.
+func TestDeletedRecordsAreNotCopied(t *testing.T) {
+	s := newShift(t)
+	s.write(4)
+	s.copies()
+	if _, _, err := s.filler.DeleteRecords(t.Context(), s.filler.State().HighWatermark); err != nil {
+		t.Fatal(err)
+	}
+	settle(s, s.driver)
+	gone := s.filler.State().HighWatermark
+	if left := s.filler.State(); left.LogStart != gone || left.Size != 0 {
+		t.Fatalf("got a log start of %d and %d bytes, want %d and none", left.LogStart, left.Size, gone)
+	}
+	for range 4 {
+		s.turn()
+	}
+	kept := s.one.State().Size
+	if got := s.store.Stats().Drain; got.Files < 3 || got.Bytes == 0 || got.Bytes > kept+kept/8 {
+		t.Errorf("%d bytes of %d files were copied, of which %d are needed: %+v", got.Bytes, got.Files, kept, got)
+	}
+	if err := s.driver.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
