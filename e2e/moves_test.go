@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -128,4 +129,43 @@ func (f *fleet) stopOne(i int) {
 		f.t.Errorf("broker %d ended with %v after SIGTERM", i+1, p.err)
 	}
 	f.processes[i] = nil
+}
+
+// A broker that died and will not come back is drained and removed like any other.
+func TestDeadBrokerIsDrainedAndRemoved(t *testing.T) {
+	t.Parallel() // it mostly waits
+	const partitions = 6
+	f := newFleet(t, 4)
+	f.voters = 3
+	for i := range 4 {
+		f.start(i)
+	}
+	for i := range 4 {
+		f.serves(i)
+	}
+	f.createTopic(0, "left", partitions, 3)
+	via := "--bootstrap-server=" + f.kafka[1]
+	if got := f.members(1)[4]; got.Replicas == 0 {
+		t.Fatalf("broker 4 holds nothing: %+v", got)
+	}
+	f.kill(3)
+	f.eventually(10*time.Second, "broker 4 is known to be dead", func() error {
+		if f.members(1)[4].Live {
+			return errors.New("it is live")
+		}
+		return nil
+	})
+	f.run("cluster", "drain", "4", via)
+	if got := f.members(1)[4]; got.Live || got.Replicas != 0 {
+		t.Errorf("the dead broker: got %+v, want nothing on it", got)
+	}
+	f.run("cluster", "remove", "4", via)
+	if _, there := f.members(1)[4]; there {
+		t.Error("broker 4 is still registered")
+	}
+	for id, b := range f.members(1) {
+		if b.Replicas != partitions {
+			t.Errorf("broker %d holds %d replicas, want all %d", id, b.Replicas, partitions)
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -229,6 +230,11 @@ func (v *clusterView) askBrokers(ctx context.Context, a *admins) error {
 	}
 	slices.SortFunc(v.Brokers, func(a, b brokerView) int { return cmp.Compare(a.Broker, b.Broker) })
 	configs, err := a.admin.DescribeBrokerConfigs(ctx, ids...)
+	var silent *kadm.ShardErrors
+	if errors.As(err, &silent) && !silent.AllFailed {
+		v.missing(silent.Errs)
+		err = nil
+	}
 	if err != nil {
 		return fmt.Errorf("describe configs of brokers: %w", err)
 	}
@@ -246,6 +252,22 @@ func (v *clusterView) askBrokers(ctx context.Context, a *admins) error {
 		}
 	}
 	return nil
+}
+
+// missing takes in who did not tell its configs: it has just died, it seems, and the controller does not know yet.
+func (v *clusterView) missing(failed []kadm.ShardError) {
+	for _, of := range failed {
+		q, ok := of.Req.(*kmsg.DescribeConfigsRequest)
+		if !ok {
+			continue
+		}
+		for _, r := range q.Resources {
+			id, _ := strconv.ParseInt(r.ResourceName, 10, 32)
+			if b := v.broker(int32(id)); b != nil {
+				b.Live = false
+			}
+		}
+	}
 }
 
 // askQuorum asks who votes. Without a controller nobody knows, which is no reason to show nothing.

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"outrigger/cmd/outrigger/internal/moves"
@@ -239,18 +239,33 @@ func (m *moveFlags) carryOut(ctx context.Context, terminal io.Writer, a *admins,
 	return moves.Run(ctx, a, plan, o)
 }
 
-// setDraining marks a broker, or takes the mark away.
+// setDraining marks a broker, or takes the mark away. A client sends what is about a broker to that one, which may be dead for
+// good; any other takes it, too.
 func (a *admins) setDraining(ctx context.Context, id int32, draining bool) error {
-	change := kadm.AlterConfig{Op: kadm.DeleteConfig, Name: drainingConfig}
-	if draining {
-		change.Op, change.Value = kadm.SetConfig, kmsg.StringPtr("true")
-	}
-	answers, err := a.admin.AlterBrokerConfigs(ctx, []kadm.AlterConfig{change}, id)
+	doing := fmt.Sprintf("mark broker %d", id)
+	brokers, err := a.admin.ListBrokers(ctx)
 	if err != nil {
-		return fmt.Errorf("mark broker %d: %w", id, err)
+		return fmt.Errorf("%s: %w", doing, err)
 	}
-	for _, answer := range answers {
-		err = errors.Join(err, explain(fmt.Sprintf("mark broker %d", id), answer.Err, answer.ErrMessage))
+	if len(brokers) == 0 {
+		return fmt.Errorf("%s: no broker is live", doing)
+	}
+	change := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+	change.Name, change.Op = drainingConfig, kmsg.IncrementalAlterConfigOpDelete
+	if draining {
+		change.Op, change.Value = kmsg.IncrementalAlterConfigOpSet, kmsg.StringPtr("true")
+	}
+	resource := kmsg.NewIncrementalAlterConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeBroker, strconv.Itoa(int(id))
+	resource.Configs = append(resource.Configs, change)
+	q := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	q.Resources = append(q.Resources, resource)
+	answer, err := a.client.Broker(int(brokers[0].NodeID)).RetriableRequest(ctx, q)
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	for _, r := range answer.(*kmsg.IncrementalAlterConfigsResponse).Resources {
+		err = errors.Join(err, explain(doing, kerr.ErrorForCode(r.ErrorCode), deref(r.ErrorMessage)))
 	}
 	return err
 }
