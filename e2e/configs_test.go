@@ -131,3 +131,29 @@ func electPreferred(t testing.TB, seed string) error {
 	}
 	return nil
 }
+
+// min.insync.replicas holds from the next batch on, for who leads already.
+func TestMinimumOfReplicasInSyncHoldsAtOnce(t *testing.T) {
+	f := newFleet(t, 3)
+	f.startAll()
+	f.createTopic(0, "least", 1, 3)
+	f.kill(2)
+	client, err := kgo.NewClient(kgo.SeedBrokers(f.kafka[:2]...), kgo.DisableIdempotentWrite(), kgo.RecordRetries(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for _, c := range []struct {
+		least string
+		want  error
+	}{{"2", nil}, {"3", kerr.NotEnoughReplicas}, {"2", nil}, {"3", kerr.NotEnoughReplicas}, {"1", nil}} {
+		alterTopic(t, f.kafka[0], "least", "min.insync.replicas", c.least)
+		f.eventually(10*time.Second, "min.insync.replicas="+c.least, func() error {
+			got := client.ProduceSync(within(t, 5*time.Second), &kgo.Record{Topic: "least", Value: []byte("value")}).FirstErr()
+			if !errors.Is(got, c.want) {
+				return fmt.Errorf("with two of three in sync: got %v, want %v", got, c.want)
+			}
+			return nil
+		})
+	}
+}
