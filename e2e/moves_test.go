@@ -137,12 +137,7 @@ func TestDeadBrokerIsDrainedAndRemoved(t *testing.T) {
 	const partitions = 6
 	f := newFleet(t, 4)
 	f.voters = 3
-	for i := range 4 {
-		f.start(i)
-	}
-	for i := range 4 {
-		f.serves(i)
-	}
+	f.startAll()
 	f.createTopic(0, "left", partitions, 3)
 	via := "--bootstrap-server=" + f.kafka[1]
 	if got := f.members(1)[4]; got.Replicas == 0 {
