@@ -65,6 +65,11 @@ func TestRetentionGoesByThePolicy(t *testing.T) {
 			if _, compacts := h.compaction(log.Partition()); compacts != policy.compacts || log.State().LogStart != policy.start {
 				t.Errorf("compacted: %v, log start %d, want %v and %d", compacts, log.State().LogStart, policy.compacts, policy.start)
 			}
+			h.set(configCleanupPolicy, "delete")
+			h.retainOnce(deadline(t), time.Now())
+			if start := log.State().LogStart; start != 1 {
+				t.Errorf("with cleanup.policy=delete after that: got log start %d, want 1", start)
+			}
 		})
 	}
 }

@@ -66,7 +66,7 @@ func (l *Log) Append(ctx context.Context, b []byte, o AppendOptions) (Appended, 
 	// Refusals and duplicates are answered without a wait; what is decided here is decided again
 	// once the waiting is over.
 	first, decided, err := l.appendNow(h, r, o, size)
-	if decided || err != nil {
+	if decided {
 		return first, err
 	}
 	if err := l.takeRoom(ctx, bytes); err != nil {
