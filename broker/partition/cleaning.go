@@ -15,9 +15,10 @@ type cleaning struct {
 	log   *Log
 	rules Compaction
 	pass  *compact.Pass
-	// was are the batches as they were found, out are those that come in their place.
-	was, out []extent
-	// bytes is how long those are.
+	// was are the batches as they were found, out are those that come in their place, nil once the log has them.
+	was listing
+	out *index
+	// bytes is how long those are that were found.
 	bytes int64
 	// next is the one of was that comes next; learned says whether it is to be cleaned.
 	next    int
@@ -44,31 +45,46 @@ type cleaning struct {
 // begin notes what the log has now. One that is cut again and again meanwhile has its turn later.
 func (c *cleaning) begin(number uint64, keysMax int) {
 	config, ok := compact.Config{}, false
+	was := c.log.store.newIndex()
 	for range listsMax {
-		var n int
 		var first, until topic.Offset
-		config, n, first, until = c.plan(number)
-		c.was, c.bytes = make([]extent, 0, n), 0
-		if ok = c.list(first, until); ok {
+		config, first, until = c.plan(number)
+		was.reset()
+		if ok = c.list(was, first, until); ok {
 			break
 		}
 	}
 	if !ok {
-		c.was, c.bytes = nil, 0
+		was.reset()
 	}
+	c.was, c.out = newListing(was), c.log.store.newIndex()
+	c.bytes = c.was.bytes()
 	config.KeysMax = keysMax
 	c.pass = compact.NewPass(config, int64(c.from))
 	c.unmarked = map[topic.Offset]bool{}
-	for c.next < len(c.was) && c.was[c.next].end() <= c.from {
-		c.next++
+	c.next = c.was.before(c.from)
+}
+
+// newIndex is one of batches that lie in packs, for who holds no lock.
+func (s *Store) newIndex() *index {
+	return &index{spill: s.cfg.Spill, hasty: true, extents: s.cfg.chunkExtents}
+}
+
+// free gives back what the lists take. What a portion was belongs to its log's compaction, but for that of the last one.
+func (c *cleaning) free() {
+	if !c.partial {
+		c.was.x.reset()
+	}
+	if c.out != nil {
+		c.out.reset()
 	}
 }
 
 // listsMax is how often a log is listed anew that was cut meanwhile.
 const listsMax = 4
 
-// plan is what the log is compacted by, how many batches are to be, and between which offsets.
-func (c *cleaning) plan(number uint64) (config compact.Config, n int, first, until topic.Offset) {
+// plan is what the log is compacted by, and between which offsets.
+func (c *cleaning) plan(number uint64) (config compact.Config, first, until topic.Offset) {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,41 +105,48 @@ func (c *cleaning) plan(number uint64) (config compact.Config, n int, first, unt
 	if n > 0 {
 		first, until = l.mu.index.at(0).base, l.mu.index.at(n-1).end()
 	}
-	return config, n, first, until
+	return config, first, until
 }
 
 // list notes the batches between two offsets, unless the log was cut since that was planned.
-func (c *cleaning) list(first, until topic.Offset) (ok bool) {
+func (c *cleaning) list(was *index, first, until topic.Offset) (ok bool) {
 	for ok = true; ok && first < until; {
-		first, ok = c.listSome(first, until)
+		first, ok = c.listNext(was, first, until)
 	}
 	return ok
 }
 
-// listSome notes some of them, and says where the next ones begin. Nothing but this goroutine changes where they lie; but the log start
-// may move behind what was noted.
-func (c *cleaning) listSome(first, until topic.Offset) (next topic.Offset, ok bool) {
+// listNext notes some of them, and says where the next ones begin.
+func (c *cleaning) listNext(was *index, first, until topic.Offset) (next topic.Offset, ok bool) {
+	some, from, next, ok := c.found(first, until)
+	if from > first { // The log start has moved behind what was noted.
+		was.reset()
+	}
+	for _, e := range some {
+		was.push(e)
+	}
+	return next, ok
+}
+
+// found are some of the batches from an offset on, or from the log start on if that is larger. Nothing but this goroutine changes
+// where they lie; but the log start may move.
+func (c *cleaning) found(first, until topic.Offset) (some []extent, from, next topic.Offset, ok bool) {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	x := &l.mu.index
 	if l.mu.cuts.count != c.cuts || x.len() == 0 {
-		return first, false
+		return nil, first, first, false
 	}
-	if x.at(0).base > first {
-		c.was, c.bytes = c.was[:0], 0
-	}
-	next = until
-	for i, most := x.covering(first), len(c.was)+chunkLength; i < x.len() && len(c.was) < most; i++ {
+	some, next = make([]extent, 0, chunkLength), until
+	for i := x.covering(first); i < x.len() && len(some) < chunkLength; i++ {
 		e := x.at(i)
-		if e.base >= until {
-			return until, true
+		if next = min(e.base, until); next == until {
+			break
 		}
-		c.was = append(c.was, e)
-		c.bytes += int64(e.bytes)
-		next = e.end()
+		some, next = append(some, e), e.end()
 	}
-	return next, true
+	return some, max(first, x.first()), next, true
 }
 
 // step reads the next stretch of the log at hand, and learns or cleans it. A log that does not give back
@@ -172,9 +195,13 @@ func (l *Log) giveUpCleaning() {
 // stretch lists the batches that come next, of about so many bytes.
 func (c *cleaning) stretch(most int64) (pieces []piece) {
 	bytes := int64(0)
-	for i := c.next; i < c.until() && (bytes == 0 || bytes+int64(c.was[i].bytes) <= most); i++ {
-		bytes += int64(c.was[i].bytes)
-		pieces = append(pieces, piece{extent: c.was[i]})
+	for i := c.next; i < c.until(); i++ {
+		e := c.was.at(i)
+		if bytes > 0 && bytes+int64(e.bytes) > most {
+			break
+		}
+		bytes += int64(e.bytes)
+		pieces = append(pieces, piece{extent: e})
 	}
 	return pieces
 }
@@ -190,7 +217,7 @@ func (c *compaction) work(pieces []piece) error {
 				return fmt.Errorf("%w: %w", errUncleanable, err)
 			}
 			if !more {
-				now.next = len(now.was)
+				now.next = now.was.len()
 				return nil
 			}
 			continue
@@ -235,7 +262,7 @@ func (c *compaction) add(batches ...[]byte) error {
 			return err
 		}
 		c.bytes += int64(e.encoded)
-		c.now.out = append(c.now.out, e)
+		c.now.out.push(e)
 	}
 	return nil
 }
@@ -274,10 +301,10 @@ func (c *compaction) turn() error {
 			return err
 		}
 	}
-	c.done = append(c.done, now.portion())
+	c.done, c.now = append(c.done, now.portion()), nil
 	if len(now.portions) > 1 {
 		now.advance()
-		c.rest, c.now = now, nil
+		c.rest = now
 		return nil
 	}
 	c.choose()

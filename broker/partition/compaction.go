@@ -167,6 +167,7 @@ func (d *drainer) compact(bytes int64) (more bool, err error) {
 		d.cramp(err)
 	}
 	if err != nil {
+		c.free()
 		return false, errors.Join(err, c.abandon())
 	}
 	if c.follows() {
@@ -212,6 +213,7 @@ func (d *drainer) stop() error {
 	if c == nil {
 		return nil
 	}
+	c.free()
 	return c.abandon()
 }
 
@@ -259,8 +261,11 @@ func (d *drainer) look(number uint64) (queue []dirty) {
 	return queue
 }
 
-// choose takes the next log for which there is space, unless the pack is large enough.
+// choose takes the next log for which there is space, unless the pack is large enough, in place of one that was given up.
 func (c *compaction) choose() {
+	if c.now != nil {
+		c.now.free()
+	}
 	c.now = nil
 	if c.bytes >= compactionPackBytes {
 		return
@@ -276,6 +281,7 @@ func (c *compaction) choose() {
 	now.portions = c.divide(now.was)
 	if now.divided = len(now.portions) > 1; now.divided {
 		if c.queue = c.queue[:1]; c.pack != nil || len(c.done) > 0 { // Its portions have packs of their own.
+			now.free()
 			return
 		}
 		c.number = now.portions[0].number
@@ -283,9 +289,7 @@ func (c *compaction) choose() {
 	c.ventures = c.ventures || now.portions[0].bytes > c.room-c.bytes // Fewer numbers were left than was thought.
 	c.queue = c.queue[1:]
 	c.now = now
-	for _, e := range now.was {
-		c.reads[e.at.File&^wal.PackBit] = true
-	}
+	c.readsFrom(now.was)
 }
 
 // fits reports whether there is space for what the log has in packs, or for one portion of it. How much of that stays is not known before it
@@ -403,7 +407,7 @@ func (c *compaction) progress() *Compacting {
 		return nil
 	}
 	now := &Compacting{Partition: c.now.log.partition, Bytes: c.now.bytes, Waiting: len(c.queue)}
-	now.Progress = float64(c.now.next) / float64(2*max(1, len(c.now.was)))
+	now.Progress = float64(c.now.next) / float64(2*max(1, c.now.was.len()))
 	if c.now.learned {
 		now.Progress += 0.5
 	}

@@ -64,8 +64,9 @@ type Config struct {
 	Logger *slog.Logger
 
 	mutant Mutant
-	// portionBytes is how much of a log is compacted at once; only tests set it.
-	portionBytes int64
+	// portionBytes is how much of a log is compacted at once, portionBatches how many of its batches; only tests set them.
+	portionBytes   int64
+	portionBatches int
 	// dueBatch is how large the batches of a log are at least of which files wait for a compaction; only tests set it.
 	dueBatch int64
 	// chunkExtents is how many batches are frozen together in an index, chunkLength unless a test sets it.
@@ -101,6 +102,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.RollBackoff, 10*time.Second)
 	setDefault(&c.Processors, runtime.GOMAXPROCS(0))
 	setDefault(&c.portionBytes, portionBytes)
+	setDefault(&c.portionBatches, portionBatches)
 	setDefault(&c.dueBatch, dueBatch)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

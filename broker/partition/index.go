@@ -395,16 +395,20 @@ func (x *index) each(i, j int, whole func(*summary) (taken bool), one func(exten
 }
 
 // uncount takes the extents from i up to j out of the count of what lies in packs.
-func (x *index) uncount(i, j int) {
+func (x *index) uncount(i, j int) { x.packs.subtract(x.packed(i, j)) }
+
+// packed counts what the extents from i up to j have in packs.
+func (x *index) packed(i, j int) (packs tally) {
 	x.each(i, j, func(s *summary) bool {
 		if s.alike {
-			x.packs.add(s.at, -s.encoded)
+			packs.add(s.at, s.encoded)
 		}
 		return s.alike
 	}, func(e extent) bool {
-		x.packs.add(e.at, -int64(e.encoded))
+		packs.add(e.at, int64(e.encoded))
 		return true
 	})
+	return packs
 }
 
 // sum adds up the bytes of the extents from i up to j, and finds their smallest timestamp, math.MaxInt64 if

@@ -2,10 +2,10 @@ package partition
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 
 	"outrigger/broker/batch"
 	"outrigger/broker/catalog"
@@ -39,7 +39,13 @@ func (c *compaction) settled() bool {
 // refuse to be cut into what it is about: a crash would find the cut behind batches that have no boundary
 // there.
 func (c *compaction) commit() error {
-	c.done = slices.DeleteFunc(c.done, func(one *cleaning) bool { return !c.begins(one) })
+	c.done = slices.DeleteFunc(c.done, func(one *cleaning) bool {
+		begins := c.begins(one)
+		if !begins {
+			one.free()
+		}
+		return !begins
+	})
 	defer func() {
 		for _, one := range c.done {
 			one.log.release()
@@ -128,40 +134,42 @@ func (c *cleaning) hold() bool {
 		return false
 	}
 	left, ok := c.pin()
-	for ok && len(left) > 0 {
+	for ok && left.len() > 0 {
 		var n int
 		if n, ok = c.compare(left); !ok {
 			c.log.release()
 		}
-		left = left[n:]
+		left = left.part(n, left.len())
 	}
 	return ok
 }
 
 // pin keeps the log from being cut where it was compacted, and says which of its batches are left.
-func (c *cleaning) pin() (left []extent, ok bool) {
+func (c *cleaning) pin() (left listing, ok bool) {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.mu.failed != nil || len(l.mu.damaged) > 0 || l.mu.index.len() == 0 {
-		return nil, false
+	x := &l.mu.index
+	if l.mu.failed != nil || len(l.mu.damaged) > 0 || x.len() == 0 {
+		return listing{}, false
 	}
 	// What supersedes a portion's records may lie behind it.
 	if c.divided && l.mu.cuts.count != c.cuts {
-		return nil, false
+		return listing{}, false
 	}
-	left = c.was[c.below(l.mu.index.at(0).base):]
-	if len(left) == 0 || l.mu.index.covering(left[0].base)+len(left) > l.mu.settled {
-		return nil, false
+	left = c.was.part(c.was.before(x.first()), c.was.len())
+	if left.len() == 0 || x.covering(left.first())+left.len() > l.mu.settled {
+		return listing{}, false
 	}
-	l.mu.pinned = left[len(left)-1].end()
+	l.mu.pinned = left.end()
 	l.mu.dropping = topic.Offset(c.pass.Dropped())
 	return left, true
 }
 
 // compare compares some of the batches with those that the log has, and says how many: nobody has to wait for all. Since the log is
 // pinned, only its start may move meanwhile.
-func (c *cleaning) compare(left []extent) (n int, same bool) {
+func (c *cleaning) compare(left listing) (n int, same bool) {
+	some := left.next(0)
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -169,28 +177,20 @@ func (c *cleaning) compare(left []extent) (n int, same bool) {
 	if l.mu.failed != nil || x.len() == 0 {
 		return 0, false
 	}
-	if gone := below(left, x.at(0).base); gone > 0 {
+	first := x.first()
+	if gone := sort.Search(len(some), func(i int) bool { return some[i].end() > first }); gone > 0 {
 		return gone, true
 	}
-	from := x.covering(left[0].base)
-	for n = 0; n < min(len(left), chunkLength); n++ {
+	from := x.covering(some[0].base)
+	for n = 0; n < len(some); n++ {
 		if from+n >= l.mu.settled {
 			return n, false
 		}
-		if e, now := left[n], x.at(from+n); now.base != e.base || now.at != e.at || now.count != e.count {
+		if e, now := some[n], x.at(from+n); now.base != e.base || now.at != e.at || now.count != e.count {
 			return n, false
 		}
 	}
 	return n, true
-}
-
-// below counts the batches that were there before an offset.
-func (c *cleaning) below(offset topic.Offset) int { return below(c.was, offset) }
-
-// below counts the extents before an offset.
-func below(all []extent, offset topic.Offset) int {
-	n, _ := slices.BinarySearchFunc(all, offset, func(e extent, to topic.Offset) int { return cmp.Compare(e.base, to) })
-	return n
 }
 
 func (l *Log) release() {
@@ -220,49 +220,92 @@ func (s *Store) compacted(one *cleaning) ([]catalog.Edit, error) {
 		one.recorded = true
 		return edits, nil
 	}
-	if err := s.restoreRuns(s.cfg.Catalog, drained, func() {}); err != nil { // Nothing may be cut until it is recorded: no time to pause.
+	runs, ok, err := s.rewritten(one)
+	if err != nil || !ok {
 		return nil, err
 	}
-	before, behind, ok := one.beside(&drained.mu.index)
-	if !ok {
-		return nil, nil // Its batches lie elsewhere than was thought.
-	}
 	one.recorded, one.installs = true, true
-	var run runs
-	for _, list := range [][]extent{before, one.out, behind} {
-		for _, e := range list {
-			run.add(p, e)
-		}
-	}
-	return append(append(edits, catalog.Edit{Key: runKey(p, 0), Until: runsEnd(p)}), run.done(p)...), nil
+	return append(edits, runs...), nil
 }
 
 // end is where the compaction of the log ended.
 func (c *cleaning) end() topic.Offset { return topic.Offset(c.pass.End()) }
 
-// beside splits what the catalog has of a log around the batches that were compacted. It is not ok if they
-// are not there.
-func (c *cleaning) beside(x *index) (before, behind []extent, ok bool) {
-	first := c.out[0].base
-	last := c.out[len(c.out)-1].end()
-	i := 0
-	for ; i < x.len() && x.at(i).end() <= first; i++ {
-		before = append(before, x.at(i))
+// rewritten are the edits that put what was compacted in the place of what the catalog has of that. It is not ok if other
+// batches are there: then they lie elsewhere than was thought.
+//
+//	runs    | a, b, c | d, e | f, g, h | i, j
+//	instead of c to f: C, F
+//	become  | a, b | C, F | g, h | i, j
+func (s *Store) rewritten(one *cleaning) (edits []catalog.Edit, ok bool, err error) {
+	p, first, end := one.log.partition, one.was.first(), one.was.end()
+	from, err := s.runBefore(p, first)
+	if err != nil {
+		return nil, false, err
 	}
-	gone := 0
-	if i < x.len() {
-		gone = c.below(x.at(i).base) // the catalog may have dropped them
-	}
-	for _, was := range c.was[gone:] {
-		if i >= x.len() || x.at(i).base != was.base || x.at(i).at != was.at {
-			return nil, nil, false
+	next, same := -1, true // The catalog may have dropped the first ones.
+	var before, behind []extent
+	split := func(e extent) {
+		switch {
+		case e.end() <= first:
+			before = append(before, e)
+		case e.base >= end:
+			behind = append(behind, e)
+		default:
+			if next < 0 {
+				next = one.was.before(e.base)
+			}
+			same = same && next < one.was.len()
+			if same {
+				was := one.was.at(next)
+				same = was.base == e.base && was.at == e.at
+			}
+			next++
 		}
-		i++
 	}
-	for ; i < x.len(); i++ {
-		behind = append(behind, x.at(i))
+	err = s.cfg.Catalog.Range(from, runsEnd(p), func(key, value []byte) error {
+		_, base, err := parseRunKey(key)
+		switch {
+		case err != nil:
+			return err
+		case base < end:
+			return decodeRun(base, value, split)
+		case len(behind) == 0:
+			same = same && base == end
+		}
+		return errFound
+	})
+	if err != nil && !errors.Is(err, errFound) {
+		return nil, false, err
 	}
-	return before, behind, gone < len(c.was) && (len(behind) == 0 || behind[0].base == last)
+	if len(behind) > 0 {
+		same = same && behind[0].base == end
+	}
+	if !same || next != one.was.len() {
+		return nil, false, nil
+	}
+	var run runs
+	for _, e := range before {
+		run.add(p, e)
+	}
+	for _, e := range newListing(one.out).all() {
+		run.add(p, e)
+	}
+	for _, e := range behind {
+		run.add(p, e)
+	}
+	return append([]catalog.Edit{{Key: from, Until: runKey(p, end)}}, run.done(p)...), true, nil
+}
+
+// runBefore is the key of the last run that begins at an offset or below it; the key that one would have which begins there, if there is
+// none.
+func (s *Store) runBefore(p topic.Partition, offset topic.Offset) (key []byte, err error) {
+	key = runKey(p, offset)
+	err = s.cfg.Catalog.Range(runKey(p, 0), runKey(p, offset+1), func(at, _ []byte) error {
+		key = append(key[:0], at...)
+		return nil
+	})
+	return key, err
 }
 
 // install takes in that the catalog has the compaction, and says how many bytes less the log has.
@@ -304,29 +347,24 @@ const followsMax = 4
 
 // exchange is what takes the place of some batches of a log.
 type exchange struct {
-	// was are the batches that the log still has of those that were compacted, in counts their bytes in packs.
-	was    []extent
-	counts tally
+	// was are the batches that the log still has of those that were compacted, which begin at first and end at end. counts are
+	// their bytes in packs.
+	was        listing
+	first, end topic.Offset
+	counts     tally
 	// fresh are those that come in their place.
-	fresh index
+	fresh *index
 	// saved is how many bytes less those are, room where the chunks of the index are listed anew.
 	saved int64
 	room  []chunk
 }
 
-// exchange makes an exchange of what was compacted.
+// exchange makes an exchange of what was compacted, which it takes.
 func (l *Log) exchange(one *cleaning) *exchange {
-	x := &exchange{was: one.was, fresh: index{spill: l.store.cfg.Spill, hasty: true, extents: l.store.cfg.chunkExtents}}
-	for _, e := range x.was {
-		x.counts.add(e.at, int64(e.encoded))
-		x.saved += int64(e.bytes)
-	}
-	for _, e := range one.out {
-		e.latest = e.newest // the index makes the running maximum of it
-		x.fresh.push(e)
-		x.saved -= int64(e.bytes)
-	}
-	x.fresh.finish()
+	out := newListing(one.out)
+	one.out = nil
+	x := &exchange{was: one.was, first: one.was.first(), end: one.was.end(), counts: one.was.packs(), fresh: out.x,
+		saved: one.was.bytes() - out.bytes()}
 	l.mu.Lock()
 	chunks := len(l.mu.index.chunks)
 	l.mu.Unlock()
@@ -343,16 +381,17 @@ func (l *Log) moved(x *exchange) (first, start topic.Offset, moved bool) {
 
 // lags reports whether an exchange has batches that the log has no more. Where one of those that come in their place ends, one
 // of them does, so that none is left that nobody needs if the first of them is.
-func (x *exchange) lags(first topic.Offset) bool { return len(x.was) > 0 && x.was[0].base < first }
+func (x *exchange) lags(first topic.Offset) bool { return x.was.len() > 0 && x.first < first }
 
 // follow takes out what lies below the log start.
 func (x *exchange) follow(first, start topic.Offset) {
-	gone := below(x.was, first)
-	for _, e := range x.was[:gone] {
-		x.counts.add(e.at, -int64(e.encoded))
-		x.saved -= int64(e.bytes)
+	n := x.was.before(first)
+	gone, left := x.was.part(0, n), x.was.part(n, x.was.len())
+	x.counts.subtract(gone.packs())
+	x.saved -= gone.bytes()
+	if x.was = left; left.len() > 0 {
+		x.first = left.first()
 	}
-	x.was = x.was[gone:]
 	dropped := x.fresh.covering(start)
 	bytes, _ := x.fresh.sum(0, dropped)
 	x.saved += bytes
@@ -372,15 +411,15 @@ func (l *Log) put(x *exchange) (saved int64, rest []chunk) {
 		x.fresh.hasty = false
 		x.follow(first, l.mu.start)
 	}
-	if len(x.was) == 0 {
+	if x.was.len() == 0 {
 		return 0, x.fresh.chunks // the start has moved behind all of it
 	}
-	all, was, now := &l.mu.index, len(x.was), x.fresh.len()
-	from := all.covering(x.was[0].base)
-	if from+was > l.mu.settled || all.at(from).base != x.was[0].base || all.at(from+was-1).end() != x.was[was-1].end() {
-		panic(fmt.Sprintf("partition %v: %d batches from %d on were compacted, and are not there any more", l.partition, was, x.was[0].base))
+	all, was, now := &l.mu.index, x.was.len(), x.fresh.len()
+	from := all.covering(x.first)
+	if from+was > l.mu.settled || all.at(from).base != x.first || all.at(from+was-1).end() != x.end {
+		panic(fmt.Sprintf("partition %v: %d batches from %d on were compacted, and are not there any more", l.partition, was, x.first))
 	}
-	rest = all.splice(from, from+was, &x.fresh, x.counts, x.room)
+	rest = all.splice(from, from+was, x.fresh, x.counts, x.room)
 	l.mu.committed = all.covering(l.mu.highWatermark)
 	l.mu.settled += now - was
 	l.mu.bytes -= x.saved
@@ -388,8 +427,7 @@ func (l *Log) put(x *exchange) (saved int64, rest []chunk) {
 		l.mu.tail.pop()
 	}
 	// What was found damaged since the log was held lies elsewhere now, and is good there.
-	first, rewritten := x.was[0].base, x.was[was-1].end()
-	l.mu.damaged = slices.DeleteFunc(l.mu.damaged, func(base topic.Offset) bool { return first <= base && base < rewritten })
+	l.mu.damaged = slices.DeleteFunc(l.mu.damaged, func(base topic.Offset) bool { return x.first <= base && base < x.end })
 	return x.saved, rest
 }
 

@@ -35,6 +35,7 @@ func (s *site) config() Config {
 		dueBatch:                1,
 		mutant:                  s.bug,
 		chunkExtents:            s.chunk,
+		portionBatches:          2 * s.chunk,
 		Spill:                   s.spill(),
 	}
 }
@@ -56,19 +57,34 @@ func (s *site) spill() *Spill {
 	})
 }
 
-// wantSpilled wants what the spill says is in use to be what the logs have there.
+// wantSpilled wants what the spill says is in use to be what the logs, and a compaction, have there.
 func (s *site) wantSpilled() {
 	to := s.store.cfg.Spill
-	if to == nil || s.store.drainer.compaction != nil {
+	if to == nil {
 		return
 	}
 	want := int64(0)
-	for _, l := range s.store.snapshot() {
-		for _, c := range l.mu.index.chunks {
+	count := func(x *index) {
+		for _, c := range x.chunks {
 			if c.spilled {
 				want += int64(cap(c.frozen))
 				s.counts["spilled"]++
 			}
+		}
+	}
+	for _, l := range s.store.snapshot() {
+		count(&l.mu.index)
+	}
+	if c := s.store.drainer.compaction; c != nil {
+		s.counts["spilled while compacting"]++
+		lists := map[*index]bool{}
+		for _, one := range append(slices.Clone(c.done), c.now, c.rest) {
+			if one != nil {
+				lists[one.was.x], lists[one.out] = true, true
+			}
+		}
+		for x := range lists {
+			count(x)
 		}
 	}
 	if got, _ := to.Bytes(); got != want {

@@ -30,14 +30,14 @@ func vast(tb testing.TB, batches int) (*Log, *cleaning) {
 	number := uint64(batches/20_000+2) * wal.PackStep
 	c := &cleaning{log: l, rules: Compaction{LagMax: maxAge}}
 	c.begin(number, 1)
-	for i := 0; i < len(c.was); i += 2 {
-		e := c.was[i]
-		if i+1 < len(c.was) {
-			e.count += c.was[i+1].count
+	for i := 0; i < c.was.len(); i += 2 {
+		e := c.was.at(i)
+		if i+1 < c.was.len() {
+			e.count += c.was.at(i + 1).count
 		}
 		e.at = wal.Position{File: wal.PackBit | number, Offset: 4096 + int64(i)*20_000}
 		e.latest = e.newest
-		c.out = append(c.out, e)
+		c.out.push(e)
 	}
 	c.recorded, c.installs = true, true
 	return l, c

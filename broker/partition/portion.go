@@ -8,7 +8,7 @@ import (
 	"outrigger/broker/wal"
 )
 
-// A log that has more than portionBytes in packs is compacted in portions: its keys are learned of all that is new,
+// A log that has more than portionBytes in packs, or portionBatches, is compacted in portions: its keys are learned of all that is new,
 // as ever, and then one portion after the other is cleaned, written to a pack of its own and recorded, before the
 // next begins. So no more space is needed at once than for one, as long as what the portions before took the place
 // of goes meanwhile; and a compaction that is stopped has lost one at most.
@@ -25,8 +25,10 @@ import (
 // ones replace. How far the log is compacted is noted with the last one.
 
 const (
-	// portionBytes is how much of a log is compacted at once.
-	portionBytes = 1 << 30
+	// portionBytes is how much of a log is compacted at once, and portionBatches how many of its batches: the catalog takes
+	// what is known of them in one edit, and who writes their pack anew lists them.
+	portionBytes   = 1 << 30
+	portionBatches = 1 << 20
 	// portionSpan: packs of portions have odd multiples of it for numbers, since others of that session had, or will
 	// have, numbers that compactions and drains begin with.
 	portionSpan = compactionSpan / 2
@@ -46,34 +48,34 @@ type portion struct {
 }
 
 // divide makes portions of the batches of a log, of which the last goes to the pack that others may share.
-func (c *compaction) divide(was []extent) (portions []portion) {
+func (c *compaction) divide(was listing) (portions []portion) {
 	taken, held := map[uint64]bool{}, map[uint64]int64{}
 	for number := range c.packs {
 		taken[number/portionSpan] = true
 	}
-	for _, e := range was {
-		held[e.at.File&^wal.PackBit] += int64(e.encoded)
+	for _, p := range was.packs() {
+		held[p.number] = p.bytes
 	}
-	bytes, behind, failed := int64(0), uint64(wal.PackStep), uint64(0)
-	for i, e := range was {
+	bytes, batches, behind, last, failed := int64(0), 0, uint64(wal.PackStep), uint64(0), uint64(0)
+	for i, e := range was.all() {
 		file := e.at.File &^ wal.PackBit
 		// A pack of which a part was moved stays until the rest was: there has to be room for all of it.
-		splits := i == 0 || was[i-1].at.File != e.at.File || held[file]+bytes <= c.room
-		if splits && bytes >= c.store.cfg.portionBytes && file != failed && len(c.spent)+len(portions) < spentMax {
+		splits := file != last || held[file]+bytes <= c.room
+		enough := bytes >= c.store.cfg.portionBytes || batches >= c.store.cfg.portionBatches
+		if splits && enough && file != failed && len(c.spent)+len(portions) < spentMax {
 			number, ok := c.unused(taken, behind, file)
 			if failed = file; ok {
-				last := was[i-1].at.File &^ wal.PackBit
 				portions = append(portions, portion{until: i, bytes: bytes, number: number, within: last == file})
 				taken[number/portionSpan] = true
-				bytes, behind, failed = 0, number, 0
+				bytes, batches, behind, failed = 0, 0, number, 0
 				if last != file { // The portion may stay where it is.
 					behind = max(behind, last)
 				}
 			}
 		}
-		bytes += int64(e.encoded)
+		bytes, batches, last = bytes+int64(e.encoded), batches+1, file
 	}
-	return append(portions, portion{until: len(was), bytes: bytes, number: c.number})
+	return append(portions, portion{until: was.len(), bytes: bytes, number: c.number})
 }
 
 // unused finds a number between two others, at an odd multiple of portionSpan up to the next of which no pack is or
@@ -114,7 +116,7 @@ func (d *drainer) used(number uint64) {
 // until is where the batches end that are learned, or cleaned, now.
 func (c *cleaning) until() int {
 	if !c.learned {
-		return len(c.was)
+		return c.was.len()
 	}
 	return c.portions[0].until
 }
@@ -122,7 +124,8 @@ func (c *cleaning) until() int {
 // portion is what was cleaned of the log since the portion before it.
 func (c *cleaning) portion() *cleaning {
 	one := *c
-	one.was = c.was[c.first:c.portions[0].until]
+	one.was = c.was.part(c.first, c.portions[0].until)
+	one.out.finish()
 	one.partial = len(c.portions) > 1
 	one.changed = c.changed || c.portions[0].within
 	one.read = c.pass.Stats().Bytes - c.read
@@ -133,27 +136,45 @@ func (c *cleaning) portion() *cleaning {
 func (c *cleaning) advance() {
 	c.first, c.portions = c.portions[0].until, c.portions[1:]
 	c.read = c.pass.Stats().Bytes
-	c.out, c.unmarked, c.changed = nil, map[topic.Offset]bool{}, false
+	c.out, c.unmarked, c.changed = c.log.store.newIndex(), map[topic.Offset]bool{}, false
 }
 
 // follows goes on with the next portion of a log of which one was recorded, unless that was not to be: the
 // log is another by now.
 func (c *compaction) follows() bool {
-	now := c.rest
-	if c.rest = nil; now == nil || len(c.done) == 0 || !c.done[0].recorded {
+	now, recorded := c.rest, len(c.done) > 0 && c.done[0].recorded
+	c.rest = nil
+	c.free()
+	if now == nil {
 		return false
 	}
-	if _, compacted := (*c.store.rules.Load())(now.log.partition); !compacted {
+	if _, compacted := (*c.store.rules.Load())(now.log.partition); !recorded || !compacted {
+		now.free()
 		return false
 	}
-	c.done, c.over, c.bytes = nil, false, 0
+	c.over, c.bytes = false, 0
 	c.now, c.number = now, now.portions[0].number
 	c.hopesUntil = c.store.cfg.Now() + hopeMost
 	c.reads = map[uint64]bool{}
-	for _, e := range now.was[now.first:] {
-		c.reads[e.at.File&^wal.PackBit] = true
-	}
+	c.readsFrom(now.was.part(now.first, now.was.len()))
 	return true
+}
+
+// readsFrom notes the packs in which batches lie.
+func (c *compaction) readsFrom(batches listing) {
+	for _, p := range batches.packs() {
+		c.reads[p.number] = true
+	}
+}
+
+// free gives back what is noted of logs.
+func (c *compaction) free() {
+	for _, one := range append(c.done, c.now, c.rest) {
+		if one != nil {
+			one.free()
+		}
+	}
+	c.done, c.now, c.rest = nil, nil, nil
 }
 
 // hopeMost is how long the next portion waits for space. What the one before took the place of goes with the next

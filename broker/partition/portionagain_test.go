@@ -45,7 +45,7 @@ func TestPortionIsLeftAloneOnceTheLogWasCut(t *testing.T) {
 	}
 	now := s.store.drainer.compaction.now
 	s.one.Assume(Role{Epoch: 2})
-	if err := s.one.Truncate(now.was[now.portions[0].until].base); err != nil {
+	if err := s.one.Truncate(now.was.at(now.portions[0].until).base); err != nil {
 		t.Fatal(err)
 	}
 	settle(t, s.driver)

@@ -60,9 +60,7 @@ func (x *index) splice(i, j int, other *index, was tally, room []chunk) (rest []
 	x.frozen, x.unspilled = frozen, min(x.unspilled, a)
 	x.length += moved
 	x.rerun(a, inserted)
-	for _, p := range was {
-		x.packs.add(p.place(), -p.bytes)
-	}
+	x.packs.subtract(was)
 	for _, p := range other.packs {
 		x.packs.add(p.place(), p.bytes)
 	}

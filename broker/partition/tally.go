@@ -44,3 +44,10 @@ func (t *tally) add(at wal.Position, bytes int64) {
 		*t = slices.Delete(*t, i, i+1)
 	}
 }
+
+// subtract takes away what another one has counted.
+func (t *tally) subtract(other tally) {
+	for _, p := range other {
+		t.add(p.place(), -p.bytes)
+	}
+}

@@ -1,0 +1,130 @@
+package partition
+
+import (
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"testing"
+
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+)
+
+// However it is asked, a listing tells of a part of an index what a slice of its extents would.
+func TestListingIsWhatASliceWouldBe(t *testing.T) {
+	for seed := range uint64(200) {
+		random := rand.New(rand.NewPCG(seed, 11))
+		x := &index{spill: memorySpill(random.IntN(3)), hasty: true, extents: 1 + random.IntN(8)}
+		var want []extent
+		at := wal.Position{File: wal.PackBit | 1, Offset: 4096}
+		for range 1 + random.IntN(60) {
+			e := extent{count: 1 + random.Int32N(9), newest: random.Int64N(1 << 41), bytes: 100 + random.Int32N(900), at: at}
+			if n := len(want); n > 0 {
+				e.base = want[n-1].end()
+			}
+			e.latest, e.encoded = e.newest, int32(wal.EncodedBytes(int(e.bytes)))
+			if at.Offset += int64(e.encoded); random.IntN(9) == 0 {
+				at = wal.Position{File: at.File + 1, Offset: 4096}
+			}
+			x.push(e)
+			want = append(want, e)
+		}
+		withMaxima(want)
+		some := newListing(x)
+		for range 4 {
+			i := random.IntN(len(want))
+			j := i + 1 + random.IntN(len(want)-i)
+			some, want = some.part(i, j), want[i:j]
+			var packs tally
+			bytes := int64(0)
+			for k, e := range want {
+				packs.add(e.at, int64(e.encoded))
+				bytes += int64(e.bytes)
+				if got := some.at(k); got.base != e.base || got.at != e.at {
+					t.Fatalf("seed %d: extent %d is %v, want %v", seed, k, got, e)
+				}
+				if next := some.next(k); len(next) == 0 || next[0].base != e.base || k+len(next) > len(want) {
+					t.Fatalf("seed %d: %d extents come from %d on, of %d", seed, len(next), k, len(want))
+				}
+				for _, offset := range []topic.Offset{e.base, e.end() - 1, e.end()} {
+					n := slices.IndexFunc(want, func(e extent) bool { return e.end() > offset })
+					if n < 0 {
+						n = len(want)
+					}
+					if got := some.before(offset); got != n {
+						t.Fatalf("seed %d: %d extents end up to %d, want %d", seed, got, offset, n)
+					}
+				}
+			}
+			listed := all(some)
+			same := func(a, b extent) bool { return a.base == b.base && a.at == b.at && a.newest == b.newest }
+			if !slices.EqualFunc(listed, want, same) || some.len() != len(want) {
+				t.Fatalf("seed %d: %d extents are listed, want %d", seed, len(listed), len(want))
+			}
+			if !slices.Equal(some.packs(), packs) || some.bytes() != bytes || some.first() != want[0].base ||
+				some.end() != want[len(want)-1].end() {
+				t.Fatalf("seed %d: %v and %d bytes from %d to %d, want %v and %d", seed, some.packs(), some.bytes(), some.first(),
+					some.end(), packs, bytes)
+			}
+		}
+	}
+}
+
+// A compaction of a million batches takes no more of the heap than their chunks do.
+func TestCompactionListsBatchesOffTheHeap(t *testing.T) {
+	const batches, mostPerBatch = 1 << 20, 2
+	spill, err := OpenSpill(t.TempDir(), slog.New(slog.DiscardHandler))
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, _ := vast(t, batches)
+	l.store.cfg.Spill = spill
+	heap := func() int64 {
+		var stats runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		return int64(stats.HeapAlloc)
+	}
+	before := heap()
+	c := &cleaning{log: l, rules: Compaction{LagMax: maxAge}}
+	c.begin(uint64(batches/20_000+2)*wal.PackStep, 1)
+	for i, e := range c.was.all() {
+		if i%2 == 0 {
+			e.latest = e.newest
+			c.out.push(e)
+		}
+	}
+	if got := heap() - before; got > mostPerBatch*batches {
+		t.Errorf("%d bytes of the heap are taken for %d batches, want %d at most", got, c.was.len(), mostPerBatch*batches)
+	}
+	if c.was.len() != batches {
+		t.Errorf("%d batches are listed, want %d", c.was.len(), batches)
+	}
+	c.free()
+	if used, _ := spill.Bytes(); used != 0 {
+		t.Errorf("%d bytes of the spill are nobody's", used)
+	}
+	runtime.KeepAlive(l)
+}
+
+// A log of many small batches is divided by their number.
+func TestPortionHasSoManyBatchesAtMost(t *testing.T) {
+	l, c := vast(t, 3*20_000)
+	l.store.cfg.portionBytes, l.store.cfg.portionBatches = 1<<40, 15_000
+	d := &compaction{drainer: &drainer{store: l.store, packs: map[uint64]wal.Pack{}, spent: map[uint64]bool{}}, number: c.number(), room: 1 << 50}
+	portions, from := d.divide(c.was), 0
+	for _, p := range portions {
+		if n := p.until - from; n > 15_000+20_000 {
+			t.Errorf("a portion has %d batches", n)
+		}
+		from = p.until
+	}
+	if len(portions) < 3 || from != c.was.len() {
+		t.Errorf("%d portions up to batch %d of %d", len(portions), from, c.was.len())
+	}
+}
