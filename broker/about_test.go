@@ -183,6 +183,7 @@ func TestFeaturesHaveOneLevel(t *testing.T) {
 // TestFormatLevelIsRaisedByRequest, never lowered, and not beyond what this broker and all others speak.
 func TestFormatLevelIsRaisedByRequest(t *testing.T) {
 	h := start(t, func(c *Config) { c.Levels = topic.Levels{Min: 1, Max: 3} })
+	h.cluster.publish(func(v *soleView) { v.level = topic.FirstLevel })
 	c := h.dial()
 	lacking := fmt.Errorf("finalize: %w: brokers [2]", topic.ErrLevelLacking)
 	for _, step := range []struct {
@@ -221,9 +222,52 @@ func TestFormatLevelIsRaisedByRequest(t *testing.T) {
 	}
 }
 
+// TestShareGroupsWaitForTheirLevel: they are not announced, and nothing of them is served, before every broker reads what they
+// write.
+func TestShareGroupsWaitForTheirLevel(t *testing.T) {
+	h := start(t)
+	c := h.dial()
+	announced := func() int16 {
+		q := kmsg.NewPtrApiVersionsRequest()
+		q.Version, q.ClientSoftwareName, q.ClientSoftwareVersion = 4, "test", "1"
+		for _, f := range c.ask(q).(*kmsg.ApiVersionsResponse).FinalizedFeatures {
+			if f.Name == featureShare {
+				return f.MaxVersionLevel
+			}
+		}
+		return 0
+	}
+	beat := kmsg.NewPtrShareGroupHeartbeatRequest()
+	beat.Version, beat.GroupID, beat.MemberID, beat.SubscribedTopicNames = 1, "g", "AAAAAAAAAAAAAAAAAAAAAA", []string{"t"}
+	fetch := kmsg.NewPtrShareFetchRequest()
+	fetch.Version, fetch.GroupID, fetch.MemberID = 1, &beat.GroupID, &beat.MemberID
+	alter := kmsg.NewPtrAlterShareGroupOffsetsRequest()
+	alter.GroupID = "g"
+	for _, step := range []struct {
+		level     uint16
+		share     int16
+		unsettled bool
+	}{{topic.FirstLevel, 0, true}, {topic.AdoptionLevel, 2, false}, {topic.TerseLevel, 2, false}} {
+		h.cluster.publish(func(v *soleView) { v.level = step.level })
+		if got := announced(); got != step.share {
+			t.Errorf("level %d: share.version is %d, want %d", step.level, got, step.share)
+		}
+		for name, got := range map[string]int16{
+			"heartbeat": c.ask(beat).(*kmsg.ShareGroupHeartbeatResponse).ErrorCode,
+			"fetch":     c.ask(fetch).(*kmsg.ShareFetchResponse).ErrorCode,
+			"alter":     c.ask(alter).(*kmsg.AlterShareGroupOffsetsResponse).ErrorCode,
+		} {
+			if refused := code(got) == codeUnsupportedVersion; refused != step.unsettled {
+				t.Errorf("level %d: %s: got %v", step.level, name, code(got))
+			}
+		}
+	}
+}
+
 // TestLevelIsWaitedForAsLongAsTheClientSays, and its outcome is unknown then.
 func TestLevelIsWaitedForAsLongAsTheClientSays(t *testing.T) {
 	h := start(t, func(c *Config) { c.Levels = topic.Levels{Min: 1, Max: 2} })
+	h.cluster.publish(func(v *soleView) { v.level = topic.FirstLevel })
 	h.cluster.stuck.Store(true)
 	q := kmsg.NewPtrUpdateFeaturesRequest()
 	q.Version, q.TimeoutMillis = 2, 20

@@ -43,7 +43,7 @@ type soleCluster struct {
 func newSoleCluster(node topic.NodeID) *soleCluster {
 	return &soleCluster{
 		node: node, changed: make(chan struct{}),
-		view: &soleView{id: "AAAAAAAAAAAAAAAAAAAAAA", controller: node},
+		view: &soleView{id: "AAAAAAAAAAAAAAAAAAAAAA", controller: node, level: topic.TerseLevel},
 	}
 }
 

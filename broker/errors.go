@@ -276,6 +276,7 @@ var faults = []fault{
 	{errVoterUnknown, codeVoterNotFound, codeVoterNotFound},
 	{errInvalidRequest, codeInvalidRequest, codeInvalidRequest},
 	{errConsumersOff, codeUnsupportedVersion, codeUnsupportedVersion},
+	{errFeatureWaits, codeUnsupportedVersion, codeUnsupportedVersion},
 	{errElectionNotNeeded, codeElectionNotNeeded, codeElectionNotNeeded},
 	{errPreferredNotInSync, codePreferredNotAvailable, codePreferredNotAvailable},
 	{errNobodyToElect, codeEligibleNotAvailable, codeEligibleNotAvailable},

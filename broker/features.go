@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -15,6 +16,8 @@ import (
 type feature struct {
 	name            string
 	min, max, level int16
+	// since is the format level from which on it is finalized: a broker that speaks that one reads what it writes.
+	since uint16
 }
 
 // featureMetadata is what tools map to a Kafka release. Its level is that of Kafka 4.4 (4.4-IV2), whose
@@ -34,30 +37,50 @@ const featureTransaction = "transaction.version"
 // only one that can be raised, once all brokers are of a version that speaks the next level.
 const featureFormat = "outrigger.format"
 
-// features are finalized from the start, sorted by name. Clients take a feature's absence for "do not
-// use it", so only what exists may stand here.
-var features = []feature{fixed(featureGroup, 1), fixed(featureMetadata, 33), {name: featureFormat}, fixed(featureShare, 2),
-	fixed(featureTransaction, txn.BumpsEpochs)}
+// features are sorted by name. Clients take a feature's absence for "do not use it", so only what exists may stand here. The
+// first versions that spoke the first format level had no share groups.
+var features = []feature{fixed(featureGroup, 1, topic.FirstLevel), fixed(featureMetadata, 33, topic.FirstLevel),
+	{name: featureFormat}, fixed(featureShare, 2, topic.AdoptionLevel), fixed(featureTransaction, txn.BumpsEpochs, topic.FirstLevel)}
 
-func fixed(name string, level int16) feature { return feature{name, level, level, level} }
+func fixed(name string, level int16, since uint16) feature {
+	return feature{name, level, level, level, since}
+}
 
 // featuresEpoch, and the format level on top, must grow with every change of the table: clients believe
 // the answer with the larger one.
-const featuresEpoch = 5
+const featuresEpoch = 6
 
-// features are those of the table as they are now.
+// features are those of the table as they are now. The level of one that is not finalized is 0.
 func (b *Broker) features() []feature {
 	all := slices.Clone(features)
+	format := b.cluster.View().Level()
 	for i := range all {
-		if all[i].name == featureFormat {
+		switch f := &all[i]; {
+		case f.name == featureFormat:
 			levels := b.config.Levels
 			if levels == (topic.Levels{}) {
 				levels = topic.Levels{Min: topic.FirstLevel, Max: topic.FirstLevel}
 			}
-			all[i].min, all[i].max, all[i].level = int16(levels.Min), int16(levels.Max), int16(b.cluster.View().Level())
+			f.min, f.max, f.level = int16(levels.Min), int16(levels.Max), int16(format)
+		case f.since > format:
+			f.level = 0
 		}
 	}
 	return all
+}
+
+// errFeatureWaits: a feature is not finalized, since some broker may not be able to read what it writes.
+var errFeatureWaits = errors.New("feature is not finalized yet")
+
+// finalized reports, by an error, that a feature is not finalized.
+func (b *Broker) finalized(name string) error {
+	for _, f := range b.features() {
+		if f.name == name && f.level == 0 {
+			return fmt.Errorf("%w: %s comes with %s %d: raise that once every broker runs this version", errFeatureWaits, name,
+				featureFormat, f.since)
+		}
+	}
+	return nil
 }
 
 // addFeatures completes an ApiVersions response.
@@ -67,6 +90,9 @@ func (b *Broker) addFeatures(response *kmsg.ApiVersionsResponse) {
 		supported := kmsg.NewApiVersionsResponseSupportedFeature()
 		supported.Name, supported.MinVersion, supported.MaxVersion = f.name, f.min, f.max
 		response.SupportedFeatures = append(response.SupportedFeatures, supported)
+		if f.level == 0 { // Kafka does not tell of such a one either.
+			continue
+		}
 		finalized := kmsg.NewApiVersionsResponseFinalizedFeature()
 		finalized.Name, finalized.MinVersionLevel, finalized.MaxVersionLevel = f.name, f.level, f.level
 		response.FinalizedFeatures = append(response.FinalizedFeatures, finalized)
@@ -151,8 +177,8 @@ func (b *Broker) judgeFeature(version int16, update *kmsg.UpdateFeaturesRequestF
 			return judgeFormat(f, level)
 		}
 		if f.name == name && f.level != level {
-			return fmt.Errorf("%w: %s has level %d in this version, %d cannot be set",
-				errFeatureLevel, name, f.level, level)
+			return fmt.Errorf("%w: %s has level %d in this version at %s %d, %d cannot be set",
+				errFeatureLevel, name, f.level, featureFormat, b.cluster.View().Level(), level)
 		}
 		if f.name == name {
 			return nil

@@ -58,6 +58,9 @@ func (b *Broker) shareFetch(ctx context.Context, r *request, q *kmsg.ShareFetchR
 
 // visitShares finds or opens the session of a fetch.
 func (b *Broker) visitShares(r *request, q *kmsg.ShareFetchRequest) (shareVisit, error) {
+	if err := b.finalized(featureShare); err != nil {
+		return shareVisit{}, err
+	}
 	member, err := shareMember(q.GroupID, q.MemberID)
 	if err != nil {
 		return shareVisit{}, err

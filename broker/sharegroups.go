@@ -59,6 +59,9 @@ func (b *Broker) shareGroupHeartbeat(
 func (b *Broker) beatShare(
 	ctx context.Context, r *request, q *kmsg.ShareGroupHeartbeatRequest,
 ) (*group.ShareBeat, time.Duration, error) {
+	if err := b.finalized(featureShare); err != nil {
+		return nil, 0, err
+	}
 	if err := judgeShareHeartbeat(q); err != nil {
 		return nil, 0, err
 	}

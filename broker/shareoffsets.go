@@ -209,6 +209,9 @@ func (b *Broker) alterShareGroupOffsets(
 func (b *Broker) resetShares(
 	ctx context.Context, name string, slots assign.Slots, starts map[assign.Slot]int64,
 ) (map[assign.Slot]shareStateOf, error) {
+	if err := b.finalized(featureShare); err != nil {
+		return nil, err
+	}
 	t := b.groups.token()
 	result, err := b.groups.do(ctx, name, t, group.ShareReset{Token: t, Slots: slots}, shareStateWait)
 	if err != nil {
@@ -280,6 +283,9 @@ func saidOfTopic(said map[assign.Slot]shareStateOf, id assign.TopicID, none erro
 func (b *Broker) forgetTopics(
 	ctx context.Context, name string, topics []assign.TopicID,
 ) (map[assign.Slot]shareStateOf, error) {
+	if err := b.finalized(featureShare); err != nil {
+		return nil, err
+	}
 	t := b.groups.token()
 	result, err := b.groups.do(ctx, name, t, group.ShareForget{Token: t, Topics: topics}, shareStateWait)
 	if err != nil {
