@@ -65,14 +65,20 @@ func javaProducer(c *clients, p producer, broker string) command {
 		"--command-config", "testdata/producer.properties")
 	return command{cmd: cmd, translate: func(line string) [][]string {
 		var said struct {
-			Name, Value string
-			Partition   int32
-			Offset      int64
+			Name, Value, Exception, Message string
+			Partition                       int32
+			Offset                          int64
 		}
-		if json.Unmarshal([]byte(line), &said) != nil || said.Name != "producer_send_success" {
+		if json.Unmarshal([]byte(line), &said) != nil {
 			return nil
 		}
-		return [][]string{{"acked", fmt.Sprint(said.Partition), fmt.Sprint(said.Offset), encode([]byte(said.Value))}}
+		switch said.Name {
+		case "producer_send_success":
+			return [][]string{{"acked", fmt.Sprint(said.Partition), fmt.Sprint(said.Offset), encode([]byte(said.Value))}}
+		case "producer_send_error":
+			return [][]string{{"failed", said.Value, said.Exception, said.Message}}
+		}
+		return nil
 	}}
 }
 

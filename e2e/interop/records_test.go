@@ -252,10 +252,10 @@ func startKillRun(ctx context.Context, c *cluster, cl *client, tick <-chan struc
 	return r, nil
 }
 
-// feed writes a few records for each tick. A tool that has values of its own reads none.
+// feed writes the first records at once, and then a few for each tick. A tool that has values of its own reads none.
 func (r *killRun) feed(tick <-chan struct{}) error {
 	for i, record := range r.wrote {
-		if i%killEach == 0 {
+		if i >= killAhead && i%killEach == 0 {
 			<-tick
 		}
 		if r.client.name == "Java and its tools" {
@@ -268,11 +268,35 @@ func (r *killRun) feed(tick <-chan struct{}) error {
 	return nil
 }
 
+// writes waits until the log holds a record of the client's.
+func (r *killRun) writes(ctx context.Context, c *cluster) error {
+	adm, err := c.admin()
+	if err != nil {
+		return err
+	}
+	defer adm.Close()
+	return eventually(ctx, func() error {
+		ends, err := adm.ListEndOffsets(ctx, r.topic)
+		if err := errorOf(err, ends.Error()); err != nil {
+			return fmt.Errorf("ends of %s: %w", r.topic, err)
+		}
+		written := false
+		ends.Each(func(o kadm.ListedOffset) { written = written || o.Offset > 0 })
+		switch {
+		case written:
+			return nil
+		case r.p.ended():
+			return final{fmt.Errorf("the client has ended before it wrote: %v: %s", r.p.err, r.p.complaint())}
+		}
+		return fmt.Errorf("the client has written nothing: %s", r.p.complaint())
+	})
+}
+
 // check waits for the end, and holds the log against what was written: each once, each partition in the
 // order of writing, and each where it was acknowledged.
 func (r *killRun) check(ctx context.Context, c *cluster) error {
 	if err := errorOf(<-r.fed, r.p.finish(ctx)); err != nil {
-		return err
+		return fmt.Errorf("%w; %s", err, r.told())
 	}
 	read, err := c.read(ctx, r.topic, false)
 	if err != nil {
@@ -285,8 +309,9 @@ func (r *killRun) check(ctx context.Context, c *cluster) error {
 	for i := range want {
 		want[i].key = ""
 	}
-	if err := errorOf(sameValues(read, want), ackedWhereRead(recordsOf(r.p.messages(0, "acked")), read)); err != nil {
-		return fmt.Errorf("%w; the client says: %s", err, r.p.complaint())
+	// One that is not there is worse if it was acknowledged, so that is asked first.
+	if err := errorOf(ackedWhereRead(recordsOf(r.p.messages(0, "acked")), read), sameValues(read, want)); err != nil {
+		return fmt.Errorf("%w; %s; the client says: %s", err, r.told(), r.p.complaint())
 	}
 	number := map[string]int{}
 	for i, w := range r.wrote {
@@ -300,6 +325,11 @@ func (r *killRun) check(ctx context.Context, c *cluster) error {
 		last[got.partition] = number[got.value]
 	}
 	return nil
+}
+
+// told is what came of its records, as far as the client tells.
+func (r *killRun) told() string {
+	return fmt.Sprintf("%d records are acknowledged, failed are %q", len(r.p.messages(0, "acked")), r.p.messages(0, "failed"))
 }
 
 // transaction begins one, as a new incarnation of an id.
