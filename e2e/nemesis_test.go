@@ -18,6 +18,7 @@ type nemesisReport struct {
 	Acked          int            `json:"acked"`
 	Seen           int            `json:"seen"`
 	Retained       int64          `json:"retained"`
+	Taken          nemesisTaken   `json:"taken"`
 	KeysSent       int64          `json:"keys_sent"`
 	KeysKept       int64          `json:"keys_kept"`
 	LogBatches     int            `json:"log_batches"`
@@ -26,6 +27,12 @@ type nemesisReport struct {
 	Unavailability struct {
 		PartitionMillis []int64 `json:"partition_ms"`
 	} `json:"unavailability"`
+}
+
+// nemesisTaken are the records below a start of which it was judged that they could go.
+type nemesisTaken struct {
+	Old     int `json:"old"`
+	Deleted int `json:"deleted"`
 }
 
 // nemesisStorage has files of the WAL fill up soon, so that drains, retention and compaction go on all the time.
@@ -91,6 +98,9 @@ func TestTwoMinutesOfNemesisFindNothing(t *testing.T) {
 	if r.Retained == 0 || r.KeysKept == 0 || r.KeysKept > r.KeysSent/2 {
 		t.Errorf("retention took %d records, and compaction left %d of %d: want both to have worked", r.Retained, r.KeysKept, r.KeysSent)
 	}
-	t.Logf("faults %v, %d records acknowledged and read, %d taken by retention, %d of %d left by compaction, longest silence per partition %v ms",
-		r.Faults, r.Acked, r.Retained, r.KeysKept, r.KeysSent, r.Unavailability.PartitionMillis)
+	if r.Taken.Old == 0 || r.Taken.Deleted == 0 {
+		t.Errorf("%d old records and %d deleted ones were judged to be taken rightly, want some of both", r.Taken.Old, r.Taken.Deleted)
+	}
+	t.Logf("faults %v, %d records acknowledged and read, %d taken by retention (judged %+v), %d of %d left by compaction, longest silence per partition %v ms",
+		r.Faults, r.Acked, r.Retained, r.Taken, r.KeysKept, r.KeysSent, r.Unavailability.PartitionMillis)
 }

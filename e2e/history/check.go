@@ -26,6 +26,8 @@ type checker struct {
 	// retained are steps over what retention may have removed, retold says that they are being judged.
 	retained []passage
 	retold   bool
+	// passedOver are the starts that such steps show.
+	passedOver []sighting
 	// told keeps an anomaly of a value from being told at each read.
 	told map[told]bool
 }
@@ -57,6 +59,7 @@ func Check(h *History) Verdict {
 		l.mergeGaps()
 	}
 	c.judgeSends()
+	c.judgeRetention()
 	for i, p := range h.mu.producers {
 		c.judgeOrder(i, p)
 	}

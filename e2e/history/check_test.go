@@ -15,24 +15,31 @@ type world struct {
 	h *History
 	p *Producer
 	c *Consumer
+	// clock is what the world goes by.
+	clock *handClock
 }
 
 const topicName = "t"
 
 func newWorld(t *testing.T, rules Rules, p ProducerConfig, c ConsumerConfig) *world {
 	t.Helper()
-	h := New(Config{Rules: rules, Clock: ticking()})
+	clock := &handClock{}
+	h := New(Config{Rules: rules, Clock: clock.tick, Wall: clock.wall})
 	p.Name, c.Name = "p", "c"
-	return &world{t: t, h: h, p: h.Producer(p), c: h.Consumer(c)}
+	return &world{t: t, h: h, p: h.Producer(p), c: h.Consumer(c), clock: clock}
 }
 
-func ticking() func() time.Duration {
-	now := time.Duration(0)
-	return func() time.Duration {
-		now += time.Millisecond
-		return now
-	}
+// handClock goes on by a millisecond each time that it is looked at. The time of day may be put forward, and back.
+type handClock struct{ now, ahead time.Duration }
+
+func (c *handClock) tick() time.Duration {
+	c.now += time.Millisecond
+	return c.now
 }
+
+func (c *handClock) wall() int64 { return (c.now + c.ahead).Milliseconds() }
+
+func ticking() func() time.Duration { return new(handClock).tick }
 
 // acked sends values that are acknowledged at the offsets from first on.
 func (w *world) acked(first int64, values ...Value) {

@@ -22,6 +22,8 @@ type poll struct {
 	invoked time.Duration
 	// ended is never until the client returned.
 	ended time.Duration
+	// wall is the time of day then.
+	wall int64
 }
 
 // never is later than everything.
@@ -113,7 +115,8 @@ func (c *Consumer) Done() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if n := c.mu.polls.len(); n > 0 {
-		c.mu.polls.at(n - 1).ended = c.history.clock()
+		last := c.mu.polls.at(n - 1)
+		last.ended, last.wall = c.history.clock(), c.history.wall()
 	}
 }
 

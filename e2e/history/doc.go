@@ -25,8 +25,11 @@
 // to where a partition is read, and the consumer reads that. Without it nothing that is merely absent
 // can be called lost, and the verdict is incomplete rather than valid.
 //
+// If Rules.Kept says what retention leaves, History.Began notes each start that is seen: what lies below it was old,
+// or beyond what is kept, or deleted by History.Deleting.
+//
 // Recording is safe for concurrent use: each producer and consumer has a lock of its own. A send takes
-// 40 bytes; a read record takes 8, and each run of consecutive offsets in a poll 24 more, each poll 16.
+// 56 bytes; a read record takes 8, and each run of consecutive offsets in a poll 24 more, each poll 24.
 // Measured: 0.3 microseconds to record one record sent and read; a million records, each sent once
 // and read twice, are judged in 0.7 s with 100 MB beside the history, and ten times fewer in a
 // twentieth of that: what grows faster than the length is the processor's cache missing.

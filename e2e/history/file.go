@@ -22,6 +22,8 @@ var ErrFile = errors.New("not a history file")
 //
 //	{"header":{"version":1,"rules":{}}}
 //	{"fault":{"at":1200000,"kind":"kill","detail":"broker 2"}}
+//	{"start":{"topic":"t","partition":0,"offset":7,"at":1300000,"wall":1796098291142}}
+//	{"deletion":{"topic":"t","partition":0,"offset":7,"at":1250000,"wall":1796098291092}}
 //	{"producer":{"name":"load-1","idempotent":true}}
 //	{"send":{"topic":"t","partition":0,"value":"000000000000002a","invoked":5,"ended":9,"outcome":"acked","offset":7}}
 //	{"transaction":{"first":0,"end":3,"committing":12,"outcome":"acked"}}
@@ -32,6 +34,8 @@ var ErrFile = errors.New("not a history file")
 type line struct {
 	Header      *fileHeader      `json:"header,omitempty"`
 	Fault       *Fault           `json:"fault,omitempty"`
+	Start       *fileSighting    `json:"start,omitempty"`
+	Deletion    *fileSighting    `json:"deletion,omitempty"`
 	Producer    *ProducerConfig  `json:"producer,omitempty"`
 	Send        *fileSend        `json:"send,omitempty"`
 	Transaction *fileTransaction `json:"transaction,omitempty"`
@@ -46,6 +50,13 @@ type fileHeader struct {
 	Rules   Rules `json:"rules"`
 }
 
+type fileSighting struct {
+	Partition
+	Offset int64         `json:"offset"`
+	At     time.Duration `json:"at"`
+	Wall   int64         `json:"wall"`
+}
+
 type fileSend struct {
 	Partition
 	Value   string        `json:"value"`
@@ -53,6 +64,8 @@ type fileSend struct {
 	Ended   time.Duration `json:"ended,omitempty"`
 	Outcome string        `json:"outcome"`
 	Offset  int64         `json:"offset"`
+	Stamp   int64         `json:"stamp,omitempty"`
+	Bytes   uint32        `json:"bytes,omitempty"`
 }
 
 type fileTransaction struct {
@@ -65,6 +78,7 @@ type fileTransaction struct {
 type filePoll struct {
 	Invoked time.Duration `json:"invoked"`
 	Ended   time.Duration `json:"ended"`
+	Wall    int64         `json:"wall,omitempty"`
 }
 
 type fileRead struct {
@@ -113,6 +127,12 @@ func (h *History) WriteTo(to io.Writer) (int64, error) {
 	for i := range h.mu.faults {
 		w.put(line{Fault: &h.mu.faults[i]})
 	}
+	for _, s := range h.mu.starts {
+		w.put(line{Start: w.sighting(s)})
+	}
+	for _, s := range h.mu.deletions {
+		w.put(line{Deletion: w.sighting(s)})
+	}
 	for _, p := range h.mu.producers {
 		w.producer(p)
 	}
@@ -128,13 +148,17 @@ func (h *History) WriteTo(to io.Writer) (int64, error) {
 	return w.written, nil
 }
 
+func (w *fileWriter) sighting(s sighting) *fileSighting {
+	return &fileSighting{Partition: w.history.mu.partitions[s.partition], Offset: s.offset, At: s.at, Wall: s.wall}
+}
+
 func (w *fileWriter) producer(p *Producer) {
 	w.put(line{Producer: &p.config})
 	for i := range p.mu.sends.len() {
 		s := p.mu.sends.at(i)
 		w.put(line{Send: &fileSend{
 			Partition: w.history.mu.partitions[s.partition], Value: hex(s.value), Invoked: s.invoked,
-			Ended: s.ended, Outcome: s.outcome.String(), Offset: s.offset,
+			Ended: s.ended, Outcome: s.outcome.String(), Offset: s.offset, Stamp: s.stored.Stamp, Bytes: s.stored.Bytes,
 		}})
 	}
 	for _, t := range p.mu.transactions {
@@ -151,7 +175,7 @@ func (w *fileWriter) consumer(c *Consumer) {
 	for i := range max(1, c.mu.polls.len()) {
 		if i < c.mu.polls.len() {
 			p := c.mu.polls.at(i)
-			w.put(line{Poll: &filePoll{Invoked: p.invoked, Ended: p.ended}})
+			w.put(line{Poll: &filePoll{Invoked: p.invoked, Ended: p.ended, Wall: p.wall}})
 		}
 		for ; next < c.mu.runs.len() && c.mu.runs.at(next).poll == uint32(i); next++ {
 			r := c.mu.runs.at(next)
@@ -216,6 +240,10 @@ func (r *fileReader) take(l line) error {
 		return errLine
 	case l.Fault != nil:
 		r.history.mu.faults = append(r.history.mu.faults, *l.Fault)
+	case l.Start != nil:
+		r.history.mu.starts = rise(r.history.mu.starts, r.sighting(l.Start))
+	case l.Deletion != nil:
+		r.history.mu.deletions = rise(r.history.mu.deletions, r.sighting(l.Deletion))
 	case l.Producer != nil:
 		r.producer = r.history.Producer(*l.Producer)
 	case l.Send != nil && r.producer != nil:
@@ -225,7 +253,7 @@ func (r *fileReader) take(l line) error {
 	case l.Consumer != nil:
 		r.consumer = r.history.Consumer(*l.Consumer)
 	case l.Poll != nil && r.consumer != nil:
-		r.consumer.mu.polls.add(poll{invoked: l.Poll.Invoked, ended: l.Poll.Ended})
+		r.consumer.mu.polls.add(poll{invoked: l.Poll.Invoked, ended: l.Poll.Ended, wall: l.Poll.Wall})
 	case l.Read != nil && r.consumer != nil:
 		return r.read(l.Read)
 	case l.Move != nil && r.consumer != nil:
@@ -234,6 +262,10 @@ func (r *fileReader) take(l line) error {
 		return errLine
 	}
 	return nil
+}
+
+func (r *fileReader) sighting(s *fileSighting) sighting {
+	return sighting{r.history.number(s.Partition), s.Offset, s.At, s.Wall}
 }
 
 func (r *fileReader) send(s *fileSend) error {
@@ -248,7 +280,7 @@ func (r *fileReader) send(s *fileSend) error {
 	in := &r.producer.mu
 	in.sends.add(send{
 		value: value, offset: s.Offset, invoked: s.Invoked, ended: s.Ended,
-		partition: in.of(s.Topic, s.ID), outcome: became,
+		partition: in.of(s.Topic, s.ID), outcome: became, stored: Stored{Stamp: s.Stamp, Bytes: s.Bytes},
 	})
 	return nil
 }

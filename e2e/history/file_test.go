@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 const header = `{"header":{"version":1,"rules":{}}}` + "\n"
@@ -35,7 +36,9 @@ func TestWhatIsNoHistoryIsRefused(t *testing.T) {
 
 // FuzzRead: whatever a file says, it is refused or judged, in time that fits its length.
 func FuzzRead(f *testing.F) {
-	h := New(Config{Clock: ticking(), Rules: holes})
+	rules := holes
+	rules.Kept = &Kept{Age: time.Second, Bytes: -1}
+	h := New(Config{Clock: ticking(), Rules: rules})
 	p, c := h.Producer(idempotent), h.Consumer(committed)
 	x := p.Begin()
 	p.Send(topicName, 0, 1).Acked(0)
@@ -46,6 +49,8 @@ func FuzzRead(f *testing.F) {
 	c.Read(topicName, 0, 0, 1)
 	c.Finished(topicName, 0)
 	h.Fault("kill", "")
+	h.Began(topicName, 0, 1)
+	h.Deleting(topicName, 0, 1)
 	var file strings.Builder
 	if _, err := h.WriteTo(&file); err != nil {
 		f.Fatal(err)

@@ -35,6 +35,8 @@ type Rules struct {
 	// Retention: a partition may start above offset 0, and a reader that is below the start goes on there.
 	// Without it what is missing at the start is lost.
 	Retention bool `json:"retention,omitempty"`
+	// Kept is what Retention leaves; nil is not to judge that.
+	Kept *Kept `json:"kept,omitempty"`
 }
 
 // Config makes a History.
@@ -43,6 +45,9 @@ type Config struct {
 	// Clock is the time since some moment, which never goes back; default: since New. It is called
 	// concurrently.
 	Clock func() time.Duration
+	// Wall is the time of day, in milliseconds since 1970, as clients stamp records and brokers delete them by; it may
+	// jump. Default: the machine's. Only Rules.Kept wants it.
+	Wall func() int64
 }
 
 // History is what clients were told. Its methods may be called concurrently; Check, WriteTo and the
@@ -50,6 +55,7 @@ type Config struct {
 type History struct {
 	rules Rules
 	clock func() time.Duration
+	wall  func() int64
 
 	mu struct {
 		sync.Mutex
@@ -59,6 +65,10 @@ type History struct {
 		producers  []*Producer
 		consumers  []*Consumer
 		faults     []Fault
+		// starts and deletions rise, in each partition.
+		starts, deletions []sighting
+		// latest is the latest time of day at which somebody looked for a start.
+		latest int64
 	}
 }
 
@@ -68,7 +78,13 @@ func New(c Config) *History {
 		began := time.Now()
 		c.Clock = func() time.Duration { return time.Since(began) }
 	}
-	h := &History{rules: c.Rules, clock: c.Clock}
+	if c.Wall == nil {
+		c.Wall = func() int64 { return time.Now().UnixMilli() }
+	}
+	if c.Rules.Kept == nil {
+		c.Wall = func() int64 { return 0 }
+	}
+	h := &History{rules: c.Rules, clock: c.Clock, wall: c.Wall}
 	h.mu.numbers = map[Partition]uint32{}
 	return h
 }

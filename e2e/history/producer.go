@@ -41,6 +41,7 @@ type send struct {
 	invoked, ended time.Duration
 	partition      uint32
 	outcome        outcome
+	stored         Stored
 }
 
 // transaction is a range of a producer's sends.
@@ -84,10 +85,23 @@ type Sent struct {
 // Send notes a record right before it is handed to the client. The order of these calls is the order
 // of the producer's sends.
 func (p *Producer) Send(topic string, partition int32, v Value) Sent {
+	return p.SendStored(topic, partition, v, Stored{Stamp: p.history.wall()})
+}
+
+// Stored is what retention goes by.
+type Stored struct {
+	// Stamp is the record's timestamp, in milliseconds since 1970.
+	Stamp int64
+	// Bytes is the most that it takes of a log, 0 if that is not known.
+	Bytes uint32
+}
+
+// SendStored is Send of a record of which more is known; Send is of one that its client stamps at once.
+func (p *Producer) SendStored(topic string, partition int32, v Value, of Stored) Sent {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.sends.add(send{
-		value: v, offset: NoOffset, partition: p.mu.of(topic, partition), invoked: p.history.clock(),
+		value: v, offset: NoOffset, partition: p.mu.of(topic, partition), invoked: p.history.clock(), stored: of,
 	})
 	return Sent{producer: p, index: p.mu.sends.len() - 1}
 }

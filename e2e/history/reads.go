@@ -231,13 +231,18 @@ type passage struct {
 }
 
 // judgePassages reports those that went further than the start of the final polls: what was there then
-// was there before. What lies below may have been removed when the reader came, or only later: that
-// cannot be told.
+// was there before. What lies below had been removed when the reader came, which judgeRetention weighs.
 func (c *checker) judgePassages() {
 	c.retold = true
 	for _, p := range c.retained {
 		if final := c.logs[p.run.partition].final; final == nil || p.run.offset > final.Start {
 			c.judgeStep(p.consumer, &p.at, p.run, p.same)
+			continue
+		}
+		if !c.history.rules.Holes { // else it need not have begun there
+			if poll := c.pollOf(uint32(c.firstPoll[p.consumer]) + p.run.poll); poll.ended != never {
+				c.passedOver = append(c.passedOver, sighting{p.run.partition, p.run.offset, poll.ended, poll.wall})
+			}
 		}
 	}
 }

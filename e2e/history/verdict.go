@@ -41,6 +41,8 @@ const (
 	Hole Kind = "hole"
 	// Vanished: a record was read at an offset at or above the end that the final polls found.
 	Vanished Kind = "vanished"
+	// TakenEarly: a record is below a start, and was neither old nor beyond what is kept, nor deleted.
+	TakenEarly Kind = "taken-early"
 	// RepeatedValue: two sends of one value. The recorder is wrong, or a hash has collided.
 	RepeatedValue Kind = "repeated-value"
 )
@@ -77,6 +79,8 @@ type Verdict struct {
 	Sends, Acked, Failed, Unknown    int
 	// Polls and Reads are operations and records; Seen is how many acknowledged sends were read.
 	Polls, Reads, Seen int
+	// Taken are the records that were rightly below a start; none are judged without Rules.Kept.
+	Taken Taken
 	// Faults are how many there were of each kind.
 	Faults map[string]int
 	// Took is the time from the first to the last operation.

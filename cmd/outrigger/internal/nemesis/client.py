@@ -4,7 +4,7 @@ usage: client.py produce BOOTSTRAP TOPIC
        client.py tail BOOTSTRAP TOPIC PARTITIONS
        client.py final BOOTSTRAP TOPIC RANGES      RANGES as in 0-120,7-44,0-0
 
-A producer reads {"id": 1, "p": 0, "v": "..."} and answers {"id": 1, "offset": 7} or
+A producer reads {"id": 1, "p": 0, "v": "...", "t": 1700000000000} and answers {"id": 1, "offset": 7} or
 {"id": 1, "error": "..."}. A reader prints one line for each poll: [[partition, offset, value], ...].
 The end of stdin ends both.
 """
@@ -32,7 +32,7 @@ def produce(bootstrap, topic):
                              retry_backoff_ms=100, reconnect_backoff_max_ms=500)
     for line in sys.stdin:
         c = json.loads(line)
-        sent = producer.send(topic, value=c["v"].encode(), partition=c["p"])
+        sent = producer.send(topic, value=c["v"].encode(), partition=c["p"], timestamp_ms=c["t"])
         sent.add_callback(lambda done, i=c["id"]: tell({"id": i, "offset": done.offset}))
         sent.add_errback(lambda e, i=c["id"]: tell({"id": i, "error": repr(e)}))
     producer.flush()

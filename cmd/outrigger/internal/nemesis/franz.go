@@ -116,8 +116,8 @@ func (f *franzFeed) run(living, all context.Context, every time.Duration) {
 
 func (f *franzFeed) send() {
 	value, payload := f.load.values.next()
-	sent := f.recorder.Send(f.load.topic, f.partition, value)
-	record := &kgo.Record{Partition: f.partition, Value: []byte(payload)}
+	record := &kgo.Record{Partition: f.partition, Value: []byte(payload), Timestamp: time.Now()}
+	sent := f.recorder.SendStored(f.load.topic, f.partition, value, stored(payload, record.Timestamp))
 	f.client.Produce(context.Background(), record, func(r *kgo.Record, err error) {
 		defer func() { <-f.slots }()
 		switch {

@@ -93,9 +93,13 @@ func assemble(ctx context.Context, o Options, logger *slog.Logger) (*campaign, e
 		report: &Report{Seed: o.Seed, Brokers: o.Brokers, Faults: map[Kind]int{}, Anomalies: []string{},
 			Notices: []string{"clock jumps are not among the faults: the simulator has them"}},
 	}
-	rules := history.Rules{Retention: o.retains()}
+	kept, err := o.kept()
+	if err != nil {
+		return nil, err
+	}
+	rules := history.Rules{Retention: kept != nil, Kept: kept}
 	c.load = &load{topic: topicName, partitions: o.Partitions, rate: o.Rate, configs: o.configs(), placed: o.placed(),
-		history: history.New(history.Config{Rules: rules}), retains: o.retains(),
+		history: history.New(history.Config{Rules: rules}), kept: kept,
 		availability: newAvailability(o.Partitions), clock: clock}
 	if o.Compacted {
 		c.load.keys = &compacted{load: c.load}
@@ -316,11 +320,15 @@ func (c *campaign) judge() error {
 	c.load.mu.Unlock()
 	r := c.report
 	r.Sent, r.Acked, r.Failed, r.Unknown = verdict.Sends, verdict.Acked, verdict.Failed, verdict.Unknown
+	r.Taken = Taken{Old: verdict.Taken.Old, Deleted: verdict.Taken.Deleted, Beyond: verdict.Taken.Beyond}
 	r.Seen, r.Reads, r.ClientErrors = verdict.Seen, verdict.Reads, c.load.errors()
 	r.Unavailability = c.load.availability.summary()
 	r.Recovery = Recovery{Writes: timesOf(c.writes), Whole: timesOf(c.whole)}
 	if r.Acked == 0 {
 		return errors.New("nothing was acknowledged, so nothing is proved")
+	}
+	if r.Retained > 0 && verdict.Taken.All() == 0 && !r.failed() {
+		return errors.New("no record that retention took was judged, so nothing is proved of it")
 	}
 	return nil
 }

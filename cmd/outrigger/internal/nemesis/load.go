@@ -29,8 +29,6 @@ const (
 	// answersWithin is how long the last sends may take once the cluster is whole.
 	answersWithin = 60 * time.Second
 	finalWithin   = 5 * time.Minute
-	// retentionSettles is longer than a pass of retention that has begun with the configs of before.
-	retentionSettles = 5 * time.Second
 )
 
 // load is all clients, and what they were told.
@@ -40,8 +38,8 @@ type load struct {
 	partitions int
 	// placed counts those of all topics.
 	placed int
-	// retains: records go by themselves. keys is nil without a compacted topic.
-	retains      bool
+	// kept is what of the topic does not go by itself, nil if all of it stays. keys is nil without a compacted topic.
+	kept         *history.Kept
 	keys         *compacted
 	rate         int
 	seeds        []string
@@ -82,6 +80,10 @@ func (l *load) begin(ctx context.Context) {
 	}
 	if l.keys != nil {
 		l.running.Go(func() { l.keys.run(sending) })
+	}
+	if l.kept != nil {
+		l.running.Go(func() { l.watchStarts(reading) })
+		l.running.Go(func() { l.deleteRecords(sending) })
 	}
 	l.running.Go(func() { l.franzTail(reading) })
 	l.running.Go(func() { l.franzSpots(reading) })
@@ -175,41 +177,6 @@ func (l *load) id(ctx context.Context, name string) (topic.ID, error) {
 	defer client.Close()
 	topics, err := kadm.NewClient(client).ListTopics(ctx, name)
 	return topic.ID(topics[name].ID), errors.Join(err, topics[name].Err)
-}
-
-// retainAll stops retention, and returns when the starts have stood still for long enough that nothing of it
-// is under way: from then on everybody reads the same.
-func (l *load) retainAll(ctx context.Context) error {
-	if !l.retains {
-		return nil
-	}
-	client, err := kgo.NewClient(l.franzOptions()...)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	admin := kadm.NewClient(client)
-	forever := "-1"
-	return eventually(ctx, finalWithin, "retention stopped", func() error {
-		altered, err := admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{
-			{Name: retentionMillis, Value: &forever}, {Name: retentionBytes, Value: &forever},
-		}, l.topic)
-		for _, a := range altered {
-			err = errors.Join(err, a.Err)
-		}
-		before, err1 := l.bounds(ctx)
-		pause(ctx, retentionSettles)
-		after, err2 := l.bounds(ctx)
-		if err := errors.Join(err, err1, err2); err != nil {
-			return err
-		}
-		for p, b := range before {
-			if after[p].Start != b.Start {
-				return fmt.Errorf("partition %d begins at %d now, at %d before", p, after[p].Start, b.Start)
-			}
-		}
-		return nil
-	})
 }
 
 // bounds are what every partition holds, as the brokers say.

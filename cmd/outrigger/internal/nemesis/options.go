@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"outrigger/cmd/outrigger/internal/config"
+	"outrigger/e2e/history"
 )
 
 // Flags are those of `outrigger nemesis`.
@@ -87,6 +89,9 @@ func (f Flags) Validate() error {
 	if f.configs()["cleanup.policy"] == "compact" {
 		return refuse("--topic-config", "cleanup.policy=compact", "that topic's records have no keys: use --compacted")
 	}
+	if _, err := f.kept(); err != nil {
+		return err
+	}
 	_, err := f.kinds()
 	return err
 }
@@ -101,12 +106,28 @@ func (f Flags) configs() map[string]string {
 	return configs
 }
 
-// retains reports whether records of the topic go by themselves.
-func (f Flags) retains() bool {
+// kept is what of the topic does not go by itself; nil if all of it stays. Without a bound of its own a topic keeps
+// records for longer than a run takes.
+func (f Flags) kept() (*history.Kept, error) {
 	configs := f.configs()
-	_, byTime := configs[retentionMillis]
-	_, bySize := configs[retentionBytes]
-	return byTime || bySize
+	bounds := map[string]int64{retentionMillis: -1, retentionBytes: -1}
+	bounded := false
+	for key := range bounds {
+		text, ok := configs[key]
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n < -1 {
+			return nil, &config.Refusal{Key: "--topic-config", Value: key + "=" + text, Reason: "want a number, or -1 for no bound"}
+		}
+		bounds[key], bounded = n, bounded || n >= 0
+	}
+	if !bounded {
+		return nil, nil
+	}
+	age := max(-1, time.Duration(min(bounds[retentionMillis], math.MaxInt64/int64(time.Millisecond)))*time.Millisecond)
+	return &history.Kept{Age: age, Bytes: bounds[retentionBytes], Slack: clockSlack}, nil
 }
 
 // placed is how many partitions there are.

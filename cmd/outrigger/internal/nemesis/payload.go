@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"outrigger/e2e/history"
 )
@@ -32,6 +33,14 @@ func (v *values) next() (history.Value, string) {
 		padding = paddings[1]
 	}
 	return history.Value(n), fmt.Sprintf("%0*x", valueDigits, n) + padding
+}
+
+// aroundMax is more than a batch of one record has around its payload, also where compression makes it longer.
+const aroundMax = 200
+
+// stored is what retention goes by: the time, and the most that a payload takes of a log.
+func stored(payload string, at time.Time) history.Stored {
+	return history.Stored{Stamp: at.UnixMilli(), Bytes: uint32(len(payload) + aroundMax)}
 }
 
 // valueOf reads the value of a payload. What nobody can have sent gets the value of its bytes, which

@@ -154,11 +154,12 @@ func (f *pythonFeed) waiting() int {
 func (f *pythonFeed) send(id int) error {
 	value, payload := f.load.values.next()
 	partition := int32(id % f.load.partitions)
-	sent := f.recorder.Send(f.load.topic, partition, value)
+	stamp := time.Now()
+	sent := f.recorder.SendStored(f.load.topic, partition, value, stored(payload, stamp))
 	f.mu.Lock()
 	f.sent[id] = pythonSent{Sent: sent, partition: partition}
 	f.mu.Unlock()
-	return json.NewEncoder(f.child.stdin).Encode(map[string]any{"id": id, "p": partition, "v": payload})
+	return json.NewEncoder(f.child.stdin).Encode(map[string]any{"id": id, "p": partition, "v": payload, "t": stamp.UnixMilli()})
 }
 
 func (f *pythonFeed) answer(line []byte) {

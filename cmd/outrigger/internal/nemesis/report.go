@@ -41,6 +41,8 @@ type Report struct {
 	ClientErrors map[string]int `json:"client_errors"`
 	// Retained are the records that retention took away, by the offsets at which partitions begin at the end.
 	Retained int64 `json:"retained"`
+	// Taken are those of them whose offsets are known, and why they could go.
+	Taken Taken `json:"taken"`
 	// KeysSent are the records that were sent to the compacted topic, KeysKept the most of them that are on the disk
 	// of one broker at the end.
 	KeysSent int64 `json:"keys_sent"`
@@ -58,6 +60,14 @@ type Report struct {
 	Notices []string `json:"notices"`
 	// Data is where directories, logs and the history are kept, if they are.
 	Data string `json:"data,omitempty"`
+}
+
+// Taken are records below a start: Old ones had the age that retention takes, Deleted ones clients had deleted, and
+// Beyond ones left as much as is kept.
+type Taken struct {
+	Old     int `json:"old"`
+	Deleted int `json:"deleted"`
+	Beyond  int `json:"beyond"`
 }
 
 // Recovery is the time from the end of a period's last fault until every partition acknowledged a
@@ -121,7 +131,8 @@ func (r *Report) WriteTable(out io.Writer) error {
 	row("records", "%d sent, %d acknowledged, %d failed, %d unknown", r.Sent, r.Acked, r.Failed, r.Unknown)
 	row("checked", "%d acknowledged records read back, %d reads in all", r.Seen, r.Reads)
 	if r.Retained > 0 {
-		row("retention", "%d records taken away", r.Retained)
+		row("retention", "%d records taken away; of those judged %d old, %d deleted by clients, %d beyond what is kept",
+			r.Retained, r.Taken.Old, r.Taken.Deleted, r.Taken.Beyond)
 	}
 	if r.KeysSent > 0 {
 		row("compaction", "at most %d of %d records kept", r.KeysKept, r.KeysSent)
