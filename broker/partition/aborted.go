@@ -50,3 +50,8 @@ func (t *transactionTable) drop(start topic.Offset) {
 	gone := sort.Search(len(t.aborted), func(i int) bool { return t.aborted[i].Last >= start })
 	t.aborted = slices.Delete(t.aborted, 0, gone)
 }
+
+// dropBegun forgets those too of which something is left: it is for StartsForgetAborted.
+func (t *transactionTable) dropBegun(start topic.Offset) {
+	t.aborted = slices.DeleteFunc(t.aborted, func(a AbortedTransaction) bool { return a.First < start })
+}

@@ -93,15 +93,13 @@ func (c *cleaning) plan(number uint64) (config compact.Config, first, until topi
 	c.from = max(l.mu.compacted, l.mu.start)
 	config = compact.Config{Now: c.rules.Now, DeleteRetention: c.rules.DeleteRetention.Milliseconds(),
 		Hold: c.rules.Hold, Limit: int64(limit), Newest: l.mu.producers.telling()}
-	if l.store.cfg.mutant == TombstonesIgnoreHorizons {
-		config.DeleteRetention = 0
-	}
 	for _, a := range l.mu.producers.transactions.aborted {
 		if a.First < limit {
 			config.Aborted = append(config.Aborted, compact.Aborted{ProducerID: a.ProducerID,
 				First: int64(a.First), Last: int64(a.Last)})
 		}
 	}
+	l.store.cfg.mutant.spoil(&config)
 	if n > 0 {
 		first, until = l.mu.index.at(0).base, l.mu.index.at(n-1).end()
 	}

@@ -361,7 +361,7 @@ func (l *Log) cleanableLocked(r Compaction, below wal.Position) (n int, limit to
 	if l.store.cfg.mutant != CompactsUncommitted {
 		limit = min(limit, l.lastStableLocked())
 	}
-	if r.LagMin > 0 {
+	if r.LagMin > 0 && l.store.cfg.mutant != CompactsTheYoung {
 		young := l.mu.index.reaching(r.Now-r.LagMin.Milliseconds()+1, n)
 		if young < n {
 			limit = min(limit, l.mu.index.at(young).base)

@@ -96,7 +96,7 @@ func (c *compaction) allowed(one *cleaning) bool {
 		return true
 	}
 	rules, ok := (*c.store.rules.Load())(one.log.partition)
-	return ok && !rules.Hold
+	return ok && (!rules.Hold || c.store.cfg.mutant == TombstonesIgnoreReplicas)
 }
 
 // record makes the edits durable, and then has the logs go by them.

@@ -157,6 +157,9 @@ func (l *Log) State() State {
 		Unacked:       l.mu.room.unacked,
 		Cuts:          l.mu.cuts.count,
 	}
+	if l.store.cfg.mutant == TombstonesIgnoreReplicas {
+		s.Dropped, s.Dropping = 0, 0
+	}
 	if len(l.mu.damaged) > 0 {
 		s.Damaged, s.DamagedAt = true, l.mu.damaged[0]
 	}

@@ -1,6 +1,9 @@
 package partition
 
-import "outrigger/broker/wal"
+import (
+	"outrigger/broker/compact"
+	"outrigger/broker/wal"
+)
 
 // Mutant is a bug that can be put into the logs on purpose, so that the simulator can prove that its
 // checkers catch it. Production code never sets one.
@@ -46,6 +49,14 @@ const (
 	SpillsIntoUsedSlots
 	// StartsTrustTheCatalog takes batches for whole that lie in no pack, or out of order.
 	StartsTrustTheCatalog
+	// AbortedSupersede lets a record of an aborted transaction take the place of the older ones of its key.
+	AbortedSupersede
+	// TombstonesIgnoreReplicas drops tombstones while a replica is away, and does not tell that it has.
+	TombstonesIgnoreReplicas
+	// StartsForgetAborted forgets an aborted transaction of which the log start has passed the first record.
+	StartsForgetAborted
+	// CompactsTheYoung drops records that are not old enough.
+	CompactsTheYoung
 )
 
 // Break puts bugs into the Store that cfg will open.
@@ -59,14 +70,28 @@ var mutantNames = [...]string{"sound", "followers-forget-producers", "waits-outl
 	"sweeps-by-memory", "compacts-uncommitted", "retires-adopted", "high-watermark-falls",
 	"cuts-behind-damage", "forgets-damage", "repairs-forget-producers", "resets-keep-producers",
 	"removes-stay-in-memory", "scans-lose-the-last", "tombstones-ignore-horizons", "spills-into-used-slots",
-	"starts-trust-the-catalog"}
+	"starts-trust-the-catalog", "aborted-supersede", "tombstones-ignore-replicas", "starts-forget-aborted",
+	"compacts-the-young"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }
 
-// Mutants lists all bugs that show by themselves, and in a cluster of the simulator. Those of repair, moves, horizons,
+// spoil puts a bug into what a log is compacted by.
+func (m Mutant) spoil(c *compact.Config) {
+	switch m {
+	case TombstonesIgnoreHorizons:
+		c.DeleteRetention = 0
+	case AbortedSupersede:
+		c.Aborted = nil
+	case TombstonesIgnoreReplicas:
+		c.Hold = false
+	}
+}
+
+// Mutants lists all bugs that show by themselves, and in a cluster of the simulator. Those of repair, moves, horizons, ages,
 // the spill and lost drops are for the metamorphic test of this package.
 func Mutants() []Mutant {
 	return []Mutant{FollowersForgetProducers, WaitsOutliveEpochs, CountsUnsyncedResets, StartsStayInMemory,
-		RetiresTooEarly, SweepsByMemory, CompactsUncommitted, RetiresAdopted}
+		RetiresTooEarly, SweepsByMemory, CompactsUncommitted, RetiresAdopted, AbortedSupersede,
+		TombstonesIgnoreReplicas, StartsForgetAborted}
 }

@@ -151,6 +151,9 @@ func (l *Log) moveStartLocked(start topic.Offset) {
 func (l *Log) forgetLocked(first topic.Offset) {
 	l.mu.epochs.drop(first)
 	l.mu.producers.transactions.drop(l.mu.start)
+	if l.store.cfg.mutant == StartsForgetAborted {
+		l.mu.producers.transactions.dropBegun(l.mu.start)
+	}
 }
 
 // startBefore moves the log start of a log as it is restored without its batches, of which the first will begin at `first`: up to

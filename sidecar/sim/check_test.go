@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"outrigger/broker/batch"
 	"outrigger/broker/topic"
 	"outrigger/sidecar/raft"
 )
@@ -106,6 +107,23 @@ func TestEveryPromiseOfTheRaftCanBreak(t *testing.T) {
 func TestEveryPromiseOfTheDataCanBreak(t *testing.T) {
 	p := topic.Partition{Topic: topic.ID{1}}
 	sent := func(values ...uint64) *sending { return &sending{partition: p, values: values} }
+	commit, abort := markerValue(batch.Marker{Commit: true}), markerValue(batch.Marker{})
+	// compacted has values committed from offset 0 on, the first of which one producer's transaction has, but for those that
+	// are in none; and a log of which a compaction has left the offsets of some.
+	compacted := func(c *checker, h *host, left []topic.Offset, values ...uint64) {
+		has := held{end: topic.Offset(len(values)), present: map[topic.Offset]bool{}, newest: map[byte]topic.Offset{}}
+		for at, v := range values {
+			c.learn(h, p, topic.Offset(at), record{v, 1})
+		}
+		d := c.decide(p)
+		for _, at := range left {
+			has.present[at] = true
+			if v := values[at]; !isMarker(v) && d.counts(at) {
+				has.newest[keyOf(v)] = at
+			}
+		}
+		c.dropped(h, p, has, d)
+	}
 	for name, c := range map[string]struct {
 		do   func(w *World, c *checker, h *host)
 		want string
@@ -146,10 +164,61 @@ func TestEveryPromiseOfTheDataCanBreak(t *testing.T) {
 			h.disk.since = 0
 			c.entitled(p, &topic.Placement{Eligible: []topic.Member{{Node: h.id, Session: 1}}})
 		}, "may lead"},
+		"a value that only an aborted one supersedes": {func(_ *World, c *checker, h *host) {
+			c.members[7+2*keys], c.members[abort] = 1, 1
+			compacted(c, h, []topic.Offset{1, 2}, 7, 7+2*keys, abort)
+		}, "dropped value 7 at"},
+		"a value of a transaction that is not over": {func(_ *World, c *checker, h *host) {
+			c.members[7] = 1
+			compacted(c, h, []topic.Offset{1}, 7, 7+2*keys)
+		}, "whose transaction is not over"},
+		"a committed value of a transaction that nothing supersedes": {func(_ *World, c *checker, h *host) {
+			c.members[7], c.members[commit] = 1, 1
+			compacted(c, h, []topic.Offset{1}, 7, commit)
+		}, "which nothing supersedes"},
+		"a marker of which a record is left": {func(_ *World, c *checker, h *host) {
+			c.members[7], c.members[abort] = 1, 1
+			compacted(c, h, []topic.Offset{0}, 7, abort)
+		}, "has dropped the marker"},
+		"an aborted record that nobody leaves out": {func(w *World, c *checker, h *host) {
+			c.members[7], c.members[abort] = 1, 1
+			c.learn(h, p, 0, record{7, 1})
+			c.learn(h, p, 1, record{abort, 1})
+			b := batch.NewBuilder(batch.CodecNone)
+			b.Add(w.record(7))
+			bytes, err := b.Build()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.left(h, p, bytes, c.decide(p), false)
+		}, "lets readers leave out"},
 	} {
 		w := worldOf(true)
+		w.mix.compacts = true
 		c.do(w, w.check, w.hosts[0])
 		wantViolation(t, name, w, c.want)
+	}
+}
+
+// What a compaction may take of transactions, and does in each run, is no violation.
+func TestCompactionMayTakeWhatTransactionsLeave(t *testing.T) {
+	p := topic.Partition{Topic: topic.ID{1}}
+	w := worldOf(true)
+	w.mix.compacts = true
+	c := w.check
+	commit, abort := markerValue(batch.Marker{Commit: true, CoordinatorEpoch: 1}), markerValue(batch.Marker{CoordinatorEpoch: 2})
+	// A committed value that another one supersedes, an aborted one, and a marker of which nothing is left.
+	values := []uint64{7, commit, 7 + 2*keys, 7 + 4*keys, abort}
+	for _, v := range []uint64{7, commit, 7 + 4*keys, abort} {
+		c.members[v] = 1
+	}
+	for at, v := range values {
+		c.learn(w.hosts[0], p, topic.Offset(at), record{v, 1})
+	}
+	c.dropped(w.hosts[0], p, held{end: 5, present: map[topic.Offset]bool{2: true},
+		newest: map[byte]topic.Offset{keyOf(7): 2}}, c.decide(p))
+	if c.violation != nil {
+		t.Error(c.violation)
 	}
 }
 

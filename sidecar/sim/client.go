@@ -33,9 +33,12 @@ var noWait = func() context.Context {
 type producer struct {
 	w          *World
 	idempotent bool
-	acks       int16
-	pid        int64
-	next       map[topic.Partition]int32
+	// transactional: all it sends is part of transactions; in is the one that is not over.
+	transactional bool
+	in            *transaction
+	acks          int16
+	pid           int64
+	next          map[topic.Partition]int32
 	// sending is the batch under way, nil if none.
 	sending *sending
 }
@@ -44,8 +47,10 @@ type producer struct {
 type sending struct {
 	partition topic.Partition
 	values    []uint64
-	sequence  int32
-	attempt   int
+	// marker is nil but for one that ends a transaction, which values are.
+	marker   *batch.Marker
+	sequence int32
+	attempt  int
 	// unknown: an attempt may have been appended.
 	unknown bool
 }
@@ -69,6 +74,10 @@ func (w *World) makeClients() {
 			p.acks = 1
 		}
 		w.producers = append(w.producers, p)
+	}
+	if w.mix.compacts {
+		w.producers = append(w.producers, &producer{w: w, idempotent: true, transactional: true, acks: partition.AcksAll,
+			next: map[topic.Partition]int32{}})
 	}
 	for range 2 {
 		w.readers = append(w.readers, &reader{w: w, aware: len(w.readers) == 0})
@@ -201,8 +210,15 @@ func (w *World) guess(p topic.Partition) (*host, topic.Epoch) {
 // act begins another batch if none is under way.
 func (p *producer) act() {
 	w := p.w
+	if p.sending != nil || w.quiet {
+		return
+	}
+	if p.transactional {
+		p.actIn()
+		return
+	}
 	at, ok := w.pick()
-	if p.sending != nil || w.quiet || !ok {
+	if !ok {
 		return
 	}
 	if p.pid == 0 {
@@ -210,13 +226,17 @@ func (p *producer) act() {
 		p.pid = int64(w.pids)
 		clear(p.next)
 	}
-	s := &sending{partition: at, sequence: p.next[at], attempt: 1}
+	p.sending = &sending{partition: at, sequence: p.next[at], attempt: 1, values: w.fresh()}
+	p.attempt()
+}
+
+// fresh draws the values of a batch.
+func (w *World) fresh() (values []uint64) {
 	for range 1 + w.rng.IntN(3) {
 		w.values++
-		s.values = append(s.values, w.values)
+		values = append(values, w.values)
 	}
-	p.sending = s
-	p.attempt()
+	return values
 }
 
 // attempt sends the batch to whom it takes for the leader.
@@ -241,6 +261,7 @@ type refusal struct{ error }
 // payload encodes the batch anew: the log writes into it.
 func (p *producer) payload(s *sending) []byte {
 	b := batch.NewBuilder(batch.CodecNone)
+	b.Transactional = p.transactional
 	if p.idempotent {
 		b.ProducerID, b.ProducerEpoch, b.BaseSequence = p.pid, 0, s.sequence
 	}
@@ -268,7 +289,7 @@ func (b *broker) produce(p *producer, s *sending, attempt int) {
 		reply(0, refusal{partition.ErrNotLeader})
 		return
 	}
-	a, err := log.Append(noWait, p.payload(s), partition.AppendOptions{Acks: p.acks})
+	a, err := p.append(log, s)
 	b.want(partWAL)
 	if err != nil {
 		b.w.count.refusedAppends++
@@ -309,7 +330,8 @@ func (p *producer) answer(s *sending, attempt int, base topic.Offset, err error)
 		s.unknown = true
 	}
 	gone := p.w.check.gone(s.partition)
-	if s.attempt < attemptsMax && !gone && (p.idempotent || !s.unknown) && !p.w.quiet {
+	// A marker that is sent again is another one.
+	if s.marker == nil && s.attempt < attemptsMax && !gone && (p.idempotent || !s.unknown) && !p.w.quiet {
 		s.attempt++
 		again := s.attempt
 		p.w.laterAnywhere(p.w.between(1, 2*backoffMicros), func() {
@@ -325,7 +347,12 @@ func (p *producer) answer(s *sending, attempt int, base topic.Offset, err error)
 	} else {
 		p.w.check.failed(s)
 	}
-	p.pid, p.sending = 0, nil
+	p.sending = nil
+	if p.in != nil {
+		p.over(s, false)
+		return
+	}
+	p.pid = 0
 }
 
 func (p *producer) acked(s *sending, base topic.Offset) {
@@ -333,8 +360,13 @@ func (p *producer) acked(s *sending, base topic.Offset) {
 	if p.acks == partition.AcksAll {
 		p.w.check.ackedRecords(s, base)
 	}
-	p.next[s.partition] = s.sequence + int32(len(s.values))
+	if s.marker == nil {
+		p.next[s.partition] = s.sequence + int32(len(s.values))
+	}
 	p.sending = nil
+	if p.in != nil {
+		p.over(s, true)
+	}
 }
 
 // act fetches once, if no fetch is under way.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"outrigger/broker/batch"
@@ -37,7 +38,7 @@ func (b *broker) turnCompaction() error {
 // production tombstones stay while this broker's image shows a replica out of sync.
 func (b *broker) compaction(p topic.Partition) (partition.Compaction, bool) {
 	c := partition.Compaction{
-		DirtyRatio: 0.2, LagMax: time.Duration(math.MaxInt64), Now: b.w.now / 1000, DeleteRetention: deleteRetention,
+		DirtyRatio: 0.2, LagMax: time.Duration(math.MaxInt64), Now: b.w.millis(), DeleteRetention: deleteRetention,
 	}
 	if b.w.seed%2 == 0 {
 		c.LagMax, c.LagMin = lagMax, lagMin
@@ -58,6 +59,13 @@ const lazyMicros = 400_000
 
 func (w *World) compacted(p topic.Partition) bool { return w.mix.compacts && p.Topic[0]&1 == 0 }
 
+// deleted reports whether clients may delete records of a partition: those of half of the compacted topics, whose
+// cleanup.policy is compact,delete.
+func (w *World) deleted(p topic.Partition) bool { return !w.compacted(p) || p.Topic[0]&2 == 0 }
+
+// millis is the time of records.
+func (w *World) millis() int64 { return w.now / 1000 }
+
 // keys is how many there are: so many that some end with a tombstone.
 const keys = 24
 
@@ -70,7 +78,7 @@ func (w *World) deletes(value uint64) bool { return w.mix.compacts && value/keys
 // record is the record of a value. A tombstone has it in a header.
 func (w *World) record(value uint64) batch.Record {
 	bytes := binary.BigEndian.AppendUint64(nil, value)
-	r := batch.Record{Timestamp: w.now, Key: []byte{keyOf(value)}, Value: bytes}
+	r := batch.Record{Timestamp: w.millis(), Key: []byte{keyOf(value)}, Value: bytes}
 	if w.deletes(value) {
 		r.Value, r.Headers = nil, []batch.RecordHeader{{Key: "value", Value: bytes}}
 	}
@@ -122,64 +130,88 @@ func (c *checker) entered(before, after *topic.Placement, p topic.Partition) {
 }
 
 // keeps requires that of what is known to be committed a log has everything that is not superseded by what
-// the log itself has; and a tombstone, unless nothing of its key is there any more.
+// the log itself has; a tombstone, unless nothing of its key is there any more; and a marker, unless nothing is of its
+// transaction.
 func (c *checker) keeps(h *host, p topic.Partition, log *partition.Log) {
-	start := log.State().LogStart
-	present, newest := map[topic.Offset]bool{}, map[byte]topic.Offset{}
-	end := start
+	d, start := c.decide(p), log.State().LogStart
+	has := held{start: start, end: start, present: map[topic.Offset]bool{}, newest: map[byte]topic.Offset{}}
 	for {
-		result, err := log.Read(end, 1<<20, true)
+		result, err := log.Read(has.end, 1<<20, true)
 		if err != nil && (h.disk.rotten || errors.Is(err, waltest.ErrCrashed)) {
 			return
 		}
 		if err != nil {
-			c.fail("%s does not read %v at %d: %v", h, p, end, err)
+			c.fail("%s does not read %v at %d: %v", h, p, has.end, err)
 			return
 		}
 		if len(result.Batches) == 0 {
 			break
 		}
 		for _, b := range result.Batches {
-			_, end = c.readBatch(h, p, b)
-			for r, err := range batch.Records(b) {
-				if err != nil {
-					break // readBatch tells
-				}
-				at := topic.Offset(r.Offset)
-				present[at], newest[r.Key[0]] = true, at
-			}
+			_, has.end = c.readBatch(h, p, b)
+			has.take(b, d)
 		}
 	}
 	// A compaction may have gone further than the high watermark that a later run has come to know.
 	canon := c.canon[p]
-	for at := end; at < log.State().DurableEnd && int(at) < len(canon); at++ {
-		if canon[at].value != 0 {
-			newest[keyOf(canon[at].value)] = at
+	for at := has.end; at < log.State().DurableEnd && int(at) < len(canon); at++ {
+		if value := canon[at].value; value != 0 && !isMarker(value) && d.counts(at) {
+			has.newest[keyOf(value)] = at
 		}
 	}
-	c.dropped(h, p, start, end, present, newest)
+	c.dropped(h, p, has, d)
+	c.leavesOut(h, p, log, d)
 }
 
-// dropped looks at what a log from start to end does not have. newest is the last record that it has of each
-// key.
-func (c *checker) dropped(
-	h *host, p topic.Partition, start, end topic.Offset, present map[topic.Offset]bool, newest map[byte]topic.Offset,
-) {
+// held is what a log has from start to end.
+type held struct {
+	start, end topic.Offset
+	present    map[topic.Offset]bool
+	// newest is the last record of each key that is not aborted.
+	newest map[byte]topic.Offset
+}
+
+func (l *held) take(b []byte, d decided) {
+	header, err := batch.ParseHeader(b)
+	for r, broken := range batch.Records(b) {
+		at := topic.Offset(r.Offset)
+		if err != nil || broken != nil {
+			return // readBatch tells
+		}
+		if at < l.start {
+			continue
+		}
+		l.present[at] = true
+		if !header.Control() && d.counts(at) {
+			l.newest[r.Key[0]] = at
+		}
+	}
+}
+
+// dropped looks at what a log does not have.
+func (c *checker) dropped(h *host, p topic.Partition, has held, d decided) {
 	canon := c.canon[p]
-	canon = canon[:min(int(end), len(canon))]
+	canon = canon[:min(int(has.end), len(canon))]
 	last := map[byte]uint64{}
-	for _, r := range canon {
-		if r.value != 0 {
+	for at, r := range canon {
+		if r.value != 0 && !isMarker(r.value) && d.counts(topic.Offset(at)) {
 			last[keyOf(r.value)] = r.value
 		}
 	}
 	for at, r := range canon {
 		offset, key := topic.Offset(at), keyOf(r.value)
-		if offset < start || r.value == 0 || present[offset] {
+		if offset < has.start || r.value == 0 || has.present[offset] {
 			continue
 		}
-		by, known := newest[key]
+		by, known := has.newest[key]
 		switch {
+		case isMarker(r.value):
+			if i := slices.IndexFunc(d.of[offset], func(of topic.Offset) bool { return has.present[of] }); i >= 0 {
+				c.fail("%s has dropped the marker at %v offset %d, and of its transaction offset %d is there", h, p, offset, d.of[offset][i])
+			}
+		case d.aborted[offset]:
+		case !d.counts(offset):
+			c.fail("%s has dropped value %d at %v offset %d, whose transaction is not over", h, r.value, p, offset)
 		case known && by > offset, !known && c.w.deletes(last[key]):
 		case known && c.w.deletes(r.value):
 			c.fail("%s has dropped the tombstone %d at %v offset %d, and what it deletes at %d is there",

@@ -18,7 +18,7 @@ type dataCounts struct {
 	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides, secondLosses            uint64
 	preferred, reassigned, cancels, movesRefused, movesFinished, voted, evictedLogs                     uint64
 	deletions, deletionsDone, resets, drained, adopted, packsRemoved, repacked, merged, rolled          uint64
-	compactions, spansCut                                                                               uint64
+	compactions, spansCut, compactedStarts, committedTransactions, abortedTransactions, leftOut         uint64
 }
 
 func (c *dataCounts) verdict(v election.Verdict) {
@@ -114,5 +114,7 @@ func (c *dataCounts) rare() []Rare {
 		{"reassigned", c.reassigned}, {"reassignments_cancelled", c.cancels}, {"reassignments_refused", c.movesRefused},
 		{"reassignments_finished", c.movesFinished}, {"voters_set", c.voted}, {"evicted_logs", c.evictedLogs},
 		{"deletions", c.deletions}, {"deletions_done", c.deletionsDone}, {"log_resets", c.resets}, {"compactions", c.compactions}, {"spans_cut", c.spansCut},
+		{"compacted_starts", c.compactedStarts}, {"transactions_committed", c.committedTransactions},
+		{"transactions_aborted", c.abortedTransactions}, {"aborted_left_out", c.leftOut},
 	}
 }

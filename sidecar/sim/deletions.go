@@ -24,7 +24,7 @@ func newDeletions() deletions {
 // deleteRecords asks whom it takes for the leader to delete the records below some offset, or all.
 func (w *World) deleteRecords() {
 	p, ok := w.pick()
-	if !ok || w.quiet || w.compacted(p) { // where all is deleted nothing is left to compact
+	if !ok || w.quiet || !w.deleted(p) {
 		return
 	}
 	h, _ := w.guess(p)
@@ -37,8 +37,12 @@ func (w *World) deleteRecords() {
 		return
 	}
 	before := topic.NoOffset
-	if end := log.State().LogEnd; w.rng.IntN(3) > 0 {
-		before = topic.Offset(w.rng.Int64N(int64(end) + 2))
+	state := log.State()
+	switch {
+	case w.compacted(p): // Where all is deleted nothing is left to compact.
+		before = state.LogStart + topic.Offset(w.rng.Int64N(int64(state.LogEnd-state.LogStart)/4+2))
+	case w.rng.IntN(3) > 0:
+		before = topic.Offset(w.rng.Int64N(int64(state.LogEnd) + 2))
 	}
 	to, epoch, err := log.DeleteRecords(noWait, before)
 	b.want(partWAL)
@@ -46,6 +50,9 @@ func (w *World) deleteRecords() {
 		return
 	}
 	w.count.deletions++
+	if w.compacted(p) && to > state.LogStart {
+		w.count.compactedStarts++
+	}
 	w.check.deletions.asked[p] = max(w.check.deletions.asked[p], to)
 	log.AwaitLowWatermark(epoch, to, func(err error) {
 		if err == nil {

@@ -7,7 +7,8 @@
 //
 //	seed ──> World ──┬─ nemesis: cuts, crashes, power losses, wipes, pauses, rot, full and slow disks,
 //	                 │           transfers, membership changes
-//	                 ├─ clients: producers (idempotent or not, acks=1 or all), readers, admins, who delete records too
+//	                 ├─ clients: producers (idempotent or not, acks=1 or all, in transactions on compacted
+//	                 │           topics), readers, admins, who delete records too
 //	                 ├─ network: loss, duplication, delay, replay, one-way cuts, every subject by itself
 //	                 ├─ hosts:   Quorum + disk, and broker: every part that is a goroutine of production
 //	                 │           has its turn a little after it was woken, in any order
@@ -79,6 +80,10 @@
 //     producer refused for its sequence;
 //   - a log that starts above what anybody asked to delete; somebody in sync or eligible, or a leader, that
 //     starts below what DeleteRecords was told to be deleted; replicas that start apart once at rest;
+//   - of a compacted topic, in half of which clients delete records too: a log without a committed record that no
+//     committed one in it supersedes, without a tombstone while it has what that deletes, or without a marker while it has
+//     a record of its transaction; readers of committed records who are not told to leave out an aborted one, or are to
+//     leave out another;
 //   - a reader that is given a hole, or told that what it has read does not exist;
 //   - a follower that acknowledges what it has not synced; a restart without what was synced;
 //   - a frame for another session that changes anything; a contradiction between two logs.

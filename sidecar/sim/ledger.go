@@ -42,6 +42,8 @@ type records struct {
 	at          map[uint64]place
 	refused     map[uint64]bool
 	ackedValues map[uint64]place
+	// members are the producers of the values that are part of transactions, and of their markers.
+	members map[uint64]int64
 	// promisedAt is promisedEnd when an epoch was first seen elected.
 	promisedAt map[grant]topic.Offset
 	deletions  deletions
@@ -58,7 +60,7 @@ type grant struct {
 func newRecords() records {
 	return records{
 		canon: map[topic.Partition][]record{}, promisedEnd: map[topic.Partition]topic.Offset{},
-		at: map[uint64]place{}, refused: map[uint64]bool{}, ackedValues: map[uint64]place{},
+		at: map[uint64]place{}, refused: map[uint64]bool{}, ackedValues: map[uint64]place{}, members: map[uint64]int64{},
 		promisedAt: map[grant]topic.Offset{}, movedAt: map[grant]int64{}, deletions: newDeletions(),
 	}
 }
@@ -272,6 +274,11 @@ func (c *checker) readBatch(h *host, p topic.Partition, bytes []byte) (base, end
 	}
 	for r, err := range batch.Records(bytes) {
 		value, ok := valueOf(r)
+		if header.Control() {
+			var marker batch.Marker
+			marker, ok, err = batch.ParseMarker(bytes)
+			value = markerValue(marker)
+		}
 		if err != nil || !ok {
 			c.fail("%s serves a record of %v that does not parse: %v", h, p, err)
 			return base, end

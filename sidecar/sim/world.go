@@ -68,6 +68,7 @@ type World struct {
 	readers             []*reader
 	quiet               bool
 	asks, pids, fetches uint64
+	markers             int32
 	// suspicions counts election requests about nodes that are there.
 	suspicions uint64
 	// healedFrom is what was promised of each partition when healing began.
