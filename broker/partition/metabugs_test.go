@@ -9,13 +9,13 @@ import (
 // storageBugs are what no test but the metamorphic one, and those of single functions, meets.
 var storageBugs = []Mutant{CutsBehindDamage, ForgetsDamage, RepairsForgetProducers, ResetsKeepProducers,
 	RemovesStayInMemory, ScansLoseTheLast, TombstonesIgnoreHorizons, SpillsIntoUsedSlots,
-	StartsTrustTheCatalog}
+	StartsTrustTheCatalog, AbortedSupersede, TombstonesIgnoreReplicas, StartsForgetAborted, CompactsTheYoung}
 
 // metaBugSeeds is in how many seeds of the metamorphic test a bug has to show. In which one it does, changes with whatever
 // changes the order of steps: no more than 18 so far.
 const metaBugSeeds = 100
 
-// The metamorphic test finds bugs in repair, in moves, in what tombstones wait for, and in the spill.
+// The metamorphic test finds bugs in repair, in moves, in what compactions wait for, and in the spill.
 func TestBugsOfStorageAreFound(t *testing.T) {
 	for _, bug := range storageBugs {
 		t.Run(bug.String(), func(t *testing.T) {

@@ -66,6 +66,10 @@ func (s *site) mark() {
 	now := s.millis()
 	if s.store.drainer.compaction != nil {
 		now = s.looked
+	} else {
+		for i := range int32(metaPartitions) {
+			s.away[topic.Partition{Topic: p0.Topic, Index: i}] = s.rand().IntN(3) == 0
+		}
 	}
 	for p, m := range s.live.logs {
 		if !keyedPartition(p) || len(m.batches) == 0 {
@@ -73,9 +77,10 @@ func (s *site) mark() {
 		}
 		s.compacted[p] = true
 		least, most := s.transactions(m)
+		limit := s.aged(m, most.stable, now)
 		newest := map[string]int64{}
 		for _, b := range m.batches {
-			if b.end() > most.stable || b.fate.marker != nil || least.aborted[b.number] {
+			if b.end() > limit || b.fate.marker != nil || least.aborted[b.number] {
 				continue
 			}
 			for _, r := range b.fate.records {
@@ -83,10 +88,14 @@ func (s *site) mark() {
 			}
 		}
 		for _, b := range m.batches {
-			if b.end() > most.stable {
+			if b.end() > limit {
 				break
 			}
 			old := b.fate.passed(s.id, now)
+			if old && s.away[p] {
+				s.counts["kept for a replica"]++
+				old = false
+			}
 			if b.fate.tombstones() {
 				b.fate.gives(s.id, now+metaTombstones.Milliseconds())
 			}
@@ -100,6 +109,18 @@ func (s *site) mark() {
 			}
 		}
 	}
+}
+
+// aged is up to where a log is old enough to be compacted.
+func (s *site) aged(m *modelLog, limit topic.Offset, now int64) topic.Offset {
+	for _, b := range m.batches {
+		// Of one that was compacted the young records may be gone: it was old enough before.
+		if s.twins.rules.LagMin > 0 && b.base < limit && b.header.MaxTimestamp > now-s.twins.rules.LagMin.Milliseconds() && !b.fate.touched(s.id) {
+			s.counts["too young"]++
+			return b.base
+		}
+	}
+	return limit
 }
 
 // look compares what the stores tell with the models: something after each step, all of it now and then.

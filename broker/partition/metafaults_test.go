@@ -130,7 +130,7 @@ func (s *site) open(table *catalogtest.Catalog) {
 	s.store.SetLease(Forever)
 	s.store.CompactBy(func(p topic.Partition) (Compaction, bool) {
 		rules := s.twins.rules
-		rules.Now = s.millis()
+		rules.Now, rules.Hold = s.millis(), s.away[p]
 		s.looked = rules.Now
 		return rules, keyedPartition(p)
 	})

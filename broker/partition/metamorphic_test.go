@@ -91,6 +91,7 @@ var metaMet = []string{
 	"repaired", "disk full", "space again", "refused reads", "reads again", "write failed", "copied", "copy reset", "moved",
 	"stopped", "crashed", "killed", "crashed within a step", "records lost", "quarantined", "verified", "verified damage",
 	"aborted transactions read", "time looked up", "horizon set", "tombstone gone", "spilled", "no room to spill", "damaged at a start",
+	"kept for a replica", "too young",
 }
 
 // fate is what becomes of a batch, wherever it is copied to.
@@ -192,6 +193,8 @@ type site struct {
 	wanting bool
 	// looked is the time that the compaction under way goes by.
 	looked int64
+	// away are the logs of which a replica is away from when a compaction begins until another one does.
+	away map[topic.Partition]bool
 	// busy: something may not be durable that was handed to the WAL.
 	busy bool
 	// chainBad: something is damaged in a file of the WAL. forgiven are batches that were refused once.
@@ -211,9 +214,7 @@ func runTwins(t testing.TB, seed uint64, bug Mutant, counts map[string]int) {
 		keys:    2 + random.Int64N(9),
 		chunk:   []int{0, 3, 8}[random.IntN(3)], segments: []int{1, 1 << 20}[random.IntN(2)],
 		rules: Compaction{DirtyRatio: float64(random.IntN(3)) * 0.25, LagMax: maxAge, DeleteRetention: metaTombstones}}
-	if random.IntN(3) == 0 {
-		w.rules.LagMin = 500 * time.Millisecond
-	}
+	w.rules.LagMin = []time.Duration{0, 500 * time.Millisecond, 3 * time.Second}[random.IntN(3)]
 	defer func() {
 		if !t.Failed() {
 			return
@@ -224,7 +225,7 @@ func runTwins(t testing.TB, seed uint64, bug Mutant, counts map[string]int) {
 		t.Logf("again: go test -run %s ./broker/partition -seed %d", "TestStoreStaysTheModelThroughEverything", seed)
 	}()
 	for i := range w.sites {
-		s := &site{twins: w, id: i, disk: waltest.New(), forgiven: map[*fate]bool{}, compacted: map[topic.Partition]bool{}}
+		s := &site{twins: w, id: i, disk: waltest.New(), forgiven: map[*fate]bool{}, compacted: map[topic.Partition]bool{}, away: map[topic.Partition]bool{}}
 		w.sites[i] = s
 		s.open(&catalogtest.Catalog{})
 	}
