@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,14 +39,15 @@ const (
 	shownMiB = 0.1
 )
 
-// gauged is one thing that must stay flat, in one unit; most is how much it may seem to have grown over the
-// judged part: a fifth of its median, or this, whichever is more.
+// gauged is one thing that must stay flat, in one unit. It may seem to grow by hourly in an hour; but in a run of minutes
+// what comes and goes may seem to be least, whatever an hour would make of it.
 type gauged struct {
-	name string
-	most float64
+	name   string
+	hourly float64
+	least  float64
 }
 
-var soakGauges = []gauged{{"memory MiB", 24}, {"descriptors", 8}, {"goroutines", 16}, {"disk MiB", 48}}
+var soakGauges = []gauged{{"memory MiB", 4, 24}, {"descriptors", 1, 8}, {"goroutines", 2, 16}, {"disk MiB", 8, 48}}
 
 // sampled is one gauge of one broker at one time.
 type sampled struct {
@@ -70,29 +72,48 @@ func slope(samples []sampled) float64 {
 }
 
 // flat judges samples: how much grew over their time by the fitted slope, and how much may have.
-func flat(samples []sampled, most float64) (grown, allowed float64) {
-	values := make([]float64, 0, len(samples))
-	for _, s := range samples {
-		values = append(values, s.value)
-	}
-	slices.Sort(values)
-	grown = slope(samples) * (samples[len(samples)-1].at - samples[0].at).Seconds()
-	return grown, max(most, values[len(values)/2]/5)
+func (g gauged) flat(samples []sampled) (grown, allowed float64) {
+	over := samples[len(samples)-1].at - samples[0].at
+	return slope(samples) * over.Seconds(), max(g.least, g.hourly*over.Hours())
 }
 
+// A leak is found by what it comes to in an hour, the slower the longer a run is; and what a collector of garbage, or
+// whoever else works in turns, takes and gives back is none.
 func TestSlopeSeesALeakThroughNoise(t *testing.T) {
-	var leak, saw []sampled
-	for i := range 120 {
-		at := time.Duration(i) * soakSample
-		noise := float64(i*7919%37) - 18
-		leak = append(leak, sampled{at, 100 + noise + 0.1*at.Seconds()})
-		saw = append(saw, sampled{at, 100 + float64(i*30%97)})
-	}
-	if grown, allowed := flat(leak, 24); grown <= allowed {
-		t.Errorf("a leak of 6 MiB a minute: got %.1f grown, %.1f allowed, want it to be seen", grown, allowed)
-	}
-	if grown, allowed := flat(saw, 24); grown > allowed || grown < -allowed {
-		t.Errorf("what comes and goes: got %.1f grown, want about none", grown)
+	memory := soakGauges[0]
+	for name, c := range map[string]struct {
+		over time.Duration
+		// hourly is the leak, saw the height of the teeth and turn how long each is, of a random height up to noise.
+		hourly, saw, noise float64
+		turn               time.Duration
+		found              bool
+	}{
+		"nothing":                      {over: 10 * time.Minute},
+		"sawtooth of minutes":          {over: 10 * time.Minute, saw: 60, turn: 97 * time.Second},
+		"sawtooth and noise":           {over: 10 * time.Minute, saw: 40, noise: 40, turn: 31 * time.Second},
+		"sawtooth of an hour, a night": {over: 8 * time.Hour, saw: 60, noise: 20, turn: 50 * time.Minute},
+		"noise of a night":             {over: 8 * time.Hour, noise: 100},
+		"a leak of minutes":            {over: 10 * time.Minute, hourly: 300, saw: 40, noise: 20, turn: 31 * time.Second, found: true},
+		"a slow leak, an hour":         {over: time.Hour, hourly: 40, saw: 40, noise: 20, turn: 97 * time.Second, found: true},
+		"a slower leak, a night":       {over: 8 * time.Hour, hourly: 6, saw: 40, noise: 20, turn: 97 * time.Second, found: true},
+		"garbage that shrinks":         {over: time.Hour, hourly: -60, saw: 40, turn: 97 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(5) {
+				var samples []sampled
+				random := rand.New(rand.NewPCG(seed, 1))
+				for at := time.Duration(0); at < c.over; at += max(soakSample, c.over/1000) {
+					value := 230 + c.hourly*at.Hours() + c.noise*random.Float64()
+					if c.turn > 0 {
+						value += c.saw * float64(at%c.turn) / float64(c.turn)
+					}
+					samples = append(samples, sampled{at, value})
+				}
+				if grown, allowed := memory.flat(samples); grown > allowed != c.found {
+					t.Errorf("seed %d: got %.1f grown, %.1f allowed, want found %v", seed, grown, allowed, c.found)
+				}
+			}
+		})
 	}
 }
 
@@ -111,7 +132,7 @@ func TestSoakStaysFlat(t *testing.T) {
 		"--set", "wal.tail.bytes=33554432", "--set", "wal.file.bytes=8388608", "--set", "wal.retained.bytes=41943040", "--set", "min.insync.replicas=2",
 		"--set", "log.retention.check.interval.ms=2000", "--set", "log.cleaner.backoff.ms=2000",
 	}})
-	s := &soak{cluster: c, rate: rateOf(t, soakRateEnv, soakRate)}
+	s := &soak{cluster: c, failed: map[string]int{}, rate: rateOf(t, soakRateEnv, soakRate)}
 	s.keysRate = rateOf(t, soakKeysEnv, s.rate/8)
 	ctx, cancel := context.WithTimeout(context.Background(), length)
 	defer cancel()
@@ -145,8 +166,10 @@ type soak struct {
 	// first and last are what the brokers' directories held at the ends of the judged part, in MiB, by name.
 	first, last [3]map[string]float64
 	mu          sync.Mutex
-	// acked, read, committed and churned count what the clients did.
-	acked, read, committed, churned, failed int
+	// acked to moved count what the clients did.
+	acked, read, committed, churned, shared, moved int
+	// failed counts what clients were told, by text.
+	failed map[string]int
 }
 
 func (s *soak) client(extra ...kgo.Opt) *kgo.Client {
@@ -163,6 +186,13 @@ func (s *soak) count(what *int, n int) {
 	*what += n
 }
 
+// fail notes what a client was told that it should not have been.
+func (s *soak) fail(what string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed[fmt.Sprintf("%s: %v", what, err)]++
+}
+
 // load starts all clients; they end with ctx.
 func (s *soak) load(ctx context.Context) {
 	admin := s.client()
@@ -171,8 +201,13 @@ func (s *soak) load(ctx context.Context) {
 	for name, configs := range map[string]map[string]*string{
 		soakTopic:           {"retention.ms": text("20000")},
 		soakTopic + "-keys": {"cleanup.policy": text("compact"), "min.cleanable.dirty.ratio": text("0.05")},
+		soakMoved:           {"retention.ms": text("20000")},
 	} {
-		if _, err := kadm.NewClient(admin).CreateTopic(ctx, soakPartitions, 3, configs, name); err != nil {
+		replicas := int16(3)
+		if name == soakMoved {
+			replicas = soakMovedReplicas
+		}
+		if _, err := kadm.NewClient(admin).CreateTopic(ctx, soakPartitions, replicas, configs, name); err != nil {
 			s.t.Fatal(err)
 		}
 	}
@@ -181,6 +216,9 @@ func (s *soak) load(ctx context.Context) {
 	s.running.Go(func() { s.consume(ctx) })
 	s.running.Go(func() { s.transact(ctx) })
 	s.running.Go(func() { s.churn(ctx, kadm.NewClient(admin)) })
+	s.running.Go(func() { s.share(ctx) })
+	s.running.Go(func() { s.produce(ctx, soakMoved, s.rate/8) })
+	s.running.Go(func() { s.move(ctx, kadm.NewClient(admin)) })
 }
 
 // produce sends at a rate; the compacted topic's keys are few.
@@ -203,7 +241,7 @@ func (s *soak) produce(ctx context.Context, topic string, rate int) {
 					if err == nil {
 						s.count(&s.acked, 1)
 					} else if ctx.Err() == nil {
-						s.count(&s.failed, 1)
+						s.fail("produce", err)
 					}
 				})
 			}
@@ -223,7 +261,7 @@ func (s *soak) consume(ctx context.Context) {
 		s.count(&s.read, fetches.NumRecords())
 		fetches.EachError(func(_ string, _ int32, err error) {
 			if ctx.Err() == nil && !errors.Is(err, context.Canceled) {
-				s.count(&s.failed, 1)
+				s.fail("consume", err)
 			}
 		})
 	}
@@ -257,7 +295,7 @@ func (s *soak) transact(ctx context.Context) {
 		case err == nil:
 			s.count(&s.committed, 1)
 		case ctx.Err() == nil:
-			s.count(&s.failed, 1)
+			s.fail("transact", err)
 		}
 	}
 	client.Close()
@@ -282,7 +320,7 @@ func (s *soak) churn(ctx context.Context, admin *kadm.Client) {
 		case err == nil:
 			s.count(&s.churned, 1)
 		case ctx.Err() == nil:
-			s.count(&s.failed, 1)
+			s.fail("make and delete topics", err)
 		}
 	}
 }
@@ -296,13 +334,15 @@ func (s *soak) watch(ctx context.Context, warmUp time.Duration) {
 		case <-ctx.Done():
 		case <-ticker.C:
 			for i, pid := range s.pids {
+				told := s.metrics(i)
 				at, disk := time.Since(began), s.disk(i)
+				disk["spilled index"] = told["outrigger_spilled_index_bytes"] / (1 << 20) // A file without a name.
 				if s.first[i] == nil || at < warmUp {
 					s.first[i] = disk
 				}
 				s.last[i] = disk
 				for g, value := range []float64{
-					resident(s.t, pid), float64(descriptors(s.t, pid)), s.metric(i, "go_goroutines"), mibOf(disk),
+					resident(s.t, pid), float64(descriptors(s.t, pid)), told["go_goroutines"], mibOf(disk),
 				} {
 					s.seen[g][i] = append(s.seen[g][i], sampled{at, value})
 				}
@@ -346,13 +386,13 @@ func ignoreGone(err error) error {
 }
 
 func (s *soak) judge(warmUp time.Duration) {
-	s.t.Logf("%d records acknowledged, %d read, %d transactions, %d topics made and deleted, %d failures",
-		s.acked, s.read, s.committed, s.churned, s.failed)
-	if s.acked == 0 || s.read == 0 || s.committed == 0 || s.churned == 0 {
+	s.t.Logf("%d records acknowledged, %d read, %d by share groups, %d transactions, %d topics made and deleted, %d partitions moved",
+		s.acked, s.read, s.shared, s.committed, s.churned, s.moved)
+	if s.acked == 0 || s.read == 0 || s.committed == 0 || s.churned == 0 || s.shared == 0 || s.moved == 0 {
 		s.t.Error("a part of the load did nothing, so nothing is proved")
 	}
-	if s.failed > 0 {
-		s.t.Errorf("%d requests failed in a cluster that nobody disturbed", s.failed)
+	for text, n := range s.failed {
+		s.t.Errorf("%d times in a cluster that nobody disturbed: %s", n, text)
 	}
 	for i := range s.first {
 		for _, kind := range slices.Sorted(maps.Keys(s.last[i])) {
@@ -367,10 +407,10 @@ func (s *soak) judge(warmUp time.Duration) {
 			if len(judged) < 10 {
 				s.t.Fatalf("%d samples of %s are too few to judge: soak for longer", len(judged), gauge.name)
 			}
-			grown, allowed := flat(judged, gauge.most)
+			grown, allowed := gauge.flat(judged)
 			first, last := judged[0], judged[len(judged)-1]
-			s.t.Logf("broker %d, %-12s %8.1f to %8.1f, fitted %+.2f a minute, %+.1f in %v", i+1, gauge.name, first.value, last.value,
-				60*slope(judged), grown, (last.at - first.at).Round(time.Second))
+			s.t.Logf("broker %d, %-12s %8.1f to %8.1f, fitted %+.1f an hour, %+.1f in %v", i+1, gauge.name, first.value, last.value,
+				3600*slope(judged), grown, (last.at - first.at).Round(time.Second))
 			if grown > allowed {
 				s.t.Errorf("broker %d: %s grew by %.1f in %v, want at most %.1f", i+1, gauge.name, grown, last.at-first.at, allowed)
 			}
