@@ -298,13 +298,18 @@ func (s *Store) rewritten(one *cleaning) (edits []catalog.Edit, ok bool, err err
 }
 
 // runBefore is the key of the last run that begins at an offset or below it; the key that one would have which begins there, if there is
-// none.
+// none. All portions but the first begin where a run does, so that no portion has to pass over those before it.
 func (s *Store) runBefore(p topic.Partition, offset topic.Offset) (key []byte, err error) {
-	key = runKey(p, offset)
-	err = s.cfg.Catalog.Range(runKey(p, 0), runKey(p, offset+1), func(at, _ []byte) error {
-		key = append(key[:0], at...)
+	key, behind := runKey(p, offset), runKey(p, offset+1)
+	found := false
+	take := func(at, _ []byte) error {
+		key, found = append(key[:0], at...), true
 		return nil
-	})
+	}
+	if err = s.cfg.Catalog.Range(slices.Clone(key), behind, take); err != nil || found {
+		return key, err
+	}
+	err = s.cfg.Catalog.Range(runKey(p, 0), behind, take)
 	return key, err
 }
 

@@ -112,6 +112,38 @@ func TestCompactionListsBatchesOffTheHeap(t *testing.T) {
 	runtime.KeepAlive(l)
 }
 
+// A compaction that is stopped, in the midst of a portion, keeps nothing of what it has noted.
+func TestCompactionThatIsStoppedKeepsNothingInTheSpill(t *testing.T) {
+	s, _ := newPortioned(t, 1<<40)
+	to := memorySpill(1)
+	s.store.cfg.Spill, s.store.cfg.chunkExtents, s.one.mu.index.spill = to, 8, to
+	within := func() bool {
+		c := s.store.drainer.compaction
+		return c != nil && c.now != nil && c.now.first > 0 && c.now.next > c.now.first
+	}
+	for !within() {
+		if more, err := s.driver.Compact(16 << 10); err != nil || !more {
+			t.Fatalf("got more %t, %v before the second portion", more, err)
+		}
+	}
+	before, _ := to.Bytes()
+	if err := s.store.drainer.stop(); err != nil {
+		t.Fatal(err)
+	}
+	used, _ := to.Bytes()
+	if used == before {
+		t.Fatalf("%d bytes are in use with the compaction and without", used)
+	}
+	for _, c := range s.one.mu.index.chunks {
+		if c.spilled {
+			used -= int64(cap(c.frozen))
+		}
+	}
+	if used != 0 {
+		t.Errorf("%d bytes of the spill are nobody's", used)
+	}
+}
+
 // A log of many small batches is divided by their number.
 func TestPortionHasSoManyBatchesAtMost(t *testing.T) {
 	l, c := vast(t, 3*20_000)

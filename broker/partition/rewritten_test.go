@@ -94,6 +94,78 @@ func TestPortionTakesItsPlaceInTheCatalog(t *testing.T) {
 	}
 }
 
+// A portion is left alone if the catalog does not go on where it ends.
+func TestPortionIsLeftAloneWhereTheCatalogGoesOnElsewhere(t *testing.T) {
+	batch := func(base topic.Offset, count int32, place int64) extent {
+		return extent{base: base, count: count, bytes: 100, epoch: 7, encoded: int32(wal.EncodedBytes(100)),
+			at: wal.Position{File: wal.PackBit | 1, Offset: 4096 + place*wal.EncodedBytes(100)}}
+	}
+	was := []extent{batch(4, 2, 1), batch(6, 2, 2)}
+	for _, at := range []struct {
+		name string
+		has  []extent
+		want bool
+	}{
+		{"it does", []extent{batch(0, 4, 0), was[0], was[1], batch(8, 2, 3)}, true},
+		{"nothing is behind", []extent{batch(0, 4, 0), was[0], was[1]}, true},
+		{"a hole", []extent{batch(0, 4, 0), was[0], was[1], batch(9, 1, 3)}, false},
+		{"the last one is longer", []extent{batch(0, 4, 0), was[0], batch(6, 3, 2), batch(9, 1, 3)}, false},
+		{"the last one is not there", []extent{batch(0, 4, 0), was[0]}, false},
+	} {
+		table := &catalogtest.Catalog{}
+		cfg := testConfig(&clock{})
+		cfg.Catalog = table
+		s := newStore(cfg)
+		putRuns(t, table, p0, at.has)
+		x, out := s.newIndex(), s.newIndex()
+		for _, e := range was {
+			x.push(e)
+			e.at.File += 1 << 30
+			out.push(e)
+		}
+		edits, ok, err := s.rewritten(&cleaning{log: s.openLog(p0), was: newListing(x), out: out})
+		if err != nil || ok != at.want || (len(edits) > 0) != ok {
+			t.Errorf("%s: rewritten %t by %d edits, %v; want %t", at.name, ok, len(edits), err, at.want)
+		}
+	}
+}
+
+// However many runs lie before a portion, the catalog is asked for those alone that it changes: each portion of a long log
+// comes behind all that the ones before it have written.
+func TestPortionLooksAtItsOwnRuns(t *testing.T) {
+	const packs, each = 200, 3
+	table := &counted{Catalog: &catalogtest.Catalog{}}
+	cfg := testConfig(&clock{})
+	cfg.Catalog = table
+	s := newStore(cfg)
+	var all []extent
+	for i := range packs * each {
+		e := extent{base: topic.Offset(i), count: 1, bytes: 100, epoch: 7, encoded: int32(wal.EncodedBytes(100))}
+		e.at = wal.Position{File: wal.PackBit | uint64(1+i/each), Offset: 4096 + int64(i%each)*int64(e.encoded)}
+		all = append(all, e)
+	}
+	putRuns(t, table.Catalog, p0, all)
+	for i := 0; i < packs; i += 2 {
+		was, out := s.newIndex(), s.newIndex()
+		for _, e := range all[i*each : (i+2)*each] {
+			was.push(e)
+			e.at.File += 1 << 30
+			out.push(e)
+		}
+		table.runs = 0
+		edits, ok, err := s.rewritten(&cleaning{log: s.openLog(p0), was: newListing(was), out: out})
+		if err != nil || !ok {
+			t.Fatalf("rewritten %t, %v", ok, err)
+		}
+		if err := table.Apply(edits); err != nil {
+			t.Fatal(err)
+		}
+		if most := 4; table.runs > most { // The first of its two runs is looked for, and what follows is seen.
+			t.Fatalf("behind %d runs, %d were looked at, want %d at most", i, table.runs, most)
+		}
+	}
+}
+
 // putRuns has a log have these batches and no others.
 func putRuns(t *testing.T, table *catalogtest.Catalog, p topic.Partition, all []extent) {
 	t.Helper()
