@@ -243,6 +243,8 @@ func TestShareGroupsWaitForTheirLevel(t *testing.T) {
 	fetch.Version, fetch.GroupID, fetch.MemberID = 1, &beat.GroupID, &beat.MemberID
 	alter := kmsg.NewPtrAlterShareGroupOffsetsRequest()
 	alter.GroupID = "g"
+	forget := kmsg.NewPtrDeleteShareGroupOffsetsRequest()
+	forget.GroupID = "g"
 	for _, step := range []struct {
 		level     uint16
 		share     int16
@@ -256,6 +258,7 @@ func TestShareGroupsWaitForTheirLevel(t *testing.T) {
 			"heartbeat": c.ask(beat).(*kmsg.ShareGroupHeartbeatResponse).ErrorCode,
 			"fetch":     c.ask(fetch).(*kmsg.ShareFetchResponse).ErrorCode,
 			"alter":     c.ask(alter).(*kmsg.AlterShareGroupOffsetsResponse).ErrorCode,
+			"forget":    c.ask(forget).(*kmsg.DeleteShareGroupOffsetsResponse).ErrorCode,
 		} {
 			if refused := code(got) == codeUnsupportedVersion; refused != step.unsettled {
 				t.Errorf("level %d: %s: got %v", step.level, name, code(got))
