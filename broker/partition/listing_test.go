@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"syscall"
 	"testing"
 
 	"outrigger/broker/topic"
@@ -112,6 +113,33 @@ func TestCompactionListsBatchesOffTheHeap(t *testing.T) {
 	runtime.KeepAlive(l)
 }
 
+// A log that is cut while it is listed is listed anew; one that is cut each time is not compacted now.
+func TestLogThatIsCutMeanwhileIsListedAnew(t *testing.T) {
+	for _, cuts := range []int{0, 1, listsMax - 1, listsMax} {
+		l, c := vast(t, 4*chunkLength)
+		c.free()
+		left := cuts
+		l.store.cfg.Spill = newSpill(slog.New(slog.DiscardHandler), func(int) ([]byte, error) { // asked for as a chunk is noted
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if left--; left >= 0 {
+				l.cutLocked(l.mu.end-20, nil)
+				l.mu.cuts.add(l.mu.end)
+			}
+			return nil, syscall.ENOSPC
+		})
+		again := &cleaning{log: l, rules: c.rules}
+		again.begin(1<<40, 1)
+		var want []extent
+		if cuts < listsMax {
+			want = extents(l)
+		}
+		if got := all(again.was); !slices.Equal(got, want) || l.mu.index.len() != 4*chunkLength-cuts {
+			t.Errorf("%d cuts: %d batches are listed, want %d; the log has %d", cuts, len(got), len(want), l.mu.index.len())
+		}
+	}
+}
+
 // A compaction that is stopped, in the midst of a portion, keeps nothing of what it has noted.
 func TestCompactionThatIsStoppedKeepsNothingInTheSpill(t *testing.T) {
 	s, _ := newPortioned(t, 1<<40)
@@ -144,19 +172,21 @@ func TestCompactionThatIsStoppedKeepsNothingInTheSpill(t *testing.T) {
 	}
 }
 
-// A log of many small batches is divided by their number.
+// A log of many small batches is divided by their number: once there are enough, and where a pack ends if there is no room for
+// all of one that is divided. (The first pack is not: no number lies before it.)
 func TestPortionHasSoManyBatchesAtMost(t *testing.T) {
-	l, c := vast(t, 3*20_000)
-	l.store.cfg.portionBytes, l.store.cfg.portionBatches = 1<<40, 15_000
-	d := &compaction{drainer: &drainer{store: l.store, packs: map[uint64]wal.Pack{}, spent: map[uint64]bool{}}, number: c.number(), room: 1 << 50}
-	portions, from := d.divide(c.was), 0
-	for _, p := range portions {
-		if n := p.until - from; n > 15_000+20_000 {
-			t.Errorf("a portion has %d batches", n)
+	const inPack, most = 20_000, 15_000
+	l, c := vast(t, 3*inPack)
+	l.store.cfg.portionBytes, l.store.cfg.portionBatches = 1<<40, most
+	d := &compaction{drainer: &drainer{store: l.store, packs: map[uint64]wal.Pack{}, spent: map[uint64]bool{}}, number: c.number()}
+	for room, want := range map[int64][]int{1 << 50: {inPack, inPack + most, inPack + 2*most, 3 * inPack}, 1: {inPack, 2 * inPack, 3 * inPack}} {
+		d.room = room
+		var got []int
+		for _, p := range d.divide(c.was) {
+			got = append(got, p.until)
 		}
-		from = p.until
-	}
-	if len(portions) < 3 || from != c.was.len() {
-		t.Errorf("%d portions up to batch %d of %d", len(portions), from, c.was.len())
+		if !slices.Equal(got, want) {
+			t.Errorf("with room for %d bytes the portions end at batches %v, want %v", room, got, want)
+		}
 	}
 }
