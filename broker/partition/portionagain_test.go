@@ -61,6 +61,32 @@ func TestPortionIsLeftAloneOnceTheLogWasCut(t *testing.T) {
 	}
 }
 
+// The packs of all portions that follow stay where they are. None follows one that was not recorded: its pack may lie before what
+// that would have moved.
+func TestPortionFollowsOneThatIsRecorded(t *testing.T) {
+	s, _ := newPortioned(t, 1<<40)
+	d := &s.store.drainer
+	for d.compaction == nil || d.compaction.now == nil || d.compaction.now.first == 0 {
+		if more, err := s.driver.Compact(16 << 10); err != nil || !more {
+			t.Fatalf("got more %t, %v before the second portion", more, err)
+		}
+	}
+	c := d.compaction
+	now := c.now
+	packs := now.was.part(now.first, now.was.len()).packs()
+	for _, p := range packs {
+		if !c.reads[p.number] {
+			t.Errorf("pack %d of %d that are left may be written anew meanwhile", p.number, len(packs))
+		}
+	}
+	for _, recorded := range []bool{true, false} {
+		c.now, c.rest, c.done = nil, now, []*cleaning{{log: now.log, was: now.was, partial: true, recorded: recorded}}
+		if got := c.follows(); got != recorded || (c.now != nil) != recorded || c.rest != nil || c.done != nil {
+			t.Errorf("one that is recorded %t is followed: %t", recorded, got)
+		}
+	}
+}
+
 // A log that is compacted again and again is divided each time.
 func TestLogIsDividedEachTimeItIsCompacted(t *testing.T) {
 	const bound = 90 << 10
