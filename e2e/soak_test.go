@@ -35,6 +35,7 @@ const (
 	// soakWarmUp is the part of the time in which caches fill and retention begins; it is not judged.
 	soakWarmUp = 0.35
 	soakTick   = 20 * time.Millisecond
+	soakAnswer = 10 * time.Second
 	// shownMiB is by how much files of a kind must have grown or shrunk to be told.
 	shownMiB = 0.1
 )
@@ -173,6 +174,8 @@ type soak struct {
 }
 
 func (s *soak) client(extra ...kgo.Opt) *kgo.Client {
+	// No broker is paused here, and a client that gives up early loses its connection, and its share session with it.
+	extra = append([]kgo.Opt{kgo.RequestTimeoutOverhead(soakAnswer)}, extra...)
 	client, err := kgo.NewClient(clientOptions(s.kafka, extra...)...)
 	if err != nil {
 		s.t.Fatal(err)
