@@ -61,20 +61,28 @@ func (c *cluster) compacted(i, bytes int) error {
 
 // small wants a topic to take up little on a broker.
 func (c *cluster) small(i int, topic string, bytes int64) error {
-	dirs, err := c.admin(i).DescribeAllLogDirs(within(c.t, 5*time.Second), nil)
+	size, found, err := c.sizeOn(i, topic)
 	if err != nil {
 		return err
 	}
-	size, found := int64(0), false
+	if !found || size > bytes {
+		return fmt.Errorf("broker %d has %d bytes of %s (%v), want at most %d", i+1, size, topic, found, bytes)
+	}
+	return nil
+}
+
+// sizeOn is what a topic takes up on a broker, and whether it is there.
+func (c *cluster) sizeOn(i int, topic string) (size int64, found bool, err error) {
+	dirs, err := c.admin(i).DescribeAllLogDirs(within(c.t, 5*time.Second), nil)
+	if err != nil {
+		return 0, false, err
+	}
 	dirs[int32(i+1)].EachPartition(func(p kadm.DescribedLogDirPartition) {
 		if p.Topic == topic {
 			size, found = size+p.Size, true
 		}
 	})
-	if !found || size > bytes {
-		return fmt.Errorf("broker %d has %d bytes of %s (%v), want at most %d", i+1, size, topic, found, bytes)
-	}
-	return nil
+	return size, found, nil
 }
 
 // overwriter writes the same keys again and again.
