@@ -304,3 +304,25 @@ func TestBatchThatSomeBrokerCannotCarryIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// A fenced broker cannot be asked, so any other tells what it was told while the cluster ran, such as that it drains; a
+// live one answers for itself, as in Kafka.
+func TestOthersTellWhatAFencedBrokerWasTold(t *testing.T) {
+	h := start(t)
+	h.cluster.addBroker(topic.Broker{ID: 7, Fenced: true})
+	h.cluster.addBroker(topic.Broker{ID: 8})
+	c := h.dial()
+	onlyCode(t, "alter", c.altered(alterationOf(kmsg.ConfigResourceTypeBroker, "7", edit(configDraining, opSet, "true"))).ErrorCode)
+	got := c.described(kmsg.ConfigResourceTypeBroker, "7")
+	if told := got[configDraining]; len(got) != 1 || told.Value == nil || *told.Value != "true" || told.Source != kmsg.ConfigSourceDynamicBrokerConfig {
+		t.Errorf("got %+v, want that it drains and nothing else", got)
+	}
+	q := kmsg.NewPtrDescribeConfigsRequest()
+	q.Version = 4
+	for _, name := range []string{"8", "9"} {
+		q.Resources = append(q.Resources, kmsg.DescribeConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: name})
+	}
+	for _, r := range c.ask(q).(*kmsg.DescribeConfigsResponse).Resources {
+		expectCode(t, "broker "+r.ResourceName, r.ErrorCode, codeInvalidRequest)
+	}
+}

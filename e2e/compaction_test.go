@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"regexp"
 	"syscall"
 	"testing"
 	"time"
@@ -181,4 +182,23 @@ func (w *overwriter) check() {
 	if len(committed["elsewhere"]) != 100 {
 		w.t.Errorf("%d committed offsets, want 100", len(committed["elsewhere"]))
 	}
+}
+
+// `outrigger status` names the log that a broker compacts, and how far it is, while it does.
+func TestStatusNamesTheLogThatIsCompacted(t *testing.T) {
+	c := start(t, options{brokers: 1, args: []string{"--set", "wal.file.bytes=1048576", "--set", "wal.retained.bytes=8388608",
+		"--set", "message.max.bytes=131072", "--set", "log.cleaner.backoff.ms=300", "--set", "log.cleaner.min.cleanable.ratio=0.1",
+		"--set", "log.cleaner.io.max.bytes.per.second=200000", "--set", "offsets.topic.num.partitions=1"}})
+	c.run("topic", "create", "state", "--partitions", "1", "--replication-factor", "1", "--config", "cleanup.policy=compact",
+		"--bootstrap-server", c.kafka[0])
+	c.createTopic(0, "elsewhere", 100, 1)
+	w := &overwriter{t: t, cluster: c, keys: 200, value: 1 << 10, want: map[string]string{}}
+	w.write(40)
+	line := regexp.MustCompile(`(?m)^broker 1 compacts state-0: \d+ % of [1-9]\d* bytes, \d+ logs come after it$`)
+	c.eventually(time.Minute, "status tells of the compaction", func() error {
+		if out := c.run("status", "--nats", c.nats[0]); !line.MatchString(out) {
+			return fmt.Errorf("it says %q", out)
+		}
+		return nil
+	})
 }
