@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -68,8 +69,8 @@ func TestAlterationsAreJudgedConfigByConfig(t *testing.T) {
 		want     code
 	}{
 		{"honoured", ofTopic, "t", edits{edit(configMinInSync, opSet, "2"), edit(configUncleanElection, opSet, "true")}, codeNone},
-		{"at the broker's bound", ofTopic, "t", edits{edit(configMessageBytes, opSet, "1048588")}, codeNone},
-		{"above the broker's bound", ofTopic, "t", edits{edit(configMessageBytes, opSet, "1048589")}, codeInvalidConfig},
+		{"at what the broker carries", ofTopic, "t", edits{edit(configMessageBytes, opSet, "1048588")}, codeNone},
+		{"above what the broker carries", ofTopic, "t", edits{edit(configMessageBytes, opSet, "1048589")}, codeInvalidConfig},
 		{"delete what is not set", ofTopic, "t", edits{edit("retention.ms", opDelete, "null")}, codeNone},
 		{"what happens anyway", ofTopic, "t", edits{edit("remote.storage.enable", opSet, "false")}, codeNone},
 		{"append what is there", ofTopic, "t", edits{edit("cleanup.policy", opAppend, "delete")}, codeNone},
@@ -270,5 +271,58 @@ func TestListConfigResourcesListsByType(t *testing.T) {
 		if fmt.Sprint(got) != test.want {
 			t.Errorf("types %v: got %v, want %s", test.types, got, test.want)
 		}
+	}
+}
+
+// TestBatchThatSomeBrokerCannotCarryIsRefused, be it fenced or of a version that says nothing of it, with what helps.
+func TestBatchThatSomeBrokerCannotCarryIsRefused(t *testing.T) {
+	h := startOver(t, 16<<20, func(c *Config) { c.Topics.BatchBytesMax = 9_000_000 })
+	h.create("t", 1)
+	c := h.dial()
+	asked := func(bytes string) kmsg.IncrementalAlterConfigsResponseResource {
+		return c.altered(alterationOf(kmsg.ConfigResourceTypeTopic, "t", edit(configMessageBytes, opSet, bytes)))
+	}
+	onlyCode(t, "carried by all", asked("9000000").ErrorCode)
+	for _, test := range []struct {
+		other topic.Broker
+		asked string
+		want  string
+	}{
+		{topic.Broker{}, "9000001", "above 9000000, the largest batch that broker 1 carries: start all brokers with wal.file.bytes=37748736"},
+		{topic.Broker{ID: 7, BatchBytesMax: 10_000_000}, "9000001", "broker 1"},
+		{topic.Broker{ID: 8, BatchBytesMax: 5_000_000, Fenced: true}, "5000001", "above 5000000, the largest batch that broker 8 carries"},
+		{topic.Broker{ID: 9, MessageBytesMax: 1_048_588}, "1048589", "above 1048588, the largest batch that broker 9 carries"},
+		{topic.Broker{}, "62914561", "above 62914560, the most that one message between brokers carries"},
+	} {
+		if test.other.ID != 0 {
+			h.cluster.addBroker(test.other)
+		}
+		got := asked(test.asked)
+		expectCode(t, test.asked, got.ErrorCode, codeInvalidConfig)
+		if got.ErrorMessage == nil || !strings.Contains(*got.ErrorMessage, configMessageBytes+"="+test.asked) || !strings.Contains(*got.ErrorMessage, test.want) {
+			t.Errorf("%s: got %v, want %q", test.asked, got.ErrorMessage, test.want)
+		}
+	}
+}
+
+// A fenced broker cannot be asked, so any other tells what it was told while the cluster ran, such as that it drains; a
+// live one answers for itself, as in Kafka.
+func TestOthersTellWhatAFencedBrokerWasTold(t *testing.T) {
+	h := start(t)
+	h.cluster.addBroker(topic.Broker{ID: 7, Fenced: true})
+	h.cluster.addBroker(topic.Broker{ID: 8})
+	c := h.dial()
+	onlyCode(t, "alter", c.altered(alterationOf(kmsg.ConfigResourceTypeBroker, "7", edit(configDraining, opSet, "true"))).ErrorCode)
+	got := c.described(kmsg.ConfigResourceTypeBroker, "7")
+	if told := got[configDraining]; len(got) != 1 || told.Value == nil || *told.Value != "true" || told.Source != kmsg.ConfigSourceDynamicBrokerConfig {
+		t.Errorf("got %+v, want that it drains and nothing else", got)
+	}
+	q := kmsg.NewPtrDescribeConfigsRequest()
+	q.Version = 4
+	for _, name := range []string{"8", "9"} {
+		q.Resources = append(q.Resources, kmsg.DescribeConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: name})
+	}
+	for _, r := range c.ask(q).(*kmsg.DescribeConfigsResponse).Resources {
+		expectCode(t, "broker "+r.ResourceName, r.ErrorCode, codeInvalidRequest)
 	}
 }

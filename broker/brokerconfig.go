@@ -150,17 +150,21 @@ func (b *Broker) connectionLimits() ConnectionLimits {
 	return limits
 }
 
-// allBrokersConfigs are the configs that were set for all brokers while they run.
-func (b *Broker) allBrokersConfigs(view View) []resourceConfig {
+// toldConfigs are the configs that were set for a broker while the cluster runs, or for all under the empty name.
+func (b *Broker) toldConfigs(view View, name string) []resourceConfig {
 	var configs []resourceConfig
-	set := view.Configs(topic.BrokerConfigs, "").Values
+	set := view.Configs(topic.BrokerConfigs, name).Values
+	source := kmsg.ConfigSourceDynamicBrokerConfig
+	if name == "" {
+		source = kmsg.ConfigSourceDynamicDefaultBrokerConfig
+	}
 	for _, c := range b.staticConfigs() {
 		value, ok := set[c.name]
 		if !ok {
 			continue
 		}
 		c.readOnly = false
-		c.value, c.source = value, kmsg.ConfigSourceDynamicDefaultBrokerConfig
+		c.value, c.source = value, source
 		c.synonyms = []configSynonym{{c.name, value, c.source}}
 		configs = append(configs, c)
 	}

@@ -61,9 +61,11 @@ type TopicDefaults struct {
 	// only describes it.
 	MinInSyncReplicas int32
 	// MessageBytesMax is `message.max.bytes` (1,048,588), the bound on one record batch as sent,
-	// compressed. A topic's `max.message.bytes` may be smaller, but not larger: the messages between
-	// brokers are made for this one.
+	// compressed, of topics that set no `max.message.bytes`.
 	MessageBytesMax int32
+	// BatchBytesMax is the largest batch that this broker can carry, and so the bound on `max.message.bytes`
+	// of topics: what the log, the requests and the messages between brokers hold (MessageBytesMax).
+	BatchBytesMax int32
 	// UncleanElection is `unclean.leader.election.enable` (false), described only.
 	UncleanElection bool
 	// Configs are further defaults, by the names of topic configs (`retention.ms`), where they are not
@@ -191,6 +193,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Topics.ReplicationFactor, 1)
 	orDefault(&c.Topics.MinInSyncReplicas, 1)
 	orDefault(&c.Topics.MessageBytesMax, messageBytesMax)
+	orDefault(&c.Topics.BatchBytesMax, c.Topics.MessageBytesMax)
 	orDefault(&c.Topics.RetentionCheck, 5*time.Minute)
 	orDefault(&c.Connections.Max, math.MaxInt)
 	orDefault(&c.Connections.MaxPerIP, math.MaxInt)
@@ -267,6 +270,10 @@ func (c Config) validate() error {
 	}
 	if err := firstBad(checks); err != nil {
 		return err
+	}
+	if c.Topics.BatchBytesMax < c.Topics.MessageBytesMax {
+		return fmt.Errorf("message.max.bytes: %d is more than this broker can carry, %d",
+			c.Topics.MessageBytesMax, c.Topics.BatchBytesMax)
 	}
 	if c.Requests.BytesMax < c.Topics.MessageBytesMax {
 		return fmt.Errorf("socket.request.max.bytes: %d is below message.max.bytes, %d",

@@ -59,9 +59,15 @@ func (b *Broker) describeResource(
 		own := strconv.Itoa(int(b.config.Node))
 		switch asked.ResourceName {
 		case "":
-			return b.allBrokersConfigs(view), codeNone, ""
+			return b.toldConfigs(view, ""), codeNone, ""
 		case own:
 			return b.brokerConfigs(view), codeNone, ""
+		}
+		// Nobody else can be asked what a fenced broker was told; what it was started with nobody knows.
+		if id, err := strconv.ParseInt(asked.ResourceName, 10, 32); err == nil {
+			if other, known := view.Broker(topic.NodeID(id)); known && other.Fenced {
+				return b.toldConfigs(view, asked.ResourceName), codeNone, ""
+			}
 		}
 		return nil, codeInvalidRequest, "this is broker " + own
 	case kmsg.ConfigResourceTypeGroupConfig, kmsg.ConfigResourceTypeClientMetrics:

@@ -78,10 +78,13 @@ func TestProduceRefusesWhatIsNoGoodBatch(t *testing.T) {
 	}
 }
 
-// TestTopicMayTakeSmallerBatches than the broker, but none larger: no message between brokers would
-// hold them, and the partition, with all that is caught up behind it, would stand still for ever.
-func TestTopicMayTakeSmallerBatches(t *testing.T) {
-	h := startOver(t, 16<<20, func(c *Config) { c.Topics.MessageBytesMax = 2 << 20 })
+// TestTopicOverridesTheBoundOnBatches in both directions, but takes none that is larger than all brokers carry: no
+// log or no message between them would hold it, and the partition, with all that is caught up behind it, would stand
+// still for ever.
+func TestTopicOverridesTheBoundOnBatches(t *testing.T) {
+	h := startOver(t, 16<<20, func(c *Config) {
+		c.Topics.MessageBytesMax, c.Topics.BatchBytesMax = 1<<20, 2<<20
+	})
 	c := h.dial()
 	for _, made := range []struct {
 		name, limit string
@@ -102,6 +105,9 @@ func TestTopicMayTakeSmallerBatches(t *testing.T) {
 	}
 	small := onlyProduced(c.ask(produceOf(9, "small", 0, -1, plainBatch(strings.Repeat("x", 200)))))
 	expectCode(t, "small", small.ErrorCode, codeMessageTooLarge)
+	h.create("silent", 1)
+	silent := onlyProduced(c.ask(produceOf(9, "silent", 0, -1, plainBatch(strings.Repeat("x", 2_000_000)))))
+	expectCode(t, "a topic that says nothing", silent.ErrorCode, codeMessageTooLarge)
 	equal := onlyProduced(c.ask(produceOf(9, "equal", 0, -1, plainBatch(strings.Repeat("x", 2_000_000)))))
 	expectCode(t, "equal", equal.ErrorCode, codeNone)
 

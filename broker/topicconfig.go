@@ -131,7 +131,7 @@ var topicKeys = []topicKey{
 	{
 		name: configMessageBytes, kind: kmsg.ConfigTypeInt, standard: "1048588",
 		broker: "message.max.bytes", honoured: longWithin(0, math.MaxInt32),
-		about: "The largest record batch that is taken, as sent, compressed.",
+		about: messageAbout,
 	},
 	{
 		name: configTimestampAfter, kind: kmsg.ConfigTypeLong, standard: "3600000",
@@ -212,6 +212,8 @@ const (
 	flushAbout = "Steers nothing: every record is synced before it is acknowledged. Under the brokers' " +
 		"log.flush.policy=interval what asks for more than their log.flush.interval.ms is refused."
 	indexAbout   = "Steers nothing: every batch is in the index here."
+	messageAbout = "The largest record batch that is taken, as sent, compressed; this goes before message.max.bytes. At most what " +
+		"every broker can carry: a quarter of its wal.file.bytes less 4 KiB, its socket.request.max.bytes less 64 KiB, and 60 MiB."
 	segmentAbout = "Steers nothing: the files of the write-ahead log are those of all topics (wal.file.bytes), and " +
 		"records go by retention batch by batch."
 )
@@ -234,6 +236,9 @@ type defaults struct {
 	told map[string]string
 	// flush is how often the log is synced, 0 if that is before each acknowledgement.
 	flush time.Duration
+	// carried is the largest batch that all brokers can carry, weakest a broker that carries no larger one.
+	carried int64
+	weakest topic.NodeID
 }
 
 // of is the default of a key, and where it comes from.
@@ -269,7 +274,14 @@ func (b *Broker) topicDefaults(view View) defaults {
 		configUncleanElection: strconv.FormatBool(b.config.Topics.UncleanElection),
 	}
 	maps.Copy(values, b.config.Topics.Configs)
-	return defaults{set: set, told: told, values: values, flush: b.config.Topics.FlushInterval}
+	d := defaults{set: set, told: told, values: values, flush: b.config.Topics.FlushInterval}
+	d.carried, d.weakest = int64(b.config.Topics.BatchBytesMax), b.config.Node
+	for _, other := range view.Registered() {
+		if most := int64(other.Carries()); most != 0 && most < d.carried {
+			d.carried, d.weakest = most, other.ID
+		}
+	}
+	return d
 }
 
 // judgeTopicConfigs returns what is to be stored: values of keys that take effect, and of those that steer
@@ -361,16 +373,21 @@ func (d defaults) judge(name, value string) (bool, error) {
 	return true, d.bounds(name, value)
 }
 
-// bounds refuses a valid value that this broker's configuration does not leave room for: a batch that
-// no message between brokers holds would never be replicated, nor what lies behind it in the log; and who
+// bounds refuses a valid value that the brokers' configurations do not leave room for: a batch that a log or
+// a message between brokers does not hold would never be replicated, nor what lies behind it in the log; and who
 // wants records synced before they are acknowledged must not be told that they are.
 func (d defaults) bounds(name, value string) error {
 	asked, _ := strconv.ParseInt(value, 10, 64)
 	switch name {
 	case configMessageBytes:
-		if most, err := strconv.ParseInt(d.values[configMessageBytes], 10, 64); err == nil && asked > most {
-			return fmt.Errorf("%w: %s=%s is above message.max.bytes of the brokers, %d",
-				topic.ErrInvalidConfig, name, value, most)
+		switch {
+		case asked > topic.BatchBytesMost:
+			return fmt.Errorf("%w: %s=%s is above %d, the most that one message between brokers carries: send smaller batches",
+				topic.ErrInvalidConfig, name, value, topic.BatchBytesMost)
+		case asked > d.carried:
+			return fmt.Errorf("%w: %s=%s is above %d, the largest batch that broker %d carries: start all brokers with "+
+				"wal.file.bytes=%d or more and a larger socket.request.max.bytes than this, or send smaller batches",
+				topic.ErrInvalidConfig, name, value, d.carried, d.weakest, fileBytesFor(asked))
 		}
 	case configFlushMessages, configFlushMillis:
 		kept := asked == math.MaxInt64 || name == configFlushMillis && asked >= d.flush.Milliseconds()
@@ -381,6 +398,9 @@ func (d defaults) bounds(name, value string) error {
 	}
 	return nil
 }
+
+// fileBytesFor is the size of a file of the write-ahead log, in whole MiB, with which a broker carries such batches.
+func fileBytesFor(batch int64) int64 { return (4*batch>>20 + 2) << 20 }
 
 // topicConfig is one config of a topic as it is in force.
 type topicConfig struct {

@@ -129,7 +129,7 @@ func (b *Broker) settingsOf(view View, t *topic.Topic) *topicSettings {
 	if ok && known.epoch == epoch && known.told == told {
 		return known.topicSettings
 	}
-	made := settled{epoch, told, newTopicSettings(own, b.topicDefaults(view), int(b.config.Topics.MessageBytesMax))}
+	made := settled{epoch, told, newTopicSettings(own, b.topicDefaults(view), int(b.config.Topics.BatchBytesMax))}
 	b.settings.mu.Lock()
 	defer b.settings.mu.Unlock()
 	if b.settings.byTopic == nil || len(b.settings.byTopic) >= settingsMax {
@@ -139,7 +139,7 @@ func (b *Broker) settingsOf(view View, t *topic.Topic) *topicSettings {
 	return made.topicSettings
 }
 
-// newTopicSettings works out settings. A batch may not be larger than the broker's own bound, whatever the
+// newTopicSettings works out settings. A batch may not be larger than what this broker carries, whatever the
 // topic says: the brokers may have been configured otherwise when it was made.
 func newTopicSettings(own map[string]string, d defaults, bytesMax int) *topicSettings {
 	s := &topicSettings{

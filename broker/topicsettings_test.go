@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -242,6 +243,47 @@ func TestClientsReadWhatTheBrokerCompressed(t *testing.T) {
 			t.Errorf("%s: timestamp is %v of type %d, want that of the append", kind, records[0].Timestamp, records[0].Attrs.TimestampType())
 		}
 		reader.Close()
+	}
+}
+
+// TestCompressionLevelsTakeEffectAtOnce: a higher level makes the stored batch smaller, and so it is for all topics that
+// say nothing once all brokers are told so. In a text of two letters there is always a longer
+// match to be found.
+func TestCompressionLevelsTakeEffectAtOnce(t *testing.T) {
+	h := startTuned(t)
+	letters := rand.New(rand.NewPCG(3, 5))
+	var text strings.Builder
+	for text.Len() < 50_000 {
+		text.WriteByte("ab"[letters.IntN(2)])
+	}
+	next := int64(0)
+	stored := func(what string) int {
+		t.Helper()
+		h.produced(what, plainBatch(text.String()), codeNone)
+		got, _ := h.stored(next)
+		next++
+		return len(got)
+	}
+	for _, c := range []struct{ kind, key, low, high string }{
+		{"gzip", configGzipLevel, "1", "9"}, {"lz4", configLz4Level, "1", "17"}, {"zstd", configZstdLevel, "-5", "19"},
+	} {
+		h.set(configCompression, c.kind)
+		h.set(c.key, c.low)
+		fast := stored(c.kind)
+		h.set(c.key, c.high)
+		small := stored(c.kind + ", harder")
+		if small >= fast {
+			t.Errorf("%s: %d bytes at level %s and %d at %s, want fewer", c.kind, fast, c.low, small, c.high)
+		}
+		h.unset(c.key)
+		h.setForAll(c.key, c.low)
+		if got := stored(c.kind + ", as all brokers say"); got != fast {
+			t.Errorf("%s: %d bytes at level %s of all brokers, want %d as at the topic's own", c.kind, got, c.low, fast)
+		}
+		h.setForAll(c.key, c.high)
+		if got := stored(c.kind + ", harder for all"); got != small {
+			t.Errorf("%s: %d bytes at level %s of all brokers, want %d as at the topic's own", c.kind, got, c.high, small)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"regexp"
 	"syscall"
 	"testing"
 	"time"
@@ -61,20 +62,28 @@ func (c *cluster) compacted(i, bytes int) error {
 
 // small wants a topic to take up little on a broker.
 func (c *cluster) small(i int, topic string, bytes int64) error {
-	dirs, err := c.admin(i).DescribeAllLogDirs(within(c.t, 5*time.Second), nil)
+	size, found, err := c.sizeOn(i, topic)
 	if err != nil {
 		return err
 	}
-	size, found := int64(0), false
+	if !found || size > bytes {
+		return fmt.Errorf("broker %d has %d bytes of %s (%v), want at most %d", i+1, size, topic, found, bytes)
+	}
+	return nil
+}
+
+// sizeOn is what a topic takes up on a broker, and whether it is there.
+func (c *cluster) sizeOn(i int, topic string) (size int64, found bool, err error) {
+	dirs, err := c.admin(i).DescribeAllLogDirs(within(c.t, 5*time.Second), nil)
+	if err != nil {
+		return 0, false, err
+	}
 	dirs[int32(i+1)].EachPartition(func(p kadm.DescribedLogDirPartition) {
 		if p.Topic == topic {
 			size, found = size+p.Size, true
 		}
 	})
-	if !found || size > bytes {
-		return fmt.Errorf("broker %d has %d bytes of %s (%v), want at most %d", i+1, size, topic, found, bytes)
-	}
-	return nil
+	return size, found, nil
 }
 
 // overwriter writes the same keys again and again.
@@ -173,4 +182,23 @@ func (w *overwriter) check() {
 	if len(committed["elsewhere"]) != 100 {
 		w.t.Errorf("%d committed offsets, want 100", len(committed["elsewhere"]))
 	}
+}
+
+// `outrigger status` names the log that a broker compacts, and how far it is, while it does.
+func TestStatusNamesTheLogThatIsCompacted(t *testing.T) {
+	c := start(t, options{brokers: 1, args: []string{"--set", "wal.file.bytes=1048576", "--set", "wal.retained.bytes=8388608",
+		"--set", "message.max.bytes=131072", "--set", "log.cleaner.backoff.ms=300", "--set", "log.cleaner.min.cleanable.ratio=0.1",
+		"--set", "log.cleaner.io.max.bytes.per.second=200000", "--set", "offsets.topic.num.partitions=1"}})
+	c.run("topic", "create", "state", "--partitions", "1", "--replication-factor", "1", "--config", "cleanup.policy=compact",
+		"--bootstrap-server", c.kafka[0])
+	c.createTopic(0, "elsewhere", 100, 1)
+	w := &overwriter{t: t, cluster: c, keys: 200, value: 1 << 10, want: map[string]string{}}
+	w.write(40)
+	line := regexp.MustCompile(`(?m)^broker 1 compacts state-0: \d+ % of [1-9]\d* bytes, \d+ logs come after it$`)
+	c.eventually(time.Minute, "status tells of the compaction", func() error {
+		if out := c.run("status", "--nats", c.nats[0]); !line.MatchString(out) {
+			return fmt.Errorf("it says %q", out)
+		}
+		return nil
+	})
 }

@@ -151,9 +151,18 @@ func TestDeadBrokerIsDrainedAndRemoved(t *testing.T) {
 		return nil
 	})
 	f.run("cluster", "drain", "4", via)
-	if got := f.members(1)[4]; got.Live || got.Replicas != 0 {
-		t.Errorf("the dead broker: got %+v, want nothing on it", got)
+	if got := f.members(1)[4]; got.Live || !got.Draining || got.Replicas != 0 {
+		t.Errorf("the dead broker: got %+v, want nothing on it, and that it drains", got)
 	}
+	if got := f.run("cluster", "status", via); !strings.Contains(got, "fenced, draining") {
+		t.Errorf("the cluster's status does not say that the dead broker drains:\n%s", got)
+	}
+	f.eventually(10*time.Second, "status tells that the dead broker drains", func() error {
+		if got := f.run("status", "--nats", f.nats[1]); !strings.Contains(got, "broker 4 is draining, and is fenced\n") {
+			return errors.New(got)
+		}
+		return nil
+	})
 	f.run("cluster", "remove", "4", via)
 	if _, there := f.members(1)[4]; there {
 		t.Error("broker 4 is still registered")

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,5 +76,59 @@ func TestConsumersReadInTheirRack(t *testing.T) {
 	readAll("when the follower is dead")
 	if f.metrics(leader)[sent]+f.metrics(far)[sent] < float64(each*bytes) {
 		t.Error("nobody has sent what came after the follower's death")
+	}
+}
+
+// Brokers that are given racks when topics are there already: a rebalance moves one replica of each partition that has
+// all of them in one rack, and nothing else; what is written stays readable, and the next rebalance finds nothing to do.
+func TestRebalanceSpreadsWhatWasMadeBeforeRacks(t *testing.T) {
+	t.Parallel() // it mostly waits
+	f := newFleet(t, 4)
+	f.voters = 3
+	f.startAll()
+	f.createAssigned("together", 0, 1)
+	f.createAssigned("apart", 1, 2)
+	f.write("together", []string{"a", "b", "c"})
+	for i := range f.processes {
+		f.kill(i)
+	}
+	f.own = func(i int) []string { return []string{"broker.rack=" + []string{"one", "one", "two", "three"}[i]} }
+	f.startAll()
+	f.healthy(30 * time.Second)
+	via := "--bootstrap-server=" + f.kafka[0]
+	var plan struct {
+		Moves []struct {
+			Topic    string
+			From, To []int32
+		}
+		Copies int
+	}
+	if err := json.Unmarshal([]byte(f.run("cluster", "rebalance", "--dry-run", "--json", via)), &plan); err != nil {
+		t.Fatal(err)
+	}
+	if plan.Copies != 1 || len(plan.Moves) != 1 || plan.Moves[0].Topic != "together" || !slices.Equal(plan.Moves[0].From, []int32{1, 2}) ||
+		!slices.Equal(plan.Moves[0].To, []int32{1, 4}) {
+		t.Errorf("got %+v, want the follower of one topic to leave the rack of its leader", plan)
+	}
+	f.run("cluster", "rebalance", via)
+	f.healthy(30 * time.Second)
+	if _, isr := f.isrOf(0, "together"); len(isr) != 2 || !slices.Contains(isr, 1) || slices.Contains(isr, 2) {
+		t.Errorf("in sync are %v, want broker 1 and one of another rack", isr)
+	}
+	if got := f.run("cluster", "rebalance", "--dry-run", via); !strings.Contains(got, "nothing has to move") {
+		t.Errorf("the next plan: got %q, want none", got)
+	}
+	f.kill(0)
+	client, err := kgo.NewClient(kgo.SeedBrokers(f.kafka[1:]...), kgo.ConsumeTopics("together"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	var read []string
+	for ctx := within(t, time.Minute); len(read) < 3 && ctx.Err() == nil; {
+		client.PollFetches(ctx).EachRecord(func(r *kgo.Record) { read = append(read, string(r.Value)) })
+	}
+	if !slices.Equal(read, []string{"a", "b", "c"}) {
+		t.Errorf("the replica in the other rack gives %q, want what was written", read)
 	}
 }

@@ -71,8 +71,8 @@ type Config struct {
 	SysUser, SysPassword string
 	// OperatorFile is the path of a nats.conf to merge below our settings, or "".
 	OperatorFile string
-	// MaxMessageBytes is the largest batch of any topic (message.max.bytes). Default 1,048,588.
-	// The payload limit follows from it and must be the same on every node.
+	// MaxMessageBytes is the largest batch that any topic may allow itself. Default 1,048,588. The payload limit follows
+	// from it: what this node may publish.
 	MaxMessageBytes int
 	// NoFeeds offers peers no feeds: routes carry all frames.
 	NoFeeds bool

@@ -35,6 +35,8 @@ type Config struct {
 	Rack, Version string
 	// MessageBytesMax is message.max.bytes, which must be the same on all brokers. 0 says nothing of it.
 	MessageBytesMax int32
+	// BatchBytesMax is the largest batch that this node can carry if a topic's max.message.bytes allows it.
+	BatchBytesMax int32
 
 	// HeartbeatInterval is replica.heartbeat.interval.ms. Default 300 ms.
 	HeartbeatInterval time.Duration

@@ -19,7 +19,7 @@ var ErrRefused = errors.New("is refused")
 // register keeps this session registered and live. A node whose data path hangs does not ask to be
 // trusted again.
 func (s *Sidecar) register(ctx context.Context) error {
-	waiting := false
+	waiting, weighed := false, false
 	registrar := node.Registrar{Self: s.self(), FreshFor: 3 * s.cfg.HeartbeatInterval}
 	for {
 		current := s.current()
@@ -38,8 +38,14 @@ func (s *Sidecar) register(ctx context.Context) error {
 				changed = nil // the refusal was committed: it is what changed
 			}
 		}
+		if !weighed && current.Registered(s.self()) {
+			var err error
+			if weighed, err = s.weighBatches(current.Image); err != nil {
+				return err
+			}
+		}
 		var again <-chan time.Time
-		if !current.Registered(s.self()) {
+		if !weighed || !current.Registered(s.self()) {
 			again = time.After(s.cfg.HeartbeatInterval)
 		}
 		select {
@@ -74,6 +80,7 @@ func (s *Sidecar) registerOnce(ctx context.Context) (refused bool, err error) {
 		Broker: topic.Broker{
 			ID: s.cfg.Node, Session: s.cfg.Session, Disk: s.cfg.Log, Endpoints: s.cfg.Endpoints,
 			Rack: s.cfg.Rack, Version: s.cfg.Version, Levels: cluster.Supported(), MessageBytesMax: s.cfg.MessageBytesMax,
+			BatchBytesMax: s.cfg.BatchBytesMax,
 		},
 		CleanStop: s.cfg.CleanStop, FlushAlways: s.cfg.FlushAlways,
 	})
@@ -131,6 +138,31 @@ func (s *Sidecar) refuseSize(other topic.Broker) error {
 	return fmt.Errorf("message.max.bytes=%d %w: broker %d has %d, and all brokers need the same, since a batch must fit "+
 		"their messages and logs: use that value here, or stop all brokers and start them with the new one",
 		s.cfg.MessageBytesMax, ErrRefused, other.ID, other.MessageBytesMax)
+}
+
+// weighBatches ends this process beside a live broker that takes batches which do not fit this one's log: its
+// replicas of that topic would stand still. If none is there that carries more, all were given less, and what the
+// topic asks for beyond that is not taken by any of them. Topics that are altered once this broker is registered are
+// judged by what it said that it carries. done is false while a broker that would decide it has not been heard.
+func (s *Sidecar) weighBatches(im *cluster.Image) (done bool, err error) {
+	t := im.Outsized(s.cfg.BatchBytesMax)
+	if s.cfg.BatchBytesMax == 0 || t == nil {
+		return true, nil
+	}
+	done = true
+	for _, other := range im.Brokers() {
+		if other.ID == s.cfg.Node || other.BatchBytesMax <= s.cfg.BatchBytesMax {
+			continue
+		}
+		if last := s.lastBeat(other.ID); last == nil || last.From.Session != other.Session {
+			done = false
+			continue
+		}
+		return false, fmt.Errorf("this broker %w: it carries batches of %d bytes, and broker %d takes larger ones of topic %q "+
+			"(max.message.bytes=%s): give it that broker's wal.file.bytes and socket.request.max.bytes, or alter the topic",
+			ErrRefused, s.cfg.BatchBytesMax, other.ID, t.Name, t.Configs[cluster.ConfigMessageBytes])
+	}
+	return done, nil
 }
 
 // Ready is nil when this node is registered and live, knows a controller, and has once held the lease

@@ -31,8 +31,10 @@ type Status struct {
 	Applied    uint64       `json:"applied"`
 	Controller topic.NodeID `json:"controller"`
 	// Fenced is what the image says of this session; also true before it is registered.
-	Fenced     bool              `json:"fenced"`
-	Brokers    []topic.NodeID    `json:"live_brokers"`
+	Fenced  bool           `json:"fenced"`
+	Brokers []topic.NodeID `json:"live_brokers"`
+	// Draining are the registered brokers, live or fenced, that shall hold no replicas any more.
+	Draining   []topic.NodeID    `json:"draining,omitempty"`
 	Partitions []PartitionStatus `json:"partitions"`
 
 	RaftElections      uint64 `json:"raft_elections"`
@@ -120,8 +122,13 @@ func (s *Sidecar) Status() Status {
 		status.Compacting = &CompactingStatus{Topic: topicName(current.Image, now.Partition.Topic), Partition: now.Partition.Index,
 			Progress: now.Progress, Bytes: now.Bytes, Waiting: now.Waiting}
 	}
-	for _, b := range current.Image.Brokers() {
-		status.Brokers = append(status.Brokers, b.ID)
+	for _, b := range current.Image.Registered() {
+		if !b.Fenced {
+			status.Brokers = append(status.Brokers, b.ID)
+		}
+		if current.Image.Draining(b.ID) {
+			status.Draining = append(status.Draining, b.ID)
+		}
 	}
 	if current.Controller == s.cfg.Node {
 		status.Partitions = append(status.Partitions, leaderless(current)...)

@@ -161,6 +161,18 @@ type Endpoint struct {
 	Port     int32
 }
 
+// BatchBytesMost is the largest batch that any broker can carry: it goes in one message of NATS, which has 64 MiB at
+// the most, beside our frame's own prefix.
+const BatchBytesMost = 60 << 20
+
+// Carries is the largest batch that the broker can carry, 0 if it never said anything of it.
+func (b *Broker) Carries() int32 {
+	if b.BatchBytesMax == 0 {
+		return b.MessageBytesMax // of a version whose messages are made for no more
+	}
+	return b.BatchBytesMax
+}
+
 // Broker is one registered broker of the cluster image.
 type Broker struct {
 	ID        NodeID
@@ -174,6 +186,9 @@ type Broker struct {
 	// MessageBytesMax is the largest batch that the broker takes, 0 if it never said. All live brokers that
 	// said so have the same.
 	MessageBytesMax int32
+	// BatchBytesMax is the largest batch that the broker can carry if a topic allows it: what its log, its
+	// requests and its messages hold. 0 if it never said: then it is MessageBytesMax.
+	BatchBytesMax int32
 	// Fenced brokers lead nothing, are in no in-sync set and are not told to clients.
 	Fenced bool
 }

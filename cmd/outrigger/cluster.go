@@ -154,6 +154,8 @@ func (r *reassignmentView) copied() string {
 
 func (b brokerView) state() string {
 	switch {
+	case !b.Live && b.Draining:
+		return "fenced, draining"
 	case !b.Live:
 		return "fenced"
 	case b.Draining:
@@ -217,7 +219,7 @@ func (v *clusterView) askBrokers(ctx context.Context, a *admins) error {
 		return fmt.Errorf("describe cluster: %w", err)
 	}
 	v.Cluster, v.Controller = r.ClusterID, r.ControllerID
-	var ids []int32
+	var ids, fenced []int32
 	for _, b := range r.Brokers {
 		view := brokerView{Broker: b.NodeID, Live: !b.IsFenced}
 		if b.Rack != nil {
@@ -226,6 +228,8 @@ func (v *clusterView) askBrokers(ctx context.Context, a *admins) error {
 		v.Brokers = append(v.Brokers, view)
 		if view.Live {
 			ids = append(ids, b.NodeID)
+		} else {
+			fenced = append(fenced, b.NodeID)
 		}
 	}
 	slices.SortFunc(v.Brokers, func(a, b brokerView) int { return cmp.Compare(a.Broker, b.Broker) })
@@ -251,7 +255,39 @@ func (v *clusterView) askBrokers(ctx context.Context, a *admins) error {
 			}
 		}
 	}
-	return nil
+	return v.askFenced(ctx, a, ids, fenced)
+}
+
+// askFenced asks the live brokers which of the fenced ones drain. One that does not know says so: it is of an older
+// version, or none of ours.
+func (v *clusterView) askFenced(ctx context.Context, a *admins, live, fenced []int32) error {
+	if len(fenced) == 0 || len(live) == 0 {
+		return nil
+	}
+	q := kmsg.NewPtrDescribeConfigsRequest()
+	for _, id := range fenced {
+		q.Resources = append(q.Resources, kmsg.DescribeConfigsRequestResource{
+			ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: strconv.Itoa(int(id)), ConfigNames: []string{drainingConfig},
+		})
+	}
+	var failed error
+	for _, id := range live { // one of them may have just died
+		r, err := q.RequestWith(ctx, a.client.Broker(int(id)))
+		if err != nil {
+			failed = fmt.Errorf("describe configs of fenced brokers: %w", err)
+			continue
+		}
+		for _, of := range r.Resources {
+			id, err := strconv.ParseInt(of.ResourceName, 10, 32)
+			if b := v.broker(int32(id)); err == nil && of.ErrorCode == 0 && b != nil {
+				b.Draining = slices.ContainsFunc(of.Configs, func(c kmsg.DescribeConfigsResponseResourceConfig) bool {
+					return c.Name == drainingConfig && c.Value != nil && *c.Value == "true"
+				})
+			}
+		}
+		return nil
+	}
+	return failed
 }
 
 // missing takes in who did not tell its configs: it has just died, it seems, and the controller does not know yet.

@@ -115,3 +115,18 @@ func TestReassignmentsAreNamedByTopicOrPartition(t *testing.T) {
 		}
 	}
 }
+
+// Who drains a broker that is down, or looks whether it may be removed, sees both.
+func TestFencedBrokerIsShownAsDrainingToo(t *testing.T) {
+	v := &clusterView{Brokers: []brokerView{
+		{Broker: 1, Live: true}, {Broker: 2, Live: true, Draining: true}, {Broker: 3}, {Broker: 4, Draining: true},
+	}}
+	var out bytes.Buffer
+	if err := v.write(&out); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(out.String()), " ")
+	if want := "1 - live - - 0 0 0 2 - draining - - 0 0 0 3 - fenced - - 0 0 0 4 - fenced, draining - - 0 0 0"; !strings.Contains(text, want) {
+		t.Errorf("got\n%s\nwant %q", out.String(), want)
+	}
+}

@@ -265,22 +265,31 @@ func TestOperatorsFileNamesThePortInUse(t *testing.T) {
 	}
 }
 
-// A batch that one broker takes has to fit every other, so a broker that differs says so and ends.
+// A batch that one broker takes has to fit every other, so a broker that differs says so and ends; and so does one
+// whose log does not hold what a topic allows itself.
 func TestBrokerWithAnotherLargestBatchIsRefused(t *testing.T) {
 	ports, err := port.Free(2, []string{"127.0.0.1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	voters := "controller.quorum.voters=1@127.0.0.1:" + strconv.Itoa(ports[0])
-	startSingle(t, filepath.Join(t.TempDir(), "one"), "--set", "node.id=1", "--set", voters,
+	one := startSingle(t, filepath.Join(t.TempDir(), "one"), "--set", "node.id=1", "--set", voters,
 		"--set", "nats.cluster.listen=127.0.0.1:"+strconv.Itoa(ports[0]), "--set", "cluster.id=c")
-	got := run(t, nil, "start", "--set", "node.id=2", "--set", voters, "--set", "cluster.id=c",
-		"--set", "nats.cluster.listen=127.0.0.1:"+strconv.Itoa(ports[1]), "--set", "nats.client.listen=127.0.0.1:0",
-		"--set", "listeners=PLAINTEXT://127.0.0.1:0", "--set", "http.listen=127.0.0.1:0",
-		"--set", "log.dirs="+filepath.Join(t.TempDir(), "two"), "--set", "message.max.bytes=2000000")
-	want := "message.max.bytes=2000000 is refused: broker 1 has 1048588, and all brokers need the same"
-	if got.code != exitConfig || !strings.Contains(got.lastLine(), want) {
-		t.Errorf("got  %d %s\nwant %d %s", got.code, got.lastLine(), exitConfig, want)
+	if got := run(t, nil, "topic", "create", "large", "--config", "max.message.bytes=2093057", "--bootstrap-server", one.kafka); got.code != 0 {
+		t.Fatalf("create a topic: got %+v", got)
+	}
+	for set, want := range map[string]string{
+		"message.max.bytes=2000000": "message.max.bytes=2000000 is refused: broker 1 has 1048588, and all brokers need the same",
+		"wal.file.bytes=8388608": `this broker is refused: it carries batches of 2093056 bytes, and broker 1 takes larger ones ` +
+			`of topic "large" (max.message.bytes=2093057)`,
+	} {
+		got := run(t, nil, "start", "--set", "node.id=2", "--set", voters, "--set", "cluster.id=c",
+			"--set", "nats.cluster.listen=127.0.0.1:"+strconv.Itoa(ports[1]), "--set", "nats.client.listen=127.0.0.1:0",
+			"--set", "listeners=PLAINTEXT://127.0.0.1:0", "--set", "http.listen=127.0.0.1:0",
+			"--set", "log.dirs="+filepath.Join(t.TempDir(), "two"), "--set", set)
+		if got.code != exitConfig || !strings.Contains(got.lastLine(), want) {
+			t.Errorf("got  %d %s\nwant %d %s", got.code, got.lastLine(), exitConfig, want)
+		}
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 //
 //	create TOPIC PARTITIONS REPLICAS KEY VALUE   describe TOPIC -> partitions, replicas
 //	config TOPIC KEY -> value                    alter TOPIC KEY VALUE
+//	config-of KIND NAME KEY -> own value or none set-config KIND NAME KEY VALUE
+//	delete-config KIND NAME KEY                  KIND is topics or brokers; NAME default is all brokers
 //	partitions TOPIC COUNT                       delete TOPIC
 //	list TOPIC -> whether it is there            delete-records TOPIC PARTITION OFFSET -> start
 //	reassign TOPIC PARTITION BROKERS             reassigning TOPIC PARTITION -> number

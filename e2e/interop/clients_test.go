@@ -118,11 +118,14 @@ func scripted(name string, run func(args ...string) command) *client {
 // noTool: the row is about what Kafka's own tool makes of several calls.
 const noTool = "has no such tool"
 
+// oneBroker: its calls refuse the empty name, which stands for all brokers.
+const oneBroker = "names single brokers only"
+
 func kafkaPython(c *clients) *client {
 	column := scripted("kafka-python", func(args ...string) command { return python(c, "driver_kafka_python.py", args...) })
 	const classic = "speaks the classic protocol only"
 	column.lacks = map[string]string{rowConsumerGroup: classic, rowShareGroup: classic, rowAdminShares: classic,
-		rowThrottled: noTool, rowCoordinators: noFormatters}
+		rowAdminDefaults: oneBroker, rowThrottled: noTool, rowCoordinators: noFormatters}
 	return column
 }
 
@@ -131,7 +134,7 @@ func confluent(c *clients) *client {
 	column.lacks = map[string]string{
 		rowReassign: "has no such call", rowLogDirs: "has no such call", rowAdminTransactions: "has no such call",
 		rowHanging: "has no such call", rowDeleteOffsets: "has no such call", rowAdminShares: "has no such call",
-		rowThrottled: noTool, rowCoordinators: noFormatters,
+		rowAdminDefaults: oneBroker, rowThrottled: noTool, rowCoordinators: noFormatters,
 	}
 	return column
 }
@@ -143,11 +146,13 @@ func kafkajs(c *clients) *client {
 		return command{cmd: cmd}
 	})
 	column.codecs = []string{"none", "gzip", "snappy"}
+	const replaces = "replaces all configs and alters none by itself"
 	column.lacks = map[string]string{
 		rowStatic: "has no static members", rowCooperative: "rebalances eagerly only",
 		rowConsumerGroup: "speaks the classic protocol only", rowShareGroup: "speaks the classic protocol only",
-		rowLogDirs: "has no such call",
-		rowElect:   "has no such call", rowAdminTransactions: "has no such call", rowHanging: "has no such call",
+		rowLogDirs:      "has no such call",
+		rowAdminConfigs: replaces, rowAdminDefaults: replaces,
+		rowElect: "has no such call", rowAdminTransactions: "has no such call", rowHanging: "has no such call",
 		rowDeleteOffsets: "has no such call", rowAdminShares: "speaks the classic protocol only", rowThrottled: noTool,
 		rowCoordinators: noFormatters,
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // driverEnv makes this test's binary the driver of franz-go.
@@ -281,6 +282,8 @@ func (d *franzDriver) administer([]string) error {
 			return franzPartitions(ctx, adm, word, args)
 		}
 		switch word {
+		case "config-of", "set-config", "delete-config":
+			return franzConfigs(ctx, adm, word, args)
 		case "hanging", "abort-at":
 			return franzHanging(ctx, adm, word, args)
 		case "share-group", "share-offset", "share-reset", "share-delete-offsets":
@@ -288,6 +291,46 @@ func (d *franzDriver) administer([]string) error {
 		}
 		return franzTopics(ctx, adm, word, args)
 	})
+}
+
+func franzConfigs(ctx context.Context, adm *kadm.Client, word string, args []string) ([]any, error) {
+	describe, alter := adm.DescribeTopicConfigs, adm.AlterTopicConfigs
+	if args[0] == "brokers" {
+		var ids []int32
+		if args[1] != forAllBrokers {
+			ids = []int32{number(args[1])}
+		}
+		describe = func(ctx context.Context, _ ...string) (kadm.ResourceConfigs, error) {
+			return adm.DescribeBrokerConfigs(ctx, ids...)
+		}
+		alter = func(ctx context.Context, configs []kadm.AlterConfig, _ ...string) (kadm.AlterConfigsResponses, error) {
+			return adm.AlterBrokerConfigs(ctx, configs, ids...)
+		}
+	}
+	switch word {
+	case "set-config", "delete-config":
+		edit := kadm.AlterConfig{Op: kadm.DeleteConfig, Name: args[2]}
+		if word == "set-config" {
+			edit = kadm.AlterConfig{Op: kadm.SetConfig, Name: args[2], Value: &args[3]}
+		}
+		all, err := alter(ctx, []kadm.AlterConfig{edit}, args[1])
+		for _, r := range all {
+			err = errors.Join(err, r.Err)
+		}
+		return nil, err
+	}
+	all, err := describe(ctx, args[1])
+	for _, r := range all {
+		err = errors.Join(err, r.Err)
+		for _, config := range r.Configs {
+			own := config.Source == kmsg.ConfigSourceDynamicTopicConfig || config.Source == kmsg.ConfigSourceDynamicBrokerConfig ||
+				config.Source == kmsg.ConfigSourceDynamicDefaultBrokerConfig
+			if config.Key == args[2] && own {
+				return []any{config.MaybeValue()}, err
+			}
+		}
+	}
+	return []any{"none"}, err
 }
 
 func franzTopics(ctx context.Context, adm *kadm.Client, word string, args []string) ([]any, error) {

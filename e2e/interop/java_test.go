@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -191,6 +192,8 @@ func (j *javaTools) ask(ctx context.Context, fields ...string) ([]string, error)
 	case "reassign-cancel":
 		_, err := j.reassign(ctx, args, "--cancel")
 		return nil, err
+	case "config-of", "set-config", "delete-config":
+		return j.configs(ctx, word, args)
 	case "hanging", "abort-at":
 		return j.hanging(ctx, word, args)
 	case "delete-offset":
@@ -287,6 +290,22 @@ func (j *javaTools) tool(ctx context.Context, name string, args ...string) (stri
 func (j *javaTools) nothing(ctx context.Context, name string, args ...string) ([]string, error) {
 	_, err := j.tool(ctx, name, args...)
 	return nil, err
+}
+
+// configs are those of a topic, of a broker or of all brokers: described are the ones that are set there.
+func (j *javaTools) configs(ctx context.Context, word string, args []string) ([]string, error) {
+	entity := []string{"--entity-type", args[0], "--entity-name", args[1]}
+	if args[1] == forAllBrokers {
+		entity = []string{"--entity-type", args[0], "--entity-default"}
+	}
+	switch word {
+	case "set-config":
+		return j.nothing(ctx, "ConfigCommand", append(entity, "--alter", "--add-config", args[2]+"="+args[3])...)
+	case "delete-config":
+		return j.nothing(ctx, "ConfigCommand", append(entity, "--alter", "--delete-config", args[2])...)
+	}
+	out, err := j.tool(ctx, "ConfigCommand", append(entity, "--describe")...)
+	return []string{cmp.Or(after(out, " "+args[2]+"="), "none")}, err
 }
 
 // holds says whether a tool lists something, in one of the fields of its lines.

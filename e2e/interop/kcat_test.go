@@ -20,7 +20,7 @@ func kcat(c *clients) *client {
 		line: func(r record) string { return r.key + ":" + r.value },
 		lacks: map[string]string{
 			rowConsumerGroup: classic, rowShareGroup: classic, rowCopy: "has no such call",
-			rowAdminTopics: admin, rowAdminGroups: admin, rowDeleteOffsets: admin, rowAdminShares: admin,
+			rowAdminTopics: admin, rowAdminConfigs: admin, rowAdminDefaults: admin, rowAdminGroups: admin, rowDeleteOffsets: admin, rowAdminShares: admin,
 			rowAdminTransactions: admin, rowHanging: admin, rowDeleteRecords: admin,
 			rowReassign: admin, rowThrottled: noTool, rowLogDirs: admin, rowElect: admin, rowCoordinators: noFormatters,
 		},

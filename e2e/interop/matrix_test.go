@@ -31,6 +31,8 @@ const (
 	rowReadCommitted     = "read_committed"
 	rowCopy              = "consume, transform, produce"
 	rowAdminTopics       = "admin: create, describe, alter, delete topics"
+	rowAdminConfigs      = "admin: alter, describe, delete configs of a topic, of a broker"
+	rowAdminDefaults     = "admin: alter, describe, delete a config of all brokers"
 	rowAdminGroups       = "admin: list, describe, reset, delete groups"
 	rowAdminTransactions = "admin: list, describe transactions"
 	rowHanging           = "admin: find hanging transactions, abort one"
@@ -57,7 +59,7 @@ var rows = []row{
 	{rowShareGroup, shareGroup},
 	{rowKill, nil},
 	{rowCommit, commits}, {rowAbort, aborts}, {rowFence, fences}, {rowReadCommitted, readsCommitted}, {rowCopy, copies},
-	{rowAdminTopics, adminTopics}, {rowAdminGroups, adminGroups}, {rowDeleteOffsets, deleteOffsets},
+	{rowAdminTopics, adminTopics}, {rowAdminConfigs, adminConfigs}, {rowAdminDefaults, adminDefaults}, {rowAdminGroups, adminGroups}, {rowDeleteOffsets, deleteOffsets},
 	{rowAdminShares, shareAdmin}, {rowAdminTransactions, adminTransactions}, {rowHanging, hanging},
 	{rowDeleteRecords, deleteRecords}, {rowReassign, reassign}, {rowThrottled, throttled}, {rowLogDirs, logDirs}, {rowElect, nil},
 	{rowCoordinators, readsCoordinators},

@@ -1,6 +1,10 @@
 package cluster
 
-import "outrigger/broker/topic"
+import (
+	"strconv"
+
+	"outrigger/broker/topic"
+)
 
 // apply registers a session. See "Sessions" in the package comment.
 func (c RegisterBroker) apply(b *Batch) Result {
@@ -56,6 +60,17 @@ func (im *Image) Contradicted(fresh topic.Broker) *topic.Broker {
 		if !other.Fenced && other.ID != fresh.ID && fresh.MessageBytesMax != 0 && other.MessageBytesMax != 0 &&
 			fresh.MessageBytesMax != other.MessageBytesMax {
 			return other
+		}
+	}
+	return nil
+}
+
+// Outsized returns a topic that may hold larger batches than a broker carries, nil if there is none.
+func (im *Image) Outsized(most int32) *topic.Topic {
+	for t := range im.All() {
+		asked, err := strconv.ParseInt(t.Configs[ConfigMessageBytes], 10, 64)
+		if err == nil && asked > int64(most) {
+			return t
 		}
 	}
 	return nil

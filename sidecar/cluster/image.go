@@ -32,6 +32,8 @@ const (
 	ConfigMinInSync = "min.insync.replicas"
 	// ConfigUncleanElection lets a replica lead that is not known to hold everything.
 	ConfigUncleanElection = "unclean.leader.election.enable"
+	// ConfigMessageBytes is the largest batch that a topic takes.
+	ConfigMessageBytes = "max.message.bytes"
 	// ConfigDraining is set for a broker that shall hold no replicas any more.
 	ConfigDraining = "broker.draining"
 )

@@ -100,3 +100,26 @@ func splitLevels(joined string) (version string, l topic.Levels) {
 	}
 	return joined[:i], topic.Levels{Min: uint16(least), Max: uint16(most)}
 }
+
+// batchMark separates what is left of a broker's version from the largest batch that it carries, likewise.
+const batchMark = " batch="
+
+func joinBatchBytes(version string, most int32) string {
+	if most <= 0 {
+		return version
+	}
+	return version + batchMark + strconv.Itoa(int(most))
+}
+
+func splitBatchBytes(joined string) (version string, most int32) {
+	i := strings.LastIndex(joined, batchMark)
+	if i < 0 {
+		return joined, 0
+	}
+	told := joined[i+len(batchMark):]
+	n, err := strconv.ParseInt(told, 10, 32)
+	if err != nil || n <= 0 || strconv.FormatInt(n, 10) != told {
+		return joined, 0
+	}
+	return joined[:i], int32(n)
+}

@@ -141,6 +141,21 @@ func TestLevelsTravelBehindTheVersion(t *testing.T) {
 			t.Errorf("%q: got %q and %v, want %v", joined, version, got, want)
 		}
 	}
+	for joined, want := range map[string]int32{
+		"1.2.3": 0, "1.2.3 batch=5": 5, "": 0, " batch=2147483647": 1<<31 - 1, "1 batch=2147483648": 0, "1 batch=0": 0,
+		"1 batch=-1": 0, "1 batch=05": 0, "1 batch=": 0, "a batch=1 batch=2": 2,
+	} {
+		if version, got := splitBatchBytes(joined); got != want || joinBatchBytes(version, got) != joined {
+			t.Errorf("%q: got %q and %d, want %d", joined, version, got, want)
+		}
+	}
+	said := speaking(1, 1, Supported())
+	said.Broker.Version, said.Broker.BatchBytesMax = "1.2.3", 77
+	w := newWorld(t, 0)
+	w.gets(OK, said)
+	if read, err := DecodeImage(w.im.Encode()); err != nil || read.Registered()[0].BatchBytesMax != 77 || read.Registered()[0].Version != "1.2.3" {
+		t.Errorf("got %+v and %v, want what was registered", read, err)
+	}
 	first := topic.Levels{Min: 1, Max: 1}
 	old, told := speaking(1, 1, topic.Levels{}), speaking(1, 1, first)
 	if !bytes.Equal(Encode(old), Encode(told)) {

@@ -50,7 +50,7 @@ func (w *writer) broker(b *topic.Broker) {
 		w.varint(int64(endpoint.Port))
 	}
 	w.string(b.Rack)
-	w.string(joinLevels(b.Version, b.Levels))
+	w.string(joinLevels(joinBatchBytes(b.Version, b.BatchBytesMax), b.Levels))
 }
 
 func (r *reader) node() topic.NodeID { return topic.NodeID(r.i32()) }
@@ -92,6 +92,7 @@ func (r *reader) broker() topic.Broker {
 	b.Endpoints = list(r, endpointBytesMin, r.endpoint)
 	b.Rack = r.string()
 	b.Version, b.Levels = splitLevels(r.string())
+	b.Version, b.BatchBytesMax = splitBatchBytes(b.Version)
 	return b
 }
 

@@ -8,6 +8,9 @@ from confluent_kafka import (Consumer, ConsumerGroupTopicPartitions, ElectionTyp
 from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions,
                                    NewTopic, ResourceType)
 
+# The sources of what was set while brokers run: of a topic, of a broker, of all brokers.
+DYNAMIC = (1, 2, 3)
+
 lock = threading.Lock()
 
 
@@ -156,6 +159,13 @@ def administer(bootstrap):
     def one(futures):
         return next(iter(futures.values())).result(30)
 
+    def resource(kind, name, **more):
+        kind = ResourceType.TOPIC if kind == "topics" else ResourceType.BROKER
+        return ConfigResource(kind, "" if name == "default" else name, **more)
+
+    def alter(kind, name, entry):
+        one(admin.incremental_alter_configs([resource(kind, name, incremental_configs=[entry])]))
+
     def run(word, *args):
         if word == "create":
             topic, partitions, factor, key, value = args
@@ -168,6 +178,13 @@ def administer(bootstrap):
         elif word == "alter":
             entry = ConfigEntry(args[1], args[2], incremental_operation=AlterConfigOpType.SET)
             one(admin.incremental_alter_configs([ConfigResource(ResourceType.TOPIC, args[0], incremental_configs=[entry])]))
+        elif word == "config-of":
+            found = one(admin.describe_configs([resource(*args[:2])])).get(args[2])
+            return [found.value if found and found.source in DYNAMIC else "none"]
+        elif word == "set-config":
+            alter(*args[:2], ConfigEntry(args[2], args[3], incremental_operation=AlterConfigOpType.SET))
+        elif word == "delete-config":
+            alter(*args[:2], ConfigEntry(args[2], None, incremental_operation=AlterConfigOpType.DELETE))
         elif word == "partitions":
             one(admin.create_partitions([NewPartitions(args[0], int(args[1]))]))
         elif word == "delete":

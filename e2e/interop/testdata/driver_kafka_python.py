@@ -120,6 +120,15 @@ def transact(bootstrap, name, topic):
 def administer(bootstrap):
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
 
+    def resource(kind, name, configs):
+        kind = ConfigResourceType.TOPIC if kind == "topics" else ConfigResourceType.BROKER
+        return ConfigResource(kind, name, configs)
+
+    def alter(kind, name, key, edit):
+        for said in admin.alter_configs([resource(kind, name, {key: edit})]).values():
+            if said[name] != "OK":
+                raise RuntimeError(said[name])
+
     def config(topic):
         of = ConfigResource(ConfigResourceType.TOPIC, topic, None)
         return admin.describe_configs([of], config_filter="all")["topic"][topic]
@@ -138,6 +147,15 @@ def administer(bootstrap):
             return [config(args[0])[args[1]]["value"]]
         elif word == "alter":
             admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, args[0], {args[1]: args[2]})])
+        elif word == "config-of":
+            kind, name, key = args
+            found = next(iter(admin.describe_configs([resource(kind, name, None)], config_filter="all").values()))
+            config = next(iter(found.values())).get(key)
+            return [config["value"] if config and config["config_source"].startswith("DYNAMIC") else "none"]
+        elif word == "set-config":
+            alter(*args[:3], ("SET", args[3]))
+        elif word == "delete-config":
+            alter(*args[:3], ("DELETE", None))
         elif word == "partitions":
             admin.create_partitions({args[0]: int(args[1])})
         elif word == "delete":

@@ -3,6 +3,8 @@ package config
 import (
 	"math"
 	"slices"
+
+	"outrigger/broker/topic"
 )
 
 // Names of the keys that the code asks for. The table below is complete; these are the ones in force.
@@ -99,10 +101,6 @@ const (
 	keyTxnExpiration       = "transactional.id.expiration.ms"
 )
 
-// messageBytesMax is what NATS can carry in one message (64 MiB at the most, and our frame's own
-// prefix must fit beside the batch).
-const messageBytesMax = 60 << 20
-
 // Whom consumers may read from, by the names of Kafka's classes.
 const (
 	leaderSelector = "org.apache.kafka.common.replica.LeaderSelector"
@@ -141,8 +139,8 @@ func kafkaKeys() []Key {
 		{Name: keyDeleteTopics, Kind: Flag, Default: "true", Doc: "Whether clients may delete topics."},
 		{Name: keyUnclean, Kind: Flag, Default: "false",
 			Doc: "Whether a replica that may lack acknowledged records may lead when nobody else can."},
-		{Name: keyMessageBytes, Kind: Integer, Default: "1048588", Unit: "bytes", Min: 61, Max: messageBytesMax,
-			Doc: "The largest record batch."},
+		{Name: keyMessageBytes, Kind: Integer, Default: "1048588", Unit: "bytes", Min: 61, Max: topic.BatchBytesMost,
+			Doc: "The largest record batch of a topic that does not say otherwise (max.message.bytes)."},
 		{Name: keyRequestBytes, Kind: Integer, Default: "104857600", Unit: "bytes", Min: 1024, Max: math.MaxInt32,
 			Doc: "The largest request."},
 		{Name: keyFetchBytes, Kind: Integer, Default: "57671680", Unit: "bytes", Min: 1024, Max: math.MaxInt32,
@@ -282,7 +280,7 @@ func ownKeys() []Key {
 			Doc: "The most that the write-ahead log takes up: full files wait there until the disk is idle, and " +
 				"from half of this on they are drained at once. At the bound producers wait. At least four files."},
 		{Name: keyWALFile, Kind: Integer, Default: "67108864", Unit: "bytes", Min: 1 << 20, Max: 4 << 30,
-			Doc: "The size of a file of the write-ahead log; at least four times " + keyMessageBytes + "."},
+			Doc: "The size of a file of the write-ahead log; at least four times " + keyMessageBytes + ". No batch may be larger than a quarter of it."},
 		{Name: keyWALTail, Kind: Integer, Default: "-1", Unit: "bytes", Min: -1, Max: 1 << 40,
 			Doc: "The newest batches that stay in memory for consumers and followers, of all partitions; up to twice as much " +
 				"memory is used for them. -1 is a 64th of the memory, from 64 MiB to 512 MiB."},

@@ -35,6 +35,8 @@ const (
 	walSparesShare = 4
 	// recordOverhead is ample for a record's header beside its batch.
 	recordOverhead = 4096
+	// requestOverhead is ample for what a request holds beside one batch.
+	requestOverhead = 64 << 10
 )
 
 // idleForever stands for connections.max.idle.ms=-1.
@@ -223,13 +225,21 @@ func (n *node) openSpill() *partition.Spill {
 }
 
 // fileBytes is the size of a file of the write-ahead log: a few of the largest batches fit.
-func (n *node) fileBytes() int64 {
-	record := roundUp(int64(n.Config.Kafka.MessageBytesMax)+recordOverhead, walAlign)
-	return max(roundUp(n.Config.WAL.FileBytes, walAlign), walShare*record)
+func fileBytes(cfg *config.Config) int64 {
+	record := roundUp(int64(cfg.Kafka.MessageBytesMax)+recordOverhead, walAlign)
+	return max(roundUp(cfg.WAL.FileBytes, walAlign), walShare*record)
+}
+
+// batchBytesMax is the largest batch that this node can carry if a topic allows it: the log holds it, a request
+// brings it, and a message between brokers takes it along. All that is bounded beside that takes one batch of any
+// size when it is alone.
+func batchBytesMax(cfg *config.Config) int {
+	carried := min(int(fileBytes(cfg)/walShare)-recordOverhead, cfg.Kafka.RequestBytesMax-requestOverhead, topic.BatchBytesMost)
+	return max(cfg.Kafka.MessageBytesMax, carried)
 }
 
 func (n *node) logConfig(clock func() time.Duration) partition.Config {
-	fileBytes := n.fileBytes()
+	fileBytes := fileBytes(n.Config)
 	files := int(max(n.Config.WAL.RetainedBytes/fileBytes, walFilesMin))
 	cfg := partition.Config{
 		WAL: wal.Config{
@@ -299,6 +309,7 @@ func (n *node) brokerConfig() broker.Config {
 			ReplicationFactor: kafka.Topics.ReplicationFactor,
 			MinInSyncReplicas: int32(kafka.Topics.MinInSyncReplicas),
 			MessageBytesMax:   int32(kafka.MessageBytesMax),
+			BatchBytesMax:     int32(batchBytesMax(n.Config)),
 			UncleanElection:   kafka.Topics.Unclean,
 			Configs:           kafka.TopicConfigs,
 			RetentionCheck:    kafka.RetentionCheck,
@@ -385,7 +396,7 @@ func NATSConfig(cfg *config.Config) natsconf.Config {
 		SysUser:         cfg.NATS.Sys.User,
 		SysPassword:     cfg.NATS.Sys.Password,
 		OperatorFile:    cfg.NATS.File,
-		MaxMessageBytes: cfg.Kafka.MessageBytesMax,
+		MaxMessageBytes: batchBytesMax(cfg),
 		DebugTap:        cfg.NATS.Tap,
 		NoFeeds:         !cfg.NATS.Feeds,
 	}

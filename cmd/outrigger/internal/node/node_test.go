@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"outrigger/broker/topic"
+	"outrigger/broker/wal"
 	"outrigger/cmd/outrigger/internal/config"
 )
 
@@ -109,14 +110,14 @@ func TestConfigurationReachesEveryPart(t *testing.T) {
 		t.Fatal(err)
 	}
 	nats := NATSConfig(cfg)
-	if nats.NodeID != 4 || nats.ClusterListen != "127.0.0.1:7004" || !slices.Equal(nats.Routes, []string{"127.0.0.1:7003"}) || nats.MaxMessageBytes != 20000000 ||
+	if nats.NodeID != 4 || nats.ClusterListen != "127.0.0.1:7004" || !slices.Equal(nats.Routes, []string{"127.0.0.1:7003"}) || nats.MaxMessageBytes != 20967424 ||
 		nats.DebugTap != "payload" || nats.ClusterSecret != "s" {
 		t.Errorf("got NATS %+v", nats)
 	}
 	n := &node{Options: Options{Config: cfg}}
 	broker := n.brokerConfig()
 	if broker.Node != 4 || broker.PeerListener != "PLAINTEXT" || !broker.Topics.AutoCreateOff || broker.Topics.ReplicationFactor != 2 ||
-		broker.Topics.MessageBytesMax != 20000000 || broker.Connections.Idle != idleForever ||
+		broker.Topics.MessageBytesMax != 20000000 || broker.Topics.BatchBytesMax != 20967424 || broker.Connections.Idle != idleForever ||
 		!broker.Groups.ConsumersOff || broker.Transactions.MinInSync != 3 || broker.Shares.MinInSync != 4 {
 		t.Errorf("got broker %+v", broker)
 	}
@@ -165,5 +166,32 @@ func TestBrokerWithoutVotersIsItsOwn(t *testing.T) {
 func TestSessionsAreNeverZero(t *testing.T) {
 	if a, b := newSession(), newSession(); a == 0 || b == 0 || a == b {
 		t.Errorf("got %v and %v", a, b)
+	}
+}
+
+// What a topic may allow itself follows from what the log, a request and a message hold, and is never less than what
+// all topics may have.
+func TestLargestBatchIsWhatEveryPartHolds(t *testing.T) {
+	for _, test := range []struct {
+		sets []string
+		want int
+	}{
+		{nil, 16_773_120},
+		{[]string{"wal.file.bytes=1048576"}, 2_093_056},
+		{[]string{"wal.file.bytes=268435456"}, 60 << 20},
+		{[]string{"socket.request.max.bytes=4000000"}, 4_000_000 - 64<<10},
+		{[]string{"socket.request.max.bytes=1048588"}, 1_048_588},
+		{[]string{"message.max.bytes=62914560"}, 62_914_560},
+	} {
+		cfg, _, err := config.Load(config.Sources{Sets: append(test.sets, "node.id=1", "log.dirs=/d", "listeners=PLAINTEXT://127.0.0.1:9092")}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := batchBytesMax(cfg); got != test.want {
+			t.Errorf("%v: got %d, want %d", test.sets, got, test.want)
+		}
+		if most := wal.EncodedLen(wal.Record{Kind: wal.Data, Payload: make([]byte, test.want)}); most > fileBytes(cfg)/4 {
+			t.Errorf("%v: a record of %d bytes is more than a quarter of a file of %d", test.sets, most, fileBytes(cfg))
+		}
 	}
 }

@@ -14,7 +14,7 @@ const (
 
 // guardSpace begins to watch the space of the disk, before anything is written.
 func (n *node) guardSpace() error {
-	n.guard = datadir.NewGuard(n.dir.Space, n.Config.WAL.DiskFreeMin, n.fileBytes())
+	n.guard = datadir.NewGuard(n.dir.Space, n.Config.WAL.DiskFreeMin, fileBytes(n.Config))
 	gauge := func(name, help string, value func() float64) {
 		n.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}

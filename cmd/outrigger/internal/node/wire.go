@@ -29,6 +29,7 @@ func (n *node) newSidecar(clock func() time.Duration) (replication, error) {
 		Rack:                         cfg.Node.Rack,
 		Version:                      n.Version,
 		MessageBytesMax:              int32(cfg.Kafka.MessageBytesMax),
+		BatchBytesMax:                int32(batchBytesMax(cfg)),
 		HeartbeatInterval:            cfg.Replica.Heartbeat,
 		LeaderTimeout:                cfg.Replica.LeaderTimeout,
 		RaftTick:                     cfg.Replica.RaftTick,

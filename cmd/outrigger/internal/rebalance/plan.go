@@ -2,10 +2,11 @@
 // Plan comes out, which says for each partition that changes what its replicas shall be.
 //
 //	brokers, partitions ── Drain ───> replicas leave the draining brokers, nothing else moves
-//	                    ── Balance ─> and then as many replicas everywhere as nearly as can be, by the
-//	                                  fewest moves; and as many preferred leaders, by no move at all
+//	                    ── Balance ─> and then every partition on as many racks as a new one would be on,
+//	                                  as many replicas everywhere as nearly as can be, by the fewest
+//	                                  moves; and as many preferred leaders, by no move at all
 //
-// A replica never goes where its partition has one, and no partition ends on fewer racks than it was on.
+// Racks may have been given to brokers, or brokers to racks, after a topic was made. A replica never goes where its partition has one, and no partition ends on fewer racks than it was on.
 package rebalance
 
 import (
@@ -103,10 +104,11 @@ func Drain(brokers []Broker, partitions []Partition) Plan {
 	return p.plan(partitions)
 }
 
-// Balance drains, and then evens out replicas and preferred leaders.
+// Balance drains, brings partitions onto more racks, and then evens out replicas and preferred leaders.
 func Balance(brokers []Broker, partitions []Partition) Plan {
 	p := newPlanner(brokers, partitions)
 	p.drain()
+	p.spread()
 	p.even()
 	p.evenLeaders()
 	return p.plan(partitions)

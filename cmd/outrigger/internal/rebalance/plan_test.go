@@ -174,3 +174,50 @@ func TestFewerBrokersThanReplicasAreTold(t *testing.T) {
 		t.Errorf("got %v, stuck %v; want no plan and one partition that is stuck", plan, plan.Stuck(brokers, partitions))
 	}
 }
+
+// Partitions that were made before brokers had racks, or before there were brokers on others, end on as many racks as a
+// new one would be on. That alone takes one copy for each rack that a partition lacks, and a balance undoes none of it.
+func TestBalanceBringsPartitionsOntoMoreRacks(t *testing.T) {
+	check(t, func(t *testing.T, r *rand.Rand) {
+		brokers, partitions := world(r)
+		var all []int32
+		for i := range brokers {
+			brokers[i].Draining, brokers[i].Full = false, false
+			all = append(all, brokers[i].ID)
+		}
+		reachable := func(p Partition) int { return min(len(p.Replicas), rackCount(brokers, all)) }
+		lacking := 0
+		for _, p := range partitions {
+			lacking += reachable(p) - rackCount(brokers, p.Replicas)
+		}
+		planned := newPlanner(brokers, partitions)
+		planned.spread()
+		if got := planned.plan(partitions).Copies(); got != lacking {
+			t.Fatalf("%d copies, want %d", got, lacking)
+		}
+		after := Balance(brokers, partitions).applied(partitions)
+		for i, p := range after {
+			if got, want := rackCount(brokers, p.Replicas), reachable(p); got != want {
+				t.Fatalf("%v became %v, on %d racks, want %d", partitions[i].Replicas, p.Replicas, got, want)
+			}
+		}
+		if again := Balance(brokers, after); len(again) > 0 {
+			t.Fatalf("a balanced cluster is balanced again: %v", again)
+		}
+	})
+}
+
+// A follower goes, not the preferred leader; to the emptiest broker of the other rack; and nobody goes to one that is
+// down, nor leaves one.
+func TestOneReplicaLeavesTheRackThatAllAreIn(t *testing.T) {
+	brokers := []Broker{{ID: 1, Rack: "a"}, {ID: 2, Rack: "a"}, {ID: 3, Rack: "b"}, {ID: 4, Rack: "b"}, {ID: 5, Rack: "c", Full: true}}
+	partitions := []Partition{{Topic: "t", Replicas: []int32{1, 2}}, {Topic: "t", Index: 1, Replicas: []int32{3, 5}}}
+	plan := Balance(brokers, partitions)
+	if len(plan) != 1 || plan[0].Partition != 0 || !slices.Equal(plan[0].To, []int32{1, 4}) {
+		t.Errorf("got %+v, want partition 0 on brokers 1 and 4", plan)
+	}
+	brokers[1].Full, brokers[0].Full = true, true
+	if plan := Balance(brokers, partitions); len(plan) != 0 {
+		t.Errorf("brokers 1 and 2 are down: got %+v, want nothing to move", plan)
+	}
+}

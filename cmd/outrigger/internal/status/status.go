@@ -75,6 +75,7 @@ func Join(answers [][]byte) (Report, error) {
 	r := Report{Brokers: []Broker{}, Partitions: []sidecar.PartitionStatus{}, Compacting: []Compacting{}, Problems: []string{}, Notes: []string{}}
 	partitions := make(map[string]sidecar.PartitionStatus)
 	live := make(map[topic.NodeID]bool)
+	var newest sidecar.Status
 	controller := topic.NoNode
 	for _, answer := range answers {
 		var s sidecar.Status
@@ -82,6 +83,9 @@ func Join(answers [][]byte) (Report, error) {
 			return r, fmt.Errorf("read an answer: %w", err)
 		}
 		r.add(s)
+		if s.Applied >= newest.Applied {
+			newest = s
+		}
 		for _, node := range s.Brokers {
 			live[node] = true
 		}
@@ -100,6 +104,7 @@ func Join(answers [][]byte) (Report, error) {
 	}
 	r.sort()
 	r.judge(live, controller)
+	r.drains(newest)
 	return r, nil
 }
 
@@ -172,6 +177,17 @@ func (r *Report) judge(live map[topic.NodeID]bool, controller topic.NodeID) {
 		r.problem("no broker that answered is the controller, so partitions without a leader are not known")
 	}
 	slices.Sort(r.Problems)
+}
+
+// drains tells which brokers shall hold no replicas any more, by what the newest answer knows.
+func (r *Report) drains(newest sidecar.Status) {
+	for _, node := range newest.Draining {
+		note := "broker %d is draining"
+		if !slices.Contains(newest.Brokers, node) {
+			note = "broker %d is draining, and is fenced"
+		}
+		r.Notes = append(r.Notes, fmt.Sprintf(note, node))
+	}
 }
 
 // underReplicated does not count the replicas that a reassignment brings.

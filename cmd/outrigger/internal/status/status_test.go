@@ -112,6 +112,21 @@ func TestLogsThatAreCompactedAreNamed(t *testing.T) {
 	}
 }
 
+// A broker that drains is nothing to worry about, be it down: the answer that has applied the most tells.
+func TestDrainingBrokersAreNoted(t *testing.T) {
+	r := join(t, answers(t, func(all []sidecar.Status) {
+		all[0].Draining = []topic.NodeID{1}
+		all[1].Applied, all[1].Draining = 9, []topic.NodeID{3, 7}
+	}))
+	var table strings.Builder
+	if err := r.WriteTable(&table); err != nil {
+		t.Fatal(err)
+	}
+	if want := " faults\nbroker 3 is draining\nbroker 7 is draining, and is fenced\n"; !strings.HasSuffix(table.String(), want) || !r.Healthy() {
+		t.Errorf("got\n%s, healthy %v, want %q at its end, and healthy", table.String(), r.Healthy(), want)
+	}
+}
+
 func TestWhatIsNotHealthy(t *testing.T) {
 	for _, c := range []struct {
 		name   string
