@@ -150,8 +150,8 @@ def administer(bootstrap):
         elif word == "config-of":
             kind, name, key = args
             found = next(iter(admin.describe_configs([resource(kind, name, None)], config_filter="all").values()))
-            config = next(iter(found.values())).get(key)
-            return [config["value"] if config and config["config_source"].startswith("DYNAMIC") else "none"]
+            own = next(iter(found.values())).get(key)
+            return [own["value"] if own and own["config_source"].startswith("DYNAMIC") else "none"]
         elif word == "set-config":
             alter(*args[:3], ("SET", args[3]))
         elif word == "delete-config":
