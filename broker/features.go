@@ -20,6 +20,9 @@ type feature struct {
 	since uint16
 }
 
+// waits reports whether the feature is not finalized at a format level.
+func (f *feature) waits(format uint16) bool { return f.since > format }
+
 // featureMetadata is what tools map to a Kafka release. Its level is that of Kafka 4.4 (4.4-IV2), whose
 // APIs are the reference.
 const featureMetadata = "metadata.version"
@@ -62,7 +65,7 @@ func (b *Broker) features() []feature {
 				levels = topic.Levels{Min: topic.FirstLevel, Max: topic.FirstLevel}
 			}
 			f.min, f.max, f.level = int16(levels.Min), int16(levels.Max), int16(format)
-		case f.since > format:
+		case f.waits(format):
 			f.level = 0
 		}
 	}
@@ -74,8 +77,9 @@ var errFeatureWaits = errors.New("feature is not finalized yet")
 
 // finalized reports, by an error, that a feature is not finalized.
 func (b *Broker) finalized(name string) error {
-	for _, f := range b.features() {
-		if f.name == name && f.level == 0 {
+	format := b.cluster.View().Level()
+	for i := range features { // Each fetch of a share group asks: nothing is copied.
+		if f := &features[i]; f.name == name && f.waits(format) {
 			return fmt.Errorf("%w: %s comes with %s %d: raise that once every broker runs this version", errFeatureWaits, name,
 				featureFormat, f.since)
 		}

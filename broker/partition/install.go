@@ -243,7 +243,8 @@ func (s *Store) rewritten(one *cleaning) (edits []catalog.Edit, ok bool, err err
 	if err != nil {
 		return nil, false, err
 	}
-	next, same := -1, true // The catalog may have dropped the first ones.
+	// The catalog may have dropped the first ones, and goes on at follows behind the last.
+	next, same, follows := -1, true, end
 	var before, behind []extent
 	split := func(e extent) {
 		switch {
@@ -271,7 +272,7 @@ func (s *Store) rewritten(one *cleaning) (edits []catalog.Edit, ok bool, err err
 		case base < end:
 			return decodeRun(base, value, split)
 		case len(behind) == 0:
-			same = same && base == end
+			follows = base
 		}
 		return errFound
 	})
@@ -279,9 +280,9 @@ func (s *Store) rewritten(one *cleaning) (edits []catalog.Edit, ok bool, err err
 		return nil, false, err
 	}
 	if len(behind) > 0 {
-		same = same && behind[0].base == end
+		follows = behind[0].base
 	}
-	if !same || next != one.was.len() {
+	if !same || follows != end || next != one.was.len() {
 		return nil, false, nil
 	}
 	var run runs

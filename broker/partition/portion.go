@@ -125,7 +125,6 @@ func (c *cleaning) until() int {
 func (c *cleaning) portion() *cleaning {
 	one := *c
 	one.was = c.was.part(c.first, c.portions[0].until)
-	one.out.finish()
 	one.partial = len(c.portions) > 1
 	one.changed = c.changed || c.portions[0].within
 	one.read = c.pass.Stats().Bytes - c.read
