@@ -26,7 +26,9 @@ type Kept struct {
 type Taken struct {
 	// Old ones were older than Kept.Age; of the others, Deleted ones were deleted by a client, and Beyond ones left
 	// Kept.Bytes.
-	Old, Deleted, Beyond int
+	Old     int `json:"old"`
+	Deleted int `json:"deleted"`
+	Beyond  int `json:"beyond"`
 }
 
 // All is how many were judged, and found to be taken rightly.

@@ -320,7 +320,7 @@ func (c *campaign) judge() error {
 	c.load.mu.Unlock()
 	r := c.report
 	r.Sent, r.Acked, r.Failed, r.Unknown = verdict.Sends, verdict.Acked, verdict.Failed, verdict.Unknown
-	r.Taken = Taken{Old: verdict.Taken.Old, Deleted: verdict.Taken.Deleted, Beyond: verdict.Taken.Beyond}
+	r.Taken = verdict.Taken
 	r.Seen, r.Reads, r.ClientErrors = verdict.Seen, verdict.Reads, c.load.errors()
 	r.Unavailability = c.load.availability.summary()
 	r.Recovery = Recovery{Writes: timesOf(c.writes), Whole: timesOf(c.whole)}

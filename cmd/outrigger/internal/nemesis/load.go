@@ -152,13 +152,22 @@ func (l *load) createTopics(ctx context.Context) error {
 	return err
 }
 
-func (l *load) createTopic(ctx context.Context, name string, partitions int, configs map[string]string) error {
+// admin is a client for one who closes it.
+func (l *load) admin() (*kadm.Client, error) {
 	client, err := kgo.NewClient(l.franzOptions()...)
+	if err != nil {
+		return nil, err
+	}
+	return kadm.NewClient(client), nil
+}
+
+func (l *load) createTopic(ctx context.Context, name string, partitions int, configs map[string]string) error {
+	admin, err := l.admin()
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	admin, told := kadm.NewClient(client), map[string]*string{}
+	defer admin.Close()
+	told := map[string]*string{}
 	for key, value := range configs {
 		told[key] = &value
 	}
@@ -170,23 +179,22 @@ func (l *load) createTopic(ctx context.Context, name string, partitions int, con
 
 // id is the topic id of a name.
 func (l *load) id(ctx context.Context, name string) (topic.ID, error) {
-	client, err := kgo.NewClient(l.franzOptions()...)
+	admin, err := l.admin()
 	if err != nil {
 		return topic.ID{}, err
 	}
-	defer client.Close()
-	topics, err := kadm.NewClient(client).ListTopics(ctx, name)
+	defer admin.Close()
+	topics, err := admin.ListTopics(ctx, name)
 	return topic.ID(topics[name].ID), errors.Join(err, topics[name].Err)
 }
 
 // bounds are what every partition holds, as the brokers say.
 func (l *load) bounds(ctx context.Context) (map[int32]history.Range, error) {
-	client, err := kgo.NewClient(l.franzOptions()...)
+	admin, err := l.admin()
 	if err != nil {
 		return nil, err
 	}
-	defer client.Close()
-	admin := kadm.NewClient(client)
+	defer admin.Close()
 	asked := l.history.Now()
 	first, err1 := admin.ListStartOffsets(ctx, l.topic)
 	last, err2 := admin.ListEndOffsets(ctx, l.topic)

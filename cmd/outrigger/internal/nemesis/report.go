@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"outrigger/e2e/history"
 )
 
 // Report is what `outrigger nemesis --json` prints.
@@ -42,7 +44,7 @@ type Report struct {
 	// Retained are the records that retention took away, by the offsets at which partitions begin at the end.
 	Retained int64 `json:"retained"`
 	// Taken are those of them whose offsets are known, and why they could go.
-	Taken Taken `json:"taken"`
+	Taken history.Taken `json:"taken"`
 	// KeysSent are the records that were sent to the compacted topic, KeysKept the most of them that are on the disk
 	// of one broker at the end.
 	KeysSent int64 `json:"keys_sent"`
@@ -60,14 +62,6 @@ type Report struct {
 	Notices []string `json:"notices"`
 	// Data is where directories, logs and the history are kept, if they are.
 	Data string `json:"data,omitempty"`
-}
-
-// Taken are records below a start: Old ones had the age that retention takes, Deleted ones clients had deleted, and
-// Beyond ones left as much as is kept.
-type Taken struct {
-	Old     int `json:"old"`
-	Deleted int `json:"deleted"`
-	Beyond  int `json:"beyond"`
 }
 
 // Recovery is the time from the end of a period's last fault until every partition acknowledged a

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 const (
@@ -24,13 +23,12 @@ const (
 // watchStarts notes where partitions begin, as fast as brokers tell.
 func (l *load) watchStarts(ctx context.Context) {
 	const name = "watcher of starts"
-	client, err := kgo.NewClient(l.franzOptions()...)
+	admin, err := l.admin()
 	if err != nil {
 		l.told(name, err)
 		return
 	}
-	defer client.Close()
-	admin := kadm.NewClient(client)
+	defer admin.Close()
 	for pause(ctx, startsEvery) {
 		asking, cancel := context.WithTimeout(ctx, startsWithin)
 		first, err := admin.ListStartOffsets(asking, l.topic)
@@ -49,13 +47,12 @@ func (l *load) watchStarts(ctx context.Context) {
 // deleteRecords deletes records of partition 0 before retention would: those that were acknowledged the last time.
 func (l *load) deleteRecords(ctx context.Context) {
 	const name = "deleter of records"
-	client, err := kgo.NewClient(l.franzOptions()...)
+	admin, err := l.admin()
 	if err != nil {
 		l.told(name, err)
 		return
 	}
-	defer client.Close()
-	admin := kadm.NewClient(client)
+	defer admin.Close()
 	for before := int64(0); pause(ctx, deleteEvery); before = l.ends[0].Load() {
 		if before == 0 {
 			continue
@@ -78,12 +75,11 @@ func (l *load) retainAll(ctx context.Context) error {
 	if l.kept == nil {
 		return nil
 	}
-	client, err := kgo.NewClient(l.franzOptions()...)
+	admin, err := l.admin()
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	admin := kadm.NewClient(client)
+	defer admin.Close()
 	forever := "-1"
 	return eventually(ctx, finalWithin, "retention stopped", func() error {
 		altered, err := admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{
