@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ const (
 
 const (
 	soakTopic      = "soak"
+	soakChurned    = "soak-churn-"
 	soakPartitions = 12
 	soakRate       = 2000
 	soakSample     = 5 * time.Second
@@ -166,7 +168,9 @@ type soak struct {
 	seen [4][3][]sampled
 	// first and last are what the brokers' directories held at the ends of the judged part, in MiB, by name.
 	first, last [3]map[string]float64
-	mu          sync.Mutex
+	// began and ended are how much the logs of each topic took then, of all brokers.
+	began, ended map[string]float64
+	mu           sync.Mutex
 	// acked to moved count what the clients did.
 	acked, read, committed, churned, shared, moved int
 	// failed counts what clients were told, by text.
@@ -314,7 +318,7 @@ func (s *soak) churn(ctx context.Context, admin *kadm.Client) {
 			return
 		case <-ticker.C:
 		}
-		name := fmt.Sprint("soak-churn-", n)
+		name := fmt.Sprint(soakChurned, n)
 		_, err := admin.CreateTopic(ctx, soakPartitions, 3, nil, name)
 		if err == nil {
 			_, err = admin.DeleteTopic(ctx, name)
@@ -330,12 +334,17 @@ func (s *soak) churn(ctx context.Context, admin *kadm.Client) {
 
 // watch samples until ctx ends.
 func (s *soak) watch(ctx context.Context, warmUp time.Duration) {
+	client := s.client()
+	defer client.Close()
 	began, ticker := time.Now(), time.NewTicker(soakSample)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
+			if s.ended = s.sizes(ctx, kadm.NewClient(client)); time.Since(began) < warmUp {
+				s.began = s.ended
+			}
 			for i, pid := range s.pids {
 				told := s.metrics(i)
 				at, disk := time.Since(began), s.disk(i)
@@ -352,6 +361,28 @@ func (s *soak) watch(ctx context.Context, warmUp time.Duration) {
 			}
 		}
 	}
+}
+
+// sizes is how much the logs of each topic take on all brokers, in MiB; those of the topics that come and go together.
+func (s *soak) sizes(ctx context.Context, admin *kadm.Client) map[string]float64 {
+	all, err := admin.DescribeAllLogDirs(ctx, nil)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.fail("describe log directories", err)
+		}
+		return s.ended
+	}
+	sizes := map[string]float64{}
+	for _, dirs := range all {
+		dirs.EachPartition(func(p kadm.DescribedLogDirPartition) {
+			name := p.Topic
+			if strings.HasPrefix(name, soakChurned) {
+				name = soakChurned + "..."
+			}
+			sizes[name] += float64(p.Size) / (1 << 20)
+		})
+	}
+	return sizes
 }
 
 // disk is what a broker's directory holds, in MiB, by directory and kind of file.
@@ -403,6 +434,9 @@ func (s *soak) judge(warmUp time.Duration) {
 				s.t.Logf("broker %d, %-20s %6.1f to %6.1f MiB", i+1, kind, was, is)
 			}
 		}
+	}
+	for _, topic := range slices.Sorted(maps.Keys(s.ended)) {
+		s.t.Logf("logs of %-28s %6.1f to %6.1f MiB", topic, s.began[topic], s.ended[topic])
 	}
 	for g, gauge := range soakGauges {
 		for i := range s.seen[g] {

@@ -57,8 +57,8 @@ const (
 	memTableBytes = 4 << 20
 	openFilesMax  = 64
 	// memTablesMost are those that Pebble takes the memory of off the cache: the one at hand, the one that is written, and one
-	// that a view keeps.
-	memTablesMost = 3
+	// that each of two views keeps: a drain's, and a start's, until all of that is read.
+	memTablesMost = 4
 	// editBytes is what an edit takes in a batch beside its key and value, at most.
 	editBytes = 1 + 2*binary.MaxVarintLen32
 )

@@ -35,6 +35,7 @@ type Catalog interface {
 //	       between it and the one before
 const (
 	keyStart = 'd'
+	keyHead  = 'h' // see head.go
 	keyPack  = 'k'
 	keyLog   = 'l'
 	keyRun   = 'r'

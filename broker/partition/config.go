@@ -55,6 +55,8 @@ type Config struct {
 	MayAdopt func() bool
 	// MayBeTerse reports the same of logs whose producers the catalog tells by how their batches differ (format level 3).
 	MayBeTerse func() bool
+	// MayHead reports the same of heads (format level 4).
+	MayHead func() bool
 	// Observer is told what is sealed and what is durable. It may be nil, or be set later.
 	Observer Observer
 	// Now is a monotonic clock, the one that leases are counted on. It must be set.

@@ -56,12 +56,14 @@ type drainer struct {
 	leftToTurn bool
 	// bad are packs that could not be written anew.
 	bad map[uint64]respite
-	// draining, repacking, compacting and removing are the times that these jobs may have. pause lets time pass until they may
+	// heads are of the catalog.
+	heads heads
+	// draining, repacking, compacting, heading and removing are the times that these jobs may have. pause lets time pass until they may
 	// go on, and is false once that is of no use any more; nil on a clock that does not pass by itself. dirty is how crowded the
 	// logs were that are to be compacted, when they were looked at last, at dirtyAt.
 	// moving is the time for which a compaction has used up the rate of what it may read and write.
-	draining, repacking, compacting, removing allowance
-	moving                                    allowance
+	draining, repacking, compacting, heading, removing allowance
+	moving                                             allowance
 	// removeTurn is how long is removed at once, removeUntil when something else has its turn.
 	removeTurn, removeUntil time.Duration
 	// hoardMost bounds what is not removed as long as the disk is busy.
@@ -156,6 +158,9 @@ func (d *drainer) turn(adopt bool) (drained bool, err error) {
 	}
 	if discarded := d.discard(); discarded != nil {
 		return false, discarded
+	}
+	if mended := d.mend(); mended != nil {
+		return false, mended
 	}
 	return drained, err
 }
@@ -377,7 +382,7 @@ func (d *drain) commit(next wal.Start) error {
 			return err
 		}
 	}
-	if err := d.store.cfg.Catalog.Apply(edits); err != nil {
+	if err := d.apply(edits); err != nil {
 		return fmt.Errorf("record the drain up to file %d: %w", next.File, err)
 	}
 	if d.store.cfg.mutant == RetiresAdopted {

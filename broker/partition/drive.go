@@ -66,6 +66,9 @@ func (d *Driver) Drain() (drained bool, err error) { return d.drain(false) }
 func (d *Driver) Adopt() (adopted bool, err error) { return d.drain(true) }
 
 func (d *Driver) drain(adopt bool) (drained bool, err error) {
+	if err := d.store.readOne(); err != nil {
+		return false, d.store.end(err)
+	}
 	d.store.spillIndexes()
 	if adopt {
 		d.store.found.Store(int32(busy))
@@ -105,5 +108,6 @@ func (d *Driver) judge(err error) error {
 // drained, and every wait ends.
 func (d *Driver) Close() error {
 	d.store.saveHighWatermarks(0)
-	return d.store.end(errors.Join(d.store.drainer.stop(), d.wal.Close()))
+	err := d.store.end(errors.Join(d.store.drainer.stop(), d.wal.Close()))
+	return errors.Join(err, d.store.bodies.close())
 }

@@ -1,8 +1,6 @@
 package partition
 
 import (
-	"encoding/binary"
-	"fmt"
 	"math"
 	"slices"
 	"sort"
@@ -10,31 +8,6 @@ import (
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
 )
-
-// extent is one batch in the index, 56 bytes while it is open.
-type extent struct {
-	base topic.Offset
-	// latest is the largest timestamp of this batch and of all before it: a running maximum, so
-	// that it can be searched although timestamps themselves may jump.
-	latest int64
-	// newest is the largest timestamp of this batch alone: when the front is dropped, the running
-	// maximum is made anew from it.
-	newest int64
-	// at is where the record lies in the WAL; it is known only once the record is durable.
-	at    wal.Position
-	count int32
-	epoch topic.Epoch
-	bytes int32 // of the batch
-	// encoded is the bytes of the whole record in the WAL.
-	encoded int32
-}
-
-// end is the offset after the last record of the batch.
-func (e extent) end() topic.Offset { return e.base + topic.Offset(e.count) }
-
-// chunkLength is how many extents are frozen together at most, and bounds what one push may have to copy: a log
-// of a million batches must not pause for the copy of 48 MB.
-const chunkLength = 512
 
 // index is the list of a log's extents in offset order. Every extent is one batch, in a pack or in the
 // WAL; what is drained comes first.
@@ -72,33 +45,6 @@ type index struct {
 	spare []extent
 	// work counts the chunks that were thawed or frozen.
 	work int
-}
-
-// chunk is up to chunkLength extents: open, or frozen, or both while it is thawed. What they say is the largest
-// timestamp up to them is so within the chunk: else the index would have to change them all for a record from the
-// future that is dropped.
-type chunk struct {
-	open   []extent
-	frozen []byte
-	// from is the number of the first extent. latest is the largest timestamp in this chunk and all before it,
-	// unless it is the last.
-	from   int
-	latest int64
-	// spilled: frozen is a slot of the spill.
-	spilled bool
-	summary
-}
-
-// summary is what is known of the extents of a frozen chunk together.
-type summary struct {
-	// packed: all of it lies in packs. alike: all of it lies in the same file.
-	packed, alike bool
-	// end and at are those of the last extent, own is the largest timestamp, oldest the smallest that there is.
-	end         topic.Offset
-	at          wal.Position
-	own, oldest int64
-	// bytes and encoded are the sums.
-	bytes, encoded int64
 }
 
 func (x *index) len() int { return x.length }
@@ -199,9 +145,20 @@ func (x *index) open(k int) []extent {
 	}
 	buffer := x.close()
 	x.work++
-	x.chunks[k].open = thaw(buffer[:0], x.chunks[k].frozen)
+	x.chunks[k].open = x.thaw(k, buffer[:0])
 	x.thawed = k + 1
 	return x.chunks[k].open
+}
+
+// thaw returns the extents of a frozen chunk, which stays so.
+func (x *index) thaw(k int, into []extent) []extent {
+	c := &x.chunks[k]
+	if c.unread == nil {
+		return thaw(into, c.frozen)
+	}
+	into = c.unread.read(c, into)
+	c.frozen, c.unread = freeze(into), nil
+	return into
 }
 
 // close ends that a chunk is thawed, and returns its memory.
@@ -226,12 +183,8 @@ func (x *index) most() int {
 
 func (x *index) push(e extent) {
 	last := len(x.chunks) - 1
-	if last < 0 || len(x.chunks[last].open) == x.most() {
-		if last >= 0 {
-			x.chunks[last].latest = max(x.before(last), x.chunks[last].largest())
-		}
-		x.freeze()
-		x.chunks = append(x.chunks, chunk{open: x.spare, from: x.gone + x.length})
+	if last < 0 || x.chunks[last].unread != nil || len(x.chunks[last].open) == x.most() {
+		x.add(chunk{open: x.spare})
 		x.spare = nil
 		last++
 	}
@@ -248,10 +201,20 @@ func (x *index) push(e extent) {
 	x.length++
 }
 
+// add adds a chunk behind the last one, which is full.
+func (x *index) add(c chunk) {
+	if last := len(x.chunks) - 1; last >= 0 {
+		x.chunks[last].latest = max(x.before(last), x.chunks[last].largest())
+	}
+	x.freeze()
+	c.from = x.gone + x.length
+	x.chunks = append(x.chunks, c)
+}
+
 // lastPlace is where the last extent lies; the zero if there is none, or it is not durable.
 func (x *index) lastPlace() (at wal.Position) {
 	last := len(x.chunks) - 1
-	if last > 0 && len(x.chunks[last].open) == 0 {
+	if last > 0 && len(x.chunks[last].open) == 0 && x.chunks[last].unread == nil {
 		last--
 	}
 	if last < 0 || x.length == 0 {
@@ -265,6 +228,9 @@ func (x *index) lastPlace() (at wal.Position) {
 func (x *index) freeze() {
 	for ; x.frozen < len(x.chunks)-1; x.frozen++ {
 		c := &x.chunks[x.frozen]
+		if c.unread != nil {
+			continue
+		}
 		if c.open[len(c.open)-1].at == (wal.Position{}) {
 			return
 		}
@@ -295,7 +261,7 @@ func (x *index) giveBack(c *chunk) {
 	if c.spilled {
 		x.spill.give(c.frozen)
 	}
-	c.frozen, c.spilled = nil, false
+	c.frozen, c.spilled, c.unread = nil, false, nil
 }
 
 // reset empties the index, and all copies of it with it.
@@ -317,7 +283,7 @@ func (x *index) spillable() (k int, frozen []byte, more bool) {
 			x.close()
 		}
 		// What is drained comes first: behind a chunk that is not, none is.
-		if x.unspilled >= x.frozen || !x.chunks[x.unspilled].packed {
+		if x.unspilled >= x.frozen || !x.chunks[x.unspilled].packed || x.chunks[x.unspilled].unread != nil {
 			return 0, nil, false
 		}
 		if c := &x.chunks[x.unspilled]; !c.spilled && len(c.frozen) <= spillLargest {
@@ -343,7 +309,7 @@ func (x *index) unfreeze(k int) {
 	for ; x.frozen > k; x.frozen-- {
 		c := &x.chunks[x.frozen-1]
 		x.work++
-		open := thaw(nil, c.frozen)
+		open := x.thaw(x.frozen-1, nil)
 		x.giveBack(c)
 		*c = chunk{open: open, from: c.from, latest: c.latest}
 	}
@@ -425,14 +391,6 @@ func (x *index) sum(i, j int) (bytes, oldest int64) {
 	return bytes, oldest
 }
 
-// age is the timestamp of a batch, math.MaxInt64 if it has none.
-func (e extent) age() int64 {
-	if e.newest < 0 {
-		return math.MaxInt64
-	}
-	return e.newest
-}
-
 // drop removes the first n extents, and with them their part in the running maximum.
 func (x *index) drop(n int) {
 	if n >= x.length {
@@ -461,18 +419,6 @@ func (x *index) drop(n int) {
 	x.rerun(0, 0)
 }
 
-// rerun makes the running maximum of extents anew, and reports whether it is another.
-func rerun(open []extent) (changed bool) {
-	latest := int64(math.MinInt64)
-	for i := range open {
-		if latest = max(latest, open[i].newest); latest == open[i].latest {
-			break // From here on it is what it was.
-		}
-		open[i].latest, changed = latest, true
-	}
-	return changed
-}
-
 // rerun makes the running maxima of the chunks from k on anew, of those up to another one whether they seem right or not.
 func (x *index) rerun(k, upTo int) {
 	for latest := x.before(k); k < len(x.chunks)-1; k++ {
@@ -482,76 +428,6 @@ func (x *index) rerun(k, upTo int) {
 		}
 		c.latest = latest
 	}
-}
-
-// largest is the largest timestamp in a chunk.
-func (c *chunk) largest() int64 {
-	if c.open != nil {
-		return c.open[len(c.open)-1].latest
-	}
-	return c.own
-}
-
-// last is where the last extent of a chunk ends, and where it lies.
-func (c *chunk) last() (topic.Offset, wal.Position) {
-	if c.open != nil {
-		e := c.open[len(c.open)-1]
-		return e.end(), e.at
-	}
-	return c.end, c.at
-}
-
-// freeze encodes the open extents. Each is told by how it differs from what the one before makes likely:
-// the next offset, the next place, the same epoch.
-func (c *chunk) freeze() {
-	b := make([]byte, 0, 16*len(c.open))
-	before := extent{}
-	for _, e := range c.open {
-		b = binary.AppendVarint(b, int64(e.base-before.end()))
-		b = binary.AppendVarint(b, int64(e.at.File-before.at.File))
-		b = binary.AppendVarint(b, e.at.Offset-before.at.Offset-int64(before.encoded))
-		b = binary.AppendVarint(b, e.newest-before.newest)
-		b = binary.AppendUvarint(b, uint64(e.latest-e.newest))
-		b = binary.AppendVarint(b, int64(e.epoch)-int64(before.epoch))
-		b = binary.AppendUvarint(b, uint64(e.count))
-		b = binary.AppendUvarint(b, uint64(e.bytes))
-		before = e
-	}
-	c.frozen, c.summary = slices.Clip(slices.Clone(b)), summaryOf(c.open)
-}
-
-func summaryOf(open []extent) summary {
-	last := open[len(open)-1]
-	// What is drained comes first, so if the last is, all are.
-	s := summary{packed: last.at.File&wal.PackBit != 0, alike: true, end: last.end(), at: last.at, own: last.latest,
-		oldest: math.MaxInt64}
-	for _, e := range open {
-		s.alike = s.alike && e.at.File == last.at.File
-		s.bytes += int64(e.bytes)
-		s.encoded += int64(e.encoded)
-		s.oldest = min(s.oldest, e.age())
-	}
-	return s
-}
-
-// thaw decodes what freeze has encoded.
-func thaw(into []extent, b []byte) []extent {
-	d := decoder{b: b}
-	e := extent{}
-	for len(d.b) > 0 {
-		e.base = e.end() + topic.Offset(d.varint())
-		e.at.File += uint64(d.varint())
-		e.at.Offset += int64(e.encoded) + d.varint()
-		e.newest += d.varint()
-		e.latest = e.newest + int64(d.uvarint())
-		e.epoch += topic.Epoch(d.varint())
-		e.count, e.bytes = int32(d.uvarint()), int32(d.uvarint())
-		e.encoded = int32(wal.EncodedBytes(int(e.bytes)))
-		if into = append(into, e); d.err != nil {
-			panic(fmt.Sprintf("thaw a chunk of the index: %v", d.err)) // It was our own memory.
-		}
-	}
-	return into
 }
 
 // search finds the first of the extents that is not below what is looked for, or len(): below tells of an

@@ -104,7 +104,7 @@ func (c *compaction) record(edits []catalog.Edit) error {
 	if len(edits) == 0 {
 		return nil
 	}
-	if err := c.store.cfg.Catalog.Apply(edits); err != nil {
+	if err := c.apply(edits); err != nil {
 		return fmt.Errorf("record a compaction: %w", err)
 	}
 	read, saved := int64(0), int64(0)

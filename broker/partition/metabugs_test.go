@@ -9,7 +9,8 @@ import (
 // storageBugs are what no test but the metamorphic one, and those of single functions, meets.
 var storageBugs = []Mutant{CutsBehindDamage, ForgetsDamage, RepairsForgetProducers, ResetsKeepProducers,
 	RemovesStayInMemory, ScansLoseTheLast, TombstonesIgnoreHorizons, SpillsIntoUsedSlots,
-	StartsTrustTheCatalog, AbortedSupersede, TombstonesIgnoreReplicas, StartsForgetAborted, CompactsTheYoung}
+	StartsTrustTheCatalog, AbortedSupersede, TombstonesIgnoreReplicas, StartsForgetAborted, CompactsTheYoung,
+	HeadsOutliveRuns}
 
 // metaBugSeeds is in how many seeds of the metamorphic test a bug has to show. In which one it does, changes with whatever
 // changes the order of steps: no more than 18 so far.

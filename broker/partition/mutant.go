@@ -57,6 +57,8 @@ const (
 	StartsForgetAborted
 	// CompactsTheYoung drops records that are not old enough.
 	CompactsTheYoung
+	// HeadsOutliveRuns keeps what the catalog tells of many batches together when these change.
+	HeadsOutliveRuns
 )
 
 // Break puts bugs into the Store that cfg will open.
@@ -71,7 +73,7 @@ var mutantNames = [...]string{"sound", "followers-forget-producers", "waits-outl
 	"cuts-behind-damage", "forgets-damage", "repairs-forget-producers", "resets-keep-producers",
 	"removes-stay-in-memory", "scans-lose-the-last", "tombstones-ignore-horizons", "spills-into-used-slots",
 	"starts-trust-the-catalog", "aborted-supersede", "tombstones-ignore-replicas", "starts-forget-aborted",
-	"compacts-the-young"}
+	"compacts-the-young", "heads-outlive-runs"}
 
 // String is the mutant's name in reports.
 func (m Mutant) String() string { return mutantNames[m] }
@@ -89,7 +91,7 @@ func (m Mutant) spoil(c *compact.Config) {
 }
 
 // Mutants lists all bugs that show by themselves, and in a cluster of the simulator. Those of repair, moves, horizons, ages,
-// the spill and lost drops are for the metamorphic test of this package.
+// the spill, lost drops and heads are for the metamorphic test of this package.
 func Mutants() []Mutant {
 	return []Mutant{FollowersForgetProducers, WaitsOutliveEpochs, CountsUnsyncedResets, StartsStayInMemory,
 		RetiresTooEarly, SweepsByMemory, CompactsUncommitted, RetiresAdopted, AbortedSupersede,

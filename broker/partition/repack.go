@@ -246,7 +246,7 @@ func (d *drainer) rewrite(olds []uint64, number uint64) (done bool, err error) {
 		}
 		edits = append(edits, more...)
 	}
-	if err := d.store.cfg.Catalog.Apply(edits); err != nil {
+	if err := d.apply(edits); err != nil {
 		return false, fmt.Errorf("record that pack %d was written anew: %w", olds[0], err)
 	}
 	d.packs[number] = pack

@@ -22,6 +22,7 @@ func (s *Store) replay(r wal.Placed) error {
 			l.mu.index.reset()
 		}
 		delete(logs, r.Partition)
+		s.mu.sorted = nil
 		return nil
 	}
 	if l == nil {
@@ -37,7 +38,7 @@ func (s *Store) replay(r wal.Placed) error {
 func (s *Store) openLog(p topic.Partition) *Log {
 	l := newLog(s, p)
 	l.mu.index.spill, l.mu.index.hasty = s.cfg.Spill, true
-	s.mu.logs[p] = l
+	s.mu.logs[p], s.mu.sorted = l, nil
 	return l
 }
 

@@ -29,6 +29,14 @@ func (s *Store) run(ctx context.Context, write func(context.Context) error) erro
 			stop() // The WAL is whole, but what the catalog says of it is unknown.
 		}
 	}()
+	var unreadable error
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		if unreadable = s.readIndexes(draining); unreadable != nil {
+			stop()
+		}
+	}()
 	saved := make(chan struct{})
 	unhook := context.AfterFunc(ctx, func() {
 		defer close(saved)
@@ -39,11 +47,13 @@ func (s *Store) run(ctx context.Context, write func(context.Context) error) erro
 	err := write(writing)
 	stopDrain()
 	<-drained
-	err = errors.Join(err, failed)
+	<-read
+	err = errors.Join(err, failed, unreadable)
 	if !unhook() {
 		<-saved
 	}
-	return s.end(err)
+	err = s.end(err)
+	return errors.Join(err, s.bodies.close())
 }
 
 // drain drains the WAL when it is told to, until ctx ends.
@@ -132,6 +142,8 @@ func (s *Store) mayAdopt() bool { return s.cfg.MayAdopt == nil || s.cfg.MayAdopt
 
 func (s *Store) mayBeTerse() bool { return s.cfg.MayBeTerse == nil || s.cfg.MayBeTerse() }
 
+func (s *Store) mayHead() bool { return s.cfg.MayHead == nil || s.cfg.MayHead() }
+
 // adoptBytes is how much waits at most to be adopted.
 const adoptBytes = 1 << 30
 
@@ -160,7 +172,7 @@ func (s *Store) end(err error) error {
 // was closed, or that had neither.
 func (s *Store) Close() error {
 	s.fail(ErrStopped)
-	if err := s.walLog.Close(); err != nil {
+	if err := errors.Join(s.walLog.Close(), s.bodies.close()); err != nil {
 		return fmt.Errorf("close node WAL: %w", err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -195,10 +196,18 @@ func TestSpillDoesNotBringBackWhatWasReplaced(t *testing.T) {
 	}
 }
 
-// What a start costs for each batch that was drained, with the catalog in memory.
+// What a start costs for each batch that was drained, with the catalog in memory, and what it costs to read the batches then.
 func BenchmarkRestore(b *testing.B) {
+	b.Run("runs", func(b *testing.B) { benchmarkRestore(b, false) })
+	b.Run("heads", func(b *testing.B) { benchmarkRestore(b, true) })
+}
+
+func benchmarkRestore(b *testing.B, heads bool) {
 	const partitions, perPartition = 100, 10_000
 	table := &catalogtest.Catalog{}
+	cfg := testConfig(&clock{})
+	cfg.Catalog = table
+	drained := newStore(cfg)
 	for p := range int32(partitions) {
 		of := topic.Partition{Topic: p0.Topic, Index: p}
 		l := newLog(newStore(testConfig(&clock{})), of)
@@ -213,22 +222,35 @@ func BenchmarkRestore(b *testing.B) {
 			at.Offset += int64(e.encoded)
 			run.add(of, e)
 		}
-		if err := table.Apply(append(edits, run.done(of)...)); err != nil {
+		if err := drained.drainer.apply(append(edits, run.done(of)...)); err != nil {
 			b.Fatal(err)
 		}
 	}
+	if heads {
+		if err := mendNow(drained); err != nil {
+			b.Fatal(err)
+		}
+	}
+	read := time.Duration(0)
 	for b.Loop() {
-		cfg := testConfig(&clock{})
-		cfg.Catalog, cfg.Spill = table, memorySpill(64)
+		cfg.Spill = memorySpill(64)
 		s := newStore(cfg)
 		if _, _, err := s.restore(); err != nil {
 			b.Fatal(err)
 		}
+		began := time.Now()
+		b.StopTimer()
+		if err := s.readIndexes(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		read += time.Since(began)
 		if l := s.Log(p0); l.mu.index.len() != perPartition || l.mu.committed != perPartition {
 			b.Fatalf("%d of %d batches are back", l.mu.index.len(), perPartition)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/partitions/perPartition, "ns/batch")
+	b.ReportMetric(float64(read.Nanoseconds())/float64(b.N)/partitions/perPartition, "ns/batch-later")
 }
 
 // A file of the WAL with many batches of one log and a cut behind them: its drain has to know what was drained before, and

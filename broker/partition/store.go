@@ -56,6 +56,8 @@ type Store struct {
 	// superfluous, drained what was done.
 	drainer drainer
 	digests digests
+	// bodies is the catalog of the start, nil if nothing is left there to read.
+	bodies  *bodies
 	dropped atomic.Uint64
 	// swept is dropped as of the last look at the packs.
 	swept atomic.Uint64
@@ -133,7 +135,7 @@ func Open(cfg Config) (*Store, error) {
 		for _, l := range s.mu.logs {
 			l.mu.index.reset() // The next try has the same Spill.
 		}
-		return nil, err
+		return nil, errors.Join(err, s.bodies.close())
 	}
 	return s, nil
 }
@@ -174,7 +176,7 @@ func newStore(cfg Config) *Store {
 	s.damageFound = make(chan struct{}, 1)
 	s.drainNow = make(chan struct{}, 1)
 	s.drainer = drainer{store: s, nextPack: wal.PackStep, packs: map[uint64]wal.Pack{}, bad: map[uint64]respite{}, due: map[uint64]time.Duration{},
-		spent: map[uint64]bool{}, removeTurn: removeTurn, hoardMost: hoardMax}
+		spent: map[uint64]bool{}, heads: heads{of: map[topic.Partition]*headed{}}, removeTurn: removeTurn, hoardMost: hoardMax}
 	s.mu.observer = cfg.Observer
 	s.savedAt, s.expiredAt, s.openedAt = cfg.Now(), cfg.Now(), cfg.Now()
 	s.rolledAt = s.openedAt

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -70,14 +71,17 @@ type Findings struct {
 // Verify checks everything that the broker would read at its start, and every pack: checksums, the order
 // of each log, and that what the catalog names exists and is what it says. It restores and replays the
 // logs with the code of Open. An error means that it could not look.
-func Verify(c Verification) (Findings, error) {
+func Verify(c Verification) (_ Findings, err error) {
 	cfg := Config{Catalog: c.Catalog, Now: func() time.Duration { return 0 }}.withDefaults()
 	v := &verifier{store: newStore(cfg), torn: map[topic.Partition]bool{}, seen: map[wal.Position]bool{}}
 	check := wal.Check{FS: c.FS, Dir: c.Dir, Replay: v.replay, Behind: v.behind,
 		Packed: v.packed, Resume: v.resume, Read: c.Read}
-	var err error
 	if c.Catalog != nil {
 		check.Start, check.Packs, err = v.store.restore()
+		defer func() { err = errors.Join(err, v.store.bodies.close()) }()
+		if err == nil {
+			err = v.heads()
+		}
 	}
 	switch {
 	case errors.Is(err, errCatalog): // Without it nobody can say what should lie in the files.
@@ -108,6 +112,19 @@ func Verify(c Verification) (Findings, error) {
 		}
 	}
 	return v.findings, nil
+}
+
+// heads compares what the catalog tells of many batches together with the batches.
+func (v *verifier) heads() error {
+	if err := v.store.readIndexes(context.Background()); err != nil {
+		return err
+	}
+	for _, l := range v.store.snapshot() {
+		if x := &l.mu.index; !slices.Equal(x.packed(0, x.len()), x.packs) {
+			return fmt.Errorf("%w: heads of %v tell of other packs than its batches lie in", errCatalog, l.partition)
+		}
+	}
+	return nil
 }
 
 // verifier is one call of Verify.

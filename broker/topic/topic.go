@@ -293,6 +293,9 @@ const (
 	// TerseLevel is the first at which a catalog may tell the producers of a log by how their batches differ: versions that
 	// do not speak it take such a log for a damaged one.
 	TerseLevel = 3
+	// HeadLevel is the first at which a catalog may tell of many batches of a log together, so that a start need not read each:
+	// versions that do not speak it take such a catalog for a damaged one.
+	HeadLevel = 4
 )
 
 // Hold reports whether the level is in the range. One that was never told holds the first level.

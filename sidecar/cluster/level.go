@@ -9,7 +9,8 @@ package cluster
 //	2   catalogs of drained data may name files of the WAL that were adopted (topic.AdoptionLevel); images,
 //	    commands and frames are laid out as at level 1
 //	3   catalogs of drained data may tell the producers of a log in fewer bytes (topic.TerseLevel)
+//	4   catalogs of drained data may tell of many batches together (topic.HeadLevel)
 //
 // What is written in another way gets a level of its own: from then on builds know both ways, and write
 // the new one where the image says that the level is finalized.
-const Level = 3
+const Level = 4

@@ -3,4 +3,4 @@
 package frame
 
 // formatMax is that of the highest level of this build; see cluster.Level.
-const formatMax = Format + 2
+const formatMax = Format + 3

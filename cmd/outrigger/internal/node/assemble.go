@@ -259,6 +259,7 @@ func (n *node) logConfig(clock func() time.Duration) partition.Config {
 		Catalog:               n.catalog,
 		MayAdopt:              func() bool { return n.mayWrite(topic.AdoptionLevel) },
 		MayBeTerse:            func() bool { return n.mayWrite(topic.TerseLevel) },
+		MayHead:               func() bool { return n.mayWrite(topic.HeadLevel) },
 		ProducerIDExpiration:  n.Config.Kafka.ProducerExpiration,
 		CompactBytesMax:       n.Config.WAL.CleanerBytes,
 		CompactBackoff:        n.Config.WAL.CleanerBackoff,

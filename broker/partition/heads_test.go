@@ -1,0 +1,520 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+
+	"outrigger/broker/catalog"
+	"outrigger/broker/catalog/catalogtest"
+	"outrigger/broker/topic"
+	"outrigger/broker/wal"
+)
+
+// A head is read as it was written, and one that cannot be so is refused.
+func TestHeadIsReadAsWritten(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		all := batchesOf(random, topic.Offset(random.IntN(1000)), 1+random.IntN(20), 1+random.Uint64N(3))
+		h, ok := headOf(all)
+		if !ok {
+			t.Fatalf("%+v have no head", all)
+		}
+		key, value := headKey(p0, h.base), encodeHead(&h)
+		p, got, err := decodeHead(key, value)
+		if err != nil || p != p0 || !reflect.DeepEqual(got, h) {
+			t.Fatalf("got %+v of %v, %v, want %+v", got, p, err, h)
+		}
+		for n := range value {
+			if _, _, err := decodeHead(key, value[:n]); !errors.Is(err, errCatalog) {
+				t.Fatalf("%d bytes of %d: got %v", n, len(value), err)
+			}
+		}
+		if _, _, err := decodeHead(key, append(value, 0)); !errors.Is(err, errCatalog) {
+			t.Fatalf("a byte too many: got %v", err)
+		}
+		if _, _, err := decodeHead(key[:len(key)-1], value); !errors.Is(err, errCatalog) {
+			t.Fatalf("a short key: got %v", err)
+		}
+	}
+	if _, _, err := decodeHead(headKey(p0, 0), []byte{5, 5, 1, 1, 1, 1, 1, 1, 1, 0xff, 0xff, 3}); !errors.Is(err, errCatalog) {
+		t.Errorf("more packs than bytes: got %v", err)
+	}
+}
+
+// What lies nowhere, or before what comes before it, has no head: a record of the WAL is about to drop it.
+func TestWhatIsOutOfOrderHasNoHead(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 3))
+	for name, spoil := range map[string]func([]extent){
+		"nowhere":     func(all []extent) { all[4].at = nowhere },
+		"before":      func(all []extent) { all[5].at, all[4].at = all[4].at, all[5].at },
+		"twice":       func(all []extent) { all[5].at = all[4].at },
+		"a gap":       func(all []extent) { all[5].base++ },
+		"in no pack":  func(all []extent) { all[9].at.File = 77 },
+		"nowhere all": func(all []extent) { all[0].at, all[1].at = nowhere, nowhere },
+	} {
+		all := batchesOf(random, 0, 10, 1)
+		spoil(all)
+		if h, ok := headOf(all); ok {
+			t.Errorf("%s: got %+v", name, h)
+		}
+	}
+}
+
+// batchesOf are batches in packs from some number on.
+func batchesOf(random *rand.Rand, base topic.Offset, n int, pack uint64) (all []extent) {
+	at := wal.Position{File: wal.PackBit | pack, Offset: 4096}
+	for range n {
+		if random.IntN(4) == 0 {
+			at = wal.Position{File: at.File + 1 + random.Uint64N(3), Offset: 4096}
+		}
+		e := extent{base: base, count: 1 + random.Int32N(5), bytes: 61 + random.Int32N(3000), at: at, epoch: topic.Epoch(base / 50),
+			newest: random.Int64N(5000) - 1}
+		e.encoded = int32(wal.EncodedBytes(int(e.bytes)))
+		at.Offset += int64(e.encoded)
+		all, base = append(all, e), e.end()
+	}
+	return all
+}
+
+// headsWorld is a catalog that is edited as a drainer does it, and what it should hold.
+type headsWorld struct {
+	t      *testing.T
+	random *rand.Rand
+	table  *catalogtest.Catalog
+	store  *Store
+	chunk  int
+	logs   map[topic.Partition][]extent
+	pack   uint64
+}
+
+func newHeadsWorld(t *testing.T, seed uint64, chunk int) *headsWorld {
+	w := &headsWorld{t: t, random: rand.New(rand.NewPCG(seed, 77)), table: &catalogtest.Catalog{}, chunk: chunk,
+		logs: map[topic.Partition][]extent{}, pack: 1}
+	for i := range int32(3) {
+		w.logs[topic.Partition{Topic: p0.Topic, Index: i}] = nil
+	}
+	w.store = w.open()
+	return w
+}
+
+func (w *headsWorld) open() *Store {
+	cfg := testConfig(&clock{})
+	cfg.Catalog, cfg.chunkExtents, cfg.Spill = w.table, w.chunk, memorySpill(w.random.IntN(3))
+	s := newStore(cfg)
+	if _, _, err := s.restore(); err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
+// step changes the runs of a log in some way.
+func (w *headsWorld) step() {
+	p := topic.Partition{Topic: p0.Topic, Index: w.random.Int32N(3)}
+	all := w.logs[p]
+	end, start := topic.Offset(0), topic.Offset(0)
+	if len(all) > 0 {
+		start, end = all[0].base, all[len(all)-1].end()
+	}
+	var edits []catalog.Edit
+	put := func(some []extent) {
+		var run runs
+		for _, e := range some {
+			run.add(p, e)
+		}
+		edits = append(edits, run.done(p)...)
+	}
+	w.pack += 1000
+	switch i := w.random.IntN(20); {
+	case i < 12 || len(all) < 3: // a drain
+		more := batchesOf(w.random, end, 1+w.random.IntN(3*w.chunk), w.pack)
+		put(more)
+		all = append(all, more...)
+	case i < 14: // the front goes
+		n := 1 + w.random.IntN(len(all)-1)
+		from := n
+		for from > 0 && !w.begins(p, all[from].base) {
+			from--
+		}
+		if w.begins(p, all[from].base) {
+			edits = append(edits, catalog.Edit{Key: runKey(p, 0), Until: runKey(p, all[from].base)})
+		}
+		start, all = all[n].base, all[from:]
+	case i < 16: // a part is written anew, in runs of its own
+		from := w.random.IntN(len(all))
+		for from > 0 && !w.begins(p, all[from].base) {
+			from--
+		}
+		if !w.begins(p, all[from].base) {
+			return
+		}
+		until := from + 1 + w.random.IntN(len(all)-from)
+		for until < len(all) && !w.begins(p, all[until].base) {
+			until++
+		}
+		edits = append(edits, catalog.Edit{Key: runKey(p, all[from].base), Until: runKey(p, max(all[until-1].end(), all[from].base+1))})
+		all = slices.Clone(all)
+		for k := from; k < until; k++ {
+			all[k].at.Offset += 17
+			if until == len(all) { // Else they would lie behind others.
+				all[k].at.File++
+			}
+		}
+		put(all[from:until])
+	case i == 16: // the log is cut
+		all = all[:1+w.random.IntN(len(all)-1)]
+		edits = append(edits, catalog.Edit{Key: runKey(p, 0), Until: runsEnd(p)})
+		put(all)
+	case i == 17: // and removed
+		all = nil
+		edits = append(edits, catalog.Edit{Key: runKey(p, 0), Until: runsEnd(p)}, catalog.Deletion(partitionKey(keyLog, p)))
+	default:
+		if err := mendNow(w.store); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if w.logs[p] = all; len(all) > 0 {
+		l := newLog(w.store, p)
+		l.mu.start, l.mu.end = max(start, all[0].base), all[len(all)-1].end()
+		l.mu.highWatermark = l.mu.end
+		if l.mu.start > all[0].base { // No run begins there.
+			for len(all) > 0 && all[0].end() <= l.mu.start {
+				all = all[1:]
+			}
+		}
+		w.logs[p] = all
+		edits = append(edits, catalog.Edit{Key: partitionKey(keyLog, p), Value: l.encodeLog()})
+	}
+	if err := w.store.drainer.apply(edits); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// mendNow makes heads as the drainer of an idle store does.
+func mendNow(s *Store) error {
+	if !s.mayHead() {
+		return nil
+	}
+	return s.drainer.mendLogs(func() error { return nil })
+}
+
+// begins reports whether a run begins at an offset.
+func (w *headsWorld) begins(p topic.Partition, base topic.Offset) (found bool) {
+	key := runKey(p, base)
+	if err := w.table.Range(key, append(slices.Clone(key), 0), func(_, _ []byte) error { found = true; return nil }); err != nil {
+		w.t.Fatal(err)
+	}
+	return found
+}
+
+// check wants the heads to say what the runs say, the drainer to know them, and a start to come to the same with and without
+// them. It returns how many batches have a head.
+func (w *headsWorld) check() (batches int32) {
+	known := map[topic.Partition][]span{}
+	bare := w.table.Clone()
+	err := w.table.Range([]byte{keyHead}, []byte{keyHead + 1}, func(key, value []byte) error {
+		p, h, err := decodeHead(key, value)
+		if err != nil {
+			return err
+		}
+		if err := bare.Apply([]catalog.Edit{catalog.Deletion(key)}); err != nil {
+			return err
+		}
+		var of []extent
+		for _, e := range batchesIn(w.t, w.table, p) {
+			if h.base <= e.base && e.base < h.end {
+				of = append(of, e)
+			}
+		}
+		if want, ok := headOf(of); !ok || !w.begins(p, h.base) || !reflect.DeepEqual(h, want) {
+			w.t.Fatalf("head %+v of %v, want %+v", h, p, want)
+		}
+		known[p] = append(known[p], span{h.base, h.end, h.batches})
+		batches += h.batches
+		return nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for p := range w.logs {
+		spans := []span(nil)
+		if one := w.store.drainer.heads.of[p]; one != nil {
+			spans = one.spans
+		}
+		if !slices.Equal(spans, known[p]) {
+			w.t.Fatalf("%v: the drainer knows of %v, the catalog has %v", p, spans, known[p])
+		}
+	}
+	plain := testConfig(&clock{})
+	plain.Catalog = bare
+	without := newStore(plain)
+	if _, _, err := without.restore(); err != nil {
+		w.t.Fatal(err)
+	}
+	with, want := w.open(), maps.Clone(w.logs)
+	for range w.random.IntN(4) { // What is read later is what there was at the start.
+		w.step()
+	}
+	w.compare(with, without, want)
+	return batches
+}
+
+// compare looks into the logs of two starts in a random order, and wants them to say the same.
+func (w *headsWorld) compare(with, without *Store, logs map[topic.Partition][]extent) {
+	for p, want := range logs {
+		a, b := with.mu.logs[p], without.mu.logs[p]
+		if a == nil || b == nil {
+			if a != b || len(want) > 0 {
+				w.t.Fatalf("%v: %v with heads, %v without, want %d batches", p, a, b, len(want))
+			}
+			continue
+		}
+		x, y := &a.mu.index, &b.mu.index
+		if x.len() != len(want) || y.len() != len(want) || a.mu.bytes != b.mu.bytes || a.mu.settled != b.mu.settled ||
+			a.mu.committed != b.mu.committed || !slices.Equal(x.packs, y.packs) || x.unordered != y.unordered {
+			w.t.Fatalf("%v: %d batches, %d bytes, packs %v with heads; %d, %d, %v without; want %d batches", p,
+				x.len(), a.mu.bytes, x.packs, y.len(), b.mu.bytes, y.packs, len(want))
+		}
+		same := func(what string, got, want any) {
+			if !reflect.DeepEqual(got, want) {
+				w.t.Fatalf("%v: %s is %v with heads, %v without", p, what, got, want)
+			}
+		}
+		for range 20 {
+			if x.len() == 0 {
+				break
+			}
+			i := w.random.IntN(x.len())
+			j := i + w.random.IntN(x.len()-i+1)
+			switch w.random.IntN(8) {
+			case 0:
+				same("first", x.first(), y.first())
+			case 1:
+				same(fmt.Sprint("extent ", i), x.at(i), y.at(i))
+			case 2:
+				same("offset", x.covering(want[i].base), y.covering(want[i].base))
+			case 3:
+				ts := w.random.Int64N(5000)
+				same("timestamp", x.reaching(ts, j), y.reaching(ts, j))
+			case 4:
+				same("place", x.placed(want[i].at), y.placed(want[i].at))
+			case 5:
+				xb, xo := x.sum(i, j)
+				yb, yo := y.sum(i, j)
+				same("sum", []int64{xb, xo}, []int64{yb, yo})
+			case 6:
+				same("packs", x.packed(i, j), y.packed(i, j))
+			case 7:
+				if _, _, _, err := a.readNext(w.random.IntN(3)); err != nil {
+					w.t.Fatal(err)
+				}
+			}
+		}
+		// And what changes both.
+		switch n := w.random.IntN(len(want) + 1); w.random.IntN(4) {
+		case 0:
+			x.cut(n)
+			y.cut(n)
+		case 1:
+			x.drop(n)
+			y.drop(n)
+		case 2:
+			e := extent{base: b.mu.end, count: 3, bytes: 100, encoded: int32(wal.EncodedBytes(100)), newest: 9000}
+			x.push(e)
+			y.push(e)
+		}
+		same("length", x.len(), y.len())
+		for i := range x.len() {
+			same(fmt.Sprint("extent ", i), x.at(i), y.at(i))
+		}
+		same("packs", x.packs, y.packs)
+	}
+}
+
+// Whatever is drained, written anew, cut and dropped: heads say what the runs say, and a start comes to the same with them.
+func TestStartWithHeadsComesToTheSame(t *testing.T) {
+	headed := 0
+	for seed := range uint64(60) {
+		w := newHeadsWorld(t, seed, []int{1, 2, 5, 16}[seed%4])
+		for n := range 40 {
+			if w.step(); n%5 == 4 {
+				headed += int(w.check())
+			}
+			if w.random.IntN(25) == 0 {
+				w.store = w.open()
+			}
+		}
+	}
+	if headed < 10_000 {
+		t.Errorf("%d batches had a head: too few", headed)
+	}
+}
+
+// A start looks at the runs that have no head, and at no others, however many batches there are.
+func TestStartReadsWhatHasNoHead(t *testing.T) {
+	const packs, each = 3000, 100
+	table := &counted{Catalog: &catalogtest.Catalog{}}
+	cfg := testConfig(&clock{})
+	cfg.Catalog = table
+	s := newStore(cfg)
+	s.drainer.store = s
+	l := newLog(s, p0)
+	l.mu.end, l.mu.highWatermark = packs*each, packs*each
+	edits := []catalog.Edit{{Key: partitionKey(keyLog, p0), Value: l.encodeLog()}}
+	var run runs
+	for i := range packs * each {
+		e := extent{base: topic.Offset(i), count: 1, bytes: 100, epoch: 7, encoded: int32(wal.EncodedBytes(100))}
+		e.at = wal.Position{File: wal.PackBit | uint64(1+i/each), Offset: 4096 + int64(i%each)*int64(e.encoded)}
+		run.add(p0, e)
+	}
+	if err := s.drainer.apply(append(edits, run.done(p0)...)); err != nil {
+		t.Fatal(err)
+	}
+	start := func() (*Log, int) {
+		table.runs = 0
+		again, err := restored(table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return again.mu.logs[p0], table.runs
+	}
+	if _, runs := start(); runs != packs {
+		t.Fatalf("without heads %d runs were read, want all %d", runs, packs)
+	}
+	if err := mendNow(s); err != nil {
+		t.Fatal(err)
+	}
+	log, runs := start()
+	if most := chunkLength/each + 1; runs > most {
+		t.Errorf("%d runs were read, want %d at most", runs, most)
+	}
+	if x := &log.mu.index; x.len() != packs*each || x.first() != 0 || x.at(x.len()-1).base != packs*each-1 {
+		t.Errorf("%d batches from %d on, want %d", x.len(), x.first(), packs*each)
+	}
+	table.runs = 0
+	if got := log.mu.index.at(123_456); got.base != 123_456 || table.runs > 2*chunkLength/each {
+		t.Errorf("batch 123456 is %+v, found by %d runs", got, table.runs)
+	}
+}
+
+// No heads are made before every version that may open the directory knows them; then they are, also of runs that are longer than a
+// chunk, as they were before.
+func TestHeadsWaitForTheirLevel(t *testing.T) {
+	table := &catalogtest.Catalog{}
+	may := false
+	cfg := testConfig(&clock{})
+	cfg.Catalog, cfg.MayHead = table, func() bool { return may }
+	s := newStore(cfg)
+	l := newLog(s, p0)
+	l.mu.end, l.mu.highWatermark = 3*runBatches, 3*runBatches
+	var run runs
+	for i := range 3 * runBatches {
+		e := extent{base: topic.Offset(i), count: 1, bytes: 100, encoded: int32(wal.EncodedBytes(100))}
+		e.at = wal.Position{File: wal.PackBit | 1, Offset: 4096 + int64(i)*int64(e.encoded)}
+		run.add(p0, e)
+	}
+	edits := append(run.done(p0), catalog.Edit{Key: partitionKey(keyLog, p0), Value: l.encodeLog()})
+	if err := s.drainer.apply(edits); err != nil {
+		t.Fatal(err)
+	}
+	before := batchesIn(t, table, p0)
+	heads := func() (all []head) {
+		err := table.Range([]byte{keyHead}, []byte{keyHead + 1}, func(key, value []byte) error {
+			_, h, err := decodeHead(key, value)
+			all = append(all, h)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	for _, want := range []int{0, 3 * runBatches} {
+		if err := mendNow(s); err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		for _, h := range heads() {
+			if got += int(h.batches); h.batches > 2*chunkLength {
+				t.Errorf("a head is about %d batches", h.batches)
+			}
+		}
+		if got > want || got < want-2*chunkLength {
+			t.Errorf("allowed %v: %d batches have a head, want about %d", may, got, want)
+		}
+		may = true
+	}
+	if after := batchesIn(t, table, p0); !slices.Equal(before, after) {
+		t.Error("the batches are others than before there were heads")
+	}
+}
+
+// A head that says what is not so is found: by who looks into it, by who reads all afterwards, and by a look at a stopped broker.
+func TestHeadThatIsWrongIsFound(t *testing.T) {
+	w := newHeadsWorld(t, 1, 4)
+	w.grow()
+	for _, one := range w.store.drainer.heads.of {
+		one.loose = math.MaxInt32
+	}
+	w.store.drainer.heads.due = true
+	if err := mendNow(w.store); err != nil {
+		t.Fatal(err)
+	}
+	spans := w.store.drainer.heads.of[p0].spans
+	if len(spans) < 3 {
+		t.Fatalf("%d heads are too few", len(spans))
+	}
+	key := headKey(p0, spans[1].base)
+	var h head
+	if err := w.table.Range(key, append(slices.Clone(key), 0), func(key, value []byte) (err error) {
+		_, h, err = decodeHead(key, value)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(*head){
+		"bytes":        func(h *head) { h.bytes++ },
+		"timestamp":    func(h *head) { h.own++ },
+		"oldest":       func(h *head) { h.oldest = 4999 },
+		"last place":   func(h *head) { h.at.Offset++ },
+		"too many":     func(h *head) { h.batches-- },
+		"record bytes": func(h *head) { h.packs[0].bytes++ },
+		"other packs":  func(h *head) { h.packs[len(h.packs)-1].number++ },
+	} {
+		wrong := h
+		wrong.packs = slices.Clone(h.packs)
+		spoil(&wrong)
+		if err := w.table.Apply([]catalog.Edit{{Key: key, Value: encodeHead(&wrong)}}); err != nil {
+			t.Fatal(err)
+		}
+		found, err := Verify(Verification{FS: wal.OS(), Dir: t.TempDir(), Catalog: w.table})
+		if err != nil || len(found.Damage) != 1 || found.Damage[0].Place != InCatalog {
+			t.Errorf("%s: verify found %+v, %v", name, found.Damage, err)
+		}
+	}
+	overlap := h
+	overlap.base++
+	if err := w.table.Apply([]catalog.Edit{{Key: key, Value: encodeHead(&h)}, {Key: headKey(p0, overlap.base), Value: encodeHead(&overlap)}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := restored(w.table); !errors.Is(err, errCatalog) {
+		t.Errorf("overlapping heads: got %v", err)
+	}
+}
+
+// A head of a log that is not there is found.
+func TestHeadOfNoLogIsFound(t *testing.T) {
+	table := restorable(t, 3)
+	h, _ := headOf(batchesOf(rand.New(rand.NewPCG(1, 1)), 0, 5, 1))
+	if err := table.Apply([]catalog.Edit{{Key: headKey(topic.Partition{Topic: p0.Topic, Index: 9}, 0), Value: encodeHead(&h)}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := restored(table); !errors.Is(err, errCatalog) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,230 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"outrigger/broker/catalog"
+	"outrigger/broker/catalog/catalogtest"
+	"outrigger/broker/topic"
+)
+
+// viewed is a catalog that counts the views that are open.
+type viewed struct {
+	*catalogtest.Catalog
+	open int
+}
+
+func (v *viewed) View() (catalog.View, error) {
+	v.open++
+	inner, err := v.Catalog.View()
+	return &closing{inner, v}, err
+}
+
+type closing struct {
+	catalog.View
+	of *viewed
+}
+
+func (c *closing) Close() error {
+	c.of.open--
+	return c.View.Close()
+}
+
+// unreadWorld is a catalog of which every log has several heads, what it holds, and a start from it.
+func unreadWorld(t *testing.T) (s *Store, table *viewed, logs map[topic.Partition][]extent) {
+	t.Helper()
+	w := newHeadsWorld(t, 3, 4)
+	w.grow()
+	for _, one := range w.store.drainer.heads.of {
+		one.loose += 1000
+	}
+	if err := mendNow(w.store); err != nil {
+		t.Fatal(err)
+	}
+	table = &viewed{Catalog: w.table}
+	cfg := testConfig(&clock{})
+	cfg.Catalog, cfg.chunkExtents, cfg.Spill = table, 4, memorySpill(1)
+	s = newStore(cfg)
+	if _, _, err := s.restore(); err != nil {
+		t.Fatal(err)
+	}
+	for p, l := range s.mu.logs {
+		if unread, all := unreadIn(l), len(w.logs[p]); unread*2 < all || all < 20 {
+			t.Fatalf("%d batches of %v are unread, of %d: too few", unread, p, all)
+		}
+	}
+	return s, table, w.logs
+}
+
+// grow goes on until all logs are of some length.
+func (w *headsWorld) grow() {
+	for n := 0; n < 30 || slices.ContainsFunc(slices.Collect(maps.Values(w.logs)), func(l []extent) bool { return len(l) < 25 }); n++ {
+		w.step()
+	}
+}
+
+// unreadIn is how many batches of a log nobody has read.
+func unreadIn(l *Log) (batches int) {
+	for _, c := range l.mu.index.chunks {
+		if c.unread != nil {
+			batches += int(c.batches)
+		}
+	}
+	return batches
+}
+
+// What a start leaves unread is read afterwards, goes to where it takes no memory, and the catalog of then is let go of.
+func TestWhatAStartLeavesUnreadIsReadAfterwards(t *testing.T) {
+	s, table, logs := unreadWorld(t)
+	if table.open != 1 {
+		t.Fatalf("%d views are open, want the one that is read from", table.open)
+	}
+	cut := s.mu.logs[topic.Partition{Topic: p0.Topic, Index: 1}]
+	cut.mu.index.drop(7) // Chunks move to the front.
+	if err := s.readIndexes(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if table.open != 0 {
+		t.Errorf("%d views are open, want none", table.open)
+	}
+	if used, _ := s.cfg.Spill.Bytes(); used == 0 {
+		t.Error("nothing was spilled")
+	}
+	for p, want := range logs {
+		l := s.mu.logs[p]
+		if l == cut {
+			want = want[7:]
+		}
+		if n := unreadIn(l); n > 0 || l.mu.index.len() != len(want) {
+			t.Fatalf("%v: %d batches are unread, %d there, want none and %d", p, n, l.mu.index.len(), len(want))
+		}
+		for i, e := range want {
+			if got := l.mu.index.at(i); got.base != e.base || got.at != e.at || got.epoch != e.epoch {
+				t.Fatalf("%v: batch %d is %+v, want %+v", p, i, got, e)
+			}
+		}
+	}
+	if err := s.readIndexes(context.Background()); err != nil {
+		t.Errorf("once more: %v", err)
+	}
+}
+
+// A chunk that somebody has looked into, or that was dropped, while it was read, is not replaced by what was read.
+func TestWhatIsReadLateDoesNotReplaceWhatChanged(t *testing.T) {
+	for name, change := range map[string]func(x *index, k int){
+		"looked into": func(x *index, k int) { x.open(k) },
+		"dropped":     func(x *index, k int) { x.drop(x.chunks[k+1].from - x.gone) },
+		"cut":         func(x *index, k int) { x.cut(x.chunks[k].from + 1 - x.gone) },
+		"emptied":     func(x *index, _ int) { x.cut(0) },
+	} {
+		s, _, _ := unreadWorld(t)
+		x := &s.mu.logs[p0].mu.index
+		c, k, _ := x.unreadChunk(0)
+		open, err := c.unread.load(&c, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(x, k)
+		n := x.len()
+		if x.readAs(k, &c, freeze(open), false) {
+			t.Errorf("%s: the chunk was replaced", name)
+		}
+		for i := range n {
+			if e := x.at(i); i > 0 && e.base != x.at(i-1).end() {
+				t.Fatalf("%s: batch %d is at %d, want it behind the one before it", name, i, e.base)
+			}
+		}
+	}
+}
+
+// A store that has ended with batches unread is looked into by who has come too late, and ends nobody's process.
+func TestLookIntoAStoreThatHasEnded(t *testing.T) {
+	s, table, logs := unreadWorld(t)
+	if err := errors.Join(s.bodies.close(), s.bodies.close()); err != nil || table.open != 0 {
+		t.Fatalf("%v, %d views are open", err, table.open)
+	}
+	for p, want := range logs {
+		x := &s.mu.logs[p].mu.index
+		for i := range want {
+			if e := x.at(i); i > 0 && e.base != x.at(i-1).end() {
+				t.Fatalf("batch %d of %v is at %d, want it behind the one before it", i, p, e.base)
+			}
+		}
+		if x.len() != len(want) || x.at(x.len()-1).end() != want[len(want)-1].end() {
+			t.Errorf("%v: %d batches up to %d", p, x.len(), x.at(x.len()-1).end())
+		}
+	}
+}
+
+// A catalog that does not give back what a start has left unread ends the store, and says why.
+func TestUnreadBatchesThatAreGoneEndTheStore(t *testing.T) {
+	s, table, _ := unreadWorld(t)
+	gone := errors.New("gone")
+	s.bodies.mu.view = failing{gone}
+	if err := s.readIndexes(context.Background()); !errors.Is(err, gone) {
+		t.Errorf("got %v, want %v", err, gone)
+	}
+	if table.open == 0 {
+		t.Error("the catalog was let go of, although batches are unread")
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Range(_, _ []byte, _ func(_, _ []byte) error) error { return f.err }
+func (failing) Close() error                                         { return nil }
+
+// With a catalog on a disk: a start leaves batches unread, a drain goes on beside that, and the next start, after an end in
+// its midst, has all of it.
+func TestStartsWithHeadsOnADisk(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "catalog")
+	open := func() *catalog.Catalog {
+		table, err := catalog.Open(dir, testConfig(&clock{}).Logger, func(err error) { panic(err) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return table
+	}
+	w := newHeadsWorld(t, 5, 4)
+	w.grow()
+	var edits []catalog.Edit
+	if err := w.table.Range(nil, []byte{keyEnd}, func(key, value []byte) error {
+		edits = append(edits, catalog.Edit{Key: slices.Clone(key), Value: slices.Clone(value)})
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	table := open()
+	if err := table.Apply(edits); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		cfg := testConfig(&clock{})
+		cfg.Catalog, cfg.chunkExtents = table, 4
+		s := newStore(cfg)
+		if _, _, err := s.restore(); err != nil {
+			t.Fatal(err)
+		}
+		for p, want := range w.logs {
+			l := s.mu.logs[p]
+			if _, _, _, err := l.readNext(0); err != nil {
+				t.Fatal(err)
+			}
+			if l.mu.index.len() != len(want) || l.mu.index.at(len(want)/2).at != want[len(want)/2].at {
+				t.Fatalf("%v has %d batches, want %d", p, l.mu.index.len(), len(want))
+			}
+		}
+		if err := errors.Join(s.bodies.close(), table.Close()); err != nil {
+			t.Fatal(err)
+		}
+		table = open()
+	}
+	if err := table.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
