@@ -449,8 +449,19 @@ func (s *soak) judge(warmUp time.Duration) {
 			s.t.Logf("broker %d, %-12s %8.1f to %8.1f, fitted %+.1f an hour, %+.1f in %v", i+1, gauge.name, first.value, last.value,
 				3600*slope(judged), grown, (last.at - first.at).Round(time.Second))
 			if grown > allowed {
-				s.t.Errorf("broker %d: %s grew by %.1f in %v, want at most %.1f", i+1, gauge.name, grown, last.at-first.at, allowed)
+				s.t.Errorf("broker %d: %s grew by %.1f in %v, want at most %.1f: %s", i+1, gauge.name, grown, last.at-first.at, allowed, course(judged))
 			}
 		}
 	}
+}
+
+// course is how samples went, by some of them.
+func course(samples []sampled) string {
+	const shown = 24
+	var said []string
+	for i := range min(shown, len(samples)) {
+		a := samples[i*(len(samples)-1)/(min(shown, len(samples))-1)]
+		said = append(said, fmt.Sprintf("%.0f", a.value))
+	}
+	return strings.Join(said, ", ")
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -196,7 +197,7 @@ func TestSpillDoesNotBringBackWhatWasReplaced(t *testing.T) {
 	}
 }
 
-// What a start costs for each batch that was drained, with the catalog in memory, and what it costs to read the batches then.
+// What a start costs for each batch that was drained, and what it costs to read the batches then.
 func BenchmarkRestore(b *testing.B) {
 	b.Run("runs", func(b *testing.B) { benchmarkRestore(b, false) })
 	b.Run("heads", func(b *testing.B) { benchmarkRestore(b, true) })
@@ -204,8 +205,16 @@ func BenchmarkRestore(b *testing.B) {
 
 func benchmarkRestore(b *testing.B, heads bool) {
 	const partitions, perPartition = 100, 10_000
-	table := &catalogtest.Catalog{}
 	cfg := testConfig(&clock{})
+	table, err := catalog.Open(filepath.Join(b.TempDir(), "catalog"), cfg.Logger, func(err error) { panic(err) })
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		if err := table.Close(); err != nil {
+			b.Error(err)
+		}
+	}()
 	cfg.Catalog = table
 	drained := newStore(cfg)
 	for p := range int32(partitions) {
