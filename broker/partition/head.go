@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"slices"
 
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
@@ -112,10 +111,4 @@ func decodeHead(key, value []byte) (p topic.Partition, h head, err error) {
 		return p, head{}, fmt.Errorf("%w: head at %d of %v", errCatalog, h.base, p)
 	}
 	return p, h, nil
-}
-
-// same reports whether two heads say the same.
-func (h *head) same(other *head) bool {
-	return h.base == other.base && h.batches == other.batches && h.first == other.first && h.summary == other.summary &&
-		slices.Equal(h.packs, other.packs)
 }

@@ -216,15 +216,16 @@ func (d *drainer) mendLog(p topic.Partition, most int, between func() error) err
 			if err := d.group(&g, gap.end); err != nil {
 				return err
 			}
-			if len(g.edits) > 0 {
-				if err := d.store.cfg.Catalog.Apply(g.edits); err != nil {
-					return err
-				}
-				one.add(g.spans)
-			}
 			if at, more = g.at, g.full; !more {
 				one.loose = len(g.group)
 			}
+			if len(g.edits) == 0 {
+				continue
+			}
+			if err := d.store.cfg.Catalog.Apply(g.edits); err != nil {
+				return err
+			}
+			one.add(g.spans)
 			if err := between(); err != nil {
 				return err
 			}

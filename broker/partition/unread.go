@@ -215,8 +215,8 @@ func (s *Store) readIndexes(ctx context.Context) error {
 					return nil
 				}
 				if worked := s.cfg.Now() - from; worked >= readTurn {
-					if s.demand() != idle && !pause(ctx, readRests*worked) {
-						return nil
+					if s.demand() != idle {
+						pause(ctx, readRests*worked)
 					}
 					from = s.cfg.Now()
 				}
