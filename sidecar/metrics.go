@@ -185,6 +185,9 @@ func drainMetrics(r register, stats func() partition.Stats) {
 	r.read("merged_packs_total", "Small packs that were merged with their neighbours.", func() uint64 {
 		return uint64(stats().Drain.Merged)
 	})
+	r.read("catalog_heads_total", "Notes of some hundred drained batches each, which a start then need not read.", func() uint64 {
+		return uint64(stats().Drain.Heads)
+	})
 	r.read("drained_bytes_total", "Bytes that were copied from the write-ahead log into packs.", func() uint64 {
 		return uint64(stats().Drain.Bytes)
 	})

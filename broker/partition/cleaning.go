@@ -67,7 +67,7 @@ func (c *cleaning) begin(number uint64, keysMax int) {
 
 // newIndex is one of batches that lie in packs, for who holds no lock.
 func (s *Store) newIndex() *index {
-	return &index{spill: s.cfg.Spill, hasty: true, extents: s.cfg.chunkExtents}
+	return &index{spill: s.cfg.Spill, hasty: true, extents: s.cfg.ChunkBatches}
 }
 
 // free gives back what the lists take. What a portion was belongs to its log's compaction, but for that of the last one.

@@ -43,6 +43,9 @@ type Config struct {
 	// RollBackoff is how long after a look for files of the WAL that logs to compact wait in the next one comes,
 	// 10 s unless set. At most one file is sealed early in that time.
 	RollBackoff time.Duration
+	// ChunkBatches is how many batches of a log are told together in memory and by a head, 512 unless set: fewer are for
+	// simulations.
+	ChunkBatches int
 	// Processors is how many the machine has, as many as Go uses unless set: where they are few, what is done beside appends
 	// and reads waits more.
 	Processors int
@@ -71,8 +74,6 @@ type Config struct {
 	portionBatches int
 	// dueBatch is how large the batches of a log are at least of which files wait for a compaction; only tests set it.
 	dueBatch int64
-	// chunkExtents is how many batches are frozen together in an index, chunkLength unless a test sets it.
-	chunkExtents int
 }
 
 // Keys of log attributes.
@@ -102,6 +103,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.CompactBytesMax, 128<<20)
 	setDefault(&c.CompactBackoff, 15*time.Second)
 	setDefault(&c.RollBackoff, 10*time.Second)
+	setDefault(&c.ChunkBatches, chunkLength)
 	setDefault(&c.Processors, runtime.GOMAXPROCS(0))
 	setDefault(&c.portionBytes, portionBytes)
 	setDefault(&c.portionBatches, portionBatches)
@@ -127,6 +129,8 @@ func (c Config) validate() error {
 		return errors.New("partition store is sink and replay of its WAL: leave them unset")
 	case c.CompactBytesPerSecond < 0:
 		return errors.New("rate of compactions must not be negative")
+	case c.ChunkBatches < 0:
+		return errors.New("number of batches of a chunk must not be negative")
 	case c.Processors < 0:
 		return errors.New("number of processors must not be negative")
 	case c.TailBytesMax < 0 || c.UnackedBytesMax < 0 || c.ProducersMax < 0:

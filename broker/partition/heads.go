@@ -159,7 +159,7 @@ func (h *headed) add(made []span) {
 
 // apply makes edits of the catalog durable, and takes those heads away that are not so any more.
 func (d *drainer) apply(edits []catalog.Edit) error {
-	followed, err := d.heads.follow(edits, d.store.chunkMost())
+	followed, err := d.heads.follow(edits, d.store.cfg.ChunkBatches)
 	if err != nil {
 		return err
 	}
@@ -167,14 +167,6 @@ func (d *drainer) apply(edits []catalog.Edit) error {
 		followed = edits
 	}
 	return d.store.cfg.Catalog.Apply(followed)
-}
-
-// chunkMost is how many batches a chunk has.
-func (s *Store) chunkMost() int {
-	if s.cfg.chunkExtents > 0 {
-		return s.cfg.chunkExtents
-	}
-	return chunkLength
 }
 
 // headsMost is how many batches get their heads by one edit.
@@ -194,7 +186,7 @@ func (d *drainer) mend() error {
 
 // mendLogs is mend that calls between after some of its work.
 func (d *drainer) mendLogs(between func() error) error {
-	most := d.store.chunkMost()
+	most := d.store.cfg.ChunkBatches
 	for _, p := range slices.SortedFunc(maps.Keys(d.heads.of), comparePartitions) {
 		if d.heads.of[p].loose < looseChunks*most {
 			continue
@@ -226,6 +218,7 @@ func (d *drainer) mendLog(p topic.Partition, most int, between func() error) err
 				return err
 			}
 			one.add(g.spans)
+			d.store.drained.heads.Add(int64(len(g.spans)))
 			if err := between(); err != nil {
 				return err
 			}

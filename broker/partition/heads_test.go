@@ -105,7 +105,7 @@ func newHeadsWorld(t *testing.T, seed uint64, chunk int) *headsWorld {
 
 func (w *headsWorld) open() *Store {
 	cfg := testConfig(&clock{})
-	cfg.Catalog, cfg.chunkExtents, cfg.Spill = w.table, w.chunk, memorySpill(w.random.IntN(3))
+	cfg.Catalog, cfg.ChunkBatches, cfg.Spill = w.table, w.chunk, memorySpill(w.random.IntN(3))
 	s := newStore(cfg)
 	if _, _, err := s.restore(); err != nil {
 		w.t.Fatal(err)

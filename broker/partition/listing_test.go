@@ -144,7 +144,7 @@ func TestLogThatIsCutMeanwhileIsListedAnew(t *testing.T) {
 func TestCompactionThatIsStoppedKeepsNothingInTheSpill(t *testing.T) {
 	s, _ := newPortioned(t, 1<<40)
 	to := memorySpill(1)
-	s.store.cfg.Spill, s.store.cfg.chunkExtents, s.one.mu.index.spill = to, 8, to
+	s.store.cfg.Spill, s.store.cfg.ChunkBatches, s.one.mu.index.spill = to, 8, to
 	within := func() bool {
 		c := s.store.drainer.compaction
 		return c != nil && c.now != nil && c.now.first > 0 && c.now.next > c.now.first

@@ -129,7 +129,7 @@ func newLog(s *Store, p topic.Partition) *Log {
 	l.mu.role = Role{Epoch: topic.NoEpoch}
 	l.mu.producers = newProducerTable(s.cfg.ProducersMax)
 	l.mu.room.bytesMax = s.cfg.UnackedBytesMax
-	l.mu.index.extents = s.cfg.chunkExtents
+	l.mu.index.extents = s.cfg.ChunkBatches
 	return l
 }
 

@@ -34,7 +34,7 @@ func (s *site) config() Config {
 		portionBytes:            s.portion,
 		dueBatch:                1,
 		mutant:                  s.bug,
-		chunkExtents:            s.chunk,
+		ChunkBatches:            s.chunk,
 		portionBatches:          2 * s.chunk,
 		Spill:                   s.spill(),
 	}
@@ -126,6 +126,9 @@ func (s *site) open(table *catalogtest.Catalog) {
 		s.fatal("open: %v", err)
 	}
 	s.store = store
+	for _, l := range store.snapshot() {
+		s.counts["left unread"] += unreadIn(l)
+	}
 	s.store.appender = tap{s.store.appender, s}
 	s.store.SetLease(Forever)
 	s.store.CompactBy(func(p topic.Partition) (Compaction, bool) {

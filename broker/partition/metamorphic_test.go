@@ -87,7 +87,7 @@ const (
 var metaMet = []string{
 	"append", "append duplicate", "append refused", "append marker", "append transactional", "replicate", "replicate marker",
 	"truncate", "truncate committed", "delete records", "move start", "retention by size", "retention by time", "drained",
-	"adopted", "adopted meanwhile", "held", "rewritten", "merged", "compacted", "removed", "flipped", "unreadable", "found by scrub",
+	"adopted", "adopted meanwhile", "headed", "left unread", "held", "rewritten", "merged", "compacted", "removed", "flipped", "unreadable", "found by scrub",
 	"repaired", "disk full", "space again", "refused reads", "reads again", "write failed", "copied", "copy reset", "moved",
 	"stopped", "crashed", "killed", "crashed within a step", "records lost", "quarantined", "verified", "verified damage",
 	"aborted transactions read", "time looked up", "horizon set", "tombstone gone", "spilled", "no room to spill", "damaged at a start",
@@ -164,7 +164,7 @@ type twins struct {
 	counts map[string]int
 	// tail is Config.TailBytesMax, portion Config.portionBytes, keys how many a compaction remembers.
 	tail, portion, keys int64
-	// chunk is Config.chunkExtents, and so many of the spill's segments there are.
+	// chunk is Config.ChunkBatches, and so many of the spill's segments there are.
 	chunk, segments int
 	rules           Compaction
 }
@@ -851,6 +851,7 @@ func (s *site) maintain() {
 	now := s.store.Stats()
 	s.counts["drained"] += int(now.Drain.Files - before.Drain.Files)
 	s.counts["adopted"] += int(now.Drain.Adopted - before.Drain.Adopted)
+	s.counts["headed"] += int(now.Drain.Heads - before.Drain.Heads)
 	s.counts["held"] += s.store.drainer.waiting()
 	s.counts["rewritten"] += int(now.Drain.Repacked - before.Drain.Repacked)
 	s.counts["merged"] += int(now.Drain.Merged - before.Drain.Merged)

@@ -91,7 +91,7 @@ func (s *Store) restoreIndexes(logs []topic.Partition, found []headAt) (err erro
 		return err
 	}
 	for _, l := range s.mu.logs { // Nobody else knows the store yet.
-		s.drainer.heads.restored(l.partition, l.mu.index.len(), s.chunkMost())
+		s.drainer.heads.restored(l.partition, l.mu.index.len(), s.cfg.ChunkBatches)
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ type Store struct {
 	// not be written anew, zero for none.
 	sortAfter, badAfter atomic.Int64
 	drained             struct {
-		files, adopted, bytes, packs, packBytes, repacked, merged, badPacks, rolled, stuck atomic.Int64
+		files, adopted, bytes, packs, packBytes, repacked, merged, badPacks, rolled, stuck, heads atomic.Int64
 	}
 	// rules say how partitions are compacted, compactions what was done.
 	rules       atomic.Pointer[func(topic.Partition) (Compaction, bool)]

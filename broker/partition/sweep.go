@@ -232,6 +232,8 @@ type DrainStats struct {
 	Packs, PackBytes, Repacked, Merged, BadPacks int64
 	// Rolled counts how often a file was to be sealed before it was full.
 	Rolled int64
+	// Heads are those that were made: each lets a start do without reading some hundred batches.
+	Heads int64
 	// SpilledBytes is what the logs know of drained batches outside of the heap.
 	SpilledBytes int64
 	// WaitingBytes is what could be drained, ChainBytes and SpareBytes the size of the WAL's files, WasteBytes that of
@@ -245,7 +247,7 @@ func (s *Store) drainStats() DrainStats {
 	d := DrainStats{Files: s.drained.files.Load(), Adopted: s.drained.adopted.Load(), Bytes: s.drained.bytes.Load(),
 		Packs: s.drained.packs.Load(), PackBytes: s.drained.packBytes.Load(),
 		Repacked: s.drained.repacked.Load(), Merged: s.drained.merged.Load(), BadPacks: s.drained.badPacks.Load(),
-		Rolled: s.drained.rolled.Load(), Stuck: s.drained.stuck.Load()}
+		Rolled: s.drained.rolled.Load(), Heads: s.drained.heads.Load(), Stuck: s.drained.stuck.Load()}
 	d.SpilledBytes, _ = s.cfg.Spill.Bytes()
 	if s.walLog != nil {
 		sealed, _ := s.walLog.Sealed()

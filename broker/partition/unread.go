@@ -162,17 +162,17 @@ func (x *index) readAs(k int, c *chunk, frozen []byte, spilled bool) bool {
 	return true
 }
 
-// readNext reads an unread chunk from k on, without the lock of the log, and says where there may be another.
-func (l *Log) readNext(k int) (next int, read, more bool, err error) {
+// readNext reads an unread chunk from k on, without the lock of the log, and says of how many batches, and where there may be another.
+func (l *Log) readNext(k int) (next, batches int, more bool, err error) {
 	l.mu.Lock()
 	c, k, more := l.mu.index.unreadChunk(k)
 	l.mu.Unlock()
 	if c.unread == nil {
-		return k, false, more, nil
+		return k, 0, more, nil
 	}
 	open, err := c.unread.load(&c, nil)
 	if err != nil {
-		return k, false, false, fmt.Errorf("read batches of %v from the catalog: %w", l.partition, err)
+		return k, 0, false, fmt.Errorf("read batches of %v from the catalog: %w", l.partition, err)
 	}
 	frozen := freeze(open)
 	slot, spilled := l.store.cfg.Spill.put(frozen)
@@ -185,7 +185,7 @@ func (l *Log) readNext(k int) (next int, read, more bool, err error) {
 	if !taken && spilled { // Somebody else has read it, or the chunks are others: the next look tells.
 		l.store.cfg.Spill.give(slot)
 	}
-	return k, true, true, nil
+	return k, len(open), true, nil
 }
 
 // How long unread chunks are read at once beside other work, and by how many times that others have the processor then.
@@ -200,17 +200,17 @@ func (s *Store) readIndexes(ctx context.Context) error {
 	if s.bodies == nil {
 		return nil
 	}
-	from := s.cfg.Now()
+	from, batches := s.cfg.Now(), 0
 	for _, l := range s.snapshot() {
 		for again := true; again; { // Chunks may have moved to the front meanwhile.
 			again = false
 			for k, more := 0, true; more; {
-				var read bool
+				var read int
 				var err error
 				if k, read, more, err = l.readNext(k); err != nil {
 					return err
 				}
-				again = again || read
+				batches, again = batches+read, again || read > 0
 				if ctx.Err() != nil {
 					return nil
 				}
@@ -223,6 +223,7 @@ func (s *Store) readIndexes(ctx context.Context) error {
 			}
 		}
 	}
+	s.cfg.Logger.Info("batches read that the start had not waited for", keyBatches, batches)
 	return s.bodies.close()
 }
 
@@ -233,9 +234,9 @@ func (s *Store) readOne() error {
 	}
 	for _, l := range s.snapshot() {
 		for k, more := 0, true; more; {
-			var read bool
+			var read int
 			var err error
-			if k, read, more, err = l.readNext(k); err != nil || read {
+			if k, read, more, err = l.readNext(k); err != nil || read > 0 {
 				return err
 			}
 		}

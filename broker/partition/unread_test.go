@@ -48,7 +48,7 @@ func unreadWorld(t *testing.T) (s *Store, table *viewed, logs map[topic.Partitio
 	}
 	table = &viewed{Catalog: w.table}
 	cfg := testConfig(&clock{})
-	cfg.Catalog, cfg.chunkExtents, cfg.Spill = table, 4, memorySpill(1)
+	cfg.Catalog, cfg.ChunkBatches, cfg.Spill = table, 4, memorySpill(1)
 	s = newStore(cfg)
 	if _, _, err := s.restore(); err != nil {
 		t.Fatal(err)
@@ -205,7 +205,7 @@ func TestStartsWithHeadsOnADisk(t *testing.T) {
 	}
 	for range 3 {
 		cfg := testConfig(&clock{})
-		cfg.Catalog, cfg.chunkExtents = table, 4
+		cfg.Catalog, cfg.ChunkBatches = table, 4
 		s := newStore(cfg)
 		if _, _, err := s.restore(); err != nil {
 			t.Fatal(err)

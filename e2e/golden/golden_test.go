@@ -144,6 +144,9 @@ func write(t *testing.T) {
 		if _, newest := b.format(); newest >= adoptionLevel {
 			b.fillFast()
 		}
+		if _, newest := b.format(); newest >= headLevel {
+			b.fillMany()
+		}
 		b.fillLater()
 	}
 	b.stop(syscall.SIGKILL)
@@ -256,6 +259,32 @@ func (b *broker) fillFast() {
 		}
 	}
 }
+
+// headLevel is the format level from which on the catalog tells of many batches together.
+const headLevel = 4
+
+// fillMany writes so many batches that the catalog does so.
+func (b *broker) fillMany() {
+	b.Helper()
+	client, end := b.client(kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(0), kgo.ProducerBatchMaxBytes(manyBytes*3/2))
+	defer end()
+	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	defer cancel()
+	value := make([]byte, manyBytes)
+	for n := 0; b.metric("outrigger_catalog_heads_total") == 0; n++ {
+		for range 1000 {
+			r := &kgo.Record{Topic: plainTopic, Partition: 0, Value: value}
+			client.Produce(ctx, r, func(_ *kgo.Record, err error) { must(b, err) })
+		}
+		must(b, client.Flush(ctx))
+		if n == 100 {
+			b.Fatal("the catalog tells of no batches together")
+		}
+	}
+}
+
+// manyBytes is how long the values are of which there are many, each in a batch of its own.
+const manyBytes = 2000
 
 func (b *broker) create(admin *kadm.Client, name string, partitions int32, configs map[string]*string) {
 	b.Helper()

@@ -144,6 +144,8 @@ func newBroker(h *host, session topic.Session) (*broker, error) {
 			FilesMax: walFilesMax, SparesMax: 1, DiscardBytes: walFileBytes / 4,
 		},
 		Catalog:      h.disk.catalog,
+		ChunkBatches: []int{0, 2, 5}[w.seed/6%3],
+		MayHead:      func() bool { return b.view.Image.Level() >= topic.HeadLevel },
 		RollBackoff:  2 * storeTickMicros * time.Microsecond,
 		TailBytesMax: w.mix.tailBytes, UnackedBytesMax: unackedBytesMax,
 		HighWatermarkCheckpoint: 100 * time.Millisecond, Observer: b, Now: h.clock,

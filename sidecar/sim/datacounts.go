@@ -17,7 +17,7 @@ type dataCounts struct {
 	lostHosts, flips, misdirected, staleBlocks, unreadable, quarantines, mended                         uint64
 	claims, uncleanElections, unsyncedLosses, scrubPasses, scrubFound, strides, secondLosses            uint64
 	preferred, reassigned, cancels, movesRefused, movesFinished, voted, evictedLogs                     uint64
-	deletions, deletionsDone, resets, drained, adopted, packsRemoved, repacked, merged, rolled          uint64
+	deletions, deletionsDone, resets, drained, adopted, packsRemoved, repacked, merged, rolled, heads   uint64
 	compactions, spansCut, compactedStarts, committedTransactions, abortedTransactions, leftOut         uint64
 }
 
@@ -110,7 +110,7 @@ func (c *dataCounts) rare() []Rare {
 		{"isr_below_min", c.smallISR}, {"preferred_leaders", c.preferred}, {"lost_hosts", c.lostHosts},
 		{"flips", c.flips}, {"misdirected_blocks", c.misdirected}, {"stale_blocks", c.staleBlocks}, {"unreadable_blocks", c.unreadable}, {"quarantines", c.quarantines}, {"mended", c.mended},
 		{"claims", c.claims}, {"unclean_elections", c.uncleanElections}, {"unsynced_losses", c.unsyncedLosses},
-		{"scrub_passes", c.scrubPasses}, {"scrub_found", c.scrubFound}, {"drained_files", c.drained}, {"adopted_files", c.adopted}, {"packs_removed", c.packsRemoved}, {"packs_written_anew", c.repacked}, {"packs_merged", c.merged}, {"files_sealed_early", c.rolled}, {"strides", c.strides}, {"second_losses", c.secondLosses},
+		{"scrub_passes", c.scrubPasses}, {"scrub_found", c.scrubFound}, {"drained_files", c.drained}, {"adopted_files", c.adopted}, {"packs_removed", c.packsRemoved}, {"packs_written_anew", c.repacked}, {"packs_merged", c.merged}, {"heads_made", c.heads}, {"files_sealed_early", c.rolled}, {"strides", c.strides}, {"second_losses", c.secondLosses},
 		{"reassigned", c.reassigned}, {"reassignments_cancelled", c.cancels}, {"reassignments_refused", c.movesRefused},
 		{"reassignments_finished", c.movesFinished}, {"voters_set", c.voted}, {"evicted_logs", c.evictedLogs},
 		{"deletions", c.deletions}, {"deletions_done", c.deletionsDone}, {"log_resets", c.resets}, {"compactions", c.compactions}, {"spans_cut", c.spansCut},

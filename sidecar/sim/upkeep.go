@@ -88,6 +88,7 @@ func (b *broker) turnDrain() error {
 	}
 	b.w.count.adopted += uint64(after.Adopted - before.Adopted)
 	b.w.count.repacked += uint64(after.Repacked - before.Repacked)
+	b.w.count.heads += uint64(after.Heads - before.Heads)
 	b.w.count.merged += uint64(after.Merged - before.Merged)
 	return b.turnCompaction()
 }
