@@ -42,15 +42,15 @@ type cleaning struct {
 	recorded, installs bool
 }
 
-// begin notes what the log has now. One that is cut again and again meanwhile has its turn later.
-func (c *cleaning) begin(number uint64, keysMax int) {
+// begin notes what the log has now, and calls between after some of that. One that is cut again and again meanwhile has its turn later.
+func (c *cleaning) begin(number uint64, keysMax int, between func() error) (err error) {
 	config, ok := compact.Config{}, false
 	was := c.log.store.newIndex()
 	for range listsMax {
 		var first, until topic.Offset
 		config, first, until = c.plan(number)
 		was.reset()
-		if ok = c.list(was, first, until); ok {
+		if ok, err = c.list(was, first, until, between); ok || err != nil {
 			break
 		}
 	}
@@ -63,6 +63,7 @@ func (c *cleaning) begin(number uint64, keysMax int) {
 	c.pass = compact.NewPass(config, int64(c.from))
 	c.unmarked = map[topic.Offset]bool{}
 	c.next = c.was.before(c.from)
+	return err
 }
 
 // newIndex is one of batches that lie in packs, for who holds no lock.
@@ -107,11 +108,16 @@ func (c *cleaning) plan(number uint64) (config compact.Config, first, until topi
 }
 
 // list notes the batches between two offsets, unless the log was cut since that was planned.
-func (c *cleaning) list(was *index, first, until topic.Offset) (ok bool) {
-	for ok = true; ok && first < until; {
-		first, ok = c.listNext(was, first, until)
+func (c *cleaning) list(was *index, first, until topic.Offset, between func() error) (ok bool, err error) {
+	for first < until {
+		if first, ok = c.listNext(was, first, until); !ok {
+			return false, nil
+		}
+		if err := between(); err != nil {
+			return false, err
+		}
 	}
-	return ok
+	return true, nil
 }
 
 // listNext notes some of them, and says where the next ones begin.
@@ -176,8 +182,7 @@ func (c *compaction) step() (read int64, err error) {
 	default:
 		return read, fmt.Errorf("compact %v: %w", now.log.partition, err)
 	}
-	c.choose()
-	return max(1, read), nil
+	return max(1, read), c.choose()
 }
 
 // errUncleanable: a batch cannot be taken apart, although its checksum is right.
@@ -305,6 +310,5 @@ func (c *compaction) turn() error {
 		c.rest = now
 		return nil
 	}
-	c.choose()
-	return nil
+	return c.choose()
 }

@@ -132,8 +132,10 @@ func (d *drainer) compactTurn(until func() bool) (more bool, err error) {
 func (d *drainer) compact(bytes int64) (more bool, err error) {
 	c := d.compaction
 	if c == nil {
-		if c = d.beginCompaction(); c == nil {
+		if c, err = d.beginCompaction(); errors.Is(err, errEnding) {
 			return false, nil
+		} else if c == nil || err != nil {
+			return false, err
 		}
 		d.compaction = c
 	}
@@ -168,7 +170,10 @@ func (d *drainer) compact(bytes int64) (more bool, err error) {
 	}
 	if err != nil {
 		c.free()
-		return false, errors.Join(err, c.abandon())
+		if abandoned := c.abandon(); abandoned != nil || !errors.Is(err, errEnding) { // That the store ends hides no other error.
+			return false, errors.Join(err, abandoned)
+		}
+		return false, nil
 	}
 	if c.follows() {
 		d.compaction = c
@@ -218,23 +223,23 @@ func (d *drainer) stop() error {
 }
 
 // beginCompaction finds a log that is worth it, nil if there is none.
-func (d *drainer) beginCompaction() *compaction {
+func (d *drainer) beginCompaction() (*compaction, error) {
 	highest := d.compacted
 	for number := range d.packs {
 		highest = max(highest, number)
 	}
 	c := &compaction{drainer: d, number: (highest/compactionSpan + 1) * compactionSpan, reads: map[uint64]bool{}}
 	if highest == 0 || c.number >= d.nextPack || d.store.cfg.Now() < d.crampedUntil {
-		return nil
+		return nil, nil //nolint:nilnil // there is none
 	}
 	c.room = d.store.walLog.Lasting()
 	c.queue = d.look(c.number)
 	// Those of which the largest share is to be compacted come first.
 	slices.SortStableFunc(c.queue, func(a, b dirty) int { return cmp.Compare(b.ratio(), a.ratio()) })
-	if c.choose(); c.now == nil {
-		return nil
+	if err := c.choose(); err != nil || c.now == nil {
+		return nil, err
 	}
-	return c
+	return c, nil
 }
 
 // look lists the logs that are worth a compaction of what they have in packs below a number, and notes how
@@ -261,28 +266,36 @@ func (d *drainer) look(number uint64) (queue []dirty) {
 	return queue
 }
 
-// choose takes the next log for which there is space, unless the pack is large enough, in place of one that was given up.
-func (c *compaction) choose() {
+// choose takes the next log for which there is space, unless the pack is large enough, in place of one that was given up. To list
+// what a large log has takes long: files are adopted meanwhile.
+func (c *compaction) choose() error {
 	if c.now != nil {
 		c.now.free()
 	}
 	c.now = nil
 	if c.bytes >= compactionPackBytes {
-		return
+		return nil
 	}
 	for len(c.queue) > 0 && !c.fits(c.queue[0].log) {
 		c.queue = c.queue[1:]
 	}
 	if len(c.queue) == 0 {
-		return
+		return nil
 	}
+	between := func() error { return c.giveWay(&c.compacting) }
 	now := &cleaning{log: c.queue[0].log, rules: c.queue[0].rules}
-	now.begin(c.number, int(c.store.cfg.CompactBytesMax/compact.KeyBytes))
-	now.portions = c.divide(now.was)
+	err := now.begin(c.number, int(c.store.cfg.CompactBytesMax/compact.KeyBytes), between)
+	if err == nil {
+		now.portions, err = c.divide(now.was, between)
+	}
+	if err != nil {
+		now.free()
+		return err
+	}
 	if now.divided = len(now.portions) > 1; now.divided {
 		if c.queue = c.queue[:1]; c.pack != nil || len(c.done) > 0 { // Its portions have packs of their own.
 			now.free()
-			return
+			return nil
 		}
 		c.number = now.portions[0].number
 	}
@@ -290,6 +303,7 @@ func (c *compaction) choose() {
 	c.queue = c.queue[1:]
 	c.now = now
 	c.readsFrom(now.was)
+	return nil
 }
 
 // fits reports whether there is space for what the log has in packs, or for one portion of it. How much of that stays is not known before it

@@ -334,7 +334,7 @@ func TestBatchesAreListedAsTheLogHasThemAtLast(t *testing.T) {
 	if list() {
 		t.Error("a log was listed that was cut")
 	}
-	again.begin(c.number(), 1)
+	begun(t, again.begin(c.number(), 1, goOn))
 	if !slices.Equal(all(again.was), extents(l)) || again.bytes != l.mu.bytes {
 		t.Errorf("%d batches of %d bytes are to be compacted, want the %d of %d that are left", again.was.len(), again.bytes,
 			l.mu.index.len(), l.mu.bytes)

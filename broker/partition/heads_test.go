@@ -200,7 +200,7 @@ func mendNow(s *Store) error {
 	if !s.mayHead() {
 		return nil
 	}
-	return s.drainer.mendLogs(func() error { return nil })
+	return s.drainer.mendLogs(goOn)
 }
 
 // begins reports whether a run begins at an offset.

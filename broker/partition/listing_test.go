@@ -93,7 +93,7 @@ func TestCompactionListsBatchesOffTheHeap(t *testing.T) {
 	}
 	before := heap()
 	c := &cleaning{log: l, rules: Compaction{LagMax: maxAge}}
-	c.begin(uint64(batches/20_000+2)*wal.PackStep, 1)
+	begun(t, c.begin(uint64(batches/20_000+2)*wal.PackStep, 1, goOn))
 	for i, e := range c.was.all() {
 		if i%2 == 0 {
 			e.latest = e.newest
@@ -129,7 +129,7 @@ func TestLogThatIsCutMeanwhileIsListedAnew(t *testing.T) {
 			return nil, syscall.ENOSPC
 		})
 		again := &cleaning{log: l, rules: c.rules}
-		again.begin(1<<40, 1)
+		begun(t, again.begin(1<<40, 1, goOn))
 		var want []extent
 		if cuts < listsMax {
 			want = extents(l)
@@ -182,11 +182,86 @@ func TestPortionHasSoManyBatchesAtMost(t *testing.T) {
 	for room, want := range map[int64][]int{1 << 50: {inPack, inPack + most, inPack + 2*most, 3 * inPack}, 1: {inPack, 2 * inPack, 3 * inPack}} {
 		d.room = room
 		var got []int
-		for _, p := range d.divide(c.was) {
+		for _, p := range divided(t, d, c.was) {
 			got = append(got, p.until)
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("with room for %d bytes the portions end at batches %v, want %v", room, got, want)
 		}
+	}
+}
+
+// goOn is what is done between pieces of work where nothing else is.
+func goOn() error { return nil }
+
+func begun(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func divided(t testing.TB, c *compaction, was listing) []portion {
+	t.Helper()
+	portions, err := c.divide(was, goOn)
+	begun(t, err)
+	return portions
+}
+
+// To note what a long log has, and to divide it, lets others go on in between, and ends if the store does: nothing is kept of it then.
+func TestToListALongLogGivesWay(t *testing.T) {
+	const chunks = 40
+	l, c := vast(t, chunks*chunkLength)
+	before, _ := l.store.cfg.Spill.Bytes()
+	times := 0
+	between := func() error {
+		times++
+		return nil
+	}
+	again := &cleaning{log: l, rules: c.rules}
+	begun(t, again.begin(c.number(), 1, between))
+	if times < chunks {
+		t.Errorf("others could go on %d times while %d chunks were listed", times, chunks)
+	}
+	d := &compaction{drainer: &drainer{store: l.store, packs: map[uint64]wal.Pack{}, spent: map[uint64]bool{}}, number: c.number()}
+	times = 0
+	if _, err := d.divide(again.was, between); err != nil || times < chunks {
+		t.Errorf("others could go on %d times while %d chunks were divided, %v", times, chunks, err)
+	}
+	again.free()
+	times = 0
+	ends := func() error {
+		if times++; times == chunks/2 {
+			return errEnding
+		}
+		return nil
+	}
+	if err := again.begin(c.number(), 1, ends); !errors.Is(err, errEnding) {
+		t.Errorf("got %v, want %v", err, errEnding)
+	}
+	again.free()
+	if after, _ := l.store.cfg.Spill.Bytes(); after != before {
+		t.Errorf("%d bytes are spilled after all was given up, %d before", after, before)
+	}
+}
+
+// A store that ends while a log is listed gives the compaction up, and that is no failure.
+func TestEndWhileALogIsListedIsNoFailure(t *testing.T) {
+	p := newPress(t, func(c *Config) { c.ChunkBatches = 2 })
+	p.lead()
+	for range 3 {
+		p.append(p.one, at(1), at(1), at(3), at(9), at(1), at(3))
+		p.drain()
+	}
+	listed := false
+	p.store.drainer.ending = func() bool { listed = true; return true }
+	more, err := p.driver.Compact(1)
+	if more || err != nil || !listed || p.store.drainer.compaction != nil {
+		t.Fatalf("more %t, %v, listed %t, compaction %v", more, err, listed, p.store.drainer.compaction)
+	}
+	p.store.drainer.ending = nil
+	p.compact()
+	if got := p.store.Stats().Compaction.Logs; got == 0 {
+		t.Error("the log was not compacted later")
 	}
 }

@@ -29,7 +29,7 @@ func vast(tb testing.TB, batches int) (*Log, *cleaning) {
 	l.mu.highWatermark, l.mu.durable, l.mu.committed, l.mu.settled = l.mu.end, l.mu.end, batches, batches
 	number := uint64(batches/20_000+2) * wal.PackStep
 	c := &cleaning{log: l, rules: Compaction{LagMax: maxAge}}
-	c.begin(number, 1)
+	begun(tb, c.begin(number, 1, goOn))
 	for i := 0; i < c.was.len(); i += 2 {
 		e := c.was.at(i)
 		if i+1 < c.was.len() {
@@ -56,7 +56,7 @@ func BenchmarkPause(b *testing.B) {
 		}},
 		{"begin", func(l *Log, c *cleaning) {
 			again := &cleaning{log: l, rules: c.rules}
-			again.begin(c.number(), 1)
+			begun(b, again.begin(c.number(), 1, goOn))
 		}},
 		{"look", func(l *Log, c *cleaning) { l.dirt(c.rules, wal.Position{File: c.number() | wal.PackBit}) }},
 		{"hold", func(_ *Log, c *cleaning) {

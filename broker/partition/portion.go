@@ -48,7 +48,7 @@ type portion struct {
 }
 
 // divide makes portions of the batches of a log, of which the last goes to the pack that others may share.
-func (c *compaction) divide(was listing) (portions []portion) {
+func (c *compaction) divide(was listing, between func() error) (portions []portion, err error) {
 	taken, held := map[uint64]bool{}, map[uint64]int64{}
 	for number := range c.packs {
 		taken[number/portionSpan] = true
@@ -58,6 +58,11 @@ func (c *compaction) divide(was listing) (portions []portion) {
 	}
 	bytes, batches, behind, last, failed := int64(0), 0, uint64(wal.PackStep), uint64(0), uint64(0)
 	for i, e := range was.all() {
+		if i%chunkLength == 0 {
+			if err := between(); err != nil {
+				return nil, err
+			}
+		}
 		file := e.at.File &^ wal.PackBit
 		// A pack of which a part was moved stays until the rest was: there has to be room for all of it.
 		splits := file != last || held[file]+bytes <= c.room
@@ -75,7 +80,7 @@ func (c *compaction) divide(was listing) (portions []portion) {
 		}
 		bytes, batches, last = bytes+int64(e.encoded), batches+1, file
 	}
-	return append(portions, portion{until: was.len(), bytes: bytes, number: c.number})
+	return append(portions, portion{until: was.len(), bytes: bytes, number: c.number}), nil
 }
 
 // unused finds a number between two others, at an odd multiple of portionSpan up to the next of which no pack is or

@@ -212,7 +212,7 @@ func (s *Store) readIndexes(ctx context.Context) error {
 				}
 				batches, again = batches+read, again || read > 0
 				if ctx.Err() != nil {
-					return nil
+					return nil //nolint:nilerr // the next start reads them
 				}
 				if worked := s.cfg.Now() - from; worked >= readTurn {
 					if s.demand() != idle {
