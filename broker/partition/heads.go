@@ -172,27 +172,34 @@ func (d *drainer) apply(edits []catalog.Edit) error {
 // headsMost is how many batches get their heads by one edit.
 const headsMost = 64 << 10
 
-// mend makes heads for the logs that have many batches without one. If the store ends, the next run goes on.
+// mend makes heads for the logs that have many batches without one, in its share of the time: a store of very many has none when the
+// format level is finalized.
 func (d *drainer) mend() error {
-	if !d.heads.due || !d.store.mayHead() {
-		return nil
+	if d.heads.due && d.store.mayHead() {
+		if d.grant(&d.heading, d.store.cfg.Now(), 0); d.heading.may() {
+			if err := d.mendLogs(func() bool {
+				d.heading.spend(d.store.cfg.Now())
+				return d.heading.owes() || d.store.waits() || d.ends() != nil
+			}); err != nil {
+				return err
+			}
+		}
 	}
-	d.grant(&d.heading, d.store.cfg.Now(), 0)
-	if err := d.mendLogs(func() error { return d.breathe(&d.heading) }); !errors.Is(err, errEnding) {
-		return err
-	}
+	d.store.headless.Store(d.heads.due)
 	return nil
 }
 
-// mendLogs is mend that calls between after some of its work.
-func (d *drainer) mendLogs(between func() error) error {
+// mendLogs is mend until it is told to stop, after an edit.
+func (d *drainer) mendLogs(stop func() bool) error {
 	most := d.store.cfg.ChunkBatches
 	for _, p := range slices.SortedFunc(maps.Keys(d.heads.of), comparePartitions) {
 		if d.heads.of[p].loose < looseChunks*most {
 			continue
 		}
-		if err := d.mendLog(p, most, between); err != nil {
+		if stopped, err := d.mendLog(p, most, stop); err != nil {
 			return fmt.Errorf("make heads of %v: %w", p, err)
+		} else if stopped { // The next turn goes on.
+			return nil
 		}
 	}
 	d.heads.due = false
@@ -200,31 +207,29 @@ func (d *drainer) mendLogs(between func() error) error {
 }
 
 // mendLog makes the heads that a log wants for, as many at once as an edit takes.
-func (d *drainer) mendLog(p topic.Partition, most int, between func() error) error {
+func (d *drainer) mendLog(p topic.Partition, most int, stop func() bool) (stopped bool, err error) {
 	one := d.heads.of[p]
 	for _, gap := range one.gaps() {
 		for at, more := gap.base, true; more; {
 			g := grouping{partition: p, most: most, last: gap.end == math.MaxInt64, at: at}
 			if err := d.group(&g, gap.end); err != nil {
-				return err
+				return false, err
 			}
-			if at, more = g.at, g.full; !more {
+			if at, more = g.at, g.full; len(g.edits) > 0 {
+				if err := d.store.cfg.Catalog.Apply(g.edits); err != nil {
+					return false, err
+				}
+				one.add(g.spans)
+				d.store.drained.heads.Add(int64(len(g.spans)))
+			}
+			if g.last && !more {
 				one.loose = len(g.group)
-			}
-			if len(g.edits) == 0 {
-				continue
-			}
-			if err := d.store.cfg.Catalog.Apply(g.edits); err != nil {
-				return err
-			}
-			one.add(g.spans)
-			d.store.drained.heads.Add(int64(len(g.spans)))
-			if err := between(); err != nil {
-				return err
+			} else if len(g.edits) > 0 && stop() {
+				return true, nil
 			}
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // group groups the runs from where g is on, below an offset, up to as many as an edit takes.

@@ -227,7 +227,7 @@ func (s *Store) tickDrain(now time.Duration) {
 		s.unsorted.Store(true)
 	}
 	due := s.drains() || s.sorts() ||
-		s.dropped.Load() != s.swept.Load() || s.doomed.Load() || scarce && spares > 0 || s.walLog.Waste() > 0
+		s.headless.Load() && s.mayHead() || s.dropped.Load() != s.swept.Load() || s.doomed.Load() || scarce && spares > 0 || s.walLog.Waste() > 0
 	s.drainDue.Store(due)
 	if s.compacting.Load() || now-s.compactedAt >= s.cfg.CompactBackoff {
 		s.compactedAt = now

@@ -75,6 +75,8 @@ type Store struct {
 	rolledAt, openedAt time.Duration
 	// unsorted: packs wait to be written anew. crowded: more of all packs is dead than is needed.
 	unsorted, crowded atomic.Bool
+	// headless: batches wait for heads.
+	headless atomic.Bool
 	// spilledAt is when the drainer last looked for what can be moved out of memory.
 	spilledAt time.Duration
 	// sortAfter is until when that has had its share of the time, badAfter when a pack is to be tried again that could
@@ -163,6 +165,7 @@ func (s *Store) open(cfg Config) error {
 	if err := s.finishReplay(); err != nil {
 		return errors.Join(fmt.Errorf("replay node WAL: %w", err), walLog.Close())
 	}
+	s.headless.Store(s.drainer.heads.due)
 	cfg.Logger.Info("partition logs rebuilt", keyPartitions, len(s.mu.logs), keyBytes, s.size())
 	return nil
 }
