@@ -50,7 +50,7 @@ type gauged struct {
 	least  float64
 }
 
-var soakGauges = []gauged{{"memory MiB", 4, 24}, {"descriptors", 1, 8}, {"goroutines", 2, 16}, {"disk MiB", 8, 48}}
+var soakGauges = []gauged{{"memory MiB", 4, 24}, {"descriptors", 1, 8}, {"goroutines", 2, 16}, {"disk MiB", 8, 96}}
 
 // sampled is one gauge of one broker at one time.
 type sampled struct {
