@@ -506,6 +506,17 @@ func TestHeadThatIsWrongIsFound(t *testing.T) {
 			t.Errorf("%s: verify found %+v, %v", name, found.Damage, err)
 		}
 	}
+	wrong := h
+	wrong.bytes++
+	l := newLog(w.store, p0) // Of batches that are not known to be committed a start wants to know more than that.
+	all := w.logs[p0]
+	l.mu.start, l.mu.highWatermark, l.mu.end = all[0].base, all[0].base, all[len(all)-1].end()
+	if err := w.table.Apply([]catalog.Edit{{Key: key, Value: encodeHead(&wrong)}, {Key: partitionKey(keyLog, p0), Value: l.encodeLog()}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := restored(w.table); !errors.Is(err, errCatalog) {
+		t.Errorf("a head about what is not committed: got %v", err)
+	}
 	overlap := h
 	overlap.base++
 	if err := w.table.Apply([]catalog.Edit{{Key: key, Value: encodeHead(&h)}, {Key: headKey(p0, overlap.base), Value: encodeHead(&overlap)}}); err != nil {

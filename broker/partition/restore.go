@@ -140,7 +140,7 @@ func (s *Store) restoreShare(from, until []byte, logs []topic.Partition, found [
 	}
 	for _, p := range logs {
 		l := s.mu.logs[p]
-		if err := l.mu.index.restored(); err != nil {
+		if err := l.mu.index.restored(l.mu.highWatermark); err != nil {
 			return err
 		}
 		l.recount()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sort"
 	"sync"
 	"time"
 
@@ -125,8 +126,9 @@ func (x *index) addUnread(h *head, of *unread) {
 	}
 }
 
-// restored ends that an index is restored: what is added from now on comes behind extents that are read.
-func (x *index) restored() error {
+// restored ends that an index is restored: what is added from now on comes behind extents that are read. So are those from an offset
+// on, about which the start has questions: what is wrong with them is an error yet.
+func (x *index) restored(from topic.Offset) error {
 	if last := len(x.chunks) - 1; last >= 0 && x.chunks[last].unread != nil {
 		c := &x.chunks[last]
 		open, err := c.unread.load(c, nil)
@@ -136,6 +138,19 @@ func (x *index) restored() error {
 		c.open, c.unread = open, nil
 	}
 	x.freeze()
+	first := sort.Search(len(x.chunks), func(k int) bool {
+		end, _ := x.chunks[k].last()
+		return end > from
+	})
+	for k := first; k < len(x.chunks); k++ {
+		if c := &x.chunks[k]; c.unread != nil {
+			open, err := c.unread.load(c, nil)
+			if err != nil {
+				return err
+			}
+			c.frozen, c.unread = freeze(open), nil
+		}
+	}
 	return nil
 }
 
