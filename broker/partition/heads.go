@@ -189,16 +189,22 @@ func (d *drainer) mend() error {
 	return nil
 }
 
-// mendLogs is mend until it is told to stop, after an edit.
+// mendLogs is mend until it is told to stop, after an edit. The next turn goes on.
 func (d *drainer) mendLogs(stop func() bool) error {
 	most := d.store.cfg.ChunkBatches
+	mended := false
 	for _, p := range slices.SortedFunc(maps.Keys(d.heads.of), comparePartitions) {
 		if d.heads.of[p].loose < looseChunks*most {
 			continue
 		}
-		if stopped, err := d.mendLog(p, most, stop); err != nil {
+		if mended && stop() {
+			return nil
+		}
+		stopped, err := d.mendLog(p, most, stop)
+		if err != nil {
 			return fmt.Errorf("make heads of %v: %w", p, err)
-		} else if stopped { // The next turn goes on.
+		}
+		if mended = true; stopped {
 			return nil
 		}
 	}

@@ -411,6 +411,39 @@ func TestStartReadsWhatHasNoHead(t *testing.T) {
 	}
 }
 
+// Nobody waits for the heads of all logs: one that has few goes on with the next turn, too.
+func TestHeadsOfManyLogsAreMadeInManyTurns(t *testing.T) {
+	const logs = 20
+	cfg := testConfig(&clock{})
+	cfg.Catalog, cfg.ChunkBatches = &catalogtest.Catalog{}, 4
+	s := newStore(cfg)
+	random := rand.New(rand.NewPCG(1, 4))
+	for i := range int32(logs) {
+		var run runs
+		p := topic.Partition{Topic: p0.Topic, Index: i}
+		for _, e := range batchesOf(random, 0, 60, 1) {
+			run.add(p, e)
+		}
+		if err := s.drainer.apply(run.done(p)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	turns := 0
+	for made := int64(0); s.drainer.heads.due; turns++ {
+		if err := s.drainer.mendLogs(func() bool { return true }); err != nil {
+			t.Fatal(err)
+		}
+		now := s.drained.heads.Load()
+		if now-made > 60 || now == made {
+			t.Fatalf("turn %d has made %d heads", turns, now-made)
+		}
+		made = now
+	}
+	if turns != logs {
+		t.Errorf("%d logs have their heads after %d turns", logs, turns)
+	}
+}
+
 // No heads are made before every version that may open the directory knows them; then they are, also of runs that are longer than a
 // chunk, as they were before.
 func TestHeadsWaitForTheirLevel(t *testing.T) {
