@@ -43,7 +43,7 @@ func (e extent) age() int64 {
 // of a million batches must not pause for the copy of 48 MB.
 const chunkLength = 512
 
-// chunk is up to chunkLength extents: open, or frozen, or both while it is thawed, or unread. What they say is the largest
+// chunk is some hundred extents: open, or frozen, or both while it is thawed, or unread. What they say is the largest
 // timestamp up to them is so within the chunk: else the index would have to change them all for a record from the
 // future that is dropped.
 type chunk struct {

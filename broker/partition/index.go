@@ -17,8 +17,8 @@ import (
 // whoever holds a lock thaws a few at most, however long the log is: what is to be known of many extents is known
 // of whole chunks, and an exchange of many is one of chunks.
 type index struct {
-	// chunks have up to chunkLength extents each, of which the last is open. Extents are numbered for good, and
-	// the first `gone` numbers were dropped; the first chunk may still hold some of those.
+	// chunks are of up to chunkLength extents that were pushed, or of what a head tells of, up to half as many more; the last is
+	// open. Extents are numbered for good, and the first `gone` numbers were dropped; the first chunk may still hold some of those.
 	chunks []chunk
 	gone   int
 	length int
@@ -183,7 +183,7 @@ func (x *index) most() int {
 
 func (x *index) push(e extent) {
 	last := len(x.chunks) - 1
-	if last < 0 || x.chunks[last].unread != nil || len(x.chunks[last].open) == x.most() {
+	if last < 0 || x.chunks[last].unread != nil || len(x.chunks[last].open) >= x.most() {
 		x.add(chunk{open: x.spare})
 		x.spare = nil
 		last++

@@ -11,6 +11,7 @@ import (
 	"outrigger/broker/catalog"
 	"outrigger/broker/catalog/catalogtest"
 	"outrigger/broker/topic"
+	"outrigger/broker/wal"
 )
 
 // viewed is a catalog that counts the views that are open.
@@ -112,6 +113,51 @@ func TestWhatAStartLeavesUnreadIsReadAfterwards(t *testing.T) {
 	if err := s.readIndexes(context.Background()); err != nil {
 		t.Errorf("once more: %v", err)
 	}
+}
+
+// A head may be about more batches than a chunk takes. What comes behind it does not join them: else that chunk would grow for ever.
+func TestWhatIsAppendedDoesNotJoinALargeHead(t *testing.T) {
+	const large, heads = 200 + 500, 3 // each of two runs
+	table := &catalogtest.Catalog{}
+	cfg := testConfig(&clock{})
+	cfg.Catalog = table
+	s := newStore(cfg)
+	batch := func(i int, pack uint64) extent {
+		return extent{base: topic.Offset(i), count: 1, bytes: 100, encoded: int32(wal.EncodedBytes(100)),
+			at: wal.Position{File: wal.PackBit | pack, Offset: 4096 + int64(i)*wal.EncodedBytes(100)}}
+	}
+	l := newLog(s, p0)
+	l.mu.end, l.mu.highWatermark = heads*large, heads*large
+	edits := []catalog.Edit{{Key: partitionKey(keyLog, p0), Value: l.encodeLog()}}
+	var run runs
+	for i := range heads * large {
+		pack := uint64(1 + 2*(i/large))
+		if i%large >= 200 {
+			pack++
+		}
+		run.add(p0, batch(i, pack))
+	}
+	if err := s.drainer.apply(append(edits, run.done(p0)...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := mendNow(s); err != nil {
+		t.Fatal(err)
+	}
+	again, err := restored(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &again.mu.logs[p0].mu.index
+	if n := x.len() - x.chunks[len(x.chunks)-1].from; n != large {
+		t.Fatalf("the last chunk has %d batches, want %d", n, large)
+	}
+	for i := range 3 * chunkLength {
+		x.push(batch(heads*large+i, 100))
+	}
+	if err := again.readIndexes(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	wantSound(t, x)
 }
 
 // A chunk that somebody has looked into, or that was dropped, while it was read, is not replaced by what was read.
