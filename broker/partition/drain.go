@@ -176,7 +176,13 @@ func (d *drainer) lacksRoom() bool {
 		return false
 	}
 	free, _ := d.store.walLog.Free()
-	return free >= d.store.walLog.FileBytes()/editShare && (d.waits() || sealed.Bytes > free)
+	return d.mayEdit() && (d.waits() || sealed.Bytes > free)
+}
+
+// mayEdit reports whether there is space for an edit of the catalog that is as large as that of an adoption.
+func (d *drainer) mayEdit() bool {
+	free, _ := d.store.walLog.Free()
+	return free >= d.store.walLog.FileBytes()/editShare
 }
 
 // drainFiles drains a file by copying what is needed of it, or adopts all that are there. Damage leaves everything as

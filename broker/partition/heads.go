@@ -173,14 +173,15 @@ func (d *drainer) apply(edits []catalog.Edit) error {
 const headsMost = 64 << 10
 
 // mend makes heads for the logs that have many batches without one, in its share of the time: a store of very many has none when the
-// format level is finalized.
+// format level is finalized. They wait for space.
 func (d *drainer) mend() error {
-	if d.heads.due && d.store.mayHead() {
+	if d.heads.due && d.store.mayHead() && d.mayEdit() {
 		if d.grant(&d.heading, d.store.cfg.Now(), 0); d.heading.may() {
-			if err := d.mendLogs(func() bool {
+			err := d.mendLogs(func() bool {
 				d.heading.spend(d.store.cfg.Now())
 				return d.heading.owes() || d.store.waits() || d.ends() != nil
-			}); err != nil {
+			})
+			if d.heading.spend(d.store.cfg.Now()); err != nil {
 				return err
 			}
 		}

@@ -9,11 +9,13 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"outrigger/broker/catalog"
 	"outrigger/broker/catalog/catalogtest"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
+	"outrigger/broker/wal/waltest"
 )
 
 // A head is read as it was written, and one that cannot be so is refused.
@@ -441,6 +443,68 @@ func TestHeadsOfManyLogsAreMadeInManyTurns(t *testing.T) {
 	}
 	if turns != logs {
 		t.Errorf("%d logs have their heads after %d turns", logs, turns)
+	}
+}
+
+// slow is a catalog of which each edit takes some time.
+type slow struct {
+	*catalogtest.Catalog
+	clock *clock
+	takes time.Duration
+}
+
+func (s *slow) Apply(edits []catalog.Edit) error {
+	s.clock.advance(s.takes)
+	return s.Catalog.Apply(edits)
+}
+
+// Heads wait for space, and have their share of the time: what was made last counts, too.
+func TestHeadsHaveTheirShareAndWaitForSpace(t *testing.T) {
+	free := int64(0)
+	table := &slow{Catalog: &catalogtest.Catalog{}}
+	h, err := openDraining(t, waltest.New(), 1, table, func(cfg *Config) {
+		cfg.ChunkBatches = 4
+		cfg.WAL.Space = func() (int64, bool) { return free, false }
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table.clock = h.clock
+	h.store.found.Store(int32(loaded))
+	d := &h.store.drainer
+	made := func(takes time.Duration) int64 {
+		var run runs
+		for _, e := range batchesOf(rand.New(rand.NewPCG(1, 5)), 0, 60, 1) {
+			run.add(p0, e)
+		}
+		table.takes = 0
+		if err := d.apply(append([]catalog.Edit{{Key: runKey(p0, 0), Until: runsEnd(p0)}}, run.done(p0)...)); err != nil {
+			t.Fatal(err)
+		}
+		table.takes = takes
+		before := h.store.drained.heads.Load()
+		if err := d.mend(); err != nil {
+			t.Fatal(err)
+		}
+		n := h.store.drained.heads.Load() - before
+		if due := h.store.headless.Load(); due != (n == 0) {
+			t.Errorf("%d heads were made, and that batches wait for some is %v", n, due)
+		}
+		return n
+	}
+	if n := made(time.Second); n > 0 {
+		t.Errorf("%d heads were made without space", n)
+	}
+	free = math.MaxInt64
+	if n := made(time.Second); n == 0 {
+		t.Error("no heads were made, and there is space")
+	}
+	if n := made(0); n > 0 {
+		t.Errorf("%d heads were made at once after some that took a second", n)
+	}
+	h.clock.advance(time.Hour)
+	if n := made(0); n == 0 {
+		t.Error("no heads were made after an hour")
 	}
 }
 
