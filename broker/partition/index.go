@@ -342,12 +342,12 @@ func (x *index) cut(n int) {
 
 // each passes over the extents from i up to j, and counts them: over frozen chunks as a whole where that is taken, else one by
 // one, until that is enough.
-func (x *index) each(i, j int, whole func(*summary) (taken bool), one func(extent) (more bool)) (passed int) {
+func (x *index) each(i, j int, whole func(*chunk) (taken bool), one func(extent) (more bool)) (passed int) {
 	number, until := i+x.gone, j+x.gone
 	for number < until {
 		k := x.find(number)
 		c, behind := &x.chunks[k], x.behind(k)
-		if c.open == nil && number == c.from && behind <= until && whole(&c.summary) {
+		if c.open == nil && number == c.from && behind <= until && whole(c) {
 			number = behind
 			continue
 		}
@@ -365,11 +365,13 @@ func (x *index) uncount(i, j int) { x.packs.subtract(x.packed(i, j)) }
 
 // packed counts what the extents from i up to j have in packs.
 func (x *index) packed(i, j int) (packs tally) {
-	x.each(i, j, func(s *summary) bool {
-		if s.alike {
-			packs.add(s.at, s.encoded)
+	x.each(i, j, func(c *chunk) bool {
+		if c.alike {
+			packs.add(c.at, c.encoded)
+		} else if c.unread != nil {
+			packs.join(c.unread.packs)
 		}
-		return s.alike
+		return c.alike || c.unread != nil
 	}, func(e extent) bool {
 		packs.add(e.at, int64(e.encoded))
 		return true
@@ -381,8 +383,8 @@ func (x *index) packed(i, j int) (packs tally) {
 // they have none.
 func (x *index) sum(i, j int) (bytes, oldest int64) {
 	oldest = math.MaxInt64
-	x.each(i, j, func(s *summary) bool {
-		bytes, oldest = bytes+s.bytes, min(oldest, s.oldest)
+	x.each(i, j, func(c *chunk) bool {
+		bytes, oldest = bytes+c.bytes, min(oldest, c.oldest)
 		return true
 	}, func(e extent) bool {
 		bytes, oldest = bytes+int64(e.bytes), min(oldest, e.age())

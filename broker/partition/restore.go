@@ -115,12 +115,8 @@ func (s *Store) restoreShare(from, until []byte, logs []topic.Partition, found [
 		}
 		return s.restoreRun(nil, key, value)
 	}
-	var of *unread
 	for i := range found {
 		h := &found[i]
-		if of == nil || of.partition != h.partition {
-			of = &unread{from: s.bodies, partition: h.partition}
-		}
 		l := s.mu.logs[h.partition]
 		if l == nil {
 			return fmt.Errorf("%w: a head of %v, which is not there", errCatalog, h.partition)
@@ -131,7 +127,7 @@ func (s *Store) restoreShare(from, until []byte, logs []topic.Partition, found [
 				return err
 			}
 		}
-		if from = begin; l.restoreHead(&h.head, of) {
+		if from = begin; l.restoreHead(&h.head) {
 			from = runKey(h.partition, h.end)
 		}
 	}
@@ -149,14 +145,14 @@ func (s *Store) restoreShare(from, until []byte, logs []topic.Partition, found [
 }
 
 // restoreHead adds the batches that a head is about; not ok if they are to be read, since the log starts within them.
-func (l *Log) restoreHead(h *head, of *unread) (ok bool) {
+func (l *Log) restoreHead(h *head) (ok bool) {
 	if h.end <= l.mu.start {
 		return true
 	}
 	if h.base < l.mu.start {
 		return false
 	}
-	l.mu.index.addUnread(h, of)
+	l.mu.index.addUnread(h, l.store.bodies, l.partition)
 	l.mu.bytes += h.bytes
 	return true
 }

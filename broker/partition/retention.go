@@ -51,10 +51,10 @@ func (x *index) beyond(n int, bytes, keep int64) (count int) {
 	if keep < 0 {
 		return 0
 	}
-	return x.each(0, n, func(s *summary) bool {
-		fits := bytes-s.bytes >= keep
+	return x.each(0, n, func(c *chunk) bool {
+		fits := bytes-c.bytes >= keep
 		if fits {
-			bytes -= s.bytes
+			bytes -= c.bytes
 		}
 		return fits
 	}, func(e extent) bool {

@@ -61,9 +61,7 @@ func (x *index) splice(i, j int, other *index, was tally, room []chunk) (rest []
 	x.length += moved
 	x.rerun(a, inserted)
 	x.packs.subtract(was)
-	for _, p := range other.packs {
-		x.packs.add(p.place(), p.bytes)
-	}
+	x.packs.join(other.packs)
 	x.unfreeze(min(x.frozen, len(x.chunks)-1))
 	return rest
 }

@@ -45,6 +45,13 @@ func (t *tally) add(at wal.Position, bytes int64) {
 	}
 }
 
+// join adds what another one has counted.
+func (t *tally) join(other tally) {
+	for _, p := range other {
+		t.add(p.place(), p.bytes)
+	}
+}
+
 // subtract takes away what another one has counted.
 func (t *tally) subtract(other tally) {
 	for _, p := range other {

@@ -13,11 +13,13 @@ import (
 	"outrigger/broker/wal"
 )
 
-// unread reads the batches of a log that a start has not read: from the catalog as it was then, for what has been drained
-// or written anew since then is known to the index.
+// unread is where the batches of a chunk are told that a start has not read: in the catalog as it was then, for what has been drained
+// or written anew since then is known to the index. Each such chunk has its own.
 type unread struct {
 	from      *bodies
 	partition topic.Partition
+	// packs is what the chunk has in each pack.
+	packs tally
 }
 
 // bodies is the catalog as it was at a start. Its methods may be called concurrently.
@@ -113,17 +115,16 @@ func (c *chunk) placeholders(into []extent) []extent {
 }
 
 // addUnread adds what a head tells of the batches behind the last one.
-func (x *index) addUnread(h *head, of *unread) {
+func (x *index) addUnread(h *head, from *bodies, p topic.Partition) {
 	place := x.lastPlace()
 	x.unordered = x.unordered || place != (wal.Position{}) && h.first.Compare(place) <= 0
 	if x.length == 0 {
 		x.front, x.fronted = h.base, true
 	}
+	of := &unread{from: from, partition: p, packs: h.packs}
 	x.add(chunk{unread: of, base: h.base, batches: h.batches, summary: h.summary})
 	x.length += int(h.batches)
-	for _, p := range h.packs {
-		x.packs.add(p.place(), p.bytes)
-	}
+	x.packs.join(h.packs)
 }
 
 // restored ends that an index is restored: what is added from now on comes behind extents that are read. So are those from an offset
@@ -154,40 +155,48 @@ func (x *index) restored(from topic.Offset) error {
 	return nil
 }
 
-// unreadChunk finds an unread chunk from k on: after a bounded look, which goes on at next if there is more.
-func (x *index) unreadChunk(k int) (c chunk, next int, more bool) {
-	for range spillLooks {
-		if k >= len(x.chunks) {
-			return chunk{}, k, false
+// above is the first chunk that ends above an offset.
+func (x *index) above(offset topic.Offset) (k int) {
+	return sort.Search(len(x.chunks), func(k int) bool {
+		end, _ := x.chunks[k].last()
+		return end > offset
+	})
+}
+
+// unreadChunk finds an unread chunk from an offset on: after a bounded look, which goes on at next if there is more. Chunks have
+// other numbers by then, but those before that offset are read.
+func (x *index) unreadChunk(from topic.Offset) (c chunk, next topic.Offset, more bool) {
+	all := x.chunks[x.above(from):]
+	for k := range all[:min(len(all), spillLooks)] {
+		if from, _ = all[k].last(); all[k].unread != nil {
+			return all[k], from, true
 		}
-		if x.chunks[k].unread != nil {
-			return x.chunks[k], k, true
-		}
-		k++
 	}
-	return chunk{}, k, true
+	return chunk{}, from, len(all) > spillLooks
 }
 
 // readAs takes in what an unread chunk has; not ok if it is not that any more.
-func (x *index) readAs(k int, c *chunk, frozen []byte, spilled bool) bool {
-	if k >= len(x.chunks) || x.chunks[k].unread != c.unread || x.chunks[k].base != c.base || x.chunks[k].end != c.end {
+func (x *index) readAs(c *chunk, frozen []byte, spilled bool) bool {
+	k := x.above(c.base)
+	if k == len(x.chunks) || x.chunks[k].unread != c.unread {
 		return false
 	}
 	x.chunks[k].frozen, x.chunks[k].spilled, x.chunks[k].unread = frozen, spilled, nil
 	return true
 }
 
-// readNext reads an unread chunk from k on, without the lock of the log, and says of how many batches, and where there may be another.
-func (l *Log) readNext(k int) (next, batches int, more bool, err error) {
+// readNext reads an unread chunk from an offset on, without the lock of the log, and says of how many batches, and from where on there
+// may be another.
+func (l *Log) readNext(from topic.Offset) (next topic.Offset, batches int, more bool, err error) {
 	l.mu.Lock()
-	c, k, more := l.mu.index.unreadChunk(k)
+	c, next, more := l.mu.index.unreadChunk(from)
 	l.mu.Unlock()
 	if c.unread == nil {
-		return k, 0, more, nil
+		return next, 0, more, nil
 	}
 	open, err := c.unread.load(&c, nil)
 	if err != nil {
-		return k, 0, false, fmt.Errorf("read batches of %v from the catalog: %w", l.partition, err)
+		return from, 0, false, fmt.Errorf("read batches of %v from the catalog: %w", l.partition, err)
 	}
 	frozen := freeze(open)
 	slot, spilled := l.store.cfg.Spill.put(frozen)
@@ -195,12 +204,12 @@ func (l *Log) readNext(k int) (next, batches int, more bool, err error) {
 		frozen = slot
 	}
 	l.mu.Lock()
-	taken := l.mu.index.readAs(k, &c, frozen, spilled)
+	taken := l.mu.index.readAs(&c, frozen, spilled)
 	l.mu.Unlock()
-	if !taken && spilled { // Somebody else has read it, or the chunks are others: the next look tells.
+	if !taken && spilled { // Somebody else has read it, or it is gone.
 		l.store.cfg.Spill.give(slot)
 	}
-	return k, len(open), true, nil
+	return next, len(open), true, nil
 }
 
 // How long unread chunks are read at once beside other work, and by how many times that others have the processor then.
@@ -217,24 +226,21 @@ func (s *Store) readIndexes(ctx context.Context) error {
 	}
 	from, batches := s.cfg.Now(), 0
 	for _, l := range s.snapshot() {
-		for again := true; again; { // Chunks may have moved to the front meanwhile.
-			again = false
-			for k, more := 0, true; more; {
-				var read int
-				var err error
-				if k, read, more, err = l.readNext(k); err != nil {
-					return err
+		for at, more := topic.Offset(0), true; more; {
+			var read int
+			var err error
+			if at, read, more, err = l.readNext(at); err != nil {
+				return err
+			}
+			batches += read
+			if ctx.Err() != nil {
+				return nil //nolint:nilerr // the next start reads them
+			}
+			if worked := s.cfg.Now() - from; worked >= readTurn {
+				if s.demand() != idle {
+					pause(ctx, readRests*worked)
 				}
-				batches, again = batches+read, again || read > 0
-				if ctx.Err() != nil {
-					return nil //nolint:nilerr // the next start reads them
-				}
-				if worked := s.cfg.Now() - from; worked >= readTurn {
-					if s.demand() != idle {
-						pause(ctx, readRests*worked)
-					}
-					from = s.cfg.Now()
-				}
+				from = s.cfg.Now()
 			}
 		}
 	}
@@ -248,10 +254,10 @@ func (s *Store) readOne() error {
 		return nil
 	}
 	for _, l := range s.snapshot() {
-		for k, more := 0, true; more; {
+		for at, more := topic.Offset(0), true; more; {
 			var read int
 			var err error
-			if k, read, more, err = l.readNext(k); err != nil || read > 0 {
+			if at, read, more, err = l.readNext(at); err != nil || read > 0 {
 				return err
 			}
 		}

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"outrigger/broker/catalog"
 	"outrigger/broker/catalog/catalogtest"
@@ -17,11 +20,11 @@ import (
 // viewed is a catalog that counts the views that are open.
 type viewed struct {
 	*catalogtest.Catalog
-	open int
+	open atomic.Int32
 }
 
 func (v *viewed) View() (catalog.View, error) {
-	v.open++
+	v.open.Add(1)
 	inner, err := v.Catalog.View()
 	return &closing{inner, v}, err
 }
@@ -32,7 +35,7 @@ type closing struct {
 }
 
 func (c *closing) Close() error {
-	c.of.open--
+	c.of.open.Add(-1)
 	return c.View.Close()
 }
 
@@ -82,16 +85,16 @@ func unreadIn(l *Log) (batches int) {
 // What a start leaves unread is read afterwards, goes to where it takes no memory, and the catalog of then is let go of.
 func TestWhatAStartLeavesUnreadIsReadAfterwards(t *testing.T) {
 	s, table, logs := unreadWorld(t)
-	if table.open != 1 {
-		t.Fatalf("%d views are open, want the one that is read from", table.open)
+	if n := table.open.Load(); n != 1 {
+		t.Fatalf("%d views are open, want the one that is read from", n)
 	}
 	cut := s.mu.logs[topic.Partition{Topic: p0.Topic, Index: 1}]
 	cut.mu.index.drop(7) // Chunks move to the front.
 	if err := s.readIndexes(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if table.open != 0 {
-		t.Errorf("%d views are open, want none", table.open)
+	if n := table.open.Load(); n != 0 {
+		t.Errorf("%d views are open, want none", n)
 	}
 	if used, _ := s.cfg.Spill.Bytes(); used == 0 {
 		t.Error("nothing was spilled")
@@ -160,6 +163,80 @@ func TestWhatIsAppendedDoesNotJoinALargeHead(t *testing.T) {
 	wantSound(t, x)
 }
 
+// Chunks move to the front while others are read, and none is passed over for that: once the catalog is let go of nobody can read it.
+func TestChunksThatMoveAreReadAfterwards(t *testing.T) {
+	const batches, read = 3 * spillLooks, 2 * spillLooks
+	cfg := testConfig(&clock{})
+	cfg.Catalog, cfg.ChunkBatches = &catalogtest.Catalog{}, 1
+	s := newStore(cfg)
+	l := newLog(s, p0)
+	all := batchesOf(rand.New(rand.NewPCG(1, 6)), 0, batches, 1)
+	l.mu.end, l.mu.highWatermark = all[batches-1].end(), all[batches-1].end()
+	var run runs
+	for _, e := range all {
+		run.add(p0, e)
+	}
+	if err := s.drainer.apply(append(run.done(p0), catalog.Edit{Key: partitionKey(keyLog, p0), Value: l.encodeLog()})); err != nil {
+		t.Fatal(err)
+	}
+	if err := mendNow(s); err != nil {
+		t.Fatal(err)
+	}
+	looks := 0
+	cfg.Now = func() time.Duration { // Between two looks retention takes some.
+		if looks++; l != nil && looks == 2 {
+			l.mu.index.drop(read - 10)
+		}
+		return 0
+	}
+	l = nil
+	s = newStore(cfg)
+	if _, _, err := s.restore(); err != nil {
+		t.Fatal(err)
+	}
+	l, looks = s.mu.logs[p0], 0
+	for i := range batches {
+		if i < read || i >= read+10 {
+			l.mu.index.at(i)
+		}
+	}
+	if err := s.readIndexes(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if n := unreadIn(l); n > 0 || looks < 2 || l.mu.index.len() != batches-read+10 {
+		t.Errorf("%d batches are unread, of %d, after %d looks", n, l.mu.index.len(), looks)
+	}
+}
+
+// Batches that nobody has read go without being read: a log that has many of them waits for retention otherwise.
+func TestWhatIsUnreadIsDroppedUnread(t *testing.T) {
+	s, _, logs := unreadWorld(t)
+	for p, all := range logs {
+		x := &s.mu.logs[p].mu.index
+		before := unreadIn(s.mu.logs[p])
+		last := x.chunks[len(x.chunks)-1].from // Only what is looked into is read: the first that stays.
+		gone := x.chunks[len(x.chunks)-2].from
+		left := index{extents: x.extents}
+		for _, e := range all[gone:] {
+			left.push(e)
+		}
+		bytes, _ := x.sum(0, last)
+		var want int64
+		for _, e := range all[:last] {
+			want += int64(e.bytes)
+		}
+		if n := unreadIn(s.mu.logs[p]); n != before || bytes != want {
+			t.Errorf("%v: %d batches are unread of %d after a sum of %d, want %d", p, n, before, bytes, want)
+		}
+		if packs := x.packed(0, last); unreadIn(s.mu.logs[p]) != before {
+			t.Errorf("%v: %d batches are unread, %d were, before it was counted that they lie in %v", p, unreadIn(s.mu.logs[p]), before, packs)
+		}
+		if x.drop(gone); !slices.Equal(x.packs, left.packs) {
+			t.Errorf("%v: packs %v, want %v", p, x.packs, left.packs)
+		}
+	}
+}
+
 // A chunk that somebody has looked into, or that was dropped, while it was read, is not replaced by what was read.
 func TestWhatIsReadLateDoesNotReplaceWhatChanged(t *testing.T) {
 	for name, change := range map[string]func(x *index, k int){
@@ -170,14 +247,15 @@ func TestWhatIsReadLateDoesNotReplaceWhatChanged(t *testing.T) {
 	} {
 		s, _, _ := unreadWorld(t)
 		x := &s.mu.logs[p0].mu.index
-		c, k, _ := x.unreadChunk(0)
+		c, _, _ := x.unreadChunk(0)
+		k := x.above(c.base)
 		open, err := c.unread.load(&c, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		change(x, k)
 		n := x.len()
-		if x.readAs(k, &c, freeze(open), false) {
+		if x.readAs(&c, freeze(open), false) {
 			t.Errorf("%s: the chunk was replaced", name)
 		}
 		for i := range n {
@@ -191,8 +269,8 @@ func TestWhatIsReadLateDoesNotReplaceWhatChanged(t *testing.T) {
 // A store that has ended with batches unread is looked into by who has come too late, and ends nobody's process.
 func TestLookIntoAStoreThatHasEnded(t *testing.T) {
 	s, table, logs := unreadWorld(t)
-	if err := errors.Join(s.bodies.close(), s.bodies.close()); err != nil || table.open != 0 {
-		t.Fatalf("%v, %d views are open", err, table.open)
+	if err := errors.Join(s.bodies.close(), s.bodies.close()); err != nil || table.open.Load() != 0 {
+		t.Fatalf("%v, %d views are open", err, table.open.Load())
 	}
 	for p, want := range logs {
 		x := &s.mu.logs[p].mu.index
@@ -215,7 +293,7 @@ func TestUnreadBatchesThatAreGoneEndTheStore(t *testing.T) {
 	if err := s.readIndexes(context.Background()); !errors.Is(err, gone) {
 		t.Errorf("got %v, want %v", err, gone)
 	}
-	if table.open == 0 {
+	if table.open.Load() == 0 {
 		t.Error("the catalog was let go of, although batches are unread")
 	}
 }
