@@ -152,11 +152,12 @@ func (l *Log) damagedLocked(base topic.Offset) bool {
 	return found
 }
 
-// noteDamage remembers that the disk does not give the batch e back, and tells whoever repairs.
+// noteDamage remembers that the disk does not give the batch e back, and tells whoever repairs. Nothing is repaired in a store that has
+// ended, where a batch may be looked for in the wrong place (see unread.read).
 func (l *Log) noteDamage(e extent) {
 	l.mu.Lock()
 	i := l.mu.index.covering(e.base)
-	if i >= l.mu.settled || l.mu.index.at(i).at != e.at || l.damagedLocked(e.base) {
+	if i >= l.mu.settled || l.mu.index.at(i).at != e.at || l.damagedLocked(e.base) || l.mu.failed != nil {
 		l.mu.Unlock()
 		return
 	}

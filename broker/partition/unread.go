@@ -90,7 +90,8 @@ func (u *unread) load(c *chunk, into []extent) ([]extent, error) {
 }
 
 // read is load for who holds the lock of a log, and cannot go on without the batches: a catalog that does not give them back ends the
-// process, as a failed sync does. Of a store that has ended nobody is told anything any more, whatever its batches are.
+// process, as a failed sync does. Who still reads from a store that has ended looks for such a batch in the wrong place: it is not
+// found there, and counts as damaged for nobody.
 func (u *unread) read(c *chunk, into []extent) []extent {
 	loaded, err := u.load(c, into)
 	if errors.Is(err, errClosed) {

@@ -269,6 +269,7 @@ func TestWhatIsReadLateDoesNotReplaceWhatChanged(t *testing.T) {
 // A store that has ended with batches unread is looked into by who has come too late, and ends nobody's process.
 func TestLookIntoAStoreThatHasEnded(t *testing.T) {
 	s, table, logs := unreadWorld(t)
+	s.fail(ErrStopped)
 	if err := errors.Join(s.bodies.close(), s.bodies.close()); err != nil || table.open.Load() != 0 {
 		t.Fatalf("%v, %d views are open", err, table.open.Load())
 	}
@@ -281,6 +282,9 @@ func TestLookIntoAStoreThatHasEnded(t *testing.T) {
 		}
 		if x.len() != len(want) || x.at(x.len()-1).end() != want[len(want)-1].end() {
 			t.Errorf("%v: %d batches up to %d", p, x.len(), x.at(x.len()-1).end())
+		}
+		if s.mu.logs[p].noteDamage(x.at(0)); len(s.mu.logs[p].mu.damaged) > 0 {
+			t.Errorf("%v: a batch that was looked for in the wrong place counts as damaged", p)
 		}
 	}
 }
