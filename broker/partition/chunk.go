@@ -39,7 +39,7 @@ func (e extent) age() int64 {
 	return e.newest
 }
 
-// chunkLength is how many extents are frozen together at most, and bounds what one push may have to copy: a log
+// chunkLength is how many extents that were pushed are frozen together, and bounds what one push may have to copy: a log
 // of a million batches must not pause for the copy of 48 MB.
 const chunkLength = 512
 

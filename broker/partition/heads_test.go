@@ -44,6 +44,10 @@ func TestHeadIsReadAsWritten(t *testing.T) {
 			t.Fatalf("a short key: got %v", err)
 		}
 	}
+	h := head{base: 7, batches: 3, packs: tally{{number: 1, bytes: 300}}, summary: summary{end: 9}}
+	if _, _, err := decodeHead(headKey(p0, 7), encodeHead(&h)); !errors.Is(err, errCatalog) {
+		t.Errorf("more batches than offsets: got %v", err)
+	}
 	if _, _, err := decodeHead(headKey(p0, 0), []byte{5, 5, 1, 1, 1, 1, 1, 1, 1, 0xff, 0xff, 3}); !errors.Is(err, errCatalog) {
 		t.Errorf("more packs than bytes: got %v", err)
 	}
@@ -410,6 +414,60 @@ func TestStartReadsWhatHasNoHead(t *testing.T) {
 	table.runs = 0
 	if got := log.mu.index.at(123_456); got.base != 123_456 || table.runs > 2*chunkLength/each {
 		t.Errorf("batch 123456 is %+v, found by %d runs", got, table.runs)
+	}
+}
+
+// An edit takes away the heads about the runs that it changes, and no others.
+func TestEditTakesAwayTheHeadsOfItsRuns(t *testing.T) {
+	other := topic.Partition{Topic: p0.Topic, Index: p0.Index + 1}
+	put := func(base topic.Offset) catalog.Edit { return catalog.Edit{Key: runKey(p0, base), Value: make([]byte, 60)} }
+	between := func(from, until topic.Offset) catalog.Edit {
+		return catalog.Edit{Key: runKey(p0, from), Until: runKey(p0, until)}
+	}
+	for name, one := range map[string]struct {
+		edit catalog.Edit
+		gone []topic.Offset
+	}{
+		"a run where one begins":       {put(10), []topic.Offset{10}},
+		"a run within":                 {put(19), []topic.Offset{10}},
+		"a run between":                {put(20), nil},
+		"a run behind":                 {put(50), nil},
+		"one run goes":                 {catalog.Deletion(runKey(p0, 30)), []topic.Offset{30}},
+		"the last of a head goes":      {catalog.Deletion(runKey(p0, 39)), []topic.Offset{30}},
+		"runs go up to one":            {between(20, 30), nil},
+		"runs go from one on":          {between(10, 11), []topic.Offset{10}},
+		"runs go up to behind the key": {catalog.Edit{Key: runKey(p0, 20), Until: append(runKey(p0, 30), 0)}, []topic.Offset{30}},
+		"those of two go":              {between(19, 41), []topic.Offset{10, 30, 40}},
+		"all but the first":            {catalog.Edit{Key: runKey(p0, 20), Until: runsEnd(p0)}, []topic.Offset{30, 40}},
+		"all":                          {catalog.Edit{Key: runKey(p0, 0), Until: runsEnd(p0)}, []topic.Offset{10, 30, 40}},
+		"something else":               {catalog.Edit{Key: partitionKey(keyLog, p0)}, nil},
+		"those of another log":         {catalog.Edit{Key: runKey(other, 0), Until: runsEnd(other)}, nil},
+	} {
+		h := heads{of: map[topic.Partition]*headed{p0: {spans: []span{{10, 20, 5}, {30, 40, 6}, {40, 50, 7}}}}}
+		got, err := h.follow([]catalog.Edit{one.edit}, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []catalog.Edit{one.edit}
+		loose, left := 0, []topic.Offset{10, 30, 40}
+		if one.edit.Until == nil && one.edit.Key[0] == keyRun {
+			loose = 60 / batchInRun
+		}
+		for _, base := range one.gone {
+			want = append(want, catalog.Deletion(headKey(p0, base)))
+			loose += map[topic.Offset]int{10: 5, 30: 6, 40: 7}[base]
+			left = slices.DeleteFunc(left, func(b topic.Offset) bool { return b == base })
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+		log, known := h.of[p0]
+		if known == (name == "all") || len(h.of) > 1 {
+			t.Fatalf("%s: %d logs are known", name, len(h.of))
+		}
+		if known && (log.loose != loose || !slices.EqualFunc(log.spans, left, func(s span, b topic.Offset) bool { return s.base == b })) {
+			t.Errorf("%s: %d batches have no head, want %d; heads are %v, want those at %v", name, log.loose, loose, log.spans, left)
+		}
 	}
 }
 
