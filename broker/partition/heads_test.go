@@ -401,6 +401,9 @@ func TestStartReadsWhatHasNoHead(t *testing.T) {
 			t.Fatalf("there are heads to be made after %d turns", turns)
 		}
 	}
+	if one := s.drainer.heads.of[p0]; one.loose != packs*each-int(one.spans[len(one.spans)-1].end) || one.loose == 0 {
+		t.Errorf("%d batches are said to have no head, the last head ends at %d", one.loose, one.spans[len(one.spans)-1].end)
+	}
 	if turns < packs*each/headsMost {
 		t.Errorf("%d batches got their heads in %d turns", packs*each, turns)
 	}
