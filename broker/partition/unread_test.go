@@ -15,6 +15,7 @@ import (
 	"outrigger/broker/catalog/catalogtest"
 	"outrigger/broker/topic"
 	"outrigger/broker/wal"
+	"outrigger/broker/wal/waltest"
 )
 
 // viewed is a catalog that counts the views that are open.
@@ -285,6 +286,44 @@ func TestLookIntoAStoreThatHasEnded(t *testing.T) {
 		}
 		if s.mu.logs[p].noteDamage(x.at(0)); len(s.mu.logs[p].mu.damaged) > 0 {
 			t.Errorf("%v: a batch that was looked for in the wrong place counts as damaged", p)
+		}
+	}
+}
+
+// However a store ends, and also if it does not begin, it lets go of the catalog of its start: else that could not be closed.
+func TestEveryEndLetsGoOfTheCatalog(t *testing.T) {
+	for name, end := range map[string]func(s *Store) error{
+		"close": (*Store).Close,
+		"run": func(s *Store) error {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			return s.Run(ctx)
+		},
+		"driver": func(s *Store) error {
+			d, err := s.Drive()
+			if err != nil {
+				return err
+			}
+			return d.Close()
+		},
+	} {
+		_, table, _ := unreadWorld(t)
+		table.open.Store(0)
+		cfg := testConfig(&clock{})
+		cfg.Catalog, cfg.ChunkBatches = table, 4
+		cfg.WAL = wal.Config{FS: waltest.New(), Dir: "wal", Session: 1, FileBytes: 64 << 10, GroupBytesMax: 8 << 10}
+		s, err := Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := table.open.Load(); n != 1 {
+			t.Fatalf("%s: %d views are open after a start, want one", name, n)
+		}
+		if _, err := Open(cfg); err == nil || table.open.Load() != 1 { // The directory is in use.
+			t.Errorf("%s: a start that has failed, by %v, leaves %d views open", name, err, table.open.Load()-1)
+		}
+		if err := end(s); err != nil || table.open.Load() != 0 {
+			t.Errorf("%s: %v, %d views are open", name, err, table.open.Load())
 		}
 	}
 }
