@@ -240,6 +240,9 @@ func (w *headsWorld) check() (batches int32) {
 		if want, ok := headOf(of); !ok || !w.begins(p, h.base) || !reflect.DeepEqual(h, want) {
 			w.t.Fatalf("head %+v of %v, want %+v", h, p, want)
 		}
+		if most := max(w.chunk, w.chunk*3/2-1); int(h.batches) > most {
+			w.t.Fatalf("a head of %v is about %d batches, want %d at most", p, h.batches, most)
+		}
 		known[p] = append(known[p], span{h.base, h.end, h.batches})
 		batches += h.batches
 		return nil
@@ -423,7 +426,9 @@ func TestStartReadsWhatHasNoHead(t *testing.T) {
 // An edit takes away the heads about the runs that it changes, and no others.
 func TestEditTakesAwayTheHeadsOfItsRuns(t *testing.T) {
 	other := topic.Partition{Topic: p0.Topic, Index: p0.Index + 1}
-	put := func(base topic.Offset) catalog.Edit { return catalog.Edit{Key: runKey(p0, base), Value: make([]byte, 60)} }
+	put := func(base topic.Offset) catalog.Edit {
+		return catalog.Edit{Key: runKey(p0, base), Value: make([]byte, 60)}
+	}
 	between := func(from, until topic.Offset) catalog.Edit {
 		return catalog.Edit{Key: runKey(p0, from), Until: runKey(p0, until)}
 	}
