@@ -390,6 +390,9 @@ func TestStartReadsWhatHasNoHead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if one := again.drainer.heads.of[p0]; again.drainer.heads.due != s.drainer.heads.due || !s.drainer.heads.due && one.loose != s.drainer.heads.of[p0].loose {
+			t.Errorf("heads are due after a start: %v, want %v, for %d batches", again.drainer.heads.due, s.drainer.heads.due, one.loose)
+		}
 		return again.mu.logs[p0], table.runs
 	}
 	if _, runs := start(); runs != packs {
@@ -512,6 +515,42 @@ func TestHeadsOfManyLogsAreMadeInManyTurns(t *testing.T) {
 	}
 }
 
+// Heads are made of one log yet, and not of the next, when the store ends or files wait to be adopted.
+func TestHeadsWaitForWhatIsDue(t *testing.T) {
+	for name, due := range map[string]func(s *Store){
+		"the end": func(s *Store) { s.drainer.ending = func() bool { return true } },
+		"files": func(s *Store) {
+			s.found.Store(int32(busy))
+			s.owed.Store(math.MaxUint64)
+		},
+		"nothing": func(*Store) {},
+	} {
+		h, err := openDraining(t, waltest.New(), 1, &catalogtest.Catalog{}, func(cfg *Config) { cfg.ChunkBatches = 4 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.fill(2)
+		s := h.store
+		for i := range int32(2) {
+			var run runs
+			p := topic.Partition{Topic: p0.Topic, Index: 10 + i}
+			for _, e := range batchesOf(h.random, 0, 60, 1) {
+				run.add(p, e)
+			}
+			if err := s.drainer.apply(run.done(p)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		due(s)
+		if err := s.drainer.mend(); err != nil {
+			t.Fatal(err)
+		}
+		if left := s.drainer.heads.due; left != (name != "nothing") {
+			t.Errorf("%s: heads are left to be made: %v", name, left)
+		}
+	}
+}
+
 // slow is a catalog of which each edit takes some time.
 type slow struct {
 	*catalogtest.Catalog
@@ -526,10 +565,10 @@ func (s *slow) Apply(edits []catalog.Edit) error {
 
 // Heads wait for space, and have their share of the time: what was made last counts, too.
 func TestHeadsHaveTheirShareAndWaitForSpace(t *testing.T) {
-	free := int64(0)
+	free, may := int64(0), false
 	table := &slow{Catalog: &catalogtest.Catalog{}}
 	h, err := openDraining(t, waltest.New(), 1, table, func(cfg *Config) {
-		cfg.ChunkBatches = 4
+		cfg.ChunkBatches, cfg.MayHead = 4, func() bool { return may }
 		cfg.WAL.Space = func() (int64, bool) { return free, false }
 	})
 	if err != nil {
@@ -558,10 +597,12 @@ func TestHeadsHaveTheirShareAndWaitForSpace(t *testing.T) {
 		}
 		return n
 	}
-	if n := made(time.Second); n > 0 {
-		t.Errorf("%d heads were made without space", n)
+	for may, free = range map[bool]int64{false: math.MaxInt64, true: 0} {
+		if n := made(time.Second); n > 0 {
+			t.Errorf("%d heads were made: allowed %v, %d bytes free", n, may, free)
+		}
 	}
-	free = math.MaxInt64
+	may, free = true, math.MaxInt64
 	if n := made(time.Second); n == 0 {
 		t.Error("no heads were made, and there is space")
 	}
@@ -669,7 +710,18 @@ func TestHeadThatIsWrongIsFound(t *testing.T) {
 			t.Errorf("%s: verify found %+v, %v", name, found.Damage, err)
 		}
 	}
-	wrong := h
+	wrong := h // Nothing is known of the offset before it.
+	wrong.base--
+	moved := w.table.Clone()
+	if err := moved.Apply([]catalog.Edit{catalog.Deletion(key), catalog.Deletion(headKey(p0, spans[0].base)),
+		{Key: headKey(p0, wrong.base), Value: encodeHead(&wrong)}}); err != nil {
+		t.Fatal(err)
+	}
+	found, err := Verify(Verification{FS: wal.OS(), Dir: t.TempDir(), Catalog: moved})
+	if err != nil || len(found.Damage) != 1 || found.Damage[0].Place != InCatalog {
+		t.Errorf("first offset: verify found %+v, %v", found.Damage, err)
+	}
+	wrong = h
 	wrong.bytes++
 	l := newLog(w.store, p0) // Of batches that are not known to be committed a start wants to know more than that.
 	all := w.logs[p0]
