@@ -417,6 +417,9 @@ func TestStartReadsWhatHasNoHead(t *testing.T) {
 	if most := chunkLength/each + 1; runs > most {
 		t.Errorf("%d runs were read, want %d at most", runs, most)
 	}
+	if first := log.mu.index.first(); first != 0 || table.runs != runs {
+		t.Errorf("%d runs were read to find that the log begins at %d", table.runs-runs, first)
+	}
 	if x := &log.mu.index; x.len() != packs*each || x.first() != 0 || x.at(x.len()-1).base != packs*each-1 {
 		t.Errorf("%d batches from %d on, want %d", x.len(), x.first(), packs*each)
 	}

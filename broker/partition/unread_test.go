@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -264,6 +265,47 @@ func TestWhatIsReadLateDoesNotReplaceWhatChanged(t *testing.T) {
 				t.Fatalf("%s: batch %d is at %d, want it behind the one before it", name, i, e.base)
 			}
 		}
+	}
+}
+
+// What is read takes the slots that its chunks have, and no others, also if somebody else reads a chunk meanwhile.
+func TestWhatIsReadAfterwardsKeepsNoSlot(t *testing.T) {
+	_, table, _ := unreadWorld(t)
+	var s *Store
+	looked := 0
+	cfg := testConfig(&clock{})
+	cfg.Catalog, cfg.ChunkBatches = table, 4
+	cfg.Spill = newSpill(cfg.Logger, func(bytes int) ([]byte, error) {
+		if s == nil { // The start.
+			return nil, syscall.ENOSPC
+		}
+		for _, l := range s.mu.logs {
+			if c, _, _ := l.mu.index.unreadChunk(0); c.unread != nil {
+				l.mu.index.at(c.from - l.mu.index.gone)
+				looked++
+			}
+		}
+		return make([]byte, bytes), nil
+	})
+	starting := newStore(cfg)
+	if _, _, err := starting.restore(); err != nil {
+		t.Fatal(err)
+	}
+	s = starting
+	if err := s.readIndexes(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s.spillIndexes()
+	want := int64(0)
+	for _, l := range s.mu.logs {
+		for _, c := range l.mu.index.chunks {
+			if c.spilled {
+				want += int64(cap(c.frozen))
+			}
+		}
+	}
+	if used, _ := s.cfg.Spill.Bytes(); used != want || want == 0 || looked == 0 {
+		t.Errorf("%d bytes are in use, want %d; %d chunks were looked into", used, want, looked)
 	}
 }
 
