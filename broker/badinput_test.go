@@ -259,4 +259,10 @@ func TestInternalErrorsAreLoggedAndToldAsRetriable(t *testing.T) {
 	if got := h.logged.count("internal error"); got != 2 {
 		t.Errorf("logged: got %d lines, want one for each of two errors", got)
 	}
+	for _, err := range []error{errPeer, errShareNowhere, errShareState(int16(codeNotCoordinator), nil), errCoordinatorLoading} {
+		h.troubles.report(err.Error(), codeCoordinatorNotAvailable, err)
+	}
+	if again, got := h.logged.count("tried again"), h.logged.count("internal error"); again != 4 || got != 2 {
+		t.Errorf("of four that will be tried again %d are logged as such, and %d as internal", again, got-2)
+	}
 }

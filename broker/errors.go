@@ -349,11 +349,17 @@ var faults = []fault{
 
 // judge is codeBefore for errors from below, and logs those that an operator must hear of.
 func (b *Broker) judge(api string, err error) code {
-	f, known := findFault(err)
-	if !known || f.before == codeStorageError {
-		b.troubles.report(api, f.before, err)
+	told := codeBefore(err)
+	if internal(err) {
+		b.troubles.report(api, told, err)
 	}
-	return f.before
+	return told
+}
+
+// internal tells errors of our own, or of the disk, from those that a cluster meets as it goes.
+func internal(err error) bool {
+	f, known := findFault(err)
+	return !known || f.before == codeStorageError
 }
 
 // codeBefore is what err means when nothing was changed on the client's behalf.

@@ -60,8 +60,8 @@ func (o *offenders) report(what offence) {
 		keyError, what.Err, keyRepeated, repeated)
 }
 
-// troubles logs the errors of our own that requests run into, one a minute for each API and code:
-// the client is told a code that says "later", the operator what it was.
+// troubles logs the errors of our own that requests run into, one a minute for each API and code: the client is told a code that says
+// "later", the operator what it was. What others have refused, and is tried again, is none of those, as long as it ends.
 type troubles struct {
 	logger *slog.Logger
 	quiet  quiet
@@ -72,10 +72,15 @@ func newTroubles(logger *slog.Logger) *troubles {
 }
 
 func (t *troubles) report(api string, told code, err error) {
-	if repeated, ok := t.quiet.due(source{api, told.String()}); ok {
-		t.logger.Error("request met an internal error", keyAPI, api, keyTold, told.String(),
-			keyError, err, keyRepeated, repeated)
+	repeated, ok := t.quiet.due(source{api, told.String()})
+	if !ok {
+		return
 	}
+	log, what := t.logger.Warn, "request is to be tried again"
+	if internal(err) {
+		log, what = t.logger.Error, "request met an internal error"
+	}
+	log(what, keyAPI, api, keyTold, told.String(), keyError, err, keyRepeated, repeated)
 }
 
 // quiet says when to log what may come in floods. Its memory is bounded: when quietMax sources were
