@@ -120,7 +120,7 @@ func send(t *testing.T, nodes [3]*wired, frames ...string) int64 {
 	t.Helper()
 	before := nodes[0].fed()
 	for _, text := range frames {
-		nodes[0].replication.SendData([]topic.NodeID{2, 3}, []byte(text))
+		nodes[0].replication.SendData([]topic.NodeID{2, 3}, [][]byte{[]byte(text)})
 		nodes[1].hears(t, text)
 		nodes[2].hears(t, text)
 	}
@@ -142,7 +142,7 @@ func TestFramesTakeFeedsThatAreThere(t *testing.T) {
 	if got := send(t, nodes, "d", "e"); got != 0 {
 		t.Errorf("%d frames went by feeds that one follower lacks", got)
 	}
-	leader.replication.SendData(both[:1], []byte("f"))
+	leader.replication.SendData(both[:1], [][]byte{[]byte("f")})
 	nodes[1].hears(t, "f")
 	if !leader.feeds.reach(both[:1]) || leader.feeds.reach(nil) {
 		t.Error("the feed that is left is not seen, or one of nobody is")
@@ -191,7 +191,7 @@ func TestFeedComesBackWithItsServer(t *testing.T) {
 	again := startWired(t, 3, func(*natsconf.Config) {}, nodes[0].server.ClusterAddr(), follower.server.ClusterAddr())
 	again.plug(t)
 	eventually(t, "two feeds again", func() bool { return follower.feeds.up.Load() == 2 && again.feeds.up.Load() == 2 })
-	again.replication.SendData([]topic.NodeID{2}, []byte("a"))
+	again.replication.SendData([]topic.NodeID{2}, [][]byte{[]byte("a")})
 	follower.hears(t, "a")
 }
 

@@ -65,18 +65,20 @@ func newReplication(s *Sidecar) *replication {
 }
 
 // SendData implements node.Wire.
-func (r *replication) SendData(to []topic.NodeID, bytes []byte) {
+func (r *replication) SendData(to []topic.NodeID, pieces [][]byte) {
 	subject := walSubject(to)
 	if r.s.feeds.reach(to) {
 		subject = feedSubject(r.s.cfg.Node, to)
 		r.s.metrics.framesFed.Add(1)
 	}
-	if err := r.s.bus.Publish(bus.Replication, subject, bytes); err != nil {
+	if err := r.s.bus.PublishFrame(subject, pieces); err != nil {
 		r.s.metrics.framesUnsent.Inc()
 		return
 	}
 	r.s.metrics.framesSent.Inc()
-	r.s.metrics.frameBytesSent.Add(float64(len(bytes)))
+	for _, piece := range pieces {
+		r.s.metrics.frameBytesSent.Add(float64(len(piece)))
+	}
 }
 
 // SendAcks implements node.Wire.

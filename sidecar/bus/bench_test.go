@@ -53,7 +53,7 @@ func ship(b *testing.B, leader *node, acks <-chan int, frame, inFlightMax int) {
 			for inFlight[i] >= inFlightMax {
 				inFlight[<-acks]--
 			}
-			if err := leader.Publish(bus.Replication, fmt.Sprintf("wal.%d", i), data); err != nil {
+			if err := leader.PublishFrame(fmt.Sprintf("wal.%d", i), [][]byte{data}); err != nil {
 				b.Fatal(err)
 			}
 			inFlight[i]++

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -60,6 +61,8 @@ type Message struct {
 type Bus struct {
 	config Config
 	conns  [laneCount]*nats.Conn
+	// frames is the replication lane's connection.
+	frames atomic.Pointer[frameConn]
 	taps   taps
 
 	closing chan struct{}
@@ -94,8 +97,12 @@ func Open(ctx context.Context, c Config) (*Bus, error) {
 func (b *Bus) connect(lane Lane) (*nats.Conn, error) {
 	spec := lanes[lane]
 	user, password := b.config.Server.Credentials(spec.account)
+	server := b.config.Server
+	if lane == Replication {
+		server = frameServer{server, &b.frames}
+	}
 	options := []nats.Option{
-		nats.InProcessServer(b.config.Server),
+		nats.InProcessServer(server),
 		nats.Name(fmt.Sprintf("outrigger-%d %s", b.config.Node, spec.name)),
 		nats.UserInfo(user, password),
 		// what was published while the lane was down would arrive late and stale

@@ -209,6 +209,9 @@ func TestLargestPayloadPassesAndLargerIsRefused(t *testing.T) {
 	if !errors.Is(err, bus.ErrTooLarge) {
 		t.Errorf("got %v for one byte too many, want ErrTooLarge", err)
 	}
+	if err := nodes[0].PublishFrame("wal.1", [][]byte{data, {0}}); !errors.Is(err, bus.ErrTooLarge) {
+		t.Errorf("got %v for a frame of one byte too many, want ErrTooLarge", err)
+	}
 	// the refusal cost nothing but itself
 	publish(t, nodes[0], bus.Replication, "wal.1", []byte("after"))
 	if m := receive(t, arrived); string(m.Data) != "after" {

@@ -20,8 +20,9 @@
 // connection that was lost and came back; the first two nobody can tell. A Publish that returned nil
 // says "in a buffer", no more.
 //
-// One way leads past nats.go's buffers, because copies are much of what replication costs: a feed's connection puts frames
-// where they stay and shows nats.go only the rest (feedStream). What goes over it is NATS' protocol as ever.
+// Two ways lead past nats.go's buffers, because copies are much of what replication costs: the replication lane writes frames from
+// where they lie (frameConn), and a feed's connection puts them where they stay and shows nats.go only the rest (feedStream). What
+// goes over both is NATS' protocol as ever.
 //
 // Goroutines: one per subscription (nats.go's), which calls the subscriber's function; one per bus,
 // refreshing who listens to taps, which ends with Close.

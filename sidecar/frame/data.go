@@ -58,28 +58,42 @@ func (s *Section) Size() int { return DataSectionBytes + len(s.Payload) }
 
 // Builder packs sections for one destination into one frame. The zero value is ready for use.
 type Builder struct {
-	buf      []byte
+	// buf is all but the payloads that stay where they are, large how many bytes those have.
+	buf   []byte
+	stays []stay
+	large int
+	// pieces is what Take returns.
+	pieces   [][]byte
 	sections int
 	// sum is the checksum of the sections so far.
 	sum uint32
 }
+
+// stay is a payload that is not copied, and how much of buf goes before it.
+type stay struct {
+	behind  int
+	payload []byte
+}
+
+// stayLeast is from how many bytes on a payload is not copied: a piece more costs whoever sends the frame a few microseconds.
+const stayLeast = 32 << 10
 
 // Len is the size in bytes of the frame as it stands, 0 when empty.
 func (b *Builder) Len() int {
 	if b.sections == 0 {
 		return 0
 	}
-	return len(b.buf)
+	return len(b.buf) + b.large
 }
 
 // Full reports whether the frame holds as many sections as its header can count.
 func (b *Builder) Full() bool { return b.sections == SectionsMax }
 
-// Add appends a section. The payload is copied: a frame is one contiguous message.
+// Add appends a section. Its payload must stay as it is as long as the frame is in use.
 func (b *Builder) Add(h Header, s *Section) {
 	if b.sections == 0 {
 		h.Kind = KindData
-		b.buf, b.sum = appendHeader(b.buf[:0], h), 0
+		b.buf, b.sum, b.large = appendHeader(b.buf[:0], h), 0, 0
 	}
 	start := len(b.buf)
 	d := appendPartition(b.buf, s.Partition, s.Epoch)
@@ -90,23 +104,41 @@ func (b *Builder) Add(h Header, s *Section) {
 	d = binary.BigEndian.AppendUint32(d, uint32(s.PrevEpoch))
 	d = binary.BigEndian.AppendUint64(d, uint64(s.HighWatermark))
 	d = binary.BigEndian.AppendUint32(d, uint32(len(s.Payload)))
-	b.buf = append(d, s.Payload...)
-	b.sum = crc32.Update(b.sum, castagnoli, b.buf[start:len(d)+ownSummed(len(s.Payload))])
-	b.sections++
+	b.sum = crc32.Update(b.sum, castagnoli, d[start:])
+	b.sum = crc32.Update(b.sum, castagnoli, s.Payload[:ownSummed(len(s.Payload))])
+	if b.sections++; len(s.Payload) < stayLeast {
+		b.buf = append(d, s.Payload...)
+		return
+	}
+	b.buf, b.large = d, b.large+len(s.Payload)
+	b.stays = append(b.stays, stay{len(d), s.Payload})
 }
 
 // ownSummed is how much of a payload of n bytes the frame's own checksum covers: what the batch's does
 // not, and that checksum itself.
 func ownSummed(n int) int { return min(n, summedElsewhere) }
 
-// Take returns the finished frame and empties the builder. The bytes are valid until the next Add.
-func (b *Builder) Take() []byte {
+// Take returns the finished frame, in pieces, until Done empties the builder.
+func (b *Builder) Take() [][]byte {
 	if b.sections == 0 {
 		return nil
 	}
-	frame := seal(b.buf, b.sections, b.sum)
-	b.sections = 0
-	return frame
+	rest, from := seal(b.buf, b.sections, b.sum), 0
+	for _, s := range b.stays {
+		b.pieces = append(b.pieces, rest[from:s.behind], s.payload)
+		from = s.behind
+	}
+	if from < len(rest) {
+		b.pieces = append(b.pieces, rest[from:])
+	}
+	return b.pieces
+}
+
+// Done says that the frame that Take has returned is not in use any more.
+func (b *Builder) Done() {
+	clear(b.stays)
+	clear(b.pieces)
+	b.stays, b.pieces, b.sections = b.stays[:0], b.pieces[:0], 0
 }
 
 // dataChecksum is the checksum of the sections of a data frame, of whose payloads it verifies that they

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 
 	"outrigger/broker/topic"
@@ -29,7 +30,11 @@ func randomSection(r *rand.Rand) Section {
 		HighWatermark: topic.Offset(r.Int64N(1<<40)) - 1,
 	}
 	if s.Kind == Data {
-		s.Payload = bytes.Repeat([]byte{byte(r.IntN(256))}, 1+r.IntN(500))
+		size := 1 + r.IntN(500)
+		if r.IntN(10) == 0 {
+			size += stayLeast - 250 // Some are not copied.
+		}
+		s.Payload = bytes.Repeat([]byte{byte(r.IntN(256))}, size)
 		sealBatch(s.Payload)
 	}
 	return s
@@ -52,7 +57,8 @@ func TestDataFrameReadsBackAsWritten(t *testing.T) {
 			b.Add(header, &s)
 			want = append(want, s)
 		}
-		h, n, body, err := ParseHeader(bytes.Clone(b.Take()))
+		h, n, body, err := ParseHeader(slices.Concat(b.Take()...))
+		b.Done()
 		if err != nil || h != header {
 			t.Fatalf("got header %+v, %v, want %+v", h, err, header)
 		}
@@ -66,6 +72,27 @@ func TestDataFrameReadsBackAsWritten(t *testing.T) {
 	}
 }
 
+// A large payload is not copied, and not held once the frame is sent.
+func TestLargePayloadStaysWhereItIs(t *testing.T) {
+	var b Builder
+	large, small := make([]byte, stayLeast), make([]byte, stayLeast-1)
+	for i, payload := range [][]byte{small, large, large, small, large} {
+		b.Add(header, &Section{Kind: Data, Count: 1, PrevEpoch: -1, Base: topic.Offset(i), Payload: payload})
+	}
+	pieces, stay, size := b.Take(), 0, 0
+	for _, piece := range pieces {
+		if size += len(piece); len(piece) == len(large) && &piece[0] == &large[0] {
+			stay++
+		}
+	}
+	if stay != 3 || len(pieces) != 6 || size != b.Len() {
+		t.Errorf("%d of 3 payloads are not copied, %d pieces of %d bytes, want 6 of %d", stay, len(pieces), size, b.Len())
+	}
+	if b.Done(); b.Len() != 0 || slices.ContainsFunc(pieces, func(piece []byte) bool { return piece != nil }) {
+		t.Errorf("%d bytes are held of a frame that was sent", b.Len())
+	}
+}
+
 // failure mode 22: a damaged frame is refused whole.
 func TestAnyFlippedBitIsRefused(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
@@ -74,7 +101,7 @@ func TestAnyFlippedBitIsRefused(t *testing.T) {
 	s.Kind, s.Payload = Data, bytes.Repeat([]byte{7}, 90)
 	sealBatch(s.Payload)
 	b.Add(header, &s)
-	frame := b.Take()
+	frame := slices.Concat(b.Take()...)
 	for i := range len(frame) * 8 {
 		damaged := bytes.Clone(frame)
 		damaged[i/8] ^= 1 << (i % 8)
@@ -121,7 +148,7 @@ func FuzzParse(f *testing.F) {
 	var b Builder
 	s := Section{Kind: Data, Epoch: 1, Count: 1, PrevEpoch: -1, Payload: []byte("x")}
 	b.Add(header, &s)
-	f.Add(bytes.Clone(b.Take()))
+	f.Add(slices.Concat(b.Take()...))
 	f.Add(AppendAcks(nil, header, []Ack{{Epoch: 1}}))
 	f.Add(AppendHeartbeat(nil, header, Heartbeat{Peers: []PeerEcho{{}}}))
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -161,5 +188,6 @@ func BenchmarkBuilder64KiB(b *testing.B) {
 			builder.Add(header, &s)
 		}
 		builder.Take()
+		builder.Done()
 	}
 }

@@ -68,10 +68,10 @@ type PartitionLog interface {
 
 // Wire takes finished frames. Both methods may drop; neither keeps the bytes.
 type Wire interface {
-	// SendData sends one frame to one node, or to two (the lower one first). What goes to a node arrives in
+	// SendData sends one frame, in pieces, to one node, or to two (the lower one first). What goes to a node arrives in
 	// the order of the calls, or not at all, as long as the way there stays the same: where that changes frames may
 	// overtake each other, and the follower asks for what it misses.
-	SendData(to []topic.NodeID, frame []byte)
+	SendData(to []topic.NodeID, frame [][]byte)
 	SendAcks(to topic.NodeID, frame []byte)
 }
 

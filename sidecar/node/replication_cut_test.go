@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"testing"
 
 	"outrigger/broker/partition"
@@ -36,7 +37,7 @@ func TestCutInsideABatchIsAnsweredWithWhereTheLogEnds(t *testing.T) {
 		Kind: frame.Cut, Partition: p, Epoch: placement.LeaderEpoch,
 		Base: 6, PrevEpoch: 0, RecordEpoch: 0, HighWatermark: 7,
 	})
-	follower.rep.Frame(b.Take())
+	follower.rep.Frame(slices.Concat(b.Take()...))
 	follower.rep.Flush()
 	if log.end() != 5 {
 		t.Fatalf("log ends at %d, want 5", log.end())

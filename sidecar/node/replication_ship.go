@@ -106,6 +106,7 @@ func (r *Replication) load(c *shipment) {
 // ship sends what is packed.
 func (r *Replication) ship(c *shipment) {
 	r.wire.SendData(c.nodes, c.builder.Take())
+	c.builder.Done()
 	if len(r.spare) < sparesMax {
 		r.spare = append(r.spare, c.builder)
 	}

@@ -205,9 +205,9 @@ func (h *memHost) Remove(p topic.Partition) error {
 
 func (h *memHost) Partitions() []topic.Partition { return nil }
 
-func (h *memHost) SendData(to []topic.NodeID, b []byte) {
+func (h *memHost) SendData(to []topic.NodeID, pieces [][]byte) {
 	for _, node := range to {
-		h.world.post(h, node, b)
+		h.world.post(h, node, slices.Concat(pieces...))
 	}
 }
 
@@ -597,7 +597,7 @@ func TestFramesOfAnotherLifeChangeNothing(t *testing.T) {
 		var b frame.Builder
 		b.Add(header, &section)
 		before := h.logs[section.Partition].State()
-		h.rep.Frame(b.Take())
+		h.rep.Frame(slices.Concat(b.Take()...))
 		if after := h.logs[section.Partition].State(); after != before {
 			t.Errorf("wrong %s: log changed from %+v to %+v", name, before, after)
 		}
@@ -674,7 +674,7 @@ func TestDuplicateWithOtherBytesIsAFault(t *testing.T) {
 			RecordEpoch: batch.Epoch, PrevEpoch: topic.NoEpoch, HighWatermark: topic.NoOffset, Payload: c.payload,
 		})
 		w.net = nil
-		follower.rep.Frame(b.Take())
+		follower.rep.Frame(slices.Concat(b.Take()...))
 		follower.rep.Flush()
 		if got := follower.rep.Counters().Faults; got != c.faults || len(w.net) != c.acks {
 			t.Errorf("payload %q: got %d faults and %d answers, want %d and %d", c.payload, got, len(w.net), c.faults, c.acks)

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"outrigger/broker/partition"
@@ -478,9 +479,9 @@ func (b *broker) proposeChanges(changes []replica.Change) {
 }
 
 // SendData implements node.Wire.
-func (b *broker) SendData(to []topic.NodeID, bytes []byte) {
+func (b *broker) SendData(to []topic.NodeID, pieces [][]byte) {
 	for _, node := range to {
-		b.w.post(b.h, int(node)-1, &mail{kind: mailData, bytes: append([]byte(nil), bytes...)})
+		b.w.post(b.h, int(node)-1, &mail{kind: mailData, bytes: slices.Concat(pieces...)})
 	}
 }
 
