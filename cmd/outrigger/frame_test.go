@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ func TestFramesOfEachKindAreShown(t *testing.T) {
 		frame []byte
 		want  []string
 	}{
-		{builder.Take(), []string{"data frame of 124 bytes, from broker 1 (session 000000000000000a) to 2",
+		{slices.Concat(builder.Take()...), []string{"data frame of 124 bytes, from broker 1 (session 000000000000000a) to 2",
 			"  probe AAAAAAAAAAAAAAAAAAAAAA/7 epoch=3 base=100 count=0 record_epoch=2 prev_epoch=2 high_watermark=90 bytes=0\n"}},
 		{frame.AppendAcks(nil, header, []frame.Ack{{Partition: partition, Epoch: 3, TailEpoch: 2, LogEnd: 9, DurableEnd: 8, Gap: true}}),
 			[]string{"ack frame", "log_end=9 durable_end=8 high_watermark=0 gap=true\n"}},

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -94,6 +95,9 @@ func (f *startFlags) run(out io.Writer) error {
 	case f.printNATS:
 		_, err := io.WriteString(out, natsText)
 		return err
+	}
+	if !cfg.HTTPProfiles {
+		runtime.MemProfileRate = 0 // what is allocated for large batches would all be in a profile that nobody can ask for
 	}
 	ctx, stop := stopContext(logger, f.stopOnEOF)
 	defer stop()
