@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -77,6 +78,12 @@ func startThree(t *testing.T, change func(*natsconf.Config)) (nodes [3]*wired) {
 		return nodes[0].server.RouteCount() == 2 && nodes[1].server.RouteCount() == 2 && nodes[2].server.RouteCount() == 2
 	})
 	for _, w := range nodes {
+		for _, other := range nodes {
+			if subjects := walSubjects(other.cfg.Node); other != w {
+				last := strings.Replace(subjects[len(subjects)-1], "*", "0", 1)
+				eventually(t, "subscriptions", func() bool { return w.bus.Listened(bus.Replication, last) })
+			}
+		}
 		w.plug(t)
 	}
 	return nodes
