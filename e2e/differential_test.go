@@ -100,7 +100,7 @@ const (
 	noBeginning  = "an ended transaction has no beginning; Kafka tells the last one's, and tools a duration that grows for ever"
 	txnFirst     = "a batch outside of the transaction comes amid it, which is said; Kafka finds fault with its sequence, which is right"
 	startAtOnce  = "the start is told as soon as what lies below is done; Kafka's moves when it next looks"
-	atOnce       = "what a fetch releases it can be given at once, in the order of the log; in Kafka the next one gets it"
+	atOnce       = "what a fetch releases it can be given at once, in the order of the log; in Kafka the next one gets it, mostly"
 	devSetsIt    = "outrigger dev sets it for the number of brokers"
 	noLoggers    = "log levels are given at the start and are no configs here"
 	negativeHash = "a group whose name has a negative hash has another partition of __consumer_offsets here"
@@ -131,14 +131,15 @@ func TestAnswersAreThoseOfKafka(t *testing.T) {
 			t.Errorf("%s:\ngot   %s\nKafka %s", ours[i].step, ours[i].answer, theirs[i].answer)
 		case !same:
 			t.Logf("%s: %s (Kafka: %s): %s", ours[i].step, ours[i].answer, theirs[i].answer, reason)
-		case meant && !slices.Contains(versionDependent, ours[i].step):
+		case meant && !slices.Contains(sometimes, ours[i].step):
 			t.Errorf("%s: %s from both, but listed as a difference", ours[i].step, ours[i].answer)
 		}
 	}
 }
 
-// versionDependent differences are none with every Kafka.
-var versionDependent = []string{"alter t unknown operation"}
+// sometimes are differences that are none with every Kafka, or not each time: Kafka acknowledges and fetches at once, and the
+// fetch may come second.
+var sometimes = []string{"alter t unknown operation", "share fetch that acknowledges", "share fetch that acknowledges what it has not"}
 
 // exchanged is one step of the script and its answer, without what differs from run to run.
 type exchanged struct{ step, answer string }
