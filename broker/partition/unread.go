@@ -140,11 +140,7 @@ func (x *index) restored(from topic.Offset) error {
 		c.open, c.unread = open, nil
 	}
 	x.freeze()
-	first := sort.Search(len(x.chunks), func(k int) bool {
-		end, _ := x.chunks[k].last()
-		return end > from
-	})
-	for k := first; k < len(x.chunks); k++ {
+	for k := x.above(from); k < len(x.chunks); k++ {
 		if c := &x.chunks[k]; c.unread != nil {
 			open, err := c.unread.load(c, nil)
 			if err != nil {
