@@ -349,18 +349,15 @@ var faults = []fault{
 
 // judge is codeBefore for errors from below, and logs those that an operator must hear of.
 func (b *Broker) judge(api string, err error) code {
-	told := codeBefore(err)
-	if internal(err) {
-		b.troubles.report(api, told, err)
+	f, known := findFault(err)
+	if internal(f, known) {
+		b.troubles.report(api, f.before, err)
 	}
-	return told
+	return f.before
 }
 
-// internal tells errors of our own, or of the disk, from those that a cluster meets as it goes.
-func internal(err error) bool {
-	f, known := findFault(err)
-	return !known || f.before == codeStorageError
-}
+// internal tells errors of our own, or of the disk, from those that a cluster meets as it goes. It takes what findFault returns.
+func internal(f fault, known bool) bool { return !known || f.before == codeStorageError }
 
 // codeBefore is what err means when nothing was changed on the client's behalf.
 func codeBefore(err error) code {

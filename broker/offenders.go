@@ -61,7 +61,7 @@ func (o *offenders) report(what offence) {
 }
 
 // troubles logs the errors of our own that requests run into, one a minute for each API and code: the client is told a code that says
-// "later", the operator what it was. What others have refused, and is tried again, is none of those, as long as it ends.
+// "later", the operator what it was. What others have refused, and is tried again, is only a warning.
 type troubles struct {
 	logger *slog.Logger
 	quiet  quiet
@@ -77,7 +77,7 @@ func (t *troubles) report(api string, told code, err error) {
 		return
 	}
 	log, what := t.logger.Warn, "request is to be tried again"
-	if internal(err) {
+	if internal(findFault(err)) {
 		log, what = t.logger.Error, "request met an internal error"
 	}
 	log(what, keyAPI, api, keyTold, told.String(), keyError, err, keyRepeated, repeated)
