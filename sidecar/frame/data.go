@@ -93,7 +93,7 @@ func (b *Builder) Full() bool { return b.sections == SectionsMax }
 func (b *Builder) Add(h Header, s *Section) {
 	if b.sections == 0 {
 		h.Kind = KindData
-		b.buf, b.sum, b.large = appendHeader(b.buf[:0], h), 0, 0
+		b.buf, b.sum = appendHeader(b.buf[:0], h), 0
 	}
 	start := len(b.buf)
 	d := appendPartition(b.buf, s.Partition, s.Epoch)
@@ -138,7 +138,7 @@ func (b *Builder) Take() [][]byte {
 func (b *Builder) Done() {
 	clear(b.stays)
 	clear(b.pieces)
-	b.stays, b.pieces, b.sections = b.stays[:0], b.pieces[:0], 0
+	b.stays, b.large, b.pieces, b.sections = b.stays[:0], 0, b.pieces[:0], 0
 }
 
 // dataChecksum is the checksum of the sections of a data frame, of whose payloads it verifies that they
